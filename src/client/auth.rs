@@ -1,0 +1,134 @@
+//! The credential of one cluster: an access token, or a session that is renewed when it ends.
+
+use reqwest::StatusCode;
+
+use super::{
+    api::{Answer, Api},
+    decode, error,
+    secret_file::{SecretError, SecretFile},
+    settings::Credential,
+};
+use crate::{
+    model::{FailureReason, PollFailure},
+    secret::Secret,
+};
+
+/// What the cluster is asked with.
+#[derive(Debug)]
+pub enum Auth {
+    /// A session.
+    Session(Session),
+    /// An access token.
+    Token(SecretFile),
+}
+
+/// A login, and the token that it gave.
+#[derive(Debug)]
+pub struct Session {
+    password: SecretFile,
+    /// Valid for ten hours; its end shows as a 401.
+    token: Option<Secret>,
+    username: String,
+}
+
+// === impl Auth ===
+
+impl Auth {
+    /// Reads nothing yet.
+    pub fn new(credential: &Credential) -> Self {
+        match credential.clone() {
+            Credential::Login { username, password } => {
+                Self::Session(Session { password: SecretFile::password(password), token: None, username })
+            }
+            Credential::Token(source) => Self::Token(SecretFile::token(source)),
+        }
+    }
+
+    /// The token to send. Without a session this logs in.
+    ///
+    /// # Errors
+    ///
+    /// When there is no credential, or the login fails.
+    pub async fn token(&mut self, api: &Api) -> Result<Secret, PollFailure> {
+        match self {
+            Self::Token(file) => file.get().map_err(no_secret),
+            Self::Session(session) => match &session.token {
+                Some(token) if !session.password.changed() => Ok(token.clone()),
+                _ => session.login(api).await,
+            },
+        }
+    }
+
+    /// Another token after the cluster refused `refused`: the file read again, or one new login. `None` if there is
+    /// nothing else to send.
+    ///
+    /// # Errors
+    ///
+    /// When there is no credential any more, or the login fails.
+    pub async fn renew(&mut self, api: &Api, refused: &Secret) -> Result<Option<Secret>, PollFailure> {
+        match self {
+            Self::Token(file) => {
+                let token = file.read().map_err(no_secret)?;
+                Ok((token != *refused).then_some(token))
+            }
+            Self::Session(session) => session.login(api).await.map(Some),
+        }
+    }
+
+    /// Forgets the session: after a refusal of a fresh one, so that the next attempt starts anew.
+    pub fn forget(&mut self) {
+        if let Self::Session(session) = self {
+            session.token = None;
+        }
+    }
+
+    /// Whether the file of the credential changed since it was last read.
+    pub fn changed(&self) -> bool {
+        match self {
+            Self::Session(session) => session.password.changed(),
+            Self::Token(file) => file.changed(),
+        }
+    }
+}
+
+// === impl Session ===
+
+impl Session {
+    async fn login(&mut self, api: &Api) -> Result<Secret, PollFailure> {
+        self.token = None;
+        let password = self.password.get().map_err(no_secret)?;
+        let mut answer = api.login(&self.username, &password).await?;
+        if answer.status == StatusCode::UNAUTHORIZED {
+            // The file may have been replaced while the request was under way.
+            let again = self.password.read().map_err(no_secret)?;
+            if again != password {
+                answer = api.login(&self.username, &again).await?;
+            }
+        }
+        match answer.status {
+            StatusCode::OK => {
+                let token = decode::bearer_token(&answer.body)
+                    .map_err(|err| PollFailure::new(FailureReason::Malformed, err.to_string()))?;
+                Ok(self.token.insert(token).clone())
+            }
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(self.refused(&answer)),
+            _ => Err(error::bad_status(&answer, "/v1/session/login")),
+        }
+    }
+
+    fn refused(&self, answer: &Answer) -> PollFailure {
+        let class = decode::error_class(&answer.body).map(|class| format!(", {class}")).unwrap_or_default();
+        let (code, username) = (answer.status.as_u16(), &self.username);
+        PollFailure::new(
+            FailureReason::Authentication,
+            format!(
+                "the cluster refused the login of {username:?} ({code}{class}); it is repeated rarely, so that the \
+                 account is not locked, and at once when the password file changes"
+            ),
+        )
+    }
+}
+
+fn no_secret(err: SecretError) -> PollFailure {
+    PollFailure::new(FailureReason::Authentication, format!("there is no credential to send: {err}"))
+}

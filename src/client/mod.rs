@@ -1,0 +1,251 @@
+//! One cluster's REST API: one attempt, one outcome, read-only.
+//!
+//! [`Client::poll`] is all that the rest of the program sees. Inside: [`settings`] (what a client needs to know),
+//! `transport` and `verify` (connections and whom to trust), `resolve`, `secret_file` and `auth` (credentials),
+//! `api` (requests), `decode` (JSON -> model) and `error` (what went wrong -> model).
+//!
+//! Deliberately absent: pace, retries over time, the wall clock. They are the poller's.
+
+mod api;
+mod auth;
+mod decode;
+mod error;
+mod pin;
+mod resolve;
+mod secret_file;
+mod settings;
+mod transport;
+mod verify;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use reqwest::StatusCode;
+use tokio::time::timeout_at;
+
+use self::{
+    api::Api,
+    auth::Auth,
+    decode::{DecodeError, Understood, V2Answer},
+};
+pub use self::{
+    pin::{Pin, PinError},
+    settings::{ClientCertificate, Credential, ProxySettings, SecretSource, Settings, TlsSettings, TransportSettings},
+    transport::{TransportError, TransportPool},
+};
+use crate::{
+    model::{ApiVersion, FailureReason, Identity, KeyStore, PollFailure, Reading},
+    secret::Secret,
+};
+
+const STATUS_V1: &str = "v1/encryption/status";
+const STATUS_V2: &str = "v2/encryption/key-store/status";
+
+/// How often things that change with an upgrade are asked again: the cluster's identity, and v2 where there is none.
+const REVISIT: Duration = Duration::from_secs(600);
+
+/// The same, while the cluster's identity is not known.
+const REVISIT_SOON: Duration = Duration::from_secs(60);
+
+/// How long a cluster that answered v2 is not asked v1 instead. Clusters are not downgraded, so a 404 from one that
+/// knew v2 is a cluster that is starting, or something else in its place; and v1, which cannot show a KMS failure,
+/// would make a lost key look like good health.
+const V2_IS_TRUSTED: Duration = Duration::from_secs(3600);
+
+/// A cluster to ask, and what is remembered between two polls.
+#[derive(Debug)]
+pub struct Client {
+    api: Api,
+    auth: Auth,
+    dialect: Dialect,
+    identity: Identity,
+    pool: Arc<TransportPool>,
+    /// When identity and dialect are looked at again; `None` is now.
+    revisit: Option<Instant>,
+    settings: Settings,
+}
+
+/// Which endpoint answered last.
+#[derive(Clone, Copy, Debug)]
+enum Dialect {
+    /// Only v1, with what is known of the key store.
+    V1(KeyStore),
+    /// v2, and when; `None` before the first answer.
+    V2(Option<Instant>),
+}
+
+// === impl Client ===
+
+impl Client {
+    /// Reads certificate files, sends nothing.
+    ///
+    /// # Errors
+    ///
+    /// When a file of `tls_config` cannot be used.
+    pub fn new(settings: Settings, pool: Arc<TransportPool>) -> Result<Self, TransportError> {
+        let http = pool.get(&settings.transport)?;
+        Ok(Self {
+            api: Api::new(http, settings.url.clone()),
+            auth: Auth::new(&settings.credential),
+            dialect: Dialect::V2(None),
+            identity: Identity::default(),
+            pool,
+            revisit: None,
+            settings,
+        })
+    }
+
+    /// Whether the file of the credential changed since it was last read.
+    pub fn credential_changed(&self) -> bool {
+        self.auth.changed()
+    }
+
+    /// Asks the cluster once, within the time limit of its settings. `now` is the monotonic time.
+    ///
+    /// # Errors
+    ///
+    /// Without a status.
+    pub async fn poll(&mut self, now: Instant) -> Result<Reading, PollFailure> {
+        let deadline = tokio::time::Instant::now() + self.settings.timeout;
+        let due = self.revisit.is_none_or(|revisit| now >= revisit);
+        let status = timeout_at(deadline, self.status(now, due)).await.unwrap_or_else(|_| Err(self.too_slow()));
+        match status {
+            Ok((api, Understood { dates, key_store, status })) => {
+                if due {
+                    self.refresh_identity(now, deadline).await;
+                }
+                Ok(Reading { api, dates, identity: self.identity.clone(), key_store, status })
+            }
+            Err(failure) => {
+                // After an outage the cluster may be another version, and its certificates may be others.
+                self.revisit = None;
+                self.refresh_transport(&failure);
+                Err(failure)
+            }
+        }
+    }
+
+    async fn status(&mut self, now: Instant, due: bool) -> Result<(ApiVersion, Understood), PollFailure> {
+        let token = self.auth.token(&self.api).await?;
+        let refusal = match self.ask(now, due, &token).await {
+            Err(failure) if failure.reason == FailureReason::Authentication => failure,
+            outcome => return outcome,
+        };
+        let token = self.auth.renew(&self.api, &token).await?.ok_or(refusal)?;
+        let outcome = self.ask(now, due, &token).await;
+        if outcome.as_ref().is_err_and(|failure| failure.reason == FailureReason::Authentication) {
+            self.auth.forget();
+        }
+        outcome
+    }
+
+    /// Asks v2, and v1 where v2 does not exist.
+    async fn ask(&mut self, now: Instant, due: bool, token: &Secret) -> Result<(ApiVersion, Understood), PollFailure> {
+        if let Dialect::V1(key_store) = self.dialect {
+            if !due && let Some(understood) = self.v1(token, key_store).await? {
+                return Ok((ApiVersion::V1, understood));
+            }
+            return match self.v2(token).await {
+                Ok(Some(V2Answer::Status(understood))) => Ok(self.speaks_v2(now, understood)),
+                Ok(Some(V2Answer::PreRelease(key_store))) => self.fall_back(token, key_store).await,
+                Err(failure) if failure.reason == FailureReason::Authentication => Err(failure),
+                // Looking for v2 must not cost the status that v1 gives.
+                Ok(None) | Err(_) => self.fall_back(token, key_store).await,
+            };
+        }
+        match self.v2(token).await? {
+            Some(V2Answer::Status(understood)) => Ok(self.speaks_v2(now, understood)),
+            Some(V2Answer::PreRelease(key_store)) => self.fall_back(token, key_store).await,
+            None if self.spoke_v2(now) => Err(PollFailure::new(
+                FailureReason::Unsupported,
+                format!("/{STATUS_V2} is gone (404), which it answered a short time ago; is the cluster starting?"),
+            )),
+            None => self.fall_back(token, KeyStore::Local).await,
+        }
+    }
+
+    fn speaks_v2(&mut self, now: Instant, understood: Understood) -> (ApiVersion, Understood) {
+        self.dialect = Dialect::V2(Some(now));
+        (ApiVersion::V2, understood)
+    }
+
+    fn spoke_v2(&self, now: Instant) -> bool {
+        matches!(self.dialect, Dialect::V2(Some(at)) if now.saturating_duration_since(at) < V2_IS_TRUSTED)
+    }
+
+    async fn fall_back(
+        &mut self,
+        token: &Secret,
+        key_store: KeyStore,
+    ) -> Result<(ApiVersion, Understood), PollFailure> {
+        let understood = self.v1(token, key_store).await?.ok_or_else(|| {
+            PollFailure::new(
+                FailureReason::Unsupported,
+                format!("the cluster has neither /{STATUS_V2} nor /{STATUS_V1} (404); Core 3.1.5 is needed at least"),
+            )
+        })?;
+        self.dialect = Dialect::V1(key_store);
+        Ok((ApiVersion::V1, understood))
+    }
+
+    async fn v1(&self, token: &Secret, key_store: KeyStore) -> Result<Option<Understood>, PollFailure> {
+        self.get(STATUS_V1, token, |body| decode::status_v1(body, key_store)).await
+    }
+
+    async fn v2(&self, token: &Secret) -> Result<Option<V2Answer>, PollFailure> {
+        self.get(STATUS_V2, token, decode::status_v2).await
+    }
+
+    /// `None` if there is no such endpoint.
+    async fn get<T>(
+        &self,
+        path: &str,
+        token: &Secret,
+        decode: impl FnOnce(&[u8]) -> Result<T, DecodeError>,
+    ) -> Result<Option<T>, PollFailure> {
+        let answer = self.api.get(path, Some(token)).await?;
+        match answer.status {
+            StatusCode::OK => decode(&answer.body)
+                .map(Some)
+                .map_err(|err| PollFailure::new(FailureReason::Malformed, format!("/{path}: {err}"))),
+            StatusCode::NOT_FOUND => Ok(None),
+            _ => Err(error::bad_status(&answer, &format!("/{path}"))),
+        }
+    }
+
+    /// Which cluster this is: two requests that need no credential (documented for the version; the vendor's own
+    /// scripts ask the node's state before they log in). What is not answered in a quarter of the poll's time is not
+    /// known, and asked again later.
+    async fn refresh_identity(&mut self, now: Instant, deadline: tokio::time::Instant) {
+        let patience = tokio::time::Instant::now() + self.settings.timeout / 4;
+        let answers = async {
+            let version = self.public("v1/version").await.and_then(|body| decode::version(&body));
+            let cluster_id = self.public("v1/node/state").await.and_then(|body| decode::cluster_id(&body));
+            Identity { cluster_id, version }
+        };
+        self.identity = timeout_at(patience.min(deadline), answers).await.unwrap_or_default();
+        let complete = self.identity.cluster_id.is_some() && self.identity.version.is_some();
+        self.revisit = Some(now + if complete { REVISIT } else { REVISIT_SOON });
+    }
+
+    async fn public(&self, path: &str) -> Option<Vec<u8>> {
+        let answer = self.api.get(path, None).await.ok()?;
+        (answer.status == StatusCode::OK).then_some(answer.body)
+    }
+
+    /// Certificate files that were renewed are used from the next poll on.
+    fn refresh_transport(&mut self, failure: &PollFailure) {
+        if matches!(failure.reason, FailureReason::Tls | FailureReason::Connect)
+            && let Ok(http) = self.pool.get(&self.settings.transport)
+        {
+            self.api.http = http;
+        }
+    }
+
+    fn too_slow(&self) -> PollFailure {
+        let (place, limit) = (self.api.place(), self.settings.timeout);
+        PollFailure::new(FailureReason::Timeout, format!("no complete answer from {place} within {limit:?}"))
+    }
+}

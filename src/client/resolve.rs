@@ -1,0 +1,43 @@
+//! Names to addresses, with an error of its own type so that it can be told from a refused connection.
+
+use std::{io, net::SocketAddr};
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+
+/// The host's name has no address.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot resolve {host}: {problem}")]
+pub struct DnsError {
+    host: String,
+    problem: String,
+}
+
+/// The system's resolver.
+#[derive(Debug)]
+pub struct Resolver {
+    /// Whether other addresses than loopback ones are left out, so that a token never crosses a network in the clear
+    /// even if `localhost` were made to point elsewhere.
+    pub only_loopback: bool,
+}
+
+impl Resolve for Resolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let only_loopback = self.only_loopback;
+        Box::pin(async move {
+            let host = name.as_str().to_owned();
+            let addresses = lookup(&host, only_loopback).await;
+            let addresses = addresses.map_err(|problem| DnsError { host, problem: problem.to_string() })?;
+            Ok(Box::new(addresses.into_iter()) as Addrs)
+        })
+    }
+}
+
+async fn lookup(host: &str, only_loopback: bool) -> io::Result<Vec<SocketAddr>> {
+    // Port 0 stands for the URL's port.
+    let mut addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, 0)).await?.collect();
+    addresses.retain(|address| !only_loopback || address.ip().is_loopback());
+    if addresses.is_empty() {
+        return Err(io::Error::other(if only_loopback { "no loopback address" } else { "no address" }));
+    }
+    Ok(addresses)
+}

@@ -1,0 +1,261 @@
+//! A secret in a file that may change at any time.
+//!
+//! The file is looked at (one `stat`) before every poll, without leaving the async thread: it is local and small, and
+//! a hop to another thread costs more than the poll's whole decoding.
+
+use std::{
+    fs::{self, Metadata},
+    io::{self, Read},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use super::settings::SecretSource;
+use crate::secret::Secret;
+
+/// More than any token or password has: 64 KiB.
+const MAX_BYTES: u64 = 64 * 1024;
+
+/// Turns a file's text into the secret in it, or says what is wrong with it.
+type Parse = fn(&str) -> Result<Secret, &'static str>;
+
+/// Why there is no secret.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// The content is of no use.
+    #[error("{}: {problem}", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it and what belongs there.
+        problem: &'static str,
+    },
+    /// The file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// What tells two versions of a file apart without reading it. A replaced symbolic link shows as another inode.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Fingerprint([i64; 7]);
+
+/// A secret, and what the file looked like when it was read.
+#[derive(Debug)]
+pub struct SecretFile {
+    loaded: Option<Secret>,
+    parse: Parse,
+    seen: Option<Fingerprint>,
+    source: SecretSource,
+}
+
+// === impl Fingerprint ===
+
+impl Fingerprint {
+    fn of(path: &Path) -> Option<Self> {
+        fs::metadata(path).ok().map(|metadata| Self::from_metadata(&metadata))
+    }
+
+    fn from_metadata(of: &Metadata) -> Self {
+        // Casts that wrap are fine: only equality counts.
+        Self([
+            of.dev() as i64,
+            of.ino() as i64,
+            of.size() as i64,
+            of.mtime(),
+            of.mtime_nsec(),
+            of.ctime(),
+            of.ctime_nsec(),
+        ])
+    }
+}
+
+// === impl SecretFile ===
+
+impl SecretFile {
+    /// An access token: bare, or the JSON file that `qq` writes.
+    pub fn token(source: SecretSource) -> Self {
+        Self { loaded: None, parse: parse_token, seen: None, source }
+    }
+
+    /// A password: the file's text without its last line break.
+    pub fn password(source: SecretSource) -> Self {
+        Self { loaded: None, parse: parse_password, seen: None, source }
+    }
+
+    /// The secret, read again if the file changed.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read or holds nothing useful; the last good secret is not used then, because somebody
+    /// took it away.
+    pub fn get(&mut self) -> Result<Secret, SecretError> {
+        match &self.loaded {
+            Some(secret) if !self.changed() => Ok(secret.clone()),
+            _ => self.read(),
+        }
+    }
+
+    /// The secret, read again whatever the file looks like: for the moment after a refusal.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::get`].
+    pub fn read(&mut self) -> Result<Secret, SecretError> {
+        let path = match &self.source {
+            SecretSource::File(path) => path.clone(),
+            SecretSource::Fixed(secret) => return Ok(secret.clone()),
+        };
+        self.loaded = None;
+        self.seen = Fingerprint::of(&path);
+        let (text, metadata) = read_limited(&path).map_err(|source| SecretError::Io { path: path.clone(), source })?;
+        let seen = Fingerprint::from_metadata(&metadata);
+        if self.seen.as_ref() != Some(&seen) {
+            // Replaced between the two looks: what was read is what counts.
+            self.seen = Some(seen);
+        }
+        warn_if_exposed(&path, &metadata);
+        let secret = (self.parse)(&text).map_err(|problem| SecretError::Content { path, problem })?;
+        Ok(self.loaded.insert(secret).clone())
+    }
+
+    /// Whether the file is another one than when it was last read (or tried to be).
+    pub fn changed(&self) -> bool {
+        match &self.source {
+            SecretSource::File(path) => Fingerprint::of(path) != self.seen,
+            SecretSource::Fixed(_) => false,
+        }
+    }
+}
+
+fn read_limited(path: &Path) -> io::Result<(String, Metadata)> {
+    let file = fs::File::open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut text = String::new();
+    file.take(MAX_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_BYTES {
+        return Err(io::Error::other("it is larger than 64 KiB, which no token or password is"));
+    }
+    Ok((text, metadata))
+}
+
+/// `qq auth_create_access_token --file` leaves the file readable for all (umask), so this is worth a line in the log.
+fn warn_if_exposed(path: &Path, metadata: &Metadata) {
+    if metadata.mode() & 0o004 != 0 {
+        let path = path.display().to_string();
+        tracing::warn!(%path, "every user of this machine can read a secret: chmod o-r the file");
+    }
+}
+
+/// A bare token, or `{"bearer_token": "…", "version": 1}`.
+fn parse_token(text: &str) -> Result<Secret, &'static str> {
+    let text = text.trim_start_matches('\u{feff}').trim();
+    let token = if text.starts_with('{') { token_in_json(text)? } else { text.to_owned() };
+    if token.is_empty() {
+        Err("it is empty; write the access token into it")
+    } else if token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Ok(Secret::new(&token))
+    } else {
+        Err("it holds more than a token (a space, a line break or a character outside ASCII)")
+    }
+}
+
+fn token_in_json(text: &str) -> Result<String, &'static str> {
+    let json: serde_json::Value = serde_json::from_str(text).map_err(|_| "it starts with { but is not JSON")?;
+    if json.get("version").is_some_and(|version| version != 1) {
+        return Err("its `version` is not 1, the only one that is known");
+    }
+    let token = json.get("bearer_token").and_then(serde_json::Value::as_str);
+    token.map(str::to_owned).ok_or("it is JSON without a `bearer_token` that is a string")
+}
+
+fn parse_password(text: &str) -> Result<Secret, &'static str> {
+    let line = text.strip_suffix('\n').unwrap_or(text);
+    let password = line.strip_suffix('\r').unwrap_or(line);
+    if password.is_empty() { Err("it is empty; write the password into it") } else { Ok(Secret::new(password)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{error::Error, os::unix::fs::symlink};
+
+    use super::*;
+
+    #[test]
+    fn tokens_are_bare_or_as_qq_writes_them() {
+        let check = |text: &str, expect: Option<&str>| {
+            let token = parse_token(text).ok();
+            assert_eq!(token.as_ref().map(Secret::expose), expect, "{text:?}");
+        };
+        check("access-v1:abc==", Some("access-v1:abc=="));
+        check("access-v1:abc==\r\n", Some("access-v1:abc=="));
+        check("\u{feff}access-v1:abc==", Some("access-v1:abc=="));
+        check("{\"bearer_token\": \"session-v1:x\", \"version\": 1}\n", Some("session-v1:x"));
+        check("{\"bearer_token\": \"session-v1:x\", \"later\": true}", Some("session-v1:x"));
+        check("{\"bearer_token\": \"session-v1:x\", \"version\": 2}", None);
+        check("{\"bearer_token\": 7}", None);
+        check("{\"bearer_token\": \"a\\nb\"}", None);
+        check("{", None);
+        check("", None);
+        check(" \n", None);
+        check("Bearer access-v1:abc", None);
+    }
+
+    #[test]
+    fn passwords_lose_one_line_break() {
+        let check = |text: &str, expect: Option<&str>| {
+            let password = parse_password(text).ok();
+            assert_eq!(password.as_ref().map(Secret::expose), expect, "{text:?}");
+        };
+        check("secret\n", Some("secret"));
+        check("secret\r\n", Some("secret"));
+        check(" secret ", Some(" secret "));
+        check("secret\n\n", Some("secret\n"));
+        check("\n", None);
+    }
+
+    #[test]
+    fn errors_name_the_file_and_nothing_of_its_content() -> Result<(), Box<dyn Error>> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("token");
+        let mut file = SecretFile::token(SecretSource::File(path.clone()));
+        let message = file.get().unwrap_err().to_string();
+        assert!(message.starts_with(&format!("cannot read {}: ", path.display())), "{message}");
+        fs::write(&path, "hunter2 hunter3")?;
+        let message = file.get().unwrap_err().to_string();
+        assert!(message.contains("it holds more than a token") && !message.contains("hunter"), "{message}");
+        fs::write(&path, "x".repeat(MAX_BYTES as usize + 1))?;
+        assert!(file.get().unwrap_err().to_string().contains("64 KiB"));
+        Ok(())
+    }
+
+    #[test]
+    fn a_changed_file_is_read_again() -> Result<(), Box<dyn Error>> {
+        let folder = tempfile::tempdir()?;
+        let (path, link) = (folder.path().join("one"), folder.path().join("link"));
+        fs::write(&path, "first")?;
+        symlink(&path, &link)?;
+        let mut file = SecretFile::token(SecretSource::File(link.clone()));
+        assert_eq!(file.get()?.expose(), "first");
+        assert!(!file.changed());
+        // As Kubernetes replaces a mounted secret: the link points elsewhere.
+        let next = folder.path().join("two");
+        fs::write(&next, "other")?;
+        fs::remove_file(&link)?;
+        assert!(file.changed(), "a file that is gone has changed");
+        symlink(&next, &link)?;
+        assert!(file.changed());
+        assert_eq!(file.get()?.expose(), "other");
+        fs::remove_file(&link)?;
+        assert!(file.get().is_err());
+        assert!(!file.changed(), "still gone is no change");
+        Ok(())
+    }
+}

@@ -1,0 +1,231 @@
+//! Whether a cluster's certificate is trusted.
+//!
+//! Three things that rustls does not do by itself: a pinned certificate, a name to verify that is not the URL's, and
+//! a server's own certificate in the CA file (marked as a CA, as `openssl req -x509` makes them, it is refused by
+//! webpki as a leaf, while OpenSSL and Go accept it as its own trust anchor).
+
+use std::{fmt, sync::Arc};
+
+use rustls::{
+    CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
+    client::{
+        WebPkiServerVerifier,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        verify_server_name,
+    },
+    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, ServerName, UnixTime},
+    server::ParsedCertificate,
+};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::pin::Pin;
+
+/// What makes a certificate acceptable.
+#[derive(Debug)]
+pub enum Trust {
+    /// Anything is.
+    Anything,
+    /// A chain to an authority, or one of `own` itself.
+    Authorities {
+        /// The certificates of the CA file, if there is one.
+        own: Vec<CertificateDer<'static>>,
+        /// The rules of the web's public key infrastructure.
+        webpki: Arc<WebPkiServerVerifier>,
+    },
+    /// One of these certificates; chain, name and dates do not count.
+    Pins(Vec<Pin>),
+}
+
+/// A verifier for one set of TLS settings.
+#[derive(Debug)]
+pub struct Verifier {
+    name: Option<ServerName<'static>>,
+    provider: Arc<CryptoProvider>,
+    trust: Trust,
+}
+
+/// A certificate that is not accepted, with what to do about it.
+#[derive(Debug)]
+struct Refusal(String);
+
+// === impl Trust ===
+
+impl Trust {
+    /// Trust in the authorities of `roots`.
+    ///
+    /// # Errors
+    ///
+    /// When there is none.
+    pub fn authorities(
+        roots: RootCertStore,
+        own: Vec<CertificateDer<'static>>,
+        provider: Arc<CryptoProvider>,
+    ) -> Result<Self, rustls::client::VerifierBuilderError> {
+        let webpki = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build()?;
+        Ok(Self::Authorities { own, webpki })
+    }
+}
+
+// === impl Verifier ===
+
+impl Verifier {
+    /// `name` is the name to verify in place of the URL's host.
+    pub fn new(trust: Trust, name: Option<ServerName<'static>>, provider: Arc<CryptoProvider>) -> Self {
+        Self { name, provider, trust }
+    }
+
+    fn check(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        match &self.trust {
+            Trust::Anything => Ok(()),
+            Trust::Pins(pins) => check_pins(pins, leaf),
+            Trust::Authorities { own, .. } if own.contains(leaf) => check_own(leaf, name, now),
+            Trust::Authorities { webpki, .. } => {
+                webpki.verify_server_cert(leaf, intermediates, name, &[], now).map(|_| ())
+            }
+        }
+        .map_err(|err| explain(err, leaf, name))
+    }
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        _ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let name = self.name.as_ref().unwrap_or(name);
+        self.check(leaf, intermediates, name, now).map(|()| ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+            .map_err(|err| explain_version(err, cert))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+            .map_err(|err| explain_version(err, cert))
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+fn check_pins(pins: &[Pin], leaf: &CertificateDer<'_>) -> Result<(), Error> {
+    let got = Pin::of(leaf);
+    if pins.contains(&got) {
+        return Ok(());
+    }
+    let expected: Vec<String> = pins.iter().map(Pin::to_string).collect();
+    Err(refusal(format!(
+        "the cluster's certificate has the SHA-256 {got}, pin_sha256 expects {}; if the certificate was renewed, \
+         compare the new fingerprint on the cluster and add it",
+        expected.join(" or ")
+    )))
+}
+
+/// The certificate is in the CA file itself: it needs no chain, but its name and its dates must fit.
+fn check_own(leaf: &CertificateDer<'_>, name: &ServerName<'_>, now: UnixTime) -> Result<(), Error> {
+    verify_server_name(&ParsedCertificate::try_from(leaf)?, name)?;
+    let (_, certificate) =
+        X509Certificate::from_der(leaf).map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
+    let (from, to) = (certificate.validity().not_before.timestamp(), certificate.validity().not_after.timestamp());
+    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    if now < from {
+        Err(Error::InvalidCertificate(CertificateError::NotValidYet))
+    } else if now > to {
+        Err(Error::InvalidCertificate(CertificateError::Expired))
+    } else {
+        Ok(())
+    }
+}
+
+/// What rustls found wrong, with the way out.
+fn explain(err: Error, leaf: &CertificateDer<'_>, name: &ServerName<'_>) -> Error {
+    use CertificateError as Problem;
+    let pin = Pin::of(leaf);
+    let Error::InvalidCertificate(problem) = &err else { return err };
+    let text = match problem {
+        Problem::Expired | Problem::ExpiredContext { .. } => {
+            "the cluster's certificate has expired; renew it".to_owned()
+        }
+        Problem::NotValidYet | Problem::NotValidYetContext { .. } => {
+            "the cluster's certificate is not valid yet; compare the clocks".to_owned()
+        }
+        Problem::NotValidForName | Problem::NotValidForNameContext { .. } => format!(
+            "the cluster's certificate is not for {}; set tls_config.server_name to a name in it, or \
+             tls_config.pin_sha256 to its SHA-256 {pin} after comparing that on the cluster",
+            name.to_str()
+        ),
+        Problem::UnknownIssuer => format!(
+            "the cluster's certificate is not signed by a trusted authority; set tls_config.ca_file to that authority, \
+             or tls_config.pin_sha256 to its SHA-256 {pin} after comparing that on the cluster"
+        ),
+        // webpki's CaUsedAsEndEntity arrives here: a self-signed certificate that is marked as a CA.
+        Problem::Other(other) if other.0.downcast_ref::<Refusal>().is_none() && is_ca(leaf) => format!(
+            "the cluster's certificate is marked as a CA and not trusted itself; put this very certificate into \
+             tls_config.ca_file, or set tls_config.pin_sha256 to its SHA-256 {pin} after comparing that on the cluster"
+        ),
+        _ => return explain_version(err, leaf),
+    };
+    refusal(text)
+}
+
+/// webpki cannot parse X.509 version 1 at all, so not even a pin helps there.
+fn explain_version(err: Error, leaf: &CertificateDer<'_>) -> Error {
+    match X509Certificate::from_der(leaf) {
+        Ok((_, certificate)) if certificate.version().0 != 2 => refusal(format!(
+            "the cluster's certificate is X.509 version {}, which cannot be used; put a version 3 certificate on the \
+             cluster",
+            certificate.version().0 + 1
+        )),
+        _ => err,
+    }
+}
+
+fn is_ca(leaf: &CertificateDer<'_>) -> bool {
+    X509Certificate::from_der(leaf).is_ok_and(|(_, certificate)| certificate.is_ca())
+}
+
+fn refusal(text: String) -> Error {
+    Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(Refusal(text)))))
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// The text of a refusal of ours, if that is what `err` holds: rustls prints it in its Debug form only.
+pub fn refusal_text(err: &Error) -> Option<String> {
+    match err {
+        Error::InvalidCertificate(CertificateError::Other(OtherError(inner))) => {
+            inner.downcast_ref::<Refusal>().map(|refusal| refusal.0.clone())
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,8 @@
+//! map
+
+pub mod client;
+pub mod clock;
+pub mod model;
+pub mod poll;
+pub mod secret;
+pub mod store;

@@ -1,0 +1,100 @@
+/// Which cluster answered. Each part is `None` when it is not known, which costs no status.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Identity {
+    /// From `GET /v1/node/state`.
+    pub cluster_id: Option<ClusterId>,
+    /// From `GET /v1/version`.
+    pub version: Option<CoreVersion>,
+}
+
+/// The UUID of a cluster, in lower case. It becomes a label, so nothing else gets in.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ClusterId(Box<str>);
+
+/// A version of Qumulo Core: numbers and dots, `7.2.3.1`. It becomes a label, so nothing else gets in.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct CoreVersion(Box<str>);
+
+/// Which generation of the API the status came from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ApiVersion {
+    /// `GET /v1/encryption/status`, Core 3.1.5 to 6.2.1: it knows no key management server.
+    V1,
+    /// `GET /v2/encryption/key-store/status`, Core 6.2.2 and later.
+    V2,
+}
+
+// === impl ClusterId ===
+
+impl ClusterId {
+    /// `None` unless `text` is a UUID in its usual form (8-4-4-4-12 hexadecimal digits).
+    pub fn parse(text: &str) -> Option<Self> {
+        let groups: Vec<&str> = text.split('-').collect();
+        let lengths: Vec<usize> = groups.iter().map(|group| group.len()).collect();
+        let hexadecimal = groups.iter().all(|group| group.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        (lengths == [8, 4, 4, 4, 12] && hexadecimal).then(|| Self(text.to_ascii_lowercase().into()))
+    }
+
+    /// The UUID.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+// === impl CoreVersion ===
+
+impl CoreVersion {
+    /// `None` unless `text` is a list of one to six numbers with dots between them.
+    pub fn parse(text: &str) -> Option<Self> {
+        let number = |part: &str| (1..=6).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
+        (text.split('.').count() <= 6 && text.split('.').all(number)).then(|| Self(text.into()))
+    }
+
+    /// The version.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+// === impl ApiVersion ===
+
+impl ApiVersion {
+    /// The value of the label `api`.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::V1 => "v1",
+            Self::V2 => "v2",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_uuids_are_cluster_ids() {
+        let check = |text: &str, expect: Option<&str>| {
+            assert_eq!(ClusterId::parse(text).as_ref().map(ClusterId::as_str), expect, "{text:?}");
+        };
+        check("f8a2c1d4-0b3e-4c5d-9e8f-001122334455", Some("f8a2c1d4-0b3e-4c5d-9e8f-001122334455"));
+        check("F8A2C1D4-0B3E-4C5D-9E8F-001122334455", Some("f8a2c1d4-0b3e-4c5d-9e8f-001122334455"));
+        check("", None);
+        check("f8a2c1d40b3e4c5d9e8f001122334455", None);
+        check("g8a2c1d4-0b3e-4c5d-9e8f-001122334455", None);
+        check("f8a2c1d4-0b3e-4c5d-9e8f-00112233445é", None);
+    }
+
+    #[test]
+    fn only_numbers_and_dots_are_versions() {
+        let check = |text: &str, expect: bool| assert_eq!(CoreVersion::parse(text).is_some(), expect, "{text:?}");
+        check("7.2.3.1", true);
+        check("6", true);
+        check("", false);
+        check("7..2", false);
+        check("7.2.", false);
+        check("7.2-beta", false);
+        check("1.2.3.4.5.6.7", false);
+        check("1234567.1", false);
+    }
+}

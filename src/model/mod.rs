@@ -1,0 +1,37 @@
+//! What a cluster's encryption status is: values that have been understood.
+//!
+//! No serde, no IO, no clock. Everything above (the client) produces these types, everything below
+//! (store, metrics, pages) consumes them, and neither knows the other.
+
+mod dates;
+mod failure;
+mod identity;
+mod key_store;
+mod moment;
+mod name;
+mod status;
+mod text;
+
+pub use dates::{Date, DateField, Dates, Timestamp};
+pub use failure::{FailureReason, PollFailure};
+pub use identity::{ApiVersion, ClusterId, CoreVersion, Identity};
+pub use key_store::KeyStore;
+pub use moment::Moment;
+pub use name::{ClusterName, ClusterNameError};
+pub use status::Status;
+pub use text::ForeignText;
+
+/// All that one successful poll tells of a cluster.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reading {
+    /// Which generation of the REST API answered.
+    pub api: ApiVersion,
+    /// The four dates, each understood or not on its own.
+    pub dates: Dates,
+    /// Which cluster answered, as far as it said so.
+    pub identity: Identity,
+    /// Where the master key is kept.
+    pub key_store: KeyStore,
+    /// The state of at-rest encryption.
+    pub status: Status,
+}

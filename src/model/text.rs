@@ -1,0 +1,51 @@
+use std::fmt;
+
+/// The most characters that are kept of a text from outside.
+const MAX_CHARS: usize = 200;
+
+/// Text that a cluster, a proxy or a library produced: shortened, and never a label value.
+///
+/// Whoever prints it escapes it for its medium (the log formats do, and so does every page).
+#[derive(Clone, Eq, PartialEq)]
+pub struct ForeignText(Box<str>);
+
+// === impl ForeignText ===
+
+impl ForeignText {
+    /// Keeps the first 200 characters of `text`.
+    pub fn new(text: &str) -> Self {
+        match text.char_indices().nth(MAX_CHARS) {
+            None => Self(text.into()),
+            Some((end, _)) => Self(format!("{}…", text.get(..end).unwrap_or_default()).into()),
+        }
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ForeignText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Display for ForeignText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_text_is_cut_between_characters() {
+        let text = ForeignText::new(&"ä".repeat(500));
+        assert_eq!(text.as_str().chars().count(), MAX_CHARS + 1);
+        assert_eq!(ForeignText::new("short").as_str(), "short");
+    }
+}

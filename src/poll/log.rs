@@ -1,0 +1,50 @@
+//! One line per change. Levels: error for what needs the operator and is a mistake of this program, warn for what
+//! needs looking at, info for the rest.
+
+use crate::{
+    model::{ClusterName, KeyStore, Status},
+    store::Change,
+};
+
+/// Writes the line of one change.
+pub fn change(cluster: &ClusterName, change: &Change) {
+    match change {
+        Change::Api { from, to } => {
+            tracing::info!(%cluster, from = from.label(), to = to.label(), "another API version answers");
+        }
+        Change::Crashed => {
+            tracing::error!(%cluster, "the polling task died and is started again; please report this as a bug");
+        }
+        Change::Failing(failure) => {
+            tracing::warn!(%cluster, reason = failure.reason.label(), err = %failure.message, "poll failed");
+        }
+        Change::First { key_store, status } => first(cluster, *key_store, status),
+        Change::KeyStore { from, to } => {
+            tracing::warn!(%cluster, from = from.label(), to = to.label(), "the key store changed");
+        }
+        Change::Recovered => tracing::info!(%cluster, "polls succeed again"),
+        Change::Status { from, to } => changed(cluster, from, to),
+        Change::Unreadable { field, text } => {
+            tracing::warn!(%cluster, field = field.label(), %text, "a date cannot be read; its series is absent");
+        }
+    }
+}
+
+fn first(cluster: &ClusterName, key_store: KeyStore, status: &Status) {
+    let encryption_type = key_store.label();
+    match status {
+        Status::Unknown(text) => tracing::warn!(%cluster, %text, encryption_type, "first status, an unknown one"),
+        known => tracing::info!(%cluster, status = known.label(), encryption_type, "first status"),
+    }
+}
+
+fn changed(cluster: &ClusterName, from: &Status, to: &Status) {
+    let from = from.label();
+    match to {
+        Status::Unknown(text) => tracing::warn!(%cluster, from, %text, "the status changed to an unknown one"),
+        Status::Encrypted | Status::KmsAvailable => {
+            tracing::info!(%cluster, from, to = to.label(), "the status changed");
+        }
+        bad => tracing::warn!(%cluster, from, to = bad.label(), "the status changed"),
+    }
+}

@@ -1,0 +1,181 @@
+//! Keeps the store fresh: one task per cluster, at most one poll in flight in each, a bounded number over all.
+//!
+//! A hanging cluster holds up its own task only. A task that dies by a mistake of ours shows as `up` 0 and is started
+//! again one interval later; the cluster's tallies live outside of it.
+
+mod log;
+mod pace;
+
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::{sync::Semaphore, time::sleep_until};
+use tokio_util::task::AbortOnDropHandle;
+
+use self::pace::{Next, Pace};
+use crate::{
+    client::{self, Client, TransportError, TransportPool},
+    clock,
+    model::{ClusterName, PollFailure, Reading},
+    store::{Publisher, Store},
+};
+
+/// Polls under way at the same time, over all clusters. It bounds descriptors and memory at the start, when all first
+/// polls are due at once.
+const IN_FLIGHT: usize = 128;
+
+/// How often a refused credential's file is looked at.
+const LOOK_AT_FILE: Duration = Duration::from_secs(1);
+
+/// What polling one cluster needs to know.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Settings {
+    /// How the cluster is asked.
+    pub client: client::Settings,
+    /// How often it is asked.
+    pub interval: Duration,
+    /// What it is called.
+    pub name: ClusterName,
+    /// How long after the last success a status may still be served.
+    pub stale_after: Duration,
+}
+
+/// A cluster that can be asked. The poller knows no more of it, so that pace is tested without a network.
+pub trait Source: Send + Sync + 'static {
+    /// One attempt, one outcome.
+    fn poll(&mut self, now: Instant) -> impl Future<Output = Result<Reading, PollFailure>> + Send;
+
+    /// Whether there is another credential than at the last attempt.
+    fn credential_changed(&self) -> bool;
+}
+
+/// The tasks of all clusters. Dropping it ends them and empties the store.
+#[derive(Debug)]
+pub struct Poller {
+    origin: Instant,
+    permits: Arc<Semaphore>,
+    store: Store,
+    tasks: BTreeMap<ClusterName, AbortOnDropHandle<()>>,
+}
+
+impl Source for Client {
+    fn poll(&mut self, now: Instant) -> impl Future<Output = Result<Reading, PollFailure>> + Send {
+        Client::poll(self, now)
+    }
+
+    fn credential_changed(&self) -> bool {
+        Client::credential_changed(self)
+    }
+}
+
+// === impl Poller ===
+
+impl Poller {
+    /// A poller without clusters, which publishes to `store`.
+    pub fn new(store: Store) -> Self {
+        let origin = clock::now().mono;
+        Self { origin, permits: Arc::new(Semaphore::new(IN_FLIGHT)), store, tasks: BTreeMap::new() }
+    }
+
+    /// Starts to poll a cluster, at once.
+    ///
+    /// # Errors
+    ///
+    /// When a certificate file cannot be used.
+    pub fn add(&mut self, settings: Settings, pool: &Arc<TransportPool>) -> Result<(), TransportError> {
+        let Settings { client, interval, name, stale_after } = settings;
+        // Built once here, so that what cannot work is said at the start, and once for each start of the task, which
+        // shares everything that is expensive.
+        Client::new(client.clone(), pool.clone())?;
+        let pool = pool.clone();
+        self.add_source(name, interval, stale_after, move || Client::new(client.clone(), pool.clone()));
+        Ok(())
+    }
+
+    fn add_source<S: Source>(
+        &mut self,
+        name: ClusterName,
+        interval: Duration,
+        stale_after: Duration,
+        source: impl Fn() -> Result<S, TransportError> + Send + 'static,
+    ) {
+        let pace = Pace::new(&name, interval, self.origin);
+        let publisher = self.store.publisher(name.clone(), stale_after);
+        let task = supervise(source, publisher, pace, interval, self.permits.clone());
+        self.tasks.insert(name, AbortOnDropHandle::new(tokio::spawn(task)));
+    }
+}
+
+/// Keeps one cluster's task alive.
+async fn supervise<S: Source>(
+    source: impl Fn() -> Result<S, TransportError> + Send + 'static,
+    publisher: Publisher,
+    pace: Pace,
+    interval: Duration,
+    permits: Arc<Semaphore>,
+) {
+    let publisher = Arc::new(Mutex::new(publisher));
+    loop {
+        match source() {
+            Ok(source) => {
+                let task = tokio::spawn(run(source, publisher.clone(), pace.clone(), permits.clone()));
+                if AbortOnDropHandle::new(task).await.is_ok() {
+                    return;
+                }
+            }
+            Err(err) => tracing::error!(cluster = %name(&publisher), %err, "cannot start polling"),
+        }
+        record(&publisher, |publisher| publisher.record_crash(clock::now()));
+        tokio::time::sleep(interval).await;
+    }
+}
+
+/// Polls one cluster for ever.
+async fn run<S: Source>(mut source: S, publisher: Arc<Mutex<Publisher>>, mut pace: Pace, permits: Arc<Semaphore>) {
+    loop {
+        // The semaphore is never closed; if it were, there would be nothing left to do.
+        let Ok(permit) = permits.acquire().await else { return };
+        let started = clock::now();
+        let result = source.poll(started.mono).await;
+        drop(permit);
+        let ended = clock::now();
+        let next = pace.next(ended.mono, result.as_ref().err());
+        record(&publisher, |publisher| publisher.record(ended, ended.mono - started.mono, result));
+        wait(&source, next).await;
+    }
+}
+
+async fn wait(source: &impl Source, next: Next) {
+    let due = sleep_until(next.at.into());
+    if !next.or_new_credential {
+        return due.await;
+    }
+    tokio::pin!(due);
+    loop {
+        tokio::select! {
+            () = &mut due => return,
+            () = tokio::time::sleep(LOOK_AT_FILE) => if source.credential_changed() { return },
+        }
+    }
+}
+
+/// Publishes, and logs what changed. The lock is held while publishing only, and a publisher is whole at any time, so
+/// a poisoned lock is used on.
+fn record(publisher: &Mutex<Publisher>, publish: impl FnOnce(&mut Publisher) -> Vec<crate::store::Change>) {
+    let mut publisher = publisher.lock().unwrap_or_else(PoisonError::into_inner);
+    let changes = publish(&mut publisher);
+    for change in &changes {
+        log::change(publisher.name(), change);
+    }
+}
+
+fn name(publisher: &Mutex<Publisher>) -> ClusterName {
+    publisher.lock().unwrap_or_else(PoisonError::into_inner).name().clone()
+}
+
+#[cfg(test)]
+mod tests;

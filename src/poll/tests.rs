@@ -1,0 +1,167 @@
+use std::{
+    collections::VecDeque,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+use super::*;
+use crate::model::{ApiVersion, Dates, FailureReason, Identity, KeyStore, Status};
+
+const INTERVAL: Duration = Duration::from_secs(60);
+const STALE_AFTER: Duration = Duration::from_secs(300);
+
+/// What a scripted cluster does at one poll.
+#[derive(Clone, Debug)]
+enum Act {
+    Fail(FailureReason),
+    Hang,
+    Panic,
+    Succeed,
+}
+
+/// A cluster that plays a script; after its end it repeats the last act.
+#[derive(Clone, Debug, Default)]
+struct Script {
+    acts: Arc<Mutex<VecDeque<Act>>>,
+    new_credential: Arc<AtomicBool>,
+    polls: Arc<AtomicUsize>,
+}
+
+impl Script {
+    fn new(acts: impl IntoIterator<Item = Act>) -> Self {
+        Self { acts: Arc::new(Mutex::new(acts.into_iter().collect())), ..Self::default() }
+    }
+
+    fn polls(&self) -> usize {
+        self.polls.load(Ordering::SeqCst)
+    }
+
+    fn start(&self, poller: &mut Poller, name: &str) {
+        let script = self.clone();
+        poller.add_source(ClusterName::new(name).unwrap(), INTERVAL, STALE_AFTER, move || Ok(script.clone()));
+    }
+}
+
+impl Source for Script {
+    async fn poll(&mut self, _now: Instant) -> Result<Reading, PollFailure> {
+        self.polls.fetch_add(1, Ordering::SeqCst);
+        let act = {
+            let mut acts = self.acts.lock().unwrap();
+            if acts.len() > 1 { acts.pop_front() } else { acts.front().cloned() }
+        };
+        match act.expect("a script has an act") {
+            Act::Fail(reason) => Err(PollFailure::new(reason, "scripted")),
+            Act::Hang => std::future::pending().await,
+            Act::Panic => panic!("scripted"),
+            Act::Succeed => Ok(Reading {
+                api: ApiVersion::V2,
+                dates: Dates::default(),
+                identity: Identity::default(),
+                key_store: KeyStore::Local,
+                status: Status::Encrypted,
+            }),
+        }
+    }
+
+    fn credential_changed(&self) -> bool {
+        self.new_credential.swap(false, Ordering::SeqCst)
+    }
+}
+
+fn up(store: &Store, name: &str) -> Option<bool> {
+    let view = store.view();
+    view.clusters.iter().find(|cluster| cluster.name().as_str() == name)?.up(&clock::now())
+}
+
+/// Lets the paused clock run; tasks that are due in between run in their order.
+async fn pass(time: Duration) {
+    tokio::time::sleep(time).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn first_polls_start_at_once_and_later_ones_keep_the_interval() {
+    let store = Store::default();
+    let mut poller = Poller::new(store.clone());
+    let scripts: Vec<Script> = (0..20).map(|_| Script::new([Act::Succeed])).collect();
+    for (number, script) in scripts.iter().enumerate() {
+        script.start(&mut poller, &format!("cluster-{number}"));
+    }
+    pass(Duration::from_millis(1)).await;
+    assert!(scripts.iter().all(|script| script.polls() == 1));
+    assert!(store.view().all_polled());
+    pass(10 * INTERVAL).await;
+    assert!(scripts.iter().all(|script| (11..=12).contains(&script.polls())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hanging_cluster_delays_no_other() {
+    let store = Store::default();
+    let mut poller = Poller::new(store.clone());
+    let (hanging, healthy) = (Script::new([Act::Hang]), Script::new([Act::Succeed]));
+    hanging.start(&mut poller, "hanging");
+    healthy.start(&mut poller, "healthy");
+    pass(3 * INTERVAL).await;
+    assert_eq!((up(&store, "hanging"), up(&store, "healthy")), (None, Some(true)));
+    assert_eq!(hanging.polls(), 1, "at most one poll in flight");
+    assert!(healthy.polls() >= 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn polls_in_flight_are_bounded() {
+    let mut poller = Poller::new(Store::default());
+    let script = Script::new([Act::Hang]);
+    for number in 0..IN_FLIGHT + 50 {
+        script.start(&mut poller, &format!("cluster-{number}"));
+    }
+    pass(INTERVAL).await;
+    assert_eq!(script.polls(), IN_FLIGHT);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_dies_shows_as_down_and_is_started_again() {
+    let store = Store::default();
+    let mut poller = Poller::new(store.clone());
+    let script = Script::new([Act::Succeed, Act::Panic, Act::Succeed]);
+    script.start(&mut poller, "one");
+    pass(Duration::from_millis(1)).await;
+    assert_eq!(up(&store, "one"), Some(true));
+    pass(INTERVAL).await;
+    assert_eq!((up(&store, "one"), script.polls()), (Some(false), 2));
+    pass(INTERVAL).await;
+    assert_eq!(up(&store, "one"), Some(true));
+    assert!(store.view().clusters[0].tallies().polls >= 2, "tallies survive the task");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_credential_slows_down_until_its_file_changes() {
+    let mut poller = Poller::new(Store::default());
+    let script = Script::new([Act::Fail(FailureReason::Authentication)]);
+    script.start(&mut poller, "one");
+    pass(Duration::from_secs(600)).await;
+    assert!(script.polls() <= 3, "{} attempts in ten minutes", script.polls());
+    let before = script.polls();
+    script.new_credential.store(true, Ordering::SeqCst);
+    pass(2 * LOOK_AT_FILE).await;
+    assert_eq!(script.polls(), before + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_failures_keep_the_interval() {
+    let mut poller = Poller::new(Store::default());
+    let script = Script::new([Act::Fail(FailureReason::Connect)]);
+    script.start(&mut poller, "one");
+    pass(10 * INTERVAL).await;
+    assert!((10..=12).contains(&script.polls()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropping_the_poller_ends_everything() {
+    let store = Store::default();
+    let mut poller = Poller::new(store.clone());
+    let script = Script::new([Act::Succeed]);
+    script.start(&mut poller, "one");
+    pass(Duration::from_millis(1)).await;
+    drop(poller);
+    pass(INTERVAL).await;
+    assert!(store.view().clusters.is_empty());
+    assert_eq!(script.polls(), 1);
+}

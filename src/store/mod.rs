@@ -1,0 +1,269 @@
+//! The latest snapshot of every cluster: one writer each, and readers get one view of all at one instant.
+//!
+//! The freshness rule lives here. [`Snapshot::fresh`] is the only door to a status, so nothing that is older than
+//! `stale_after` can be served, whoever asks.
+
+mod changes;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+pub use self::changes::Change;
+use crate::model::{ClusterName, Date, DateField, FailureReason, Moment, PollFailure, Reading, Status};
+
+/// All clusters. Cheap to clone: clones share the clusters.
+#[derive(Clone, Debug, Default)]
+pub struct Store {
+    clusters: Arc<Mutex<Clusters>>,
+}
+
+/// Each cluster's publisher has a number, so that one which is dropped late does not remove its successor.
+#[derive(Debug, Default)]
+struct Clusters {
+    by_name: BTreeMap<ClusterName, (u64, Arc<Snapshot>)>,
+    next: u64,
+}
+
+/// The right to publish one cluster's snapshots. Dropping it removes the cluster.
+#[derive(Debug)]
+pub struct Publisher {
+    id: u64,
+    snapshot: Arc<Snapshot>,
+    store: Store,
+}
+
+/// All clusters at one instant, by name.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    /// Sorted by name.
+    pub clusters: Vec<Arc<Snapshot>>,
+}
+
+/// What is known of one cluster.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    last_good: Option<(Moment, Reading)>,
+    last_poll: Option<LastPoll>,
+    name: ClusterName,
+    stale_after: Duration,
+    tallies: Tallies,
+}
+
+/// A poll that has ended.
+#[derive(Clone, Debug)]
+pub struct LastPoll {
+    /// When it ended.
+    pub at: Moment,
+    /// How long it took.
+    pub duration: Duration,
+    /// Why it gave no status.
+    pub failure: Option<Failure>,
+}
+
+/// Why there is no status.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Failure {
+    /// The task that polls ended by a mistake in this program; it is started again.
+    Crash,
+    /// The poll failed.
+    Poll(PollFailure),
+}
+
+/// Counted since the cluster was added; never set back.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Tallies {
+    failures: [u64; FailureReason::ALL.len()],
+    /// Polls that ended.
+    pub polls: u64,
+    /// How often the status was another one than the time before.
+    pub status_changes: u64,
+    unreadable: [u64; DateField::ALL.len()],
+}
+
+// === impl Store ===
+
+impl Store {
+    /// Adds a cluster, or takes the place of one with that name.
+    pub fn publisher(&self, name: ClusterName, stale_after: Duration) -> Publisher {
+        let snapshot = Arc::new(Snapshot {
+            last_good: None,
+            last_poll: None,
+            name: name.clone(),
+            stale_after,
+            tallies: Tallies::default(),
+        });
+        let mut clusters = self.lock();
+        clusters.next += 1;
+        let id = clusters.next;
+        clusters.by_name.insert(name, (id, snapshot.clone()));
+        drop(clusters);
+        Publisher { id, snapshot, store: self.clone() }
+    }
+
+    /// All clusters at this instant.
+    pub fn view(&self) -> View {
+        View { clusters: self.lock().by_name.values().map(|(_, snapshot)| snapshot.clone()).collect() }
+    }
+
+    /// A blocking lock: it is held for a few map operations and never across an await. A panic inside cannot leave
+    /// the map half changed, so a poisoned lock is used on.
+    fn lock(&self) -> MutexGuard<'_, Clusters> {
+        self.clusters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Publisher ===
+
+impl Publisher {
+    /// The cluster's name.
+    pub fn name(&self) -> &ClusterName {
+        &self.snapshot.name
+    }
+
+    /// Publishes what a poll brought and tells what that changed. `at` is when it ended.
+    pub fn record(&mut self, at: Moment, duration: Duration, result: Result<Reading, PollFailure>) -> Vec<Change> {
+        let mut after = (*self.snapshot).clone();
+        after.tallies.count(&result, after.last_good.as_ref().map(|(_, reading)| &reading.status));
+        let failure = match result {
+            Ok(reading) => {
+                after.last_good = Some((at, reading));
+                None
+            }
+            Err(failure) => Some(Failure::Poll(failure)),
+        };
+        after.last_poll = Some(LastPoll { at, duration, failure });
+        self.publish(after)
+    }
+
+    /// Publishes that the task which polls has died. It is no poll, so no poll is counted.
+    pub fn record_crash(&mut self, at: Moment) -> Vec<Change> {
+        let mut after = (*self.snapshot).clone();
+        after.last_poll = Some(LastPoll { at, duration: Duration::ZERO, failure: Some(Failure::Crash) });
+        self.publish(after)
+    }
+
+    fn publish(&mut self, after: Snapshot) -> Vec<Change> {
+        let after = Arc::new(after);
+        let before = std::mem::replace(&mut self.snapshot, after.clone());
+        let mut clusters = self.store.lock();
+        if let Some((id, snapshot)) = clusters.by_name.get_mut(&after.name)
+            && *id == self.id
+        {
+            *snapshot = after.clone();
+        }
+        changes::between(&before, &after)
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        let mut clusters = self.store.lock();
+        if clusters.by_name.get(&self.snapshot.name).is_some_and(|(id, _)| *id == self.id) {
+            clusters.by_name.remove(&self.snapshot.name);
+        }
+    }
+}
+
+// === impl View ===
+
+impl View {
+    /// Whether every cluster was polled at least once.
+    pub fn all_polled(&self) -> bool {
+        self.clusters.iter().all(|cluster| cluster.last_poll().is_some())
+    }
+}
+
+// === impl Snapshot ===
+
+impl Snapshot {
+    /// The cluster's name.
+    pub fn name(&self) -> &ClusterName {
+        &self.name
+    }
+
+    /// How long after the last success a status may still be served.
+    pub fn stale_after(&self) -> Duration {
+        self.stale_after
+    }
+
+    /// The last good status, while it is younger than `stale_after`. There is no other way to it.
+    pub fn fresh(&self, now: &Moment) -> Option<&Reading> {
+        let (at, reading) = self.last_good.as_ref()?;
+        (at.age(now) < self.stale_after).then_some(reading)
+    }
+
+    /// Whether the last poll gave a status that is still fresh. `None` until the first poll has ended.
+    pub fn up(&self, now: &Moment) -> Option<bool> {
+        let last = self.last_poll.as_ref()?;
+        Some(last.failure.is_none() && self.fresh(now).is_some())
+    }
+
+    /// The last poll that ended.
+    pub fn last_poll(&self) -> Option<&LastPoll> {
+        self.last_poll.as_ref()
+    }
+
+    /// When a poll last gave a status.
+    pub fn last_success(&self) -> Option<&Moment> {
+        self.last_good.as_ref().map(|(at, _)| at)
+    }
+
+    /// What was counted.
+    pub fn tallies(&self) -> &Tallies {
+        &self.tallies
+    }
+}
+
+// === impl LastPoll ===
+
+impl LastPoll {
+    /// The class of the failure; `None` for a success and for a crash, which is no class of the contract.
+    pub fn reason(&self) -> Option<FailureReason> {
+        match &self.failure {
+            Some(Failure::Poll(failure)) => Some(failure.reason),
+            Some(Failure::Crash) | None => None,
+        }
+    }
+}
+
+// === impl Tallies ===
+
+impl Tallies {
+    /// Polls that failed for `reason`.
+    pub fn failures(&self, reason: FailureReason) -> u64 {
+        tally(&FailureReason::ALL, &self.failures, reason)
+    }
+
+    /// Answers in which `field` could not be read.
+    pub fn unreadable(&self, field: DateField) -> u64 {
+        tally(&DateField::ALL, &self.unreadable, field)
+    }
+
+    /// `before` is the status of the last success, however long ago: changes are compared across outages.
+    fn count(&mut self, result: &Result<Reading, PollFailure>, before: Option<&Status>) {
+        self.polls += 1;
+        match result {
+            Ok(reading) => {
+                self.status_changes += u64::from(before.is_some_and(|before| *before != reading.status));
+                for (field, tally) in DateField::ALL.iter().zip(&mut self.unreadable) {
+                    *tally += u64::from(matches!(reading.dates.get(*field), Date::Unreadable(_)));
+                }
+            }
+            Err(failure) => {
+                for (reason, tally) in FailureReason::ALL.iter().zip(&mut self.failures) {
+                    *tally += u64::from(*reason == failure.reason);
+                }
+            }
+        }
+    }
+}
+
+fn tally<T: PartialEq>(of: &[T], tallies: &[u64], one: T) -> u64 {
+    of.iter().zip(tallies).filter(|(each, _)| **each == one).map(|(_, tally)| tally).sum()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,186 @@
+use std::time::Instant;
+
+use chrono::{DateTime, TimeDelta};
+
+use super::*;
+use crate::model::{ApiVersion, Dates, ForeignText, Identity, KeyStore};
+
+const STALE_AFTER: Duration = Duration::from_secs(300);
+
+struct Clock(Moment);
+
+impl Clock {
+    fn new() -> Self {
+        Self(Moment { mono: Instant::now(), wall: DateTime::UNIX_EPOCH + TimeDelta::days(20_000) })
+    }
+
+    fn at(&self, seconds: u64) -> Moment {
+        let wall = self.0.wall + TimeDelta::seconds(i64::try_from(seconds).unwrap());
+        Moment { mono: self.0.mono + Duration::from_secs(seconds), wall }
+    }
+}
+
+fn name(name: &str) -> ClusterName {
+    ClusterName::new(name).unwrap()
+}
+
+fn reading(status: Status) -> Reading {
+    Reading {
+        api: ApiVersion::V2,
+        dates: Dates::default(),
+        identity: Identity::default(),
+        key_store: KeyStore::Local,
+        status,
+    }
+}
+
+fn failure(reason: FailureReason) -> PollFailure {
+    PollFailure::new(reason, "failed")
+}
+
+fn only(store: &Store) -> Arc<Snapshot> {
+    let view = store.view();
+    assert_eq!(view.clusters.len(), 1);
+    view.clusters[0].clone()
+}
+
+#[test]
+fn status_is_served_until_it_is_stale() {
+    let (store, clock) = (Store::default(), Clock::new());
+    let mut publisher = store.publisher(name("one"), STALE_AFTER);
+    assert_eq!(only(&store).up(&clock.at(0)), None);
+    publisher.record(clock.at(0), Duration::ZERO, Ok(reading(Status::Encrypted)));
+    publisher.record(clock.at(60), Duration::ZERO, Err(failure(FailureReason::Connect)));
+    let check = |seconds: u64, fresh: bool| {
+        let (snapshot, now) = (only(&store), clock.at(seconds));
+        assert_eq!(snapshot.fresh(&now).is_some(), fresh, "after {seconds} s");
+        assert_eq!(snapshot.up(&now), Some(false), "after {seconds} s");
+    };
+    check(60, true);
+    check(299, true);
+    check(300, false);
+    check(100_000, false);
+    publisher.record(clock.at(400), Duration::ZERO, Ok(reading(Status::Encrypted)));
+    assert_eq!(only(&store).up(&clock.at(400)), Some(true));
+}
+
+#[test]
+fn a_stuck_poller_shows_as_not_up() {
+    let (store, clock) = (Store::default(), Clock::new());
+    let mut publisher = store.publisher(name("one"), STALE_AFTER);
+    publisher.record(clock.at(0), Duration::ZERO, Ok(reading(Status::Encrypted)));
+    assert_eq!(only(&store).up(&clock.at(299)), Some(true));
+    assert_eq!(only(&store).up(&clock.at(300)), Some(false));
+}
+
+#[test]
+fn a_crash_shows_as_not_up_and_counts_no_poll() {
+    let (store, clock) = (Store::default(), Clock::new());
+    let mut publisher = store.publisher(name("one"), STALE_AFTER);
+    publisher.record(clock.at(0), Duration::ZERO, Ok(reading(Status::Encrypted)));
+    publisher.record_crash(clock.at(1));
+    let snapshot = only(&store);
+    assert_eq!((snapshot.up(&clock.at(1)), snapshot.tallies().polls), (Some(false), 1));
+    assert!(snapshot.fresh(&clock.at(1)).is_some(), "the last status is served on");
+}
+
+#[test]
+fn changes_are_counted_across_outages_and_the_first_status_is_none() {
+    let (store, clock) = (Store::default(), Clock::new());
+    let mut publisher = store.publisher(name("one"), STALE_AFTER);
+    let mut check = |result: Result<Status, FailureReason>, changes: u64| {
+        let result = result.map(reading).map_err(failure);
+        publisher.record(clock.at(0), Duration::ZERO, result);
+        assert_eq!(only(&store).tallies().status_changes, changes);
+    };
+    check(Ok(Status::KmsAvailable), 0);
+    check(Ok(Status::KmsAvailable), 0);
+    check(Err(FailureReason::Timeout), 0);
+    check(Ok(Status::KmsKeyNotFound), 1);
+    check(Err(FailureReason::Timeout), 1);
+    check(Ok(Status::KmsKeyNotFound), 1);
+    check(Ok(Status::Unknown(ForeignText::new("a"))), 2);
+    check(Ok(Status::Unknown(ForeignText::new("b"))), 3);
+}
+
+#[test]
+fn failures_and_unreadable_dates_are_tallied_apart() {
+    let (store, clock) = (Store::default(), Clock::new());
+    let mut publisher = store.publisher(name("one"), STALE_AFTER);
+    publisher.record(clock.at(0), Duration::ZERO, Err(failure(FailureReason::Dns)));
+    publisher.record(clock.at(0), Duration::ZERO, Err(failure(FailureReason::Malformed)));
+    publisher.record(clock.at(0), Duration::ZERO, Err(failure(FailureReason::Malformed)));
+    let mut bad_date = reading(Status::Encrypted);
+    bad_date.dates = Dates::from_fn(|field| match field {
+        DateField::ClientCertExpiry => Date::Unreadable(ForeignText::new("never")),
+        _ => Date::NotReported,
+    });
+    publisher.record(clock.at(0), Duration::ZERO, Ok(bad_date));
+    let snapshot = only(&store);
+    let failures = FailureReason::ALL.map(|reason| snapshot.tallies().failures(reason));
+    assert_eq!(failures, [1, 0, 0, 0, 0, 0, 0, 0, 0, 2]);
+    assert_eq!(DateField::ALL.map(|field| snapshot.tallies().unreadable(field)), [0, 1, 0, 0]);
+    assert_eq!(snapshot.tallies().polls, 4);
+}
+
+#[test]
+fn a_dropped_publisher_removes_its_cluster_and_no_successor() {
+    let store = Store::default();
+    let first = store.publisher(name("one"), STALE_AFTER);
+    let second = store.publisher(name("one"), STALE_AFTER);
+    drop(first);
+    assert_eq!(store.view().clusters.len(), 1);
+    drop(second);
+    assert!(store.view().clusters.is_empty());
+}
+
+#[test]
+fn the_view_is_sorted_and_knows_who_was_polled() {
+    let (store, clock) = (Store::default(), Clock::new());
+    let mut late = store.publisher(name("z"), STALE_AFTER);
+    let mut early = store.publisher(name("a"), STALE_AFTER);
+    assert!(!store.view().all_polled());
+    late.record(clock.at(0), Duration::ZERO, Err(failure(FailureReason::Dns)));
+    assert!(!store.view().all_polled());
+    early.record(clock.at(0), Duration::ZERO, Ok(reading(Status::Encrypted)));
+    assert!(store.view().all_polled());
+    let names: Vec<String> = store.view().clusters.iter().map(|cluster| cluster.name().to_string()).collect();
+    assert_eq!(names, ["a", "z"]);
+}
+
+#[test]
+fn only_changes_are_told() {
+    let (store, clock) = (Store::default(), Clock::new());
+    let mut publisher = store.publisher(name("one"), STALE_AFTER);
+    let mut check = |result: Result<Reading, PollFailure>, expect: &[Change]| {
+        assert_eq!(publisher.record(clock.at(0), Duration::ZERO, result), expect);
+    };
+    let unreadable = |text: &str| {
+        let dates = Dates::from_fn(|field| match field {
+            DateField::CaCertExpiry => Date::Unreadable(ForeignText::new(text)),
+            _ => Date::NotReported,
+        });
+        Reading { dates, ..reading(Status::KmsAvailable) }
+    };
+    let told = |text: &str| Change::Unreadable { field: DateField::CaCertExpiry, text: ForeignText::new(text) };
+    let (connect, timeout) = (failure(FailureReason::Connect), failure(FailureReason::Timeout));
+    check(Err(connect.clone()), &[Change::Failing(connect.clone())]);
+    check(Err(connect.clone()), &[]);
+    check(Err(timeout.clone()), &[Change::Failing(timeout.clone())]);
+    let first = Change::First { key_store: KeyStore::Local, status: Status::Encrypted };
+    check(Ok(reading(Status::Encrypted)), &[Change::Recovered, first]);
+    check(Ok(reading(Status::Encrypted)), &[]);
+    check(Err(timeout.clone()), &[Change::Failing(timeout)]);
+    let changed = Change::Status { from: Status::Encrypted, to: Status::KmsAvailable };
+    check(Ok(unreadable("a")), &[Change::Recovered, changed, told("a")]);
+    check(Ok(unreadable("a")), &[]);
+    check(Ok(unreadable("b")), &[told("b")]);
+    check(
+        Ok(Reading { api: ApiVersion::V1, key_store: KeyStore::Unknown, ..reading(Status::KmsAvailable) }),
+        &[
+            Change::KeyStore { from: KeyStore::Local, to: KeyStore::Unknown },
+            Change::Api { from: ApiVersion::V2, to: ApiVersion::V1 },
+        ],
+    );
+    assert_eq!(publisher.record_crash(clock.at(0)), [Change::Crashed]);
+}
