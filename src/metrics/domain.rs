@@ -1,0 +1,158 @@
+//! Which samples a view gives. One pass decides what is fresh; after that every family is written once.
+
+use super::catalog::{self, Metric};
+use crate::{
+    model::{ApiVersion, DateField, FailureReason, KeyStore, Moment, Reading, Status},
+    store::{Snapshot, View},
+};
+
+/// Where samples go.
+pub trait Sink {
+    /// A sample of `metric` for a cluster. `labels` are the values of the labels behind `cluster`: they come from
+    /// closed lists or have been checked to be UUIDs and numbers, so none needs escaping.
+    fn sample(&mut self, metric: &'static Metric, cluster: &str, labels: &[&str], value: f64);
+}
+
+/// A cluster, and what of it is fresh now.
+struct Row<'a> {
+    cluster: &'a str,
+    fresh: Option<&'a Reading>,
+    snapshot: &'a Snapshot,
+    up: Option<bool>,
+}
+
+/// Writes all samples of all clusters, family by family. A family without a sample is not mentioned.
+pub fn render(view: &View, now: &Moment, sink: &mut impl Sink) {
+    let rows: Vec<Row<'_>> = view.clusters.iter().map(|snapshot| Row::new(snapshot, now)).collect();
+    up(&rows, sink);
+    state_sets(&rows, sink);
+    dates(&rows, sink);
+    info(&rows, sink);
+    poll_clocks(&rows, sink);
+    counters(&rows, sink);
+}
+
+impl<'a> Row<'a> {
+    fn new(snapshot: &'a Snapshot, now: &Moment) -> Self {
+        let (fresh, up) = (snapshot.fresh(now), snapshot.up(now));
+        Self { cluster: snapshot.name().as_str(), fresh, snapshot, up }
+    }
+}
+
+fn up(rows: &[Row<'_>], sink: &mut impl Sink) {
+    for row in rows {
+        if let Some(up) = row.up {
+            sink.sample(&catalog::UP, row.cluster, &[], flag(up));
+        }
+    }
+}
+
+fn state_sets(rows: &[Row<'_>], sink: &mut impl Sink) {
+    for row in rows {
+        if let Some(fresh) = row.fresh {
+            one_hot(sink, &catalog::STATUS, row.cluster, &Status::LABELS, Some(fresh.status.label()));
+        }
+    }
+    for row in rows {
+        if let Some(fresh) = row.fresh {
+            one_hot(sink, &catalog::TYPE, row.cluster, &KeyStore::LABELS, Some(fresh.key_store.label()));
+        }
+    }
+}
+
+fn dates(rows: &[Row<'_>], sink: &mut impl Sink) {
+    let of = |row: &Row<'_>, field| row.fresh.and_then(|fresh| fresh.dates.get(field).timestamp());
+    for row in rows {
+        for (field, certificate) in [(DateField::CaCertExpiry, "kms_ca"), (DateField::ClientCertExpiry, "kms_client")] {
+            if let Some(at) = of(row, field) {
+                sink.sample(&catalog::CERTIFICATE_EXPIRY, row.cluster, &[certificate], at.unix_seconds());
+            }
+        }
+    }
+    for (field, metric) in [
+        (DateField::LastKeyRotationTime, &catalog::LAST_KEY_ROTATION),
+        (DateField::LastStatusUpdateTime, &catalog::LAST_STATUS_UPDATE),
+    ] {
+        for row in rows {
+            if let Some(at) = of(row, field) {
+                sink.sample(metric, row.cluster, &[], at.unix_seconds());
+            }
+        }
+    }
+}
+
+fn info(rows: &[Row<'_>], sink: &mut impl Sink) {
+    for row in rows {
+        if let Some(Reading { api, identity, .. }) = row.fresh {
+            let cluster_id = identity.cluster_id.as_ref().map_or("", |id| id.as_str());
+            let version = identity.version.as_ref().map_or("", |version| version.as_str());
+            sink.sample(&catalog::CLUSTER_INFO, row.cluster, &[cluster_id, version, ApiVersion::label(*api)], 1.0);
+        }
+    }
+}
+
+fn poll_clocks(rows: &[Row<'_>], sink: &mut impl Sink) {
+    for row in rows {
+        if let Some(last) = row.snapshot.last_poll() {
+            sink.sample(&catalog::LAST_POLL, row.cluster, &[], last.at.unix_seconds());
+        }
+    }
+    for row in rows {
+        if let Some(success) = row.snapshot.last_success() {
+            sink.sample(&catalog::LAST_SUCCESSFUL_POLL, row.cluster, &[], success.unix_seconds());
+        }
+    }
+    for row in rows {
+        if let Some(last) = row.snapshot.last_poll() {
+            sink.sample(&catalog::LAST_POLL_DURATION, row.cluster, &[], last.duration.as_secs_f64());
+        }
+    }
+    for row in rows {
+        sink.sample(&catalog::STALE_AFTER, row.cluster, &[], row.snapshot.stale_after().as_secs_f64());
+    }
+    for row in rows {
+        if let Some(last) = row.snapshot.last_poll() {
+            let reason = last.reason().map(FailureReason::label);
+            one_hot(
+                sink,
+                &catalog::LAST_POLL_FAILURE,
+                row.cluster,
+                &FailureReason::ALL.map(FailureReason::label),
+                reason,
+            );
+        }
+    }
+}
+
+/// Counts of polls, exact up to 2^53.
+fn counters(rows: &[Row<'_>], sink: &mut impl Sink) {
+    for row in rows {
+        sink.sample(&catalog::POLLS, row.cluster, &[], row.snapshot.tallies().polls as f64);
+    }
+    for row in rows {
+        for reason in FailureReason::ALL {
+            let count = row.snapshot.tallies().failures(reason) as f64;
+            sink.sample(&catalog::POLL_FAILURES, row.cluster, &[reason.label()], count);
+        }
+    }
+    for row in rows {
+        for field in DateField::ALL {
+            let count = row.snapshot.tallies().unreadable(field) as f64;
+            sink.sample(&catalog::UNREADABLE_FIELDS, row.cluster, &[field.label()], count);
+        }
+    }
+    for row in rows {
+        sink.sample(&catalog::STATUS_CHANGES, row.cluster, &[], row.snapshot.tallies().status_changes as f64);
+    }
+}
+
+/// One series per possible value, all of them present: 1 for `current`, 0 for the others.
+fn one_hot(sink: &mut impl Sink, metric: &'static Metric, cluster: &str, values: &[&str], current: Option<&str>) {
+    for value in values {
+        sink.sample(metric, cluster, &[value], flag(current == Some(value)));
+    }
+}
+
+fn flag(value: bool) -> f64 {
+    f64::from(u8::from(value))
+}

@@ -1,0 +1,92 @@
+//! Prometheus' text format 0.0.4.
+
+use std::fmt::Write;
+
+use super::{catalog::Metric, domain::Sink};
+
+/// Samples as text. `HELP` and `TYPE` are written with a family's first sample.
+#[derive(Debug, Default)]
+pub struct Text {
+    buffer: String,
+    family: Option<&'static str>,
+}
+
+// === impl Text ===
+
+impl Text {
+    /// Text that will have about `bytes`.
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self { buffer: String::with_capacity(bytes), family: None }
+    }
+
+    /// What was written.
+    pub fn into_string(self) -> String {
+        self.buffer
+    }
+
+    /// Writes one sample. `labels` are name and value, in order.
+    fn line<'a>(&mut self, metric: &'static Metric, labels: impl Iterator<Item = (&'a str, &'a str)>, value: f64) {
+        if self.family != Some(metric.name) {
+            self.family = Some(metric.name);
+            self.head(metric);
+        }
+        self.buffer.push_str(metric.name);
+        let mut before = '{';
+        for (name, value) in labels {
+            self.buffer.push(before);
+            before = ',';
+            self.buffer.push_str(name);
+            self.buffer.push_str("=\"");
+            escape(&mut self.buffer, value);
+            self.buffer.push('"');
+        }
+        if before == ',' {
+            self.buffer.push('}');
+        }
+        self.buffer.push(' ');
+        self.value(value);
+        self.buffer.push('\n');
+    }
+
+    fn head(&mut self, metric: &Metric) {
+        for part in
+            ["# HELP ", metric.name, " ", metric.help, "\n# TYPE ", metric.name, " ", metric.kind.as_str(), "\n"]
+        {
+            self.buffer.push_str(part);
+        }
+    }
+
+    /// Most values are 0 or 1.
+    fn value(&mut self, value: f64) {
+        if value == 0.0 {
+            self.buffer.push('0');
+        } else if value == 1.0 {
+            self.buffer.push('1');
+        } else {
+            // Writing to a String does not fail.
+            let _ = write!(self.buffer, "{value}");
+        }
+    }
+}
+
+impl Sink for Text {
+    fn sample(&mut self, metric: &'static Metric, cluster: &str, labels: &[&str], value: f64) {
+        let values = std::iter::once(cluster).chain(labels.iter().copied());
+        self.line(metric, metric.labels.iter().copied().zip(values), value);
+    }
+}
+
+/// Appends a label value: backslash, quote and line break are escaped, all else is UTF-8.
+fn escape(buffer: &mut String, value: &str) {
+    if !value.bytes().any(|byte| matches!(byte, b'\\' | b'"' | b'\n')) {
+        return buffer.push_str(value);
+    }
+    for character in value.chars() {
+        match character {
+            '\\' => buffer.push_str("\\\\"),
+            '"' => buffer.push_str("\\\""),
+            '\n' => buffer.push_str("\\n"),
+            other => buffer.push(other),
+        }
+    }
+}
