@@ -1,0 +1,114 @@
+//! Several running clusters.
+
+use std::collections::HashSet;
+
+use super::cluster::SimCluster;
+use super::fleet_spec::{FleetError, FleetSpec};
+use super::spec::ClusterSpec;
+
+/// Running clusters, in the order of their description. Dropping it stops them all.
+#[derive(Debug)]
+pub struct Fleet {
+    members: Vec<Member>,
+}
+
+/// What [`Fleet::apply`] did, as names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Clusters started.
+    pub added: Vec<String>,
+    /// Clusters that behave differently now.
+    pub changed: Vec<String>,
+    /// Clusters stopped.
+    pub removed: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Member {
+    cluster: SimCluster,
+    /// The description last asked for. Not what the cluster says: a test may have changed that.
+    wanted: ClusterSpec,
+}
+
+impl Fleet {
+    /// Starts every cluster of a fleet.
+    ///
+    /// # Errors
+    ///
+    /// [`FleetError::Start`] for the first cluster that cannot be started; the others stop again.
+    pub async fn start(spec: FleetSpec) -> Result<Fleet, FleetError> {
+        let mut fleet = Fleet { members: Vec::with_capacity(spec.clusters.len()) };
+        fleet.apply(spec).await?;
+        Ok(fleet)
+    }
+
+    /// Makes the fleet what `spec` says, by the clusters' names: starts, changes and stops
+    /// clusters, and leaves alone those whose description is the same. A cluster that has to
+    /// listen elsewhere is started anew.
+    ///
+    /// # Errors
+    ///
+    /// [`FleetError::Start`] for the first cluster that cannot be started; the rest is done.
+    pub async fn apply(&mut self, spec: FleetSpec) -> Result<Changes, FleetError> {
+        let mut changes = Changes::default();
+        self.remove_all_but(&spec, &mut changes);
+        let mut first_error = None;
+        for wanted in spec.clusters {
+            if let Err(error) = self.apply_one(wanted, &mut changes).await {
+                first_error.get_or_insert(error);
+            }
+        }
+        first_error.map_or(Ok(changes), Err)
+    }
+
+    /// The cluster of this name.
+    pub fn cluster(&self, name: &str) -> Option<&SimCluster> {
+        self.iter().find(|cluster| cluster.name() == name)
+    }
+
+    /// All clusters.
+    pub fn iter(&self) -> impl Iterator<Item = &SimCluster> {
+        self.members.iter().map(|member| &member.cluster)
+    }
+
+    /// Stops what `spec` does not name. First of all, because its port may be wanted.
+    fn remove_all_but(&mut self, spec: &FleetSpec, changes: &mut Changes) {
+        let names: HashSet<_> = spec.clusters.iter().map(|cluster| &cluster.name).collect();
+        self.members.retain(|member| {
+            let stays = names.contains(&member.wanted.name);
+            if !stays {
+                changes.removed.push(member.wanted.name.clone());
+            }
+            stays
+        });
+    }
+
+    async fn apply_one(&mut self, wanted: ClusterSpec, changes: &mut Changes) -> Result<(), FleetError> {
+        let place = self.members.iter().position(|member| member.wanted.name == wanted.name);
+        let Some(member) = place.and_then(|place| self.members.get_mut(place)) else {
+            self.members.push(Member::start(wanted.clone()).await?);
+            changes.added.push(wanted.name);
+            return Ok(());
+        };
+        if member.wanted == wanted {
+            return Ok(());
+        }
+        if (member.wanted.host, member.wanted.port) == (wanted.host, wanted.port) {
+            member.cluster.set(wanted.clone());
+            member.wanted = wanted.clone();
+        } else {
+            *member = Member::start(wanted.clone()).await?;
+        }
+        changes.changed.push(wanted.name);
+        Ok(())
+    }
+}
+
+impl Member {
+    async fn start(wanted: ClusterSpec) -> Result<Member, FleetError> {
+        match SimCluster::start(wanted.clone()).await {
+            Ok(cluster) => Ok(Member { cluster, wanted }),
+            Err(source) => Err(FleetError::Start { name: wanted.name, source }),
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! A fleet that follows its file while people edit it.
+
+use std::convert::Infallible;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::fleet::{Changes, Fleet};
+use super::fleet_spec::{FleetError, FleetSpec};
+
+/// How often the file is compared with what was last read of it.
+const PERIOD: Duration = Duration::from_millis(250);
+
+/// A fleet file and the text last read of it.
+#[derive(Debug)]
+pub struct FleetFile {
+    path: PathBuf,
+    text: String,
+}
+
+impl FleetFile {
+    /// Reads a fleet file.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read, or what it says is not a fleet.
+    pub fn open(path: &Path) -> Result<(FleetFile, FleetSpec), FleetError> {
+        let text = read(path)?;
+        let spec = FleetSpec::parse(&text)?;
+        Ok((FleetFile { path: path.to_owned(), text }, spec))
+    }
+
+    /// Applies the file to `fleet` if its text changed; says what that did.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read or is not a fleet: the fleet stays what it was. When a cluster
+    /// cannot be started: the rest is applied. Each text is tried and reported once.
+    pub async fn refresh(&mut self, fleet: &mut Fleet) -> Result<Option<Changes>, FleetError> {
+        let text = read(&self.path)?;
+        if text == self.text {
+            return Ok(None);
+        }
+        self.text = text;
+        fleet.apply(FleetSpec::parse(&self.text)?).await.map(Some)
+    }
+
+    /// Applies the file to `fleet` four times a second, for ever. Logs what changed, and why a
+    /// change was not taken. Can be dropped at any time.
+    pub async fn follow(&mut self, fleet: &mut Fleet) -> Infallible {
+        let mut unreadable = false;
+        loop {
+            tokio::time::sleep(PERIOD).await;
+            let refreshed = self.refresh(fleet).await;
+            let read_failed = matches!(refreshed, Err(FleetError::Read { .. }));
+            match refreshed {
+                Ok(None) => {}
+                Ok(Some(Changes { added, changed, removed })) => {
+                    tracing::info!(?added, ?changed, ?removed, "simulated fleet changed");
+                }
+                // Editors replace files: one that is gone is reported once.
+                Err(_) if read_failed && unreadable => {}
+                Err(error) => tracing::warn!(%error, "fleet file not applied"),
+            }
+            unreadable = read_failed;
+        }
+    }
+}
+
+/// Blocking, which a file of a few kilobytes may.
+fn read(path: &Path) -> Result<String, FleetError> {
+    std::fs::read_to_string(path).map_err(|source| FleetError::Read { path: path.to_owned(), source })
+}

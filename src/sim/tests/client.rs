@@ -1,0 +1,149 @@
+//! An HTTPS client so plain that every byte it sends and gets can be seen.
+
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::sim::SimCluster;
+
+/// One connection.
+pub(super) struct Client {
+    stream: TlsStream<TcpStream>,
+    /// Sent as `Authorization: Bearer …`.
+    pub(super) bearer: Option<String>,
+}
+
+/// One answer.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) status: u16,
+    /// Status line and headers.
+    pub(super) head: String,
+    pub(super) body: String,
+}
+
+impl Client {
+    /// Connects and trusts exactly the certificate that the cluster has now.
+    pub(super) async fn connect(cluster: &SimCluster) -> io::Result<Client> {
+        Client::connect_with(cluster, &[&rustls::version::TLS13], None).await
+    }
+
+    /// Connects with these TLS versions and, if given, a client certificate and key in PEM.
+    pub(super) async fn connect_with(
+        cluster: &SimCluster,
+        versions: &[&'static SupportedProtocolVersion],
+        own: Option<(&str, &str)>,
+    ) -> io::Result<Client> {
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate(&cluster.certificate_pem())).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)
+            .unwrap()
+            .with_root_certificates(roots);
+        let config = match own {
+            None => config.with_no_client_auth(),
+            Some((pem, key)) => {
+                let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+                config.with_client_auth_cert(vec![certificate(pem)], key).unwrap()
+            }
+        };
+        let stream = TcpStream::connect(cluster.addr()).await?;
+        let name = ServerName::from(cluster.addr().ip());
+        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
+        Ok(Client { stream, bearer: None })
+    }
+
+    /// A GET as the SDK sends it, with a `Content-Length` of 0.
+    pub(super) async fn get(&mut self, path: &str) -> io::Result<Reply> {
+        self.send("GET", path, "").await
+    }
+
+    /// Any request, and its answer to the end.
+    pub(super) async fn send(&mut self, method: &str, path: &str, body: &str) -> io::Result<Reply> {
+        self.request(method, path, body).await?;
+        self.reply().await
+    }
+
+    /// Sends a request and does not wait for the answer.
+    pub(super) async fn request(&mut self, method: &str, path: &str, body: &str) -> io::Result<()> {
+        let bearer = self.bearer.as_ref().map(|token| format!("Authorization: Bearer {token}\r\n"));
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: sim\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{}\r\n{body}",
+            body.len(),
+            bearer.unwrap_or_default(),
+        );
+        self.stream.write_all(request.as_bytes()).await
+    }
+
+    /// Logs in and uses the session from here on.
+    pub(super) async fn log_in(&mut self, username: &str, password: &str) -> Reply {
+        let body = format!(r#"{{"username": "{username}", "password": "{password}"}}"#);
+        let reply = self.send("POST", "/v1/session/login", &body).await.unwrap();
+        if reply.status == 200 {
+            self.bearer = Some(reply.json()["bearer_token"].as_str().unwrap().to_owned());
+        }
+        reply
+    }
+
+    /// Waits until the cluster closes or resets the connection.
+    pub(super) async fn closed(&mut self) -> ErrorKind {
+        match self.stream.read_u8().await {
+            Ok(byte) => panic!("got a byte, {byte:#x}"),
+            Err(error) => error.kind(),
+        }
+    }
+
+    /// The answer to the request sent, to its end.
+    pub(super) async fn reply(&mut self) -> io::Result<Reply> {
+        let head = self.until("\r\n\r\n").await?;
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        let length = header(&head, "Content-Length").map(|length| length.parse().unwrap());
+        let body = match length {
+            None => self.until("0\r\n\r\n").await?,
+            Some(length) => {
+                let mut body = vec![0; length];
+                self.stream.read_exact(&mut body).await?;
+                String::from_utf8(body).unwrap()
+            }
+        };
+        Ok(Reply { status, head, body })
+    }
+
+    /// Reads until `text` holds `end`.
+    async fn until(&mut self, end: &str) -> io::Result<String> {
+        let mut text = String::new();
+        while !text.ends_with(end) {
+            text.push(char::from(self.stream.read_u8().await?));
+        }
+        Ok(text)
+    }
+}
+
+impl Reply {
+    /// The value of a header, whose name is spelled exactly so.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        header(&self.head, name)
+    }
+
+    /// The body, which must be JSON.
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+}
+
+fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+}
+
+fn certificate(pem: &str) -> CertificateDer<'static> {
+    CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()
+}

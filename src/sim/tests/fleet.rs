@@ -1,0 +1,107 @@
+//! Fleets and their files.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::timeout;
+
+use crate::sim::{Changes, ClusterSpec, Fleet, FleetError, FleetFile, FleetSpec, Profile, SimCluster};
+
+/// The first cluster of a fleet with one cluster, described by `yaml` after its name.
+fn one(yaml: &str) -> ClusterSpec {
+    let fleet = FleetSpec::parse(&format!("clusters:\n  - name: a\n{yaml}")).unwrap();
+    fleet.clusters.into_iter().next().unwrap()
+}
+
+/// A fleet of clusters of these names and statuses.
+fn fleet(clusters: &[(&str, &str)]) -> FleetSpec {
+    let clusters =
+        clusters.iter().map(|(name, status)| ClusterSpec { status: json!(status), ..ClusterSpec::named(*name) });
+    FleetSpec { clusters: clusters.collect() }
+}
+
+/// Checks that `yaml` is refused with one line of message that has these parts.
+fn check_refused(yaml: &str, parts: &[&str]) {
+    let error = FleetSpec::parse(yaml).unwrap_err().to_string();
+    assert!(parts.iter().all(|part| error.contains(part)) && !error.contains('\n'), "{error}");
+}
+
+#[test]
+fn yaml_keeps_raw_values() {
+    assert_eq!(one(""), ClusterSpec::named("a"));
+    let spec = one("    type: null\n    status: 3\n    ca_cert_expiry: \"7\"\n    client_cert_expiry: +25d\n");
+    assert_eq!((spec.key_store_type, spec.status), (json!(null), json!(3)));
+    assert_eq!((spec.ca_cert_expiry, spec.client_cert_expiry), (json!("7"), json!("+25d")));
+    let spec = one("    profile: core-6.2.1\n    port: 18001\n    faults: { latency: 200ms, identity_fault: hang }\n");
+    assert_eq!((spec.profile, spec.port, spec.faults.latency.as_millis()), (Profile::Core621, 18001, 200));
+}
+
+#[test]
+fn bad_yaml_is_refused_with_its_place() {
+    check_refused("clusters:\n  - name: a\n    prot: 1\n", &["unknown field `prot`", "line 3, column 5"]);
+    check_refused("clusters:\n  - name: a\n    faults: { latency: soon }\n", &["`soon` is not a duration", "line 3"]);
+    check_refused(
+        "clusters:\n  - name: a\n    faults: { identity_fault: maybe }\n",
+        &["\"maybe\" is neither", "line 3"],
+    );
+    check_refused("clusters:\n  - name: a\n    absent: [typ]\n", &["`typ`", "line 3"]);
+    check_refused("clusters: [", &["line 1"]);
+    check_refused("clusters:\n  - port: 1\n", &["cluster number 1 has no name"]);
+    check_refused("clusters:\n  - name: a\n  - name: a\n", &["two clusters are called `a`"]);
+    check_refused("clusters: [{name: a, port: 1}, {name: b, port: 1}]", &["cluster `b` wants the address of another"]);
+}
+
+#[tokio::test]
+async fn the_demonstration_fleet_starts() {
+    FleetSpec::parse(FleetSpec::DEMO).unwrap();
+    let fleet = Fleet::start(FleetSpec::demo()).await.unwrap();
+    assert_eq!(fleet.iter().count(), 15);
+    assert_eq!(fleet.cluster("archive").unwrap().spec().status, "Not Encrypted");
+}
+
+#[tokio::test]
+async fn a_fleet_becomes_what_it_is_told() {
+    let mut running = Fleet::start(fleet(&[("a", "1"), ("b", "1"), ("c", "1")])).await.unwrap();
+    let addr = running.cluster("a").unwrap().addr();
+    let changes = running.apply(fleet(&[("a", "2"), ("b", "1"), ("d", "1")])).await.unwrap();
+    let [added, changed, removed] = ["d", "a", "c"].map(|name| vec![String::from(name)]);
+    assert_eq!(changes, Changes { added, changed, removed });
+    assert_eq!(running.cluster("a").unwrap().spec().status, "2");
+    assert_eq!(running.cluster("a").unwrap().addr(), addr);
+    assert!(running.cluster("c").is_none());
+    let mut moved = fleet(&[("a", "2")]);
+    moved.clusters[0].host = "127.0.0.2".parse().unwrap();
+    assert_eq!(running.apply(moved).await.unwrap().changed, ["a"]);
+    assert!(running.cluster("a").unwrap().url().starts_with("https://127.0.0.2:"));
+}
+
+#[tokio::test]
+async fn a_cluster_that_cannot_start_does_not_stop_the_rest() {
+    let mut running = Fleet::start(fleet(&[("a", "1")])).await.unwrap();
+    let mut wanted = fleet(&[("a", "1"), ("b", "1"), ("c", "1")]);
+    wanted.clusters[1].port = running.cluster("a").unwrap().addr().port();
+    let error = running.apply(wanted).await.unwrap_err();
+    assert!(matches!(error, FleetError::Start { name, .. } if name == "b"));
+    assert_eq!(running.iter().map(SimCluster::name).collect::<Vec<_>>(), ["a", "c"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_edited_file_is_followed_and_a_broken_one_is_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("fleet.yml");
+    let write = |status: &str| std::fs::write(&path, format!("clusters: [{{name: a, status: {status}}}]"));
+    write("one").unwrap();
+    let (mut file, spec) = FleetFile::open(&path).unwrap();
+    let mut running = Fleet::start(spec).await.unwrap();
+    assert_eq!(file.refresh(&mut running).await.unwrap(), None);
+    write("two").unwrap();
+    assert_eq!(file.refresh(&mut running).await.unwrap().unwrap().changed, ["a"]);
+    write("[").unwrap();
+    assert!(matches!(file.refresh(&mut running).await, Err(FleetError::Syntax(_))));
+    assert_eq!(file.refresh(&mut running).await.unwrap(), None, "reported once");
+    assert_eq!(running.cluster("a").unwrap().spec().status, "two");
+    write("three").unwrap();
+    let followed = timeout(Duration::from_millis(300), file.follow(&mut running)).await;
+    assert!(followed.is_err(), "following never ends by itself");
+    assert_eq!(running.cluster("a").unwrap().spec().status, "three");
+}

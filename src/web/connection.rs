@@ -1,0 +1,119 @@
+//! HTTP on one connection.
+
+use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{Request, Response, StatusCode, body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use crate::web::{respond, server::Handler, turn::Turn};
+
+/// For a request's head, in bytes. Ours need a few hundred; hyper's default of 400 KiB is a gift to an attacker with
+/// many connections.
+const MAX_HEAD: usize = 16 * 1024;
+
+/// The way from a connection to the handler, past the limit of concurrent requests.
+#[derive(Debug)]
+pub(super) struct Gate<H> {
+    handler: Arc<H>,
+    http: http1::Builder,
+    /// `None` is no limit.
+    requests: Option<RequestLimit>,
+}
+
+#[derive(Clone, Debug)]
+struct RequestLimit {
+    max: usize,
+    permits: Arc<Semaphore>,
+}
+
+// === impl Gate ===
+
+impl<H: Handler> Gate<H> {
+    /// `max_requests` 0 is no limit.
+    pub(super) fn new(handler: Arc<H>, max_requests: usize) -> Self {
+        let mut http = http1::Builder::new();
+        http.keep_alive(true)
+            // A client may close its sending side after its request and still read the answer.
+            .half_close(true)
+            .max_buf_size(MAX_HEAD)
+            // `TimedIo` bounds the head too.
+            .header_read_timeout(None);
+        Self { handler, http, requests: RequestLimit::new(max_requests) }
+    }
+
+    /// Serves `stream` until the client, a time limit or the shutdown ends it.
+    pub(super) async fn serve<S>(&self, stream: S, turn: Turn, peer: SocketAddr, shutdown: CancellationToken)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin,
+    {
+        let service = service_fn(|request| {
+            let turn = &turn;
+            async move { Ok::<_, Infallible>(self.answer(request, turn).await) }
+        });
+        let mut connection = pin!(self.http.serve_connection(TokioIo::new(stream), service));
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = shutdown.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            // The client's doing, or its network's: nothing that an operator has to act on.
+            debug!(%peer, err = %error, "connection ended early");
+        }
+    }
+
+    async fn answer(&self, request: Request<Incoming>, turn: &Turn) -> Response<Full<Bytes>> {
+        turn.begin();
+        let answer = match self.admit(&request) {
+            Ok(permit) => {
+                permit.into_iter().for_each(|permit| turn.hold(permit));
+                self.handler.handle(request).await
+            }
+            Err(max) => overloaded(max),
+        };
+        turn.answered();
+        answer
+    }
+
+    /// A permit for requests that need one; the limit when there is none left.
+    fn admit(&self, request: &Request<Incoming>) -> Result<Option<OwnedSemaphorePermit>, usize> {
+        match &self.requests {
+            Some(limit) if self.handler.is_limited(request.uri().path()) => {
+                Arc::clone(&limit.permits).try_acquire_owned().map(Some).map_err(|_| limit.max)
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+// By hand, because the derived one would ask for `H: Clone`.
+impl<H> Clone for Gate<H> {
+    fn clone(&self) -> Self {
+        Self { handler: Arc::clone(&self.handler), http: self.http.clone(), requests: self.requests.clone() }
+    }
+}
+
+// === impl RequestLimit ===
+
+impl RequestLimit {
+    fn new(max: usize) -> Option<Self> {
+        let permits = Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS)));
+        (max > 0).then_some(Self { max, permits })
+    }
+}
+
+/// In the words of the Prometheus client libraries, which operators may search their logs for.
+fn overloaded(max: usize) -> Response<Full<Bytes>> {
+    let message = format!("Limit of concurrent requests reached ({max}), try again later.\n");
+    respond::text(StatusCode::SERVICE_UNAVAILABLE, message)
+}

@@ -1,0 +1,126 @@
+//! Accept, serve, drain.
+
+use std::{future::Future, sync::Arc};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{Request, Response, body::Incoming};
+use tokio::{
+    net::TcpListener,
+    task::{JoinError, JoinSet},
+    time::{Duration, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::error;
+
+use crate::web::{
+    accept::{Accepted, Acceptor},
+    connection::Gate,
+    timed_io::TimedIo,
+    turn::{TimeLimits, Turn},
+};
+
+/// What the requests of a server are answered with.
+pub trait Handler: Send + Sync + 'static {
+    /// The answer to one request. Implementations that have everything in memory simply never await.
+    ///
+    /// A HEAD request is to be answered like a GET: the server leaves the body out and keeps its length.
+    fn handle(&self, request: Request<Incoming>) -> impl Future<Output = Response<Full<Bytes>>> + Send;
+
+    /// Whether requests for `path` are under the limit of concurrent requests. Health checks are not to be: an overload
+    /// is no reason for an orchestrator to kill the process.
+    fn is_limited(&self, path: &str) -> bool {
+        let _ = path;
+        true
+    }
+}
+
+/// What a server takes upon itself at most.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Limits {
+    /// Connections open at the same time, at least 1; more wait in the kernel's backlog.
+    pub max_connections: usize,
+    /// Requests in flight at the same time, until their answers have been flushed; more get 503. 0 is no limit.
+    pub max_requests: usize,
+    /// How long one connection may take.
+    pub time: TimeLimits,
+    /// How long requests in flight may go on after the shutdown has begun.
+    pub drain: Duration,
+}
+
+/// Serves until `shutdown`, then drains; returns how many connections had to be aborted.
+///
+/// Nothing that a client does ends it: failures to accept are logged and tried again, everything else stays within the
+/// connection's own task. At shutdown the listening sockets are closed at once, idle connections too, and requests in
+/// flight have [`Limits::drain`] to end.
+pub async fn serve<H: Handler>(
+    listeners: Vec<TcpListener>,
+    handler: Arc<H>,
+    limits: Limits,
+    shutdown: CancellationToken,
+) -> usize {
+    let mut acceptor = Acceptor::new(listeners, limits.max_connections);
+    let gate = Gate::new(handler, limits.max_requests);
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            Some(ended) = connections.join_next() => log_panic(ended),
+            accepted = acceptor.accept() => {
+                connections.spawn(connection(accepted, gate.clone(), limits.time, shutdown.clone()));
+            }
+        }
+    }
+    drop(acceptor);
+    drain(connections, limits.drain).await
+}
+
+// === impl Limits ===
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_connections: 512, max_requests: 40, time: TimeLimits::default(), drain: Duration::from_secs(5) }
+    }
+}
+
+// === helpers ===
+
+/// One connection from its first byte to its end. TLS goes between the two lines.
+async fn connection<H: Handler>(accepted: Accepted, gate: Gate<H>, time: TimeLimits, shutdown: CancellationToken) {
+    let Accepted { stream, peer, permit } = accepted;
+    // Answers are written in one piece: there is nothing to gain from waiting for more. Failing to set it costs speed
+    // only.
+    let _ = stream.set_nodelay(true);
+    let turn = Turn::new(time);
+    let stream = TimedIo::new(stream, turn.clone());
+    gate.serve(stream, turn, peer, shutdown).await;
+    drop(permit);
+}
+
+async fn drain(mut connections: JoinSet<()>, limit: Duration) -> usize {
+    let all_ended = async {
+        while let Some(ended) = connections.join_next().await {
+            log_panic(ended);
+        }
+    };
+    if timeout(limit, all_ended).await.is_ok() {
+        return 0;
+    }
+    // Those that ended together with the time limit were not aborted.
+    while let Some(ended) = connections.try_join_next() {
+        log_panic(ended);
+    }
+    let aborted = connections.len();
+    connections.shutdown().await;
+    aborted
+}
+
+/// A handler's panic ends its connection and nothing else; it is still a mistake to be reported.
+fn log_panic(ended: Result<(), JoinError>) {
+    if let Err(failure) = ended
+        && failure.is_panic()
+    {
+        error!(err = %failure, "a request handler panicked, please report this; the server goes on");
+    }
+}

@@ -1,0 +1,75 @@
+//! A client that speaks just enough HTTP, and badly where a test wants that.
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+pub(super) struct Client<S> {
+    pub(super) stream: S,
+}
+
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) status: u16,
+    head: String,
+    pub(super) body: Vec<u8>,
+}
+
+// === impl Client ===
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    pub(super) fn new(stream: S) -> Self {
+        Self { stream }
+    }
+
+    pub(super) async fn send(&mut self, text: &str) {
+        self.stream.write_all(text.as_bytes()).await.unwrap();
+    }
+
+    /// Sends a request without a body; `headers` are whole lines.
+    pub(super) async fn ask(&mut self, method: &str, path: &str, headers: &str) {
+        self.send(&format!("{method} {path} HTTP/1.1\r\nHost: test\r\n{headers}\r\n")).await;
+    }
+
+    pub(super) async fn get(&mut self, path: &str) -> Reply {
+        self.ask("GET", path, "").await;
+        self.reply().await
+    }
+
+    pub(super) async fn reply(&mut self) -> Reply {
+        let mut reply = self.head().await;
+        let length = reply.header("content-length").map_or(0, |length| length.parse().unwrap());
+        reply.body = vec![0; length];
+        self.stream.read_exact(&mut reply.body).await.unwrap();
+        reply
+    }
+
+    /// A reply's head alone; its body, if any, is left unread.
+    pub(super) async fn head(&mut self) -> Reply {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(self.stream.read_u8().await.unwrap());
+        }
+        let head = String::from_utf8(head).unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        Reply { status, head, body: Vec::new() }
+    }
+
+    /// Reads until the connection ends, in whatever way; how many bytes came.
+    pub(super) async fn rest(&mut self) -> usize {
+        let mut rest = Vec::new();
+        let _ = self.stream.read_to_end(&mut rest).await;
+        rest.len()
+    }
+}
+
+// === impl Reply ===
+
+impl Reply {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        let mut pairs = self.head.lines().filter_map(|line| line.split_once(": "));
+        pairs.find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    pub(super) fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+}

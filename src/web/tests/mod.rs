@@ -1,0 +1,122 @@
+//! The listener as its clients see it: real sockets on port 0, no sleeping.
+
+mod client;
+mod drain;
+mod http;
+mod limits;
+mod time;
+
+use std::{future::pending, net::Ipv4Addr, sync::Arc};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::{Request, Response, StatusCode, body::Incoming};
+use tokio::{net::TcpStream, sync::Notify, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use crate::web::{
+    gzip::Gzip,
+    listen::{ListenAddress, bind},
+    respond,
+    route::{self, Methods, Route},
+    server::{Handler, Limits, serve},
+    tests::client::Client,
+};
+
+/// More than the kernel buffers for a client that does not read.
+const LARGE: usize = 64 * 1024 * 1024;
+
+#[derive(Clone, Copy)]
+enum Page {
+    Echo,
+    Hang,
+    Healthy,
+    Large,
+    Metrics,
+    Panic,
+    Wait,
+}
+
+/// A handler with a page for each situation.
+#[derive(Default)]
+struct Site {
+    gzip: Gzip,
+    /// `/wait` has begun.
+    entered: Notify,
+    /// `/wait` may answer.
+    release: Notify,
+}
+
+/// A running server.
+struct Server {
+    port: u16,
+    site: Arc<Site>,
+    shutdown: CancellationToken,
+    /// Gives the number of aborted connections.
+    task: JoinHandle<usize>,
+}
+
+// === impl Site ===
+
+impl Handler for Site {
+    async fn handle(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let read = |path: &'static str, target| Route { path: path.into(), methods: Methods::Read, target };
+        let routes = [
+            read("/metrics", Page::Metrics),
+            read("/large", Page::Large),
+            read("/wait", Page::Wait),
+            read("/hang", Page::Hang),
+            read("/panic", Page::Panic),
+            read("/-/healthy", Page::Healthy),
+            Route { path: "/echo".into(), methods: Methods::Post, target: Page::Echo },
+        ];
+        match route::find(&routes, request.method(), request.uri().path()).map(|route| route.target) {
+            Err(refusal) => refusal.into_answer(),
+            Ok(Page::Echo) => match request.into_body().collect().await {
+                Ok(body) => respond::text(StatusCode::OK, body.to_bytes()),
+                Err(_) => respond::text(StatusCode::BAD_REQUEST, "incomplete\n"),
+            },
+            Ok(Page::Hang) => pending().await,
+            Ok(Page::Healthy) => respond::text(StatusCode::OK, "healthy\n"),
+            Ok(Page::Large) => respond::text(StatusCode::OK, vec![b'x'; LARGE]),
+            Ok(Page::Metrics) => respond::compressible(request.headers(), &self.gzip, respond::TEXT, metrics()),
+            Ok(Page::Panic) => panic!("a mistake in a handler"),
+            Ok(Page::Wait) => {
+                self.entered.notify_one();
+                self.release.notified().await;
+                respond::text(StatusCode::OK, "waited\n")
+            }
+        }
+    }
+
+    fn is_limited(&self, path: &str) -> bool {
+        path != "/-/healthy"
+    }
+}
+
+// === impl Server ===
+
+impl Server {
+    fn start(limits: Limits) -> Self {
+        let listeners = bind(&[ListenAddress::new(Ipv4Addr::LOCALHOST.into(), 0)]).unwrap();
+        let port = listeners[0].local_addr().unwrap().port();
+        let site = Arc::new(Site::default());
+        let shutdown = CancellationToken::new();
+        let task = tokio::spawn(serve(listeners, Arc::clone(&site), limits, shutdown.clone()));
+        Self { port, site, shutdown, task }
+    }
+
+    async fn connect(&self) -> Client<TcpStream> {
+        Client::new(TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await.unwrap())
+    }
+
+    /// Shuts down; how many connections were aborted.
+    async fn stop(self) -> usize {
+        self.shutdown.cancel();
+        self.task.await.unwrap()
+    }
+}
+
+fn metrics() -> String {
+    "qumulo_encryption_up{cluster=\"prod-east\"} 1\n".repeat(100)
+}
