@@ -82,6 +82,18 @@ impl Auth {
         }
     }
 
+    /// Reads the file of the credential, to see whether it can be used.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot.
+    pub fn check(&mut self) -> Result<(), SecretError> {
+        match self {
+            Self::Session(session) => session.password.read().map(|_| ()),
+            Self::Token(file) => file.read().map(|_| ()),
+        }
+    }
+
     /// Whether the file of the credential changed since it was last read.
     pub fn changed(&self) -> bool {
         match self {

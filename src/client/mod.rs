@@ -32,6 +32,7 @@ use self::{
 };
 pub use self::{
     pin::{Pin, PinError},
+    secret_file::SecretError,
     settings::{ClientCertificate, Credential, ProxySettings, SecretSource, Settings, TlsSettings, TransportSettings},
     transport::{TransportError, TransportPool},
 };
@@ -100,6 +101,15 @@ impl Client {
     /// Whether the file of the credential changed since it was last read.
     pub fn credential_changed(&self) -> bool {
         self.auth.changed()
+    }
+
+    /// Reads the file of the credential, without sending anything.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read or holds nothing useful.
+    pub fn check_credential(&mut self) -> Result<(), SecretError> {
+        self.auth.check()
     }
 
     /// Asks the cluster once, within the time limit of its settings. `now` is the monotonic time.

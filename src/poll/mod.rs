@@ -81,7 +81,7 @@ impl Poller {
         Self { origin, permits: Arc::new(Semaphore::new(IN_FLIGHT)), store, tasks: BTreeMap::new() }
     }
 
-    /// Starts to poll a cluster, at once.
+    /// Starts to poll a cluster, at once. One of the same name is replaced.
     ///
     /// # Errors
     ///
@@ -94,6 +94,11 @@ impl Poller {
         let pool = pool.clone();
         self.add_source(name, interval, stale_after, move || Client::new(client.clone(), pool.clone()));
         Ok(())
+    }
+
+    /// Stops to poll a cluster; it vanishes from the store.
+    pub fn remove(&mut self, name: &ClusterName) {
+        self.tasks.remove(name);
     }
 
     fn add_source<S: Source>(

@@ -65,8 +65,6 @@ impl Telemetry {
     /// Counts an answered request. `handler` is one of the known paths or `other`.
     pub fn count_request(&self, handler: &str, code: u16) {
         if let Some(optional) = &self.optional {
-            // No allocation for the code: itoa's job, done by the standard library's formatting on the stack would be
-            // more code than this is worth.
             optional.requests.with_label_values(&[handler, &code.to_string()]).inc();
         }
     }
@@ -108,8 +106,7 @@ impl Optional {
 /// A gauge that is 1 for ever.
 fn build_info() -> Result<prometheus::GaugeVec, TelemetryError> {
     let build = prometheus::GaugeVec::new(opts(&catalog::BUILD_INFO), catalog::BUILD_INFO.labels)?;
-    let revision = option_env!("QUMULO_ENCRYPTION_EXPORTER_REVISION").unwrap_or("unknown");
-    let rustc = option_env!("QUMULO_ENCRYPTION_EXPORTER_RUSTC").unwrap_or("unknown");
+    let (revision, rustc) = (env!("QUMULO_ENCRYPTION_EXPORTER_REVISION"), env!("QUMULO_ENCRYPTION_EXPORTER_RUSTC"));
     build.with_label_values(&[env!("CARGO_PKG_VERSION"), revision, rustc]).set(1.0);
     Ok(build)
 }

@@ -74,6 +74,7 @@ impl<H: Handler> Gate<H> {
 
     async fn answer(&self, request: Request<Incoming>, turn: &Turn) -> Response<Full<Bytes>> {
         turn.begin();
+        let uri = request.uri().clone();
         let answer = match self.admit(&request) {
             Ok(permit) => {
                 permit.into_iter().for_each(|permit| turn.hold(permit));
@@ -82,6 +83,7 @@ impl<H: Handler> Gate<H> {
             Err(max) => overloaded(max),
         };
         turn.answered();
+        self.handler.answered(uri.path(), answer.status());
         answer
     }
 

@@ -4,7 +4,7 @@ use std::{future::Future, sync::Arc};
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::{Request, Response, body::Incoming};
+use hyper::{Request, Response, StatusCode, body::Incoming};
 use tokio::{
     net::TcpListener,
     task::{JoinError, JoinSet},
@@ -26,6 +26,11 @@ pub trait Handler: Send + Sync + 'static {
     ///
     /// A HEAD request is to be answered like a GET: the server leaves the body out and keeps its length.
     fn handle(&self, request: Request<Incoming>) -> impl Future<Output = Response<Full<Bytes>>> + Send;
+
+    /// Told of every answer to a request, those of the server itself (too many requests) included: for counting.
+    fn answered(&self, path: &str, status: StatusCode) {
+        let _ = (path, status);
+    }
 
     /// Whether requests for `path` are under the limit of concurrent requests. Health checks are not to be: an overload
     /// is no reason for an orchestrator to kill the process.

@@ -1,0 +1,274 @@
+//! The command line: flags with dots, as Prometheus exporters have them, each with an environment variable.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    config::SingleCluster,
+    logging::options::{LogFormat, LogLevel},
+    web::listen::ListenAddress,
+};
+
+/// `--version`: what was built from what.
+const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (revision ",
+    env!("QUMULO_ENCRYPTION_EXPORTER_REVISION"),
+    ", rustc ",
+    env!("QUMULO_ENCRYPTION_EXPORTER_RUSTC"),
+    ")"
+);
+
+/// Prometheus exporter for the at-rest encryption of Qumulo clusters.
+///
+/// Without a subcommand: polls the clusters of the configuration and serves /metrics. Exit status: 0 after SIGTERM or
+/// SIGINT, 1 if it cannot start or the configuration has mistakes, 2 for mistakes on the command line, 128 plus the
+/// signal's number after a second signal.
+#[derive(Debug, Parser)]
+#[command(name = "qumulo-encryption-exporter", version = VERSION, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// What the daemon needs.
+    #[command(flatten)]
+    pub daemon: DaemonArgs,
+}
+
+/// Other things to do than serving.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check a configuration file and the files named in it; print every mistake.
+    CheckConfig(CheckConfigArgs),
+    /// Watch a fleet of simulated clusters that show every kind of state.
+    Demo(DemoArgs),
+    /// Simulate clusters, speaking Qumulo's REST API on loopback; print how to reach them.
+    Simulate(SimulateArgs),
+}
+
+/// The daemon's flags.
+#[derive(Args, Debug)]
+pub struct DaemonArgs {
+    /// Which clusters.
+    #[command(flatten)]
+    pub clusters: ClustersArgs,
+    /// Logs.
+    #[command(flatten)]
+    pub log: LogArgs,
+    /// The listener.
+    #[command(flatten)]
+    pub web: WebArgs,
+}
+
+/// A file, or a single cluster without one.
+#[derive(Args, Clone, Debug)]
+pub struct ClustersArgs {
+    /// Configuration file [default: qumulo-encryption-exporter.yml]
+    #[arg(long = "config.file", env = "QUMULO_ENCRYPTION_EXPORTER_CONFIG_FILE", value_name = "FILE")]
+    pub config_file: Option<PathBuf>,
+    /// Watch this one cluster, without a configuration file
+    #[arg(
+        long = "cluster.url",
+        env = "QUMULO_URL",
+        value_name = "URL",
+        conflicts_with = "config_file",
+        requires = "token_file",
+        hide_env_values = true
+    )]
+    pub url: Option<String>,
+    /// Its name, the value of the label `cluster` [default: the host]
+    #[arg(long = "cluster.name", env = "QUMULO_CLUSTER_NAME", value_name = "NAME", requires = "url")]
+    pub name: Option<String>,
+    /// The file with its access token
+    #[arg(long = "cluster.token-file", env = "QUMULO_TOKEN_FILE", value_name = "FILE", requires = "url")]
+    pub token_file: Option<PathBuf>,
+    /// Authorities to trust in place of the system's, PEM
+    #[arg(long = "cluster.ca-file", env = "QUMULO_CA_FILE", value_name = "FILE", requires = "url")]
+    pub ca_file: Option<PathBuf>,
+    /// SHA-256 of its certificate, in place of every other check; repeatable
+    #[arg(
+        long = "cluster.pin-sha256",
+        env = "QUMULO_PIN_SHA256",
+        value_name = "HEX",
+        requires = "url",
+        value_delimiter = ','
+    )]
+    pub pin_sha256: Vec<String>,
+}
+
+/// Logs, on standard error.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct LogArgs {
+    /// The least severe messages to log
+    #[arg(
+        long = "log.level",
+        env = "QUMULO_ENCRYPTION_EXPORTER_LOG_LEVEL",
+        value_name = "LEVEL",
+        default_value_t,
+        value_enum
+    )]
+    pub level: LogLevel,
+    /// The form of a line
+    #[arg(
+        long = "log.format",
+        env = "QUMULO_ENCRYPTION_EXPORTER_LOG_FORMAT",
+        value_name = "FORMAT",
+        default_value_t,
+        value_enum
+    )]
+    pub format: LogFormat,
+}
+
+/// The listener.
+#[derive(Args, Clone, Debug)]
+pub struct WebArgs {
+    /// Where to listen: `:PORT`, `HOST:PORT` or `[IPv6]:PORT`; repeatable [default: :10979; demo: 127.0.0.1:10979]
+    #[arg(
+        long = "web.listen-address",
+        env = "QUMULO_ENCRYPTION_EXPORTER_WEB_LISTEN_ADDRESS",
+        value_name = "ADDRESS",
+        value_delimiter = ','
+    )]
+    pub listen_address: Vec<ListenAddress>,
+    /// The path of the metrics
+    #[arg(
+        long = "web.telemetry-path",
+        env = "QUMULO_ENCRYPTION_EXPORTER_WEB_TELEMETRY_PATH",
+        value_name = "PATH",
+        default_value = "/metrics",
+        value_parser = telemetry_path
+    )]
+    pub telemetry_path: String,
+    /// Requests answered at the same time; more get 503. 0 is no limit
+    #[arg(
+        long = "web.max-requests",
+        env = "QUMULO_ENCRYPTION_EXPORTER_WEB_MAX_REQUESTS",
+        value_name = "N",
+        default_value_t = 40
+    )]
+    pub max_requests: usize,
+    /// Leave out the metrics of the process and of HTTP requests
+    #[arg(long = "web.disable-exporter-metrics", env = "QUMULO_ENCRYPTION_EXPORTER_WEB_DISABLE_EXPORTER_METRICS")]
+    pub disable_exporter_metrics: bool,
+}
+
+/// Flags of `check-config`.
+#[derive(Args, Debug)]
+pub struct CheckConfigArgs {
+    /// The configuration file
+    #[arg(value_name = "FILE", default_value = DEFAULT_CONFIG_FILE)]
+    pub file: PathBuf,
+}
+
+/// Flags of `simulate`.
+#[derive(Args, Debug)]
+pub struct SimulateArgs {
+    /// The fleet to simulate, YAML; followed while it is edited [default: the fleet of demo]
+    #[arg(long, value_name = "FILE")]
+    pub fleet: Option<PathBuf>,
+    /// Print the fleet of demo as YAML, to be copied and edited, and end
+    #[arg(long, conflicts_with = "fleet")]
+    pub print_fleet: bool,
+    /// Logs.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// Flags of `demo`.
+#[derive(Args, Debug)]
+pub struct DemoArgs {
+    /// Another fleet to simulate, YAML; followed while it is edited
+    #[arg(long, value_name = "FILE")]
+    pub fleet: Option<PathBuf>,
+    /// Logs.
+    #[command(flatten)]
+    pub log: LogArgs,
+    /// The listener.
+    #[command(flatten)]
+    pub web: WebArgs,
+}
+
+/// Where the configuration is looked for.
+pub const DEFAULT_CONFIG_FILE: &str = "qumulo-encryption-exporter.yml";
+
+/// The port of the exporter. 9100 to 9999 are all allocated to others.
+pub const DEFAULT_PORT: u16 = 10979;
+
+// === impl ClustersArgs ===
+
+impl ClustersArgs {
+    /// The single cluster, if one was given.
+    pub fn single(&self) -> Option<SingleCluster> {
+        let Self { ca_file, name, pin_sha256, token_file, url, .. } = self.clone();
+        Some(SingleCluster { ca_file, name, pin_sha256, token_file, url: url? })
+    }
+}
+
+/// A path of its own.
+fn telemetry_path(path: &str) -> Result<String, &'static str> {
+    if !path.starts_with('/') {
+        Err("a path begins with /")
+    } else if path == "/" || path.starts_with("/-/") {
+        Err("this path has another meaning; choose one such as /metrics")
+    } else if !path.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#')) {
+        Err("a path has no spaces, ? or #")
+    } else {
+        Ok(path.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn definitions_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_of_the_daemon_has_an_environment_variable() {
+        let command = Cli::command();
+        let flags: Vec<_> = command.get_arguments().filter(|arg| arg.get_long().is_some()).collect();
+        assert!(flags.len() > 10);
+        for arg in flags {
+            let (long, env) = (arg.get_long().unwrap(), arg.get_env().and_then(|env| env.to_str()));
+            let expect = match long {
+                "cluster.name" => "QUMULO_CLUSTER_NAME".to_owned(),
+                _ => match long.strip_prefix("cluster.") {
+                    Some(rest) => format!("QUMULO_{}", rest.replace('-', "_").to_uppercase()),
+                    None => format!("QUMULO_ENCRYPTION_EXPORTER_{}", long.replace(['.', '-'], "_").to_uppercase()),
+                },
+            };
+            assert_eq!(env, Some(expect.as_str()), "--{long}");
+        }
+    }
+
+    #[test]
+    fn command_lines_are_understood_or_refused() {
+        let check = |line: &str, good: bool| {
+            let parsed = Cli::try_parse_from(line.split(' '));
+            assert_eq!(parsed.is_ok(), good, "{line}: {parsed:?}");
+        };
+        check("exporter", true);
+        check("exporter --config.file a.yml --log.level debug --log.format json", true);
+        check("exporter --web.listen-address :1 --web.listen-address [::1]:2", true);
+        check("exporter --cluster.url https://a --cluster.token-file t", true);
+        check("exporter --cluster.url https://a", false);
+        check("exporter --cluster.url https://a --cluster.token-file t --config.file a.yml", false);
+        check("exporter --cluster.name a", false);
+        check("exporter --web.listen-address 10979", false);
+        check("exporter --web.telemetry-path /", false);
+        check("exporter --web.telemetry-path metrics", false);
+        check("exporter --web.max-requests -1", false);
+        check("exporter --log.level trace", false);
+        check("exporter demo --web.listen-address 127.0.0.1:0 --log.level error", true);
+        check("exporter --config.file a.yml demo", false);
+        check("exporter check-config a.yml", true);
+        check("exporter simulate --print-fleet", true);
+        check("exporter nonsense", false);
+    }
+}

@@ -1,0 +1,51 @@
+//! `check-config`: every mistake of a configuration, and of the files named in it.
+
+use std::{
+    io::{self, Write},
+    path::Path,
+    process::ExitCode,
+};
+
+use crate::{
+    cli::CheckConfigArgs,
+    client::{Client, TransportPool},
+    config::{self, Config, Mistakes},
+};
+
+/// Prints the verdict on standard output. A closed pipe is no failure of the check.
+pub fn run(args: &CheckConfigArgs) -> ExitCode {
+    match check(&args.file) {
+        Ok(config) => {
+            let count = config.clusters.len();
+            let plural = if count == 1 { "" } else { "s" };
+            let mut text = format!("{} is good: {count} cluster{plural}\n", args.file.display());
+            for warning in &config.warnings {
+                text.push_str(&format!("warning: {warning}\n"));
+            }
+            let _ = io::stdout().write_all(text.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(mistakes) => {
+            let _ = io::stderr().write_all(format!("{mistakes}\n").as_bytes());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn check(path: &Path) -> Result<Config, String> {
+    let config = config::load(path).map_err(|err| err.to_string())?;
+    let pool = std::sync::Arc::new(TransportPool::new(config.clusters.len()));
+    let mut mistakes = Mistakes::default();
+    for (index, cluster) in config.clusters.iter().enumerate() {
+        let place = format!("clusters[{index}]");
+        match Client::new(cluster.client.clone(), pool.clone()) {
+            Err(err) => mistakes.add(place, err.to_string()),
+            Ok(mut client) => {
+                if let Err(err) = client.check_credential() {
+                    mistakes.add(place, err.to_string());
+                }
+            }
+        }
+    }
+    mistakes.or(config).map_err(|mistakes| format!("{}\n{mistakes}", path.display()))
+}

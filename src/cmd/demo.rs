@@ -1,0 +1,114 @@
+//! `demo`: a simulated fleet, and the exporter on top. Nothing is written to disk, so the tokens are passed in memory.
+
+use std::{collections::HashMap, net::Ipv4Addr, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use tokio_util::sync::CancellationToken;
+
+use super::serve;
+use crate::{
+    cli::{DEFAULT_PORT, DemoArgs},
+    client::{self, Credential, Pin, ProxySettings, SecretSource, TlsSettings, TransportPool, TransportSettings},
+    model::ClusterName,
+    poll::{self, Poller},
+    secret::Secret,
+    shutdown,
+    sim::{Fleet, FleetFile, FleetSpec, SimCluster},
+    store::Store,
+    web::listen::ListenAddress,
+};
+
+/// As often as the exporter polls at all, so that an edited fleet shows at once.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Five intervals, the default of the configuration.
+const STALE_AFTER: Duration = Duration::from_secs(5);
+
+/// The exporter half of the demonstration, kept in step with the simulated fleet.
+struct Watch {
+    poller: Poller,
+    pool: Arc<TransportPool>,
+    settings: HashMap<String, poll::Settings>,
+}
+
+/// Runs until a signal.
+pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
+    super::start_log(args.log)?;
+    super::runtime()?.block_on(async {
+        let shutdown = CancellationToken::new();
+        shutdown::listen(shutdown.clone())?;
+        let store = Store::default();
+        let default = ListenAddress::new(Ipv4Addr::LOCALHOST.into(), DEFAULT_PORT);
+        let bound = serve::bind(&args.web, default, &store)?;
+        let (mut file, spec) = match &args.fleet {
+            Some(path) => {
+                let (file, spec) = FleetFile::open(path).with_context(|| path.display().to_string())?;
+                (Some(file), spec)
+            }
+            None => (None, FleetSpec::demo()),
+        };
+        let mut fleet = Fleet::start(spec).await?;
+        let poller = Poller::new(store);
+        let mut watch = Watch { poller, pool: Arc::new(TransportPool::new(0)), settings: HashMap::new() };
+        watch.update(&fleet)?;
+        tracing::info!(clusters = watch.settings.len(), "watching simulated clusters, polling every second");
+        tokio::select! {
+            () = bound.serve(shutdown) => Ok(()),
+            result = watch.follow(file.as_mut(), &mut fleet) => result,
+        }
+    })
+}
+
+// === impl Watch ===
+
+impl Watch {
+    /// Applies edits of the fleet file, for ever.
+    async fn follow(&mut self, file: Option<&mut FleetFile>, fleet: &mut Fleet) -> anyhow::Result<()> {
+        let Some(file) = file else { return std::future::pending().await };
+        loop {
+            tokio::time::sleep(Duration::from_millis(250)).await;
+            match file.refresh(fleet).await {
+                Ok(None) => {}
+                Ok(Some(_)) => self.update(fleet)?,
+                Err(err) => tracing::warn!(%err, "the fleet file is not applied"),
+            }
+        }
+    }
+
+    /// Adds, replaces and removes what the fleet added, replaced and removed.
+    fn update(&mut self, fleet: &Fleet) -> anyhow::Result<()> {
+        let now: HashMap<String, poll::Settings> = fleet
+            .iter()
+            .map(|cluster| Ok((cluster.name().to_owned(), settings(cluster)?)))
+            .collect::<anyhow::Result<_>>()?;
+        for (name, settings) in &self.settings {
+            if !now.contains_key(name) {
+                self.poller.remove(&settings.name);
+            }
+        }
+        for (name, settings) in &now {
+            if self.settings.get(name) != Some(settings) {
+                self.poller.add(settings.clone(), &self.pool)?;
+            }
+        }
+        self.settings = now;
+        Ok(())
+    }
+}
+
+fn settings(cluster: &SimCluster) -> anyhow::Result<poll::Settings> {
+    let pins = vec![cluster.fingerprint().parse::<Pin>()?];
+    let tls = TlsSettings { pins, ..TlsSettings::default() };
+    let timeout = INTERVAL;
+    Ok(poll::Settings {
+        client: client::Settings {
+            credential: Credential::Token(SecretSource::Fixed(Secret::new(&cluster.spec().token()))),
+            transport: TransportSettings { connect_timeout: timeout / 2, proxy: ProxySettings::Direct, tls: Some(tls) },
+            timeout,
+            url: cluster.url().parse()?,
+        },
+        interval: INTERVAL,
+        name: ClusterName::new(cluster.name())?,
+        stale_after: STALE_AFTER,
+    })
+}

@@ -1,0 +1,51 @@
+//! The commands: the only place where the parts are put together.
+
+mod check_config;
+mod daemon;
+mod demo;
+mod serve;
+mod simulate;
+
+use std::process::ExitCode;
+
+use crate::{
+    cli::{Cli, Command, LogArgs},
+    logging,
+};
+
+/// Does what the command line says.
+pub fn run(cli: Cli) -> ExitCode {
+    let result = match cli.command {
+        None => daemon::run(&cli.daemon),
+        Some(Command::CheckConfig(args)) => return check_config::run(&args),
+        Some(Command::Demo(args)) => demo::run(&args),
+        Some(Command::Simulate(args)) => simulate::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => {
+            // One line for each mistake; the log's escaping would fold them into one.
+            for line in format!("{err:#}").lines() {
+                tracing::error!(err = line, "cannot start");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A runtime of one thread: a poll or a scrape takes some ten microseconds, and memory matters more here than a second
+/// core. Names are resolved on threads of their own.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+}
+
+/// Starts the log, and sends panics there: standard error holds log lines only.
+fn start_log(args: LogArgs) -> anyhow::Result<()> {
+    logging::init(args.level, args.format)?;
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let err = panic.payload_as_str().unwrap_or_default();
+        tracing::error!(%place, err, "this is a bug, please report it");
+    }));
+    Ok(())
+}

@@ -1,0 +1,122 @@
+use std::{fmt, time::Duration};
+
+use serde::{Deserialize, Deserializer, de::Error};
+
+/// A duration as Prometheus writes it: `90s`, `1m30s`, `500ms`, `1h`; units from large to small, each once.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct PromDuration(pub Duration);
+
+/// Units from large to small, in milliseconds. A year has 365 days, as in Prometheus.
+const UNITS: [(&str, u64); 7] = [
+    ("y", 365 * 24 * 3_600_000),
+    ("w", 7 * 24 * 3_600_000),
+    ("d", 24 * 3_600_000),
+    ("h", 3_600_000),
+    ("m", 60_000),
+    ("s", 1_000),
+    ("ms", 1),
+];
+
+impl<'de> Deserialize<'de> for PromDuration {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        // The text is not repeated: it could be anything, even a secret on the wrong line.
+        parse(&text).map(Self).ok_or_else(|| D::Error::custom("not a duration; write one such as 30s, 1m30s or 5m"))
+    }
+}
+
+impl fmt::Display for PromDuration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rest = u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX);
+        if rest == 0 {
+            return f.write_str("0s");
+        }
+        // Weeks and years are read but not written: 14d says more than 2w to most.
+        for (unit, millis) in UNITS.into_iter().skip(2) {
+            if rest >= millis {
+                write!(f, "{}{unit}", rest / millis)?;
+                rest %= millis;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+impl schemars::JsonSchema for PromDuration {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "description": "A duration as Prometheus writes it, such as 30s, 1m30s or 5m.",
+            "type": "string",
+            "pattern": "^(0|([0-9]+y)?([0-9]+w)?([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?)$",
+        })
+    }
+}
+
+fn parse(text: &str) -> Option<Duration> {
+    if text == "0" {
+        return Some(Duration::ZERO);
+    }
+    let (mut rest, mut total, mut units) = (text, 0_u64, UNITS.iter());
+    while !rest.is_empty() {
+        let digits = rest.find(|character: char| !character.is_ascii_digit())?;
+        let (number, after) = rest.split_at_checked(digits)?;
+        let end = after.find(|character: char| character.is_ascii_digit()).unwrap_or(after.len());
+        let (unit, after) = after.split_at_checked(end)?;
+        // The iterator goes on where it stopped, so a unit that comes late or twice is not found.
+        let (_, millis) = units.find(|(name, _)| *name == unit)?;
+        total = total.checked_add(number.parse::<u64>().ok()?.checked_mul(*millis)?)?;
+        rest = after;
+    }
+    (!text.is_empty()).then(|| Duration::from_millis(total))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn durations_are_prometheus_durations() {
+        let check = |text: &str, expect: Option<u64>| {
+            assert_eq!(parse(text), expect.map(Duration::from_millis), "{text:?}");
+        };
+        check("60s", Some(60_000));
+        check("1m30s", Some(90_000));
+        check("500ms", Some(500));
+        check("1h", Some(3_600_000));
+        check("1d2h", Some(93_600_000));
+        check("1w", Some(604_800_000));
+        check("0", Some(0));
+        check("0s", Some(0));
+        check("", None);
+        check("60", None);
+        check("s", None);
+        check("1s1m", None);
+        check("1s1s", None);
+        check("1.5s", None);
+        check("-1s", None);
+        check("1 s", None);
+        check("1é", None);
+        check("99999999999999999999s", None);
+        check("18446744073709551615y", None);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back(millis in 0_u64..10_000_000_000) {
+            let duration = Duration::from_millis(millis);
+            prop_assert_eq!(parse(&PromDuration(duration).to_string()), Some(duration));
+        }
+
+        #[test]
+        fn any_text_is_parsed_without_panic(text in ".*") {
+            let _ = parse(&text);
+        }
+    }
+}

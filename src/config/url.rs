@@ -1,0 +1,115 @@
+//! A cluster's URL.
+
+use std::net::IpAddr;
+
+use url::{Host, Url};
+
+/// The port of the REST API (Qumulo's list of required ports).
+const DEFAULT_PORT: u16 = 8000;
+
+/// Understands a cluster's URL: `https` (or `http` to this machine), a host, port 8000 unless given, perhaps a path.
+///
+/// # Errors
+///
+/// What is wrong with it, without repeating it: it could hold a password.
+pub fn cluster_url(text: &str) -> Result<Url, String> {
+    if !text.contains("://") {
+        return Err("needs a scheme and a host, as in https://prod.example.com".to_owned());
+    }
+    let mut url =
+        Url::parse(text).map_err(|err| format!("is no URL ({err}); write one such as https://prod.example.com"))?;
+    check(&url)?;
+    if !names_port(&url, text) {
+        url.set_port(Some(DEFAULT_PORT)).map_err(|()| "cannot have a port".to_owned())?;
+    }
+    if !url.path().ends_with('/') {
+        let path = format!("{}/", url.path());
+        url.set_path(&path);
+    }
+    Ok(url)
+}
+
+/// The host, for a name.
+pub fn host(text: &str) -> Option<String> {
+    Url::parse(text).ok()?.host_str().map(|host| host.trim_matches(['[', ']']).to_owned())
+}
+
+fn check(url: &Url) -> Result<(), String> {
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("cannot hold a user or password; use `authorization` or `login`".to_owned());
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("cannot have a query or a fragment (? or #)".to_owned());
+    }
+    match url.scheme() {
+        "https" => Ok(()),
+        "http" if is_loopback(url) => Ok(()),
+        "http" => Err("must be https: a credential is never sent in the clear, except to this machine".to_owned()),
+        _ => Err("must begin with https://".to_owned()),
+    }
+}
+
+/// Whether the URL names this machine. `localhost` can be made to point elsewhere, so the client looks at the address
+/// once more.
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(ip)) => IpAddr::from(ip).is_loopback(),
+        Some(Host::Ipv6(ip)) => IpAddr::from(ip).is_loopback(),
+        None => false,
+    }
+}
+
+/// Whether a port was written. The parser drops `:443` from https URLs, so the text is parsed once more under a
+/// scheme whose default port is another one.
+fn names_port(url: &Url, text: &str) -> bool {
+    let other = if url.scheme() == "https" { "http" } else { "https" };
+    let rest = text.split_once("://").map_or("", |(_, rest)| rest);
+    url.port().is_some() || Url::parse(&format!("{other}://{rest}")).is_ok_and(|url| url.port().is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_completed_or_refused() {
+        let check = |text: &str, expect: Result<&str, &str>| match (cluster_url(text), expect) {
+            (Ok(url), Ok(expect)) => {
+                let port = url.port_or_known_default().unwrap();
+                let got = format!("{}://{}:{port}{}", url.scheme(), url.host_str().unwrap(), url.path());
+                assert_eq!(got, expect, "{text}");
+            }
+            (Err(problem), Err(expect)) => assert!(problem.contains(expect), "{text}: {problem}"),
+            (got, _) => panic!("{text} gave {got:?}"),
+        };
+        check("https://prod.example.com", Ok("https://prod.example.com:8000/"));
+        check("https://prod.example.com/", Ok("https://prod.example.com:8000/"));
+        check("https://prod.example.com:443", Ok("https://prod.example.com:443/"));
+        check("https://prod.example.com:8443", Ok("https://prod.example.com:8443/"));
+        check("https://PROD.example.com", Ok("https://prod.example.com:8000/"));
+        check("https://gateway/qumulo/east", Ok("https://gateway:8000/qumulo/east/"));
+        check("https://[2001:db8::1]", Ok("https://[2001:db8::1]:8000/"));
+        check("https://[2001:db8::1]:443", Ok("https://[2001:db8::1]:443/"));
+        check("http://127.0.0.1:80", Ok("http://127.0.0.1:80/"));
+        check("http://127.8.9.1", Ok("http://127.8.9.1:8000/"));
+        check("http://localhost", Ok("http://localhost:8000/"));
+        check("http://[::1]", Ok("http://[::1]:8000/"));
+        check("http://prod.example.com", Err("must be https"));
+        check("http://localhost.example.com", Err("must be https"));
+        check("http://10.0.0.1", Err("must be https"));
+        check("ftp://prod.example.com", Err("must begin with https://"));
+        check("prod.example.com", Err("needs a scheme"));
+        check("https://", Err("is no URL"));
+        check("https://user:hunter2@prod", Err("user or password"));
+        check("https://prod?x=1", Err("query"));
+        check("", Err("needs a scheme"));
+    }
+
+    #[test]
+    fn the_host_makes_a_name() {
+        assert_eq!(host("https://prod.example.com:1").as_deref(), Some("prod.example.com"));
+        assert_eq!(host("https://[::1]").as_deref(), Some("::1"));
+        assert_eq!(host("nonsense"), None);
+    }
+}

@@ -1,0 +1,210 @@
+//! What each path answers. Everything is in memory: no answer waits for a cluster.
+
+use std::{
+    borrow::Cow,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{HeaderMap, Request, Response, StatusCode, body::Incoming};
+
+use crate::{
+    clock,
+    metrics::{self, Text},
+    store::Store,
+    telemetry::Telemetry,
+    web::{
+        gzip::Gzip,
+        respond,
+        route::{self, Methods, Route},
+        server::Handler,
+    },
+};
+
+/// Prometheus' text format.
+const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The label `handler` of paths that do not exist; their names would make it unbounded.
+const OTHER: &str = "other";
+
+/// The exporter's answers.
+#[derive(Debug)]
+pub struct Routes {
+    gzip: Gzip,
+    /// How long the last metrics were: the next ones will be about as long.
+    length: AtomicUsize,
+    metrics_path: String,
+    /// Sticky: what has been ready once stays ready, whatever clusters come later.
+    ready: AtomicBool,
+    routes: Vec<Route<Target>>,
+    store: Store,
+    telemetry: Telemetry,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Target {
+    Healthy,
+    Index,
+    Metrics,
+    Ready,
+}
+
+// === impl Routes ===
+
+impl Routes {
+    /// Serves the clusters of `store` at `metrics_path`.
+    pub fn new(store: Store, telemetry: Telemetry, metrics_path: String) -> Self {
+        let route = |path: Cow<'static, str>, target| Route { path, methods: Methods::Read, target };
+        let routes = vec![
+            route(metrics_path.clone().into(), Target::Metrics),
+            route("/".into(), Target::Index),
+            route("/-/healthy".into(), Target::Healthy),
+            route("/-/ready".into(), Target::Ready),
+        ];
+        let (gzip, length, ready) = (Gzip::default(), AtomicUsize::default(), AtomicBool::default());
+        Self { gzip, length, metrics_path, ready, routes, store, telemetry }
+    }
+
+    /// The answer to a request that is known by method, path and headers.
+    pub fn answer(&self, method: &hyper::Method, path: &str, headers: &HeaderMap) -> Response<Full<Bytes>> {
+        match route::find(&self.routes, method, path) {
+            Err(refusal) => refusal.into_answer(),
+            Ok(route) => match route.target {
+                Target::Healthy => respond::text(StatusCode::OK, "Healthy.\n"),
+                Target::Index => self.index(headers),
+                Target::Metrics => self.metrics(headers),
+                Target::Ready => self.ready(),
+            },
+        }
+    }
+
+    fn metrics(&self, headers: &HeaderMap) -> Response<Full<Bytes>> {
+        let (view, now) = (self.store.view(), clock::now());
+        // Some room for counters that grew a digit.
+        let mut text = Text::with_capacity(self.length.load(Ordering::Relaxed) + 1024);
+        metrics::render(&view, &now, &mut text);
+        let mut body = text.into_string().into_bytes();
+        self.telemetry.render(now.mono, &mut body);
+        self.length.store(body.len(), Ordering::Relaxed);
+        respond::compressible(headers, &self.gzip, METRICS, body)
+    }
+
+    fn ready(&self) -> Response<Full<Bytes>> {
+        if self.ready.load(Ordering::Relaxed) || self.store.view().all_polled() {
+            self.ready.store(true, Ordering::Relaxed);
+            return respond::text(StatusCode::OK, "Ready.\n");
+        }
+        respond::text(StatusCode::SERVICE_UNAVAILABLE, "Not ready: some clusters have not been polled yet.\n")
+    }
+
+    fn index(&self, headers: &HeaderMap) -> Response<Full<Bytes>> {
+        // Relative, so that it works behind a proxy that rewrites paths.
+        let metrics = escape(self.metrics_path.trim_start_matches('/'));
+        let page = format!(
+            "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>Qumulo encryption exporter</title>\
+             </head>\n<body>\n<h1>Qumulo encryption exporter</h1>\n<p>Version {}</p>\n<ul>\n\
+             <li><a href=\"{metrics}\">Metrics</a></li>\n<li><a href=\"-/healthy\">Healthy</a></li>\n\
+             <li><a href=\"-/ready\">Ready</a></li>\n</ul>\n</body>\n</html>\n",
+            env!("CARGO_PKG_VERSION")
+        );
+        respond::compressible(headers, &self.gzip, respond::HTML, page)
+    }
+}
+
+impl Handler for Routes {
+    async fn handle(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        self.answer(request.method(), request.uri().path(), request.headers())
+    }
+
+    fn answered(&self, path: &str, status: StatusCode) {
+        let known = self.routes.iter().find(|route| route.path == path);
+        self.telemetry.count_request(known.map_or(OTHER, |route| &route.path), status.as_u16());
+    }
+
+    fn is_limited(&self, path: &str) -> bool {
+        !path.starts_with("/-/")
+    }
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http_body_util::BodyExt;
+    use hyper::{
+        Method,
+        header::{ALLOW, CONTENT_TYPE},
+    };
+
+    use super::*;
+    use crate::model::{ClusterName, FailureReason, PollFailure};
+
+    fn routes(store: &Store) -> Routes {
+        Routes::new(store.clone(), Telemetry::new(&clock::now(), true).unwrap(), "/metrics".to_owned())
+    }
+
+    async fn get(routes: &Routes, path: &str) -> (u16, String) {
+        let answer = routes.answer(&Method::GET, path, &HeaderMap::new());
+        routes.answered(path, answer.status());
+        let status = answer.status().as_u16();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn ready_once_every_cluster_was_polled_and_for_ever_after() {
+        let store = Store::default();
+        let routes = routes(&store);
+        let mut first = store.publisher(ClusterName::new("first").unwrap(), Duration::from_secs(300));
+        assert_eq!(get(&routes, "/-/ready").await.0, 503);
+        first.record(clock::now(), Duration::ZERO, Err(PollFailure::new(FailureReason::Dns, "")));
+        assert_eq!(get(&routes, "/-/ready").await.0, 200);
+        let _second = store.publisher(ClusterName::new("second").unwrap(), Duration::from_secs(300));
+        assert_eq!(get(&routes, "/-/ready").await.0, 200);
+    }
+
+    #[tokio::test]
+    async fn metrics_are_the_clusters_and_the_exporter() {
+        let store = Store::default();
+        let _publisher = store.publisher(ClusterName::new("one").unwrap(), Duration::from_secs(300));
+        let routes = routes(&store);
+        let (status, text) = get(&routes, "/metrics").await;
+        assert_eq!(status, 200);
+        assert!(text.contains("qumulo_encryption_polls_total{cluster=\"one\"} 0\n"), "{text}");
+        assert!(text.contains("process_open_fds"), "{text}");
+        let answer = routes.answer(&Method::GET, "/metrics", &HeaderMap::new());
+        assert_eq!(answer.headers()[CONTENT_TYPE], METRICS);
+    }
+
+    #[tokio::test]
+    async fn unknown_paths_are_counted_together() {
+        let routes = routes(&Store::default());
+        for path in ["/a", "/b", "/-/a"] {
+            assert_eq!(get(&routes, path).await.0, 404);
+        }
+        let (_, text) = get(&routes, "/metrics").await;
+        assert!(text.contains("http_requests_total{code=\"404\",handler=\"other\"} 3\n"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn index_links_relatively() {
+        let (status, page) = get(&routes(&Store::default()), "/").await;
+        assert_eq!(status, 200);
+        assert!(page.contains("href=\"metrics\"") && !page.contains("href=\"/"), "{page}");
+    }
+
+    #[test]
+    fn nothing_is_changed_by_a_request() {
+        let routes = routes(&Store::default());
+        for path in ["/", "/metrics", "/-/healthy", "/-/ready"] {
+            let answer = routes.answer(&Method::POST, path, &HeaderMap::new());
+            assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED, "{path}");
+            assert_eq!(answer.headers()[ALLOW], "GET, HEAD", "{path}");
+        }
+    }
+}
