@@ -34,7 +34,8 @@ fn first(cluster: &ClusterName, key_store: KeyStore, status: &Status) {
     let encryption_type = key_store.label();
     match status {
         Status::Unknown(text) => tracing::warn!(%cluster, %text, encryption_type, "first status, an unknown one"),
-        known => tracing::info!(%cluster, status = known.label(), encryption_type, "first status"),
+        good if is_good(good) => tracing::info!(%cluster, status = good.label(), encryption_type, "first status"),
+        bad => tracing::warn!(%cluster, status = bad.label(), encryption_type, "first status"),
     }
 }
 
@@ -42,9 +43,12 @@ fn changed(cluster: &ClusterName, from: &Status, to: &Status) {
     let from = from.label();
     match to {
         Status::Unknown(text) => tracing::warn!(%cluster, from, %text, "the status changed to an unknown one"),
-        Status::Encrypted | Status::KmsAvailable => {
-            tracing::info!(%cluster, from, to = to.label(), "the status changed");
-        }
+        good if is_good(good) => tracing::info!(%cluster, from, to = good.label(), "the status changed"),
         bad => tracing::warn!(%cluster, from, to = bad.label(), "the status changed"),
     }
+}
+
+/// States in which there is nothing to do. Not encrypted is one only where nobody expects encryption.
+fn is_good(status: &Status) -> bool {
+    matches!(status, Status::Encrypted | Status::KmsAvailable)
 }
