@@ -1,4 +1,53 @@
-//! map
+//! Prometheus exporter for the at-rest encryption of Qumulo clusters.
+//!
+//! # The way of the data
+//!
+//! ```text
+//!  YAML, flags ──► config ──► poll ◄─────── client ◄──── a cluster's REST API
+//!                              │              wire ► model
+//!                              ▼
+//!                            store      the latest snapshot of each cluster, and the freshness rule
+//!                              │
+//!                              ▼ view + now
+//!                           metrics     text; pure
+//!                              │
+//!                              ▼
+//!                            routes ──► web ──► Prometheus, a browser, a probe
+//! ```
+//!
+//! It runs one way. A poll never waits for a scrape, a scrape never waits for a poll, and they meet in one map behind
+//! one lock.
+//!
+//! # In which order to read
+//!
+//! 1. [`model`]: what there is to know about a cluster's encryption. Plain values.
+//! 2. [`client`]: one question to one cluster, one outcome. Its `decode` is where the vendor's quirks are named.
+//! 3. [`store`]: the latest snapshots. [`store::Snapshot::fresh`] is the only door to a status.
+//! 4. [`poll`]: one task per cluster, and when to ask next.
+//! 5. [`metrics`]: [`metrics::catalog`] is the one list of names; `domain` says which samples there are.
+//! 6. [`routes`]: what each path answers, on top of [`web`]: listening, limits, compression, for any handler.
+//! 7. [`config`]: what users write, and every mistake they make.
+//! 8. [`cmd`]: where all of it is put together; [`cli`] and `main` in front.
+//!
+//! Beside the way: [`telemetry`] (the exporter about itself), [`logging`], [`secret`] (strings that cannot be printed),
+//! [`clock`], [`shutdown`], and [`sim`]: simulated clusters for the demonstration and for tests.
+//!
+//! # What always holds
+//!
+//! * **No old status is served.** Whoever wants one passes the time to [`store::Snapshot::fresh`].
+//! * **A view is one instant.** Whatever is rendered comes from one [`store::View`].
+//! * **The core does no IO and reads no clock**: [`model`], [`store`], [`metrics`], `client::decode`, `poll::pace`.
+//!   Below [`cmd`], [`poll`] and [`routes`] the time is an argument.
+//! * **Nothing is written to a cluster.** Every request is a GET, but for the login.
+//! * **A secret is a [`secret::Secret`]** from the file to the request. An answer that repeats it is refused.
+//! * **Types know no YAML and no JSON.** `config::raw` and `client::decode` are the borders.
+//! * **The simulator knows nothing of us**, so a wrong belief about the API cannot cancel out.
+//! * **A label's values are a closed list**, or checked to be a UUID or a version, or the user's own names.
+//!
+//! Deliberately absent: writing to disk, talking to the key management server, tracing spans, feature flags, and any
+//! gauge of a cluster that lives between two scrapes.
+//!
+//! A test (`tests/it/walls.rs`) holds the modules' imports against the table in it.
 
 pub mod cli;
 pub mod client;

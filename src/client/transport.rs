@@ -28,6 +28,10 @@ use super::{
 /// How long a connection is kept unused: longer than nearly every poll interval, and an end for removed clusters.
 const KEEP: Duration = Duration::from_secs(600);
 
+/// Tickets that rustls keeps for each server. Its default cache of 256 is thus for 32 servers, and with more of them
+/// nothing is resumed.
+const SESSIONS_PER_SERVER: usize = 8;
+
 /// Why a client cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum TransportError {
@@ -59,9 +63,9 @@ pub enum TransportError {
 #[derive(Debug)]
 pub struct TransportPool {
     clients: Mutex<HashMap<TransportSettings, Shared>>,
+    /// About how many there are: how large a session cache has to be.
+    clusters: usize,
     provider: Arc<CryptoProvider>,
-    /// Tickets kept for resumption: rustls keeps eight for each server, and its default of 256 is 32 servers.
-    sessions: usize,
     system_roots: OnceLock<RootCertStore>,
 }
 
@@ -79,8 +83,8 @@ impl TransportPool {
     pub fn new(clusters: usize) -> Self {
         Self {
             clients: Mutex::default(),
+            clusters: clusters.max(32),
             provider: Arc::new(rustls::crypto::aws_lc_rs::default_provider()),
-            sessions: 8 * clusters.max(32),
             system_roots: OnceLock::new(),
         }
     }
@@ -151,7 +155,9 @@ impl TransportPool {
                 })?
             }
         };
-        config.resumption = Resumption::in_memory_sessions(self.sessions);
+        // Pins name one certificate each, so those clients are for one cluster, or for its old and new certificate.
+        let servers = if settings.pins.is_empty() { self.clusters } else { settings.pins.len() };
+        config.resumption = Resumption::in_memory_sessions(SESSIONS_PER_SERVER * servers);
         Ok(config)
     }
 

@@ -16,9 +16,9 @@ use crate::{
     telemetry::Telemetry,
     web::{
         gzip::Gzip,
+        handler::Handler,
         respond,
         route::{self, Methods, Route},
-        server::Handler,
     },
 };
 

@@ -13,7 +13,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use crate::web::{respond, server::Handler, turn::Turn};
+use crate::web::{handler::Handler, respond, turn::Turn};
 
 /// For a request's head, in bytes. Ours need a few hundred; hyper's default of 400 KiB is a gift to an attacker with
 /// many connections.

@@ -1,4 +1,4 @@
-//! The HTTP listener: bind, then serve. Generic: what the paths answer is a [`Handler`](server::Handler)'s business.
+//! The HTTP listener: bind, then serve. Generic: what the paths answer is a [`Handler`](handler::Handler)'s business.
 //!
 //! Reading order: [`listen`] (everything that can fail at start), [`server`] (accepting, draining), `connection` (one
 //! connection's HTTP), [`timed_io`] and [`turn`] (the one time limit), then what handlers are made of: [`route`],
@@ -16,6 +16,7 @@
 
 pub mod accept_encoding;
 pub mod gzip;
+pub mod handler;
 pub mod listen;
 pub mod respond;
 pub mod route;

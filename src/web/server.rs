@@ -1,10 +1,7 @@
 //! Accept, serve, drain.
 
-use std::{future::Future, sync::Arc};
+use std::sync::Arc;
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::{Request, Response, StatusCode, body::Incoming};
 use tokio::{
     net::TcpListener,
     task::{JoinError, JoinSet},
@@ -16,29 +13,10 @@ use tracing::error;
 use crate::web::{
     accept::{Accepted, Acceptor},
     connection::Gate,
+    handler::Handler,
     timed_io::TimedIo,
     turn::{TimeLimits, Turn},
 };
-
-/// What the requests of a server are answered with.
-pub trait Handler: Send + Sync + 'static {
-    /// The answer to one request. Implementations that have everything in memory simply never await.
-    ///
-    /// A HEAD request is to be answered like a GET: the server leaves the body out and keeps its length.
-    fn handle(&self, request: Request<Incoming>) -> impl Future<Output = Response<Full<Bytes>>> + Send;
-
-    /// Told of every answer to a request, those of the server itself (too many requests) included: for counting.
-    fn answered(&self, path: &str, status: StatusCode) {
-        let _ = (path, status);
-    }
-
-    /// Whether requests for `path` are under the limit of concurrent requests. Health checks are not to be: an overload
-    /// is no reason for an orchestrator to kill the process.
-    fn is_limited(&self, path: &str) -> bool {
-        let _ = path;
-        true
-    }
-}
 
 /// What a server takes upon itself at most.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

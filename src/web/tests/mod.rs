@@ -16,10 +16,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::web::{
     gzip::Gzip,
+    handler::Handler,
     listen::{ListenAddress, bind},
     respond,
     route::{self, Methods, Route},
-    server::{Handler, Limits, serve},
+    server::{Limits, serve},
     tests::client::Client,
 };
 

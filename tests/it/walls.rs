@@ -1,0 +1,171 @@
+//! The walls between the modules: who may import whom. In a single package nothing but a check keeps them up.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Each module and the modules of ours that it may import. Tests inside the modules may import more.
+const WALLS: &[(&str, &[&str])] = &[
+    ("cli", &["config", "logging", "web"]),
+    ("client", &["model", "secret"]),
+    ("clock", &["model"]),
+    (
+        "cmd",
+        &[
+            "cli",
+            "client",
+            "clock",
+            "config",
+            "logging",
+            "model",
+            "poll",
+            "routes",
+            "secret",
+            "shutdown",
+            "sim",
+            "store",
+            "telemetry",
+            "web",
+        ],
+    ),
+    ("config", &["client", "model", "poll"]),
+    ("logging", &[]),
+    ("main", &["cli", "cmd"]),
+    ("metrics", &["model", "store"]),
+    ("model", &[]),
+    ("poll", &["client", "clock", "model", "store"]),
+    ("routes", &["clock", "metrics", "store", "telemetry", "web"]),
+    ("secret", &[]),
+    ("shutdown", &[]),
+    ("sim", &[]),
+    ("store", &["model"]),
+    ("telemetry", &["metrics", "model"]),
+    ("web", &[]),
+];
+
+/// Words that do IO or read a clock, and the modules of the core, which do neither.
+const PURE: &[&str] = &["metrics", "model", "store"];
+const IMPURE: &[&str] = &["SystemTime::now", "Instant::now", "Utc::now", "std::fs", "std::net", "tokio::", "reqwest::"];
+
+fn source() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let files = entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] });
+    files.filter(|path| path.extension().is_some_and(|extension| extension == "rs")).collect()
+}
+
+/// The code of each top-level module, without tests and comments.
+fn modules() -> BTreeMap<String, String> {
+    let mut modules: BTreeMap<String, String> = BTreeMap::new();
+    for path in files(&source()) {
+        let relative = path.strip_prefix(source()).unwrap();
+        let is_test = relative.components().any(|part| part.as_os_str().to_string_lossy().contains("tests"));
+        let name = relative.iter().next().unwrap().to_string_lossy().trim_end_matches(".rs").to_owned();
+        if is_test || name == "lib" {
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+        modules.entry(name).or_default().extend(lines.flat_map(|line| [line, "\n"]));
+    }
+    modules
+}
+
+/// The modules of ours that code names: `crate::a`, `crate::{a, b::c}`, and the same from the binary.
+fn imports(code: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for start in ["crate::", "qumulo_encryption_exporter::"] {
+        for (at, _) in code.match_indices(start) {
+            let rest = &code[at + start.len()..];
+            match rest.strip_prefix('{') {
+                Some(list) => found.extend(first_names(list)),
+                None => found.extend(word(rest)),
+            }
+        }
+    }
+    found
+}
+
+/// The first names in a braced list, up to its closing brace.
+fn first_names(list: &str) -> Vec<String> {
+    let (mut depth, mut item, mut names) = (0, String::new(), Vec::new());
+    for character in list.chars() {
+        match character {
+            '{' => depth += 1,
+            '}' if depth == 0 => break,
+            '}' => depth -= 1,
+            ',' if depth == 0 => names.extend(word(std::mem::take(&mut item).trim())),
+            other if depth == 0 => item.push(other),
+            _ => {}
+        }
+    }
+    names.extend(word(item.trim()));
+    names
+}
+
+fn word(text: &str) -> Option<String> {
+    let word: String = text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+    (!word.is_empty()).then_some(word)
+}
+
+#[test]
+fn modules_import_only_what_the_table_allows() {
+    let modules = modules();
+    let table: BTreeMap<&str, BTreeSet<String>> =
+        WALLS.iter().map(|(name, allowed)| (*name, allowed.iter().map(|each| (*each).to_owned()).collect())).collect();
+    let names: BTreeSet<&str> = modules.keys().map(String::as_str).collect();
+    assert_eq!(names, table.keys().copied().collect(), "each module of src/ has a row in the table");
+    for (name, code) in &modules {
+        let mut found = imports(code);
+        found.remove(name);
+        found.retain(|each| modules.contains_key(each));
+        assert_eq!(&found, &table[name.as_str()], "imports of `{name}` (left) and the table (right)");
+    }
+}
+
+#[test]
+fn table_has_no_cycle() {
+    let mut left: BTreeMap<&str, &[&str]> = WALLS.iter().copied().collect();
+    while !left.is_empty() {
+        let free: Vec<&str> = left
+            .iter()
+            .filter(|(_, uses)| uses.iter().all(|each| !left.contains_key(each)))
+            .map(|(name, _)| *name)
+            .collect();
+        assert!(!free.is_empty(), "a cycle among {:?}", left.keys());
+        left.retain(|name, _| !free.contains(name));
+    }
+}
+
+#[test]
+fn the_core_does_no_io_and_reads_no_clock() {
+    let modules = modules();
+    let decode = fs::read_to_string(source().join("client/decode.rs")).unwrap();
+    let pace = fs::read_to_string(source().join("poll/pace.rs")).unwrap();
+    let pace = pace.split("#[cfg(test)]").next().unwrap().to_owned();
+    let core =
+        PURE.iter().map(|name| (*name, &modules[*name])).chain([("client::decode", &decode), ("poll::pace", &pace)]);
+    for (name, code) in core {
+        for word in IMPURE {
+            assert!(!code.contains(word), "`{name}` uses {word}");
+        }
+    }
+}
+
+#[test]
+fn imports_are_found() {
+    let check = |code: &str, expect: &[&str]| {
+        assert_eq!(imports(code), expect.iter().map(|each| (*each).to_owned()).collect(), "{code}");
+    };
+    check("use crate::model::Status;", &["model"]);
+    check("use crate::{\n    a::{b, c},\n    d,\n    e::f as g,\n};", &["a", "d", "e"]);
+    check("let x = crate::clock::now();", &["clock"]);
+    check("use qumulo_encryption_exporter::{cli::Cli, cmd};", &["cli", "cmd"]);
+    check("use std::fs;", &[]);
+}
