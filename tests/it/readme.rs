@@ -1,0 +1,146 @@
+//! The README says what is: its tables, examples and outputs are held against the program.
+
+use std::{collections::BTreeSet, path::Path, time::Duration};
+
+use clap::CommandFactory;
+use qumulo_encryption_exporter::{
+    cli::{Cli, WebArgs},
+    client::{Credential, Pin, ProxySettings, SecretSource, Settings, TlsSettings, TransportPool, TransportSettings},
+    clock, config,
+    metrics::{self, Text, catalog},
+    model::{ClusterName, FailureReason, KeyStore, Status},
+    poll::{self, Poller},
+    secret::Secret,
+    sim::{Fleet, FleetSpec},
+    store::Store,
+};
+
+const README: &str = include_str!("../../README.md");
+
+/// The text of all fenced blocks of a language.
+fn blocks(language: &str) -> Vec<&'static str> {
+    let fence = format!("```{language}\n");
+    README.split(fence.as_str()).skip(1).map(|rest| rest.split("```").next().unwrap()).collect()
+}
+
+/// The cells of all table rows whose first cell is in backticks.
+fn rows() -> Vec<Vec<&'static str>> {
+    let rows = README.lines().filter(|line| line.starts_with("| `"));
+    rows.map(|line| line.trim_matches('|').split('|').map(|cell| cell.trim().trim_matches('`')).collect()).collect()
+}
+
+#[test]
+fn metrics_table_is_the_catalog() {
+    let rows = rows();
+    let named = |name: &str| name.starts_with("qumulo_encryption_") || name.starts_with("process_");
+    let documented: BTreeSet<&str> = rows.iter().map(|row| row[0]).filter(|name| named(name)).collect();
+    let served: BTreeSet<&str> = catalog::all().map(|metric| metric.name).collect();
+    assert_eq!(documented, served);
+    for metric in catalog::all() {
+        let row = rows.iter().find(|row| row[0] == metric.name).unwrap();
+        assert_eq!(row[1], metric.kind.as_str(), "type of {}", metric.name);
+        let labels: Vec<&str> = metric.labels.iter().copied().filter(|label| *label != "cluster").collect();
+        let shown: Vec<&str> =
+            row[2].split(", ").map(|label| label.trim_matches('`')).filter(|label| !label.is_empty()).collect();
+        assert_eq!(shown, labels, "labels of {}", metric.name);
+    }
+}
+
+#[test]
+fn every_label_value_is_documented() {
+    let values = Status::LABELS.into_iter().chain(KeyStore::LABELS).chain(FailureReason::ALL.map(FailureReason::label));
+    for value in values {
+        assert!(README.contains(&format!("`{value}`")), "{value}");
+    }
+    for reason in FailureReason::ALL {
+        assert!(README.contains(&format!("\n| `{}` |", reason.label())), "{reason:?} has no row in Troubleshooting");
+    }
+}
+
+#[test]
+fn every_flag_is_documented_with_its_variable() {
+    let command = Cli::command();
+    let flags: Vec<_> =
+        command.get_arguments().filter_map(|arg| Some((arg.get_long()?, arg.get_env()?.to_str()?))).collect();
+    assert!(flags.len() > 10);
+    for (flag, variable) in &flags {
+        assert!(README.contains(&format!("\n| `--{flag}` | `{variable}` |")), "--{flag}");
+    }
+    let documented = README.lines().filter(|line| line.starts_with("| `--")).count();
+    assert_eq!(documented, flags.len(), "no row for a flag that does not exist");
+}
+
+#[test]
+fn configuration_examples_are_good() {
+    let examples: Vec<_> = blocks("yaml").into_iter().filter(|block| block.contains("clusters:")).collect();
+    assert!(examples.len() >= 2);
+    for example in examples {
+        config::parse(example, Path::new("/etc")).unwrap_or_else(|mistakes| panic!("{mistakes}\n{example}"));
+    }
+}
+
+#[test]
+fn commands_are_understood() {
+    let mut checked = 0;
+    for line in blocks("sh").into_iter().flat_map(str::lines) {
+        let words = line.split(" > ").next().unwrap();
+        let arguments = words
+            .strip_prefix("cargo run --release --")
+            .or_else(|| words.strip_prefix("target/release/qumulo-encryption-exporter"));
+        if let Some(arguments) = arguments {
+            let parsed =
+                Cli::command().try_get_matches_from(std::iter::once("exporter").chain(arguments.split_whitespace()));
+            assert!(parsed.is_ok(), "{line}: {parsed:?}");
+            checked += 1;
+        }
+    }
+    assert!(checked >= 5, "{checked}");
+}
+
+#[test]
+fn defaults_in_the_text_are_the_defaults() {
+    let text = "clusters: [{name: a, url: 'https://a', authorization: {credentials_file: t}}]";
+    let cluster = config::parse(text, Path::new("")).unwrap().clusters.remove(0);
+    assert!(README.contains("70 seconds by default") && README.contains("`stale_after` (5 minutes by default)"));
+    assert_eq!(cluster.interval + cluster.client.timeout, Duration::from_secs(70));
+    assert_eq!(cluster.stale_after, Duration::from_secs(300));
+    let mut web = clap::Command::new("web");
+    web = <WebArgs as clap::Args>::augment_args(web);
+    let default = |id: &str| {
+        let arg = web.get_arguments().find(|arg| arg.get_id() == id).unwrap();
+        arg.get_default_values()[0].to_str().unwrap().to_owned()
+    };
+    assert_eq!((default("max_requests").as_str(), default("telemetry_path").as_str()), ("40", "/metrics"));
+}
+
+/// The demonstration's first output, from the same simulated fleet.
+#[tokio::test]
+async fn output_of_the_demonstration_is_real() {
+    let fleet = Fleet::start(FleetSpec::demo()).await.unwrap();
+    let store = Store::default();
+    let mut poller = Poller::new(store.clone());
+    let pool = std::sync::Arc::new(TransportPool::new(1));
+    for cluster in fleet.iter() {
+        let pins = vec![cluster.fingerprint().parse::<Pin>().unwrap()];
+        let transport = TransportSettings {
+            connect_timeout: Duration::from_secs(5),
+            proxy: ProxySettings::Direct,
+            tls: Some(TlsSettings { pins, ..TlsSettings::default() }),
+        };
+        let credential = Credential::Token(SecretSource::Fixed(Secret::new(&cluster.spec().token())));
+        let client =
+            Settings { credential, transport, timeout: Duration::from_secs(10), url: cluster.url().parse().unwrap() };
+        let (name, interval) = (ClusterName::new(cluster.name()).unwrap(), Duration::from_secs(60));
+        poller.add(poll::Settings { client, interval, name, stale_after: interval * 5 }, &pool).unwrap();
+    }
+    while !store.view().all_polled() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let mut text = Text::default();
+    metrics::render(&store.view(), &clock::now(), &mut text);
+    let text = text.into_string();
+    let current: Vec<&str> =
+        text.lines().filter(|line| line.starts_with("qumulo_encryption_status") && line.ends_with(" 1")).collect();
+    let current: Vec<&str> = current.into_iter().filter(|line| !line.contains("_total")).collect();
+    assert_eq!(current.join("\n") + "\n", blocks("text")[0]);
+}
