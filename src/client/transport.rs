@@ -126,6 +126,10 @@ impl TransportPool {
             _ if settings.tls.is_none() => client = client.no_proxy(),
             ProxySettings::Direct => client = client.no_proxy(),
             ProxySettings::FromEnvironment => {}
+            // Means every host, as in Go; the library takes it for every name, and not for addresses.
+            ProxySettings::Url { no_proxy, .. } if no_proxy.split(',').any(|host| host.trim() == "*") => {
+                client = client.no_proxy();
+            }
             ProxySettings::Url { url, no_proxy } => {
                 client = client.proxy(Proxy::all(url.clone())?.no_proxy(NoProxy::from_string(no_proxy)));
             }
