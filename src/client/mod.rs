@@ -144,11 +144,7 @@ impl Client {
             outcome => return outcome,
         };
         let token = self.auth.renew(&self.api, &token).await?.ok_or(refusal)?;
-        let outcome = self.ask(now, due, &token).await;
-        if outcome.as_ref().is_err_and(|failure| failure.reason == FailureReason::Authentication) {
-            self.auth.forget();
-        }
-        outcome
+        self.ask(now, due, &token).await
     }
 
     /// Asks v2, and v1 where v2 does not exist.

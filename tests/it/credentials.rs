@@ -206,8 +206,11 @@ async fn a_session_that_is_refused_at_once_is_renewed_once() {
     let mut probe = lab.probe();
     assert_fails(probe.poll().await, FailureReason::Authentication, "refused the credential");
     assert_eq!((lab.cluster.counts().logins, lab.cluster.counts().status_v2), (2, 2));
+    assert_fails(probe.poll().await, FailureReason::Authentication, "refused the credential");
+    assert_eq!((lab.cluster.counts().logins, lab.cluster.counts().status_v2), (3, 4));
     lab.cluster.update(|spec| spec.auth.session_hours = 10);
     probe.poll().await.unwrap();
+    assert_eq!(lab.cluster.counts().logins, 3, "the last session was good after all");
 }
 
 #[tokio::test]
