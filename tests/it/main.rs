@@ -2,7 +2,7 @@
 //!
 //! `lab` is what the tests stand on: one cluster, its credentials and certificate, and a watch over every outcome and
 //! every log line, so that no test can pass while a planted secret shows. `bare` answers word for word what no cluster
-//! would, `proxy` is an HTTP proxy, `authority` issues certificates.
+//! would, `proxy` is an HTTP proxy, `authority` issues certificates. `walls` alone is about the source.
 
 // `clippy.toml` allows these in test functions; the helpers around them are tests as well.
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
