@@ -70,7 +70,11 @@ impl Api {
             }
             result => result,
         };
-        self.read(response, token).await
+        let answer = self.read(response, token).await?;
+        if token.is_some_and(|token| token.is_in(&answer.body)) {
+            return Err(malformed("the answer repeats the credential; is this a Qumulo cluster?"));
+        }
+        Ok(answer)
     }
 
     /// `POST /v1/session/login`, the only request that is no GET. It is never repeated: a wrong password counts.
@@ -86,7 +90,6 @@ impl Api {
     }
 
     fn request(&self, method: Method, path: &str, token: Option<&Secret>) -> Result<RequestBuilder, PollFailure> {
-        let malformed = |problem: &str| PollFailure::new(FailureReason::Malformed, problem);
         let url = self.base.join(path).map_err(|_| malformed("the cluster's url cannot be extended by a path"))?;
         let mut request = self.http.request(method, url);
         if let Some(token) = token {
@@ -98,24 +101,28 @@ impl Api {
         Ok(request)
     }
 
-    /// Reads an answer whole. One that repeats the secret which was sent is refused here, so that nothing behind this
-    /// door can log or show it.
+    /// Reads an answer whole. An error that repeats the secret which was sent loses its body here, so that nothing
+    /// behind this door can log or show it; its status still counts, because a refused password must slow down
+    /// the next attempt even if an answer such as "wrong username or password" happens to hold it.
     async fn read(&self, response: reqwest::Result<Response>, sent: Option<&Secret>) -> Result<Answer, PollFailure> {
         let mut response = response.map_err(|err| error::no_answer(&err, &self.place))?;
         let (status, retry_after) = (response.status(), retry_after(&response));
-        let malformed = |problem: &str| Err(PollFailure::new(FailureReason::Malformed, problem));
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|err| error::no_answer(&err, &self.place))? {
             if body.len() + chunk.len() > MAX_BODY {
-                return malformed("the answer is larger than 256 KiB; is this a Qumulo cluster?");
+                return Err(malformed("the answer is larger than 256 KiB; is this a Qumulo cluster?"));
             }
             body.extend_from_slice(&chunk);
         }
-        if sent.is_some_and(|secret| secret.is_in(&body)) {
-            return malformed("the answer repeats the credential; is this a Qumulo cluster?");
+        if status != StatusCode::OK && sent.is_some_and(|secret| secret.is_in(&body)) {
+            body.clear();
         }
         Ok(Answer { body, retry_after, status })
     }
+}
+
+fn malformed(problem: &str) -> PollFailure {
+    PollFailure::new(FailureReason::Malformed, problem)
 }
 
 /// `Retry-After` in seconds or as a date (RFC 9110, section 10.2.3), where it counts. A date is compared with the

@@ -75,13 +75,6 @@ impl Auth {
         }
     }
 
-    /// Forgets the session: after a refusal of a fresh one, so that the next attempt starts anew.
-    pub fn forget(&mut self) {
-        if let Self::Session(session) = self {
-            session.token = None;
-        }
-    }
-
     /// Reads the file of the credential, to see whether it can be used.
     ///
     /// # Errors

@@ -118,6 +118,7 @@ impl Client {
     ///
     /// Without a status.
     pub async fn poll(&mut self, now: Instant) -> Result<Reading, PollFailure> {
+        self.refresh_transport();
         let deadline = tokio::time::Instant::now() + self.settings.timeout;
         let due = self.revisit.is_none_or(|revisit| now >= revisit);
         let status = timeout_at(deadline, self.status(now, due)).await.unwrap_or_else(|_| Err(self.too_slow()));
@@ -129,9 +130,8 @@ impl Client {
                 Ok(Reading { api, dates, identity: self.identity.clone(), key_store, status })
             }
             Err(failure) => {
-                // After an outage the cluster may be another version, and its certificates may be others.
+                // After an outage the cluster may be another version.
                 self.revisit = None;
-                self.refresh_transport(&failure);
                 Err(failure)
             }
         }
@@ -144,11 +144,7 @@ impl Client {
             outcome => return outcome,
         };
         let token = self.auth.renew(&self.api, &token).await?.ok_or(refusal)?;
-        let outcome = self.ask(now, due, &token).await;
-        if outcome.as_ref().is_err_and(|failure| failure.reason == FailureReason::Authentication) {
-            self.auth.forget();
-        }
-        outcome
+        self.ask(now, due, &token).await
     }
 
     /// Asks v2, and v1 where v2 does not exist.
@@ -245,11 +241,10 @@ impl Client {
         (answer.status == StatusCode::OK).then_some(answer.body)
     }
 
-    /// Certificate files that were renewed are used from the next poll on.
-    fn refresh_transport(&mut self, failure: &PollFailure) {
-        if matches!(failure.reason, FailureReason::Tls | FailureReason::Connect)
-            && let Ok(http) = self.pool.get(&self.settings.transport)
-        {
+    /// Certificate files that were renewed are used from here on. While they are of no use (one of two is written), the
+    /// old ones are.
+    fn refresh_transport(&mut self) {
+        if let Ok(http) = self.pool.get(&self.settings.transport) {
             self.api.http = http;
         }
     }

@@ -42,7 +42,7 @@ pub enum SecretError {
 
 /// What tells two versions of a file apart without reading it. A replaced symbolic link shows as another inode.
 #[derive(Clone, Debug, Eq, PartialEq)]
-struct Fingerprint([i64; 7]);
+pub struct Fingerprint([i64; 7]);
 
 /// A secret, and what the file looked like when it was read.
 #[derive(Debug)]
@@ -56,7 +56,8 @@ pub struct SecretFile {
 // === impl Fingerprint ===
 
 impl Fingerprint {
-    fn of(path: &Path) -> Option<Self> {
+    /// What the file looks like now; `None` if there is none.
+    pub fn of(path: &Path) -> Option<Self> {
         fs::metadata(path).ok().map(|metadata| Self::from_metadata(&metadata))
     }
 

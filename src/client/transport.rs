@@ -7,7 +7,7 @@ use std::{
     collections::HashMap,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, OnceLock, PoisonError},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use reqwest::{NoProxy, Proxy, redirect::Policy};
@@ -21,6 +21,7 @@ use rustls::{
 
 use super::{
     resolve::Resolver,
+    secret_file::Fingerprint,
     settings::{ClientCertificate, ProxySettings, TlsSettings, TransportSettings},
     verify::{Trust, Verifier},
 };
@@ -73,7 +74,7 @@ pub struct TransportPool {
 #[derive(Debug)]
 struct Shared {
     client: reqwest::Client,
-    files: Vec<Option<SystemTime>>,
+    files: Vec<Option<Fingerprint>>,
 }
 
 // === impl TransportPool ===
@@ -95,7 +96,7 @@ impl TransportPool {
     ///
     /// When a file cannot be used or there is nothing to trust.
     pub fn get(&self, settings: &TransportSettings) -> Result<reqwest::Client, TransportError> {
-        let files = settings.tls.as_ref().map(modified).unwrap_or_default();
+        let files = settings.tls.as_ref().map(fingerprints).unwrap_or_default();
         // A panic while the lock was held leaves a complete map behind.
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(shared) = clients.get(settings).filter(|shared| shared.files == files) {
@@ -126,6 +127,10 @@ impl TransportPool {
             _ if settings.tls.is_none() => client = client.no_proxy(),
             ProxySettings::Direct => client = client.no_proxy(),
             ProxySettings::FromEnvironment => {}
+            // Means every host, as in Go; the library takes it for every name, and not for addresses.
+            ProxySettings::Url { no_proxy, .. } if no_proxy.split(',').any(|host| host.trim() == "*") => {
+                client = client.no_proxy();
+            }
             ProxySettings::Url { url, no_proxy } => {
                 client = client.proxy(Proxy::all(url.clone())?.no_proxy(NoProxy::from_string(no_proxy)));
             }
@@ -222,13 +227,8 @@ fn pem_certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer
     Ok(certificates)
 }
 
-/// When the certificate files were last written.
-fn modified(settings: &TlsSettings) -> Vec<Option<SystemTime>> {
+/// What the certificate files look like now.
+fn fingerprints(settings: &TlsSettings) -> Vec<Option<Fingerprint>> {
     let client = settings.client.iter().flat_map(|client| [&client.cert_file, &client.key_file]);
-    settings
-        .ca_file
-        .iter()
-        .chain(client)
-        .map(|path| path.metadata().and_then(|metadata| metadata.modified()).ok())
-        .collect()
+    settings.ca_file.iter().chain(client).map(|path| Fingerprint::of(path)).collect()
 }

@@ -178,7 +178,9 @@ fn explain(err: Error, leaf: &CertificateDer<'_>, name: &ServerName<'_>) -> Erro
              tls_config.pin_sha256 to its SHA-256 {pin} after comparing that on the cluster",
             name.to_str()
         ),
-        Problem::UnknownIssuer => format!(
+        // A bad signature is what an authority of the same name but another key gives: a self-signed certificate that
+        // was made anew, or an authority that was.
+        Problem::UnknownIssuer | Problem::BadSignature => format!(
             "the cluster's certificate is not signed by a trusted authority; set tls_config.ca_file to that authority, \
              or tls_config.pin_sha256 to its SHA-256 {pin} after comparing that on the cluster"
         ),

@@ -1,0 +1,268 @@
+//! Tokens and sessions that end and are replaced; clusters that are upgraded.
+
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use qumulo_encryption_exporter::{
+    client::{Credential, SecretSource},
+    model::{ApiVersion, FailureReason, PollFailure, Reading},
+    sim::{ClusterSpec, Profile},
+};
+
+use crate::{
+    bare::{Bare, healthy, reply},
+    lab::Lab,
+    leak::{PASSWORD, TOKEN},
+};
+
+const NEXT_TOKEN: &str = "access-v1:hunter2next==";
+
+/// A change that rotates the cluster's access token: the old one is refused from here on.
+fn rotate(spec: &mut ClusterSpec) {
+    spec.auth.token = Some(NEXT_TOKEN.to_owned());
+}
+
+#[track_caller]
+fn assert_fails(outcome: Result<Reading, PollFailure>, reason: FailureReason, words: &str) {
+    let failure = outcome.unwrap_err();
+    assert!(failure.reason == reason && failure.message.contains(words), "{words:?}: {failure:?}");
+}
+
+#[tokio::test]
+async fn a_rotated_token_is_read_before_it_is_needed() {
+    let lab = Lab::new(|_| {}).await;
+    let mut probe = lab.probe();
+    probe.poll().await.unwrap();
+    lab.cluster.update(rotate);
+    lab.write("token", &format!("{{\"bearer_token\": \"{NEXT_TOKEN}\", \"version\": 1}}\n"));
+    assert!(probe.client.credential_changed());
+    probe.poll().await.unwrap();
+    assert!(!probe.client.credential_changed());
+    assert_eq!(lab.cluster.counts().unauthorized, 0);
+}
+
+#[tokio::test]
+async fn a_token_that_is_rotated_by_symlink_is_read() {
+    let mut lab = Lab::new(|_| {}).await;
+    // As Kubernetes mounts secrets: mounted -> ..data/mounted, ..data -> a folder, and the second is swapped.
+    let [data, mounted] = ["..data", "mounted"].map(|name| lab.folder.path().join(name));
+    let mount = |lab: &Lab, folder: &str, token: &str| {
+        let [folder, link] = [folder, "..data_tmp"].map(|name| lab.folder.path().join(name));
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("mounted"), token).unwrap();
+        symlink(folder, &link).unwrap();
+        fs::rename(link, &data).unwrap();
+    };
+    mount(&lab, "first", TOKEN);
+    symlink("..data/mounted", &mounted).unwrap();
+    lab.settings.credential = Credential::Token(SecretSource::File(mounted));
+    let mut probe = lab.probe();
+    probe.poll().await.unwrap();
+    lab.cluster.update(rotate);
+    mount(&lab, "second", NEXT_TOKEN);
+    probe.poll().await.unwrap();
+    assert_eq!(lab.cluster.counts().unauthorized, 0);
+}
+
+/// The file is replaced when the request with the old token is under way already.
+#[tokio::test]
+async fn the_poll_that_meets_the_401_reads_the_file_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("token");
+    fs::write(&path, TOKEN).unwrap();
+    let file = path.clone();
+    let server = Bare::http(move |request| {
+        if request.authorization != format!("Bearer {TOKEN}") {
+            return Some(healthy());
+        }
+        fs::write(&file, NEXT_TOKEN).unwrap();
+        Some(reply("401 Unauthorized", ""))
+    })
+    .await;
+    server.probe_with(Credential::Token(SecretSource::File(path))).poll().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_refused_token_is_sent_once_per_poll() {
+    let lab = Lab::new(rotate).await;
+    let mut probe = lab.probe();
+    for polls in 1..=3 {
+        assert_fails(probe.poll().await, FailureReason::Authentication, "refused the credential (401");
+        assert_eq!(lab.cluster.counts().unauthorized, polls);
+    }
+    lab.write("token", NEXT_TOKEN);
+    probe.poll().await.unwrap();
+}
+
+#[tokio::test]
+async fn files_without_a_secret_are_named_and_nothing_is_sent() {
+    let mut lab = Lab::new(|_| {}).await;
+    let check = async |lab: &Lab, path: &Path, problem: &str| {
+        assert_fails(lab.poll().await, FailureReason::Authentication, &format!("{}: {problem}", path.display()));
+    };
+    for log_in in [false, true] {
+        if log_in {
+            lab.log_in();
+        }
+        let name = if log_in { "password" } else { "token" };
+        let path = lab.write(name, "");
+        check(&lab, &path, "it is empty").await;
+        fs::remove_file(&path).unwrap();
+        check(&lab, &path, "No such file").await;
+        fs::create_dir(&path).unwrap();
+        check(&lab, &path, "it is not a regular file").await;
+        fs::remove_dir(&path).unwrap();
+        fs::write(&path, [0xff, b'h', b'u', b'n', b't', b'e', b'r', b'2']).unwrap();
+        check(&lab, &path, "stream did not contain valid UTF-8").await;
+    }
+    lab.settings.credential = Credential::Token(SecretSource::File(lab.write("token", "hunter2 and more")));
+    assert_fails(lab.poll().await, FailureReason::Authentication, "token: it holds more than a token");
+    assert_eq!(lab.cluster.counts().connections, 0);
+}
+
+/// A file that vanishes takes the credential with it, although the last one would still work.
+#[tokio::test]
+async fn a_secret_that_was_taken_away_is_not_used() {
+    for log_in in [false, true] {
+        let mut lab = Lab::new(|_| {}).await;
+        if log_in {
+            lab.log_in();
+        }
+        let name = if log_in { "password" } else { "token" };
+        let mut probe = lab.probe();
+        probe.poll().await.unwrap();
+        fs::remove_file(lab.folder.path().join(name)).unwrap();
+        for _ in 0..2 {
+            assert_fails(probe.poll().await, FailureReason::Authentication, "cannot read ");
+        }
+        lab.write(name, if log_in { PASSWORD } else { TOKEN });
+        probe.poll().await.unwrap();
+    }
+}
+
+/// A lab that logs in.
+async fn session(change: impl FnOnce(&mut ClusterSpec)) -> Lab {
+    let mut lab = Lab::new(change).await;
+    lab.log_in();
+    lab
+}
+
+#[tokio::test]
+async fn a_session_is_kept_and_renewed_when_it_ends() {
+    let lab = session(|_| {}).await;
+    let mut probe = lab.probe();
+    let counts = |logins, unauthorized| {
+        let counts = lab.cluster.counts();
+        assert_eq!((counts.logins, counts.failed_logins, counts.unauthorized), (logins, 0, unauthorized));
+    };
+    for _ in 0..3 {
+        probe.poll().await.unwrap();
+    }
+    counts(1, 0);
+    lab.cluster.advance_clock(Duration::from_secs(11 * 3600));
+    probe.poll().await.unwrap();
+    counts(2, 1);
+    lab.cluster.end_sessions();
+    probe.poll().await.unwrap();
+    counts(3, 2);
+}
+
+#[tokio::test]
+async fn a_rotated_password_is_used_when_the_session_ends_or_its_file_changes() {
+    let lab = session(|_| {}).await;
+    let mut probe = lab.probe();
+    probe.poll().await.unwrap();
+    lab.cluster.update(|spec| spec.auth.password = "hunter2 renewed".to_owned());
+    probe.poll().await.unwrap();
+    assert_eq!(lab.cluster.counts().logins, 1, "the session goes on");
+    lab.write("password", "hunter2 renewed");
+    probe.poll().await.unwrap();
+    assert_eq!((lab.cluster.counts().logins, lab.cluster.counts().failed_logins), (2, 0));
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_sent_once_per_poll() {
+    let lab = session(|spec| spec.auth.password = "another".to_owned()).await;
+    let mut probe = lab.probe();
+    for polls in 1..=3 {
+        let words = "refused the login of \"monitor\" (401, http_unauthorized_error)";
+        assert_fails(probe.poll().await, FailureReason::Authentication, words);
+        assert_eq!(lab.cluster.counts().failed_logins, polls);
+        assert!(!probe.client.credential_changed());
+    }
+    lab.write("password", "another");
+    assert!(probe.client.credential_changed());
+    probe.poll().await.unwrap();
+    assert_eq!(lab.cluster.counts().status_v2, 1);
+}
+
+#[tokio::test]
+async fn a_session_that_is_refused_at_once_is_renewed_once() {
+    let lab = session(|spec| spec.auth.session_hours = 0).await;
+    let mut probe = lab.probe();
+    assert_fails(probe.poll().await, FailureReason::Authentication, "refused the credential");
+    assert_eq!((lab.cluster.counts().logins, lab.cluster.counts().status_v2), (2, 2));
+    assert_fails(probe.poll().await, FailureReason::Authentication, "refused the credential");
+    assert_eq!((lab.cluster.counts().logins, lab.cluster.counts().status_v2), (3, 4));
+    lab.cluster.update(|spec| spec.auth.session_hours = 10);
+    probe.poll().await.unwrap();
+    assert_eq!(lab.cluster.counts().logins, 3, "the last session was good after all");
+}
+
+#[tokio::test]
+async fn logins_fail_as_what_they_are() {
+    for (code, reason) in [
+        (403, FailureReason::Authentication),
+        (404, FailureReason::Unsupported),
+        (429, FailureReason::RateLimited),
+        (503, FailureReason::HttpError),
+    ] {
+        let lab = session(|spec| spec.faults.login_status = Some(code)).await;
+        assert_fails(lab.poll().await, reason, &code.to_string());
+        assert_eq!((lab.cluster.counts().failed_logins, lab.cluster.counts().status_v2), (1, 0));
+    }
+    let server = Bare::http(|_| Some(reply("200 OK", "{\"bearer_token\": \"hunter2 \\n\"}"))).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("password");
+    fs::write(&path, PASSWORD).unwrap();
+    let credential = Credential::Login { password: SecretSource::File(path), username: "monitor".to_owned() };
+    assert_fails(server.probe_with(credential).poll().await, FailureReason::Malformed, "no usable `bearer_token`");
+}
+
+/// What two polls give when the cluster becomes another release between them, the second one `later`.
+async fn check_upgrade(from: Profile, to: Profile, later: u64, outage: bool, expect: Result<ApiVersion, &str>) {
+    let lab = Lab::new(|spec| spec.profile = from).await;
+    let (mut probe, now) = (lab.probe(), Instant::now());
+    probe.poll_at(now).await.unwrap();
+    if outage {
+        lab.cluster.update(|spec| spec.faults.down = true);
+        assert_fails(probe.poll_at(now).await, FailureReason::Connect, "");
+    }
+    lab.cluster.update(|spec| (spec.profile, spec.faults.down) = (to, false));
+    let v1 = lab.cluster.counts().status_v1;
+    match (probe.poll_at(now + Duration::from_secs(later)).await, expect) {
+        (Ok(reading), Ok(api)) => assert_eq!(reading.api, api),
+        (outcome, Err(words)) => {
+            assert_fails(outcome, FailureReason::Unsupported, words);
+            assert_eq!(lab.cluster.counts().status_v1, v1, "v1 is not even asked");
+        }
+        (Err(failure), Ok(_)) => panic!("{failure:?}"),
+    }
+}
+
+#[tokio::test]
+async fn upgrades_are_noticed_and_downgrades_are_not_believed() {
+    use Profile::{Core7, Core60, Core621, Core622};
+    check_upgrade(Core60, Core7, 590, false, Ok(ApiVersion::V1)).await;
+    check_upgrade(Core60, Core7, 601, false, Ok(ApiVersion::V2)).await;
+    check_upgrade(Core60, Core7, 1, true, Ok(ApiVersion::V2)).await;
+    check_upgrade(Core621, Core622, 601, false, Ok(ApiVersion::V2)).await;
+    check_upgrade(Core622, Core7, 1, false, Ok(ApiVersion::V2)).await;
+    check_upgrade(Core7, Core60, 1, false, Err("is the cluster starting?")).await;
+    check_upgrade(Core7, Core60, 3590, true, Err("is gone (404)")).await;
+    check_upgrade(Core7, Core60, 3601, false, Ok(ApiVersion::V1)).await;
+}

@@ -1,0 +1,89 @@
+//! Kept connections: one for all polls, and its end costs no poll.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use qumulo_encryption_exporter::client::{Credential, SecretSource};
+
+use crate::{
+    bare::{Bare, healthy, reply},
+    lab::Lab,
+    leak,
+};
+
+#[tokio::test]
+async fn one_connection_serves_all_polls() {
+    let lab = Lab::new(|_| {}).await;
+    let mut probe = lab.probe();
+    for _ in 0..5 {
+        probe.poll().await.unwrap();
+    }
+    let counts = lab.cluster.counts();
+    assert_eq!((counts.connections, counts.status_v2, counts.identity), (1, 5, 2));
+}
+
+#[tokio::test]
+async fn a_cluster_that_closes_after_each_answer_is_polled() {
+    let lab = Lab::new(|spec| spec.faults.close = true).await;
+    let mut probe = lab.probe();
+    for _ in 0..3 {
+        probe.poll().await.unwrap();
+    }
+    assert_eq!(lab.cluster.counts().connections, 5, "three polls, and two requests for the identity");
+}
+
+#[tokio::test]
+async fn a_cluster_that_restarted_between_two_polls_is_polled() {
+    let lab = Lab::new(|_| {}).await;
+    let mut probe = lab.probe();
+    for _ in 0..5 {
+        probe.poll().await.unwrap();
+        lab.cluster.update(|spec| spec.faults.down = true);
+        lab.cluster.update(|spec| spec.faults.down = false);
+    }
+    assert_eq!(lab.cluster.counts().connections, 5);
+}
+
+/// The worst moment: the server gives up the kept connection when the next request is already under way.
+#[tokio::test]
+async fn a_kept_connection_that_ends_under_a_request_costs_no_poll() {
+    // The first connection takes the first poll's three requests.
+    let server = Bare::http(|request| (request.number < 3 || request.connection > 0).then(healthy)).await;
+    let mut probe = server.probe();
+    for _ in 0..3 {
+        probe.poll().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_login_is_never_repeated() {
+    let logins = Arc::new(AtomicUsize::new(0));
+    let counter = logins.clone();
+    let server = Bare::http(move |request| {
+        counter.fetch_add(1, Ordering::SeqCst);
+        assert!(request.head.starts_with("POST /v1/session/login "), "{}", request.head);
+        None
+    })
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("password");
+    std::fs::write(&path, leak::PASSWORD).unwrap();
+    let login = Credential::Login { password: SecretSource::File(path), username: "monitor".to_owned() };
+    server.probe_with(login).poll().await.unwrap_err();
+    assert_eq!(logins.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn requests_are_gets_with_the_token_where_it_is_needed() {
+    let server = Bare::http(|request| {
+        let public = request.head.starts_with("GET /v1/version ") || request.head.starts_with("GET /v1/node/state ");
+        let status = request.head.starts_with("GET /v2/encryption/key-store/status ");
+        let expect = if public { String::new() } else { format!("Bearer {}", leak::TOKEN) };
+        let right = (public || status) && request.authorization == expect && request.body.is_empty();
+        Some(if right { healthy() } else { reply("400 Bad Request", "") })
+    })
+    .await;
+    server.probe().poll().await.unwrap();
+}

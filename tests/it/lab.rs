@@ -1,0 +1,140 @@
+//! One simulated cluster, and the settings that reach it.
+
+use std::{
+    fs,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use qumulo_encryption_exporter::{
+    client::{
+        Client, Credential, ProxySettings, SecretSource, Settings, TlsSettings, TransportError, TransportPool,
+        TransportSettings,
+    },
+    model::{PollFailure, Reading},
+    sim::{ClusterSpec, SimCluster},
+};
+use tempfile::TempDir;
+
+use crate::leak;
+
+/// The time limit of polls that are to succeed or to fail by something else: long, for busy machines.
+pub const PATIENT: Duration = Duration::from_secs(20);
+
+/// A cluster, a folder, and settings with an access token in a file and a pinned certificate.
+pub struct Lab {
+    pub cluster: SimCluster,
+    pub folder: TempDir,
+    pub pool: Arc<TransportPool>,
+    pub settings: Settings,
+}
+
+/// A client whose every outcome is searched for secrets.
+pub struct Probe {
+    pub client: Client,
+    pub settings: Settings,
+}
+
+impl Lab {
+    /// A healthy cluster, changed.
+    pub async fn new(change: impl FnOnce(&mut ClusterSpec)) -> Self {
+        leak::collect_logs();
+        let mut spec = ClusterSpec::named("lab");
+        spec.auth.token = Some(leak::TOKEN.to_owned());
+        spec.auth.password = leak::PASSWORD.to_owned();
+        change(&mut spec);
+        let cluster = SimCluster::start(spec).await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let url = &cluster.url();
+        let settings = settings(url, Credential::Token(SecretSource::File(folder.path().join("token"))));
+        let mut lab = Self { cluster, folder, pool: Arc::new(TransportPool::new(1)), settings };
+        lab.write("token", leak::TOKEN);
+        lab.trust(lab.pinned());
+        lab
+    }
+
+    /// Puts `text` in place of a file, in one step.
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        let (path, new) = (self.folder.path().join(name), self.folder.path().join("new"));
+        fs::write(&new, text).unwrap();
+        fs::rename(new, &path).unwrap();
+        path
+    }
+
+    /// From here on with a session login.
+    pub fn log_in(&mut self) {
+        let password = SecretSource::File(self.write("password", &format!("{}\n", leak::PASSWORD)));
+        self.settings.credential = Credential::Login { password, username: self.cluster.spec().auth.username };
+    }
+
+    /// From here on with these TLS settings.
+    pub fn trust(&mut self, tls: TlsSettings) {
+        self.settings.transport.tls = Some(tls);
+    }
+
+    /// The pin of the present certificate.
+    pub fn pinned(&self) -> TlsSettings {
+        TlsSettings { pins: vec![self.cluster.fingerprint().parse().unwrap()], ..TlsSettings::default() }
+    }
+
+    /// A new client.
+    pub fn probe(&self) -> Probe {
+        Probe::new(&self.settings, &self.pool).unwrap()
+    }
+
+    /// One poll of a new client.
+    pub async fn poll(&self) -> Result<Reading, PollFailure> {
+        self.probe().poll().await
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert_eq!(self.cluster.counts().refused_writes, 0, "only GET and login are ever sent");
+        }
+    }
+}
+
+impl Probe {
+    /// A client of these settings.
+    pub fn new(settings: &Settings, pool: &Arc<TransportPool>) -> Result<Self, TransportError> {
+        leak::collect_logs();
+        let client = Client::new(settings.clone(), pool.clone());
+        leak::check(&(&client, settings, pool));
+        Ok(Self { client: client?, settings: settings.clone() })
+    }
+
+    /// Polls now.
+    pub async fn poll(&mut self) -> Result<Reading, PollFailure> {
+        self.poll_at(Instant::now()).await
+    }
+
+    /// Polls as if it were `now`, and finds no secret in anything that can be printed afterwards.
+    pub async fn poll_at(&mut self, now: Instant) -> Result<Reading, PollFailure> {
+        let outcome = self.client.poll(now).await;
+        leak::check(&(&self.client, &self.settings, &outcome));
+        outcome
+    }
+}
+
+/// Settings for any address. `https` is verified against the system's authorities.
+pub fn settings(url: &str, credential: Credential) -> Settings {
+    let transport = TransportSettings {
+        connect_timeout: PATIENT,
+        proxy: ProxySettings::Direct,
+        tls: url.starts_with("https:").then(TlsSettings::default),
+    };
+    Settings { credential, transport, timeout: PATIENT, url: url.parse().unwrap() }
+}
+
+/// Waits until `condition` holds.
+pub async fn until(mut condition: impl FnMut() -> bool) {
+    let look = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENT, look).await.expect("the condition holds in the end");
+}

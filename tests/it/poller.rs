@@ -1,0 +1,137 @@
+//! Poller, store and metrics together, over several clusters.
+
+use std::{sync::Arc, time::Duration};
+
+use qumulo_encryption_exporter::{
+    client::TransportPool,
+    clock, metrics,
+    model::{ClusterName, Moment},
+    poll::{self, Poller},
+    sim::ClusterSpec,
+    store::Store,
+};
+
+use crate::lab::{Lab, PATIENT, until};
+
+const INTERVAL: Duration = Duration::from_millis(50);
+const STALE_AFTER: Duration = Duration::from_secs(300);
+
+/// Clusters that are polled.
+struct Fleet {
+    labs: Vec<(&'static str, Lab)>,
+    poller: Poller,
+    pool: Arc<TransportPool>,
+    store: Store,
+}
+
+impl Fleet {
+    fn new() -> Self {
+        let store = Store::default();
+        let (poller, pool) = (Poller::new(store.clone()), Arc::new(TransportPool::new(4)));
+        Self { labs: Vec::new(), poller, pool, store }
+    }
+
+    async fn add(&mut self, name: &'static str, change: impl FnOnce(&mut ClusterSpec)) {
+        let lab = Lab::new(change).await;
+        let client = lab.settings.clone();
+        let cluster = ClusterName::new(name).unwrap();
+        let settings = poll::Settings { client, interval: INTERVAL, name: cluster, stale_after: STALE_AFTER };
+        self.poller.add(settings, &self.pool).unwrap();
+        self.labs.push((name, lab));
+    }
+
+    fn lab(&self, name: &str) -> &Lab {
+        &self.labs.iter().find(|(each, _)| *each == name).unwrap().1
+    }
+
+    /// The value of a series of a cluster at some time, if it is served.
+    fn value_at(&self, now: &Moment, metric: &str, name: &str, label: &str) -> Option<f64> {
+        let mut text = metrics::Text::default();
+        metrics::render(&self.store.view(), now, &mut text);
+        let series = format!("qumulo_encryption_{metric}{{cluster=\"{name}\"{label}}} ");
+        let text = text.into_string();
+        text.lines().find_map(|line| line.strip_prefix(&series)).map(|value| value.parse().unwrap())
+    }
+
+    fn value(&self, metric: &str, name: &str, label: &str) -> Option<f64> {
+        self.value_at(&clock::now(), metric, name, label)
+    }
+
+    fn up(&self, name: &str) -> Option<f64> {
+        self.value("up", name, "")
+    }
+
+    /// Waits for this many more polls of a cluster.
+    async fn polls(&self, name: &str, more: f64) {
+        let polls = || self.value("polls_total", name, "").unwrap();
+        let before = polls();
+        until(|| polls() >= before + more).await;
+    }
+}
+
+const ENCRYPTED: &str = ",status=\"encrypted\"";
+
+#[tokio::test]
+async fn a_cluster_that_dies_is_down_at_the_next_poll_and_keeps_its_status_while_it_is_fresh() {
+    let mut fleet = Fleet::new();
+    for name in ["one", "two"] {
+        fleet.add(name, |_| {}).await;
+    }
+    until(|| fleet.up("one") == Some(1.0) && fleet.up("two") == Some(1.0)).await;
+    fleet.lab("one").cluster.update(|spec| spec.faults.down = true);
+    fleet.polls("one", 2.0).await;
+    assert_eq!((fleet.up("one"), fleet.up("two")), (Some(0.0), Some(1.0)));
+    assert_eq!(fleet.value("status", "one", ENCRYPTED), Some(1.0));
+    assert_eq!(fleet.value("last_poll_failure", "one", ",reason=\"connect\""), Some(1.0));
+    let now = clock::now();
+    let later = Moment { wall: now.wall + STALE_AFTER, ..now };
+    assert_eq!(fleet.value_at(&later, "status", "one", ENCRYPTED), None, "stale");
+    assert_eq!(fleet.value_at(&later, "up", "one", ""), Some(0.0));
+    fleet.lab("one").cluster.update(|spec| spec.faults.down = false);
+    fleet.polls("one", 2.0).await;
+    assert_eq!((fleet.up("one"), fleet.value("status", "one", ENCRYPTED)), (Some(1.0), Some(1.0)));
+    assert!(fleet.value("poll_failures_total", "one", ",reason=\"connect\"") >= Some(1.0));
+    assert_eq!(fleet.value("poll_failures_total", "two", ",reason=\"connect\""), Some(0.0));
+}
+
+#[tokio::test]
+async fn a_hanging_cluster_delays_no_other() {
+    let mut fleet = Fleet::new();
+    fleet.add("hanging", |spec| spec.faults.hang = true).await;
+    fleet.add("handshake", |spec| spec.faults.hang_handshake = true).await;
+    fleet.add("healthy", |_| {}).await;
+    let mut counts = fleet.lab("healthy").cluster.watch_counts();
+    let seen = counts.wait_for(|counts| counts.status_v2 >= 10);
+    tokio::time::timeout(PATIENT, seen).await.unwrap().unwrap();
+    assert_eq!((fleet.up("hanging"), fleet.up("handshake"), fleet.up("healthy")), (None, None, Some(1.0)));
+    assert_eq!(fleet.lab("hanging").cluster.counts().requests, 1, "one poll in flight at most");
+}
+
+#[tokio::test]
+async fn a_change_of_status_is_served_and_counted() {
+    let mut fleet = Fleet::new();
+    let kms = |status: &str| {
+        let status = status.into();
+        move |spec: &mut ClusterSpec| (spec.key_store_type, spec.status) = ("KMS".into(), status)
+    };
+    fleet.add("one", kms("KMS Available")).await;
+    until(|| fleet.value("status", "one", ",status=\"kms_available\"") == Some(1.0)).await;
+    fleet.lab("one").cluster.update(kms("Cannot connect to KMS server."));
+    fleet.polls("one", 2.0).await;
+    assert_eq!(fleet.value("status", "one", ",status=\"kms_cannot_connect\""), Some(1.0));
+    assert_eq!(fleet.value("status", "one", ",status=\"kms_available\""), Some(0.0));
+    assert_eq!(fleet.value("status_changes_total", "one", ""), Some(1.0));
+    assert_eq!(fleet.up("one"), Some(1.0), "a bad status is a good poll");
+}
+
+#[tokio::test]
+async fn dropping_the_poller_ends_the_polls() {
+    let mut fleet = Fleet::new();
+    fleet.add("one", |spec| spec.faults.hang = true).await;
+    let mut counts = fleet.lab("one").cluster.watch_counts();
+    counts.wait_for(|counts| counts.in_flight == 1).await.unwrap();
+    fleet.poller = Poller::new(Store::default());
+    let ended = counts.wait_for(|counts| counts.in_flight == 0);
+    tokio::time::timeout(PATIENT, ended).await.unwrap().unwrap();
+    assert!(fleet.store.view().clusters.is_empty());
+}

@@ -1,0 +1,137 @@
+//! Proxies: the one that is configured, and none other.
+
+use std::{
+    process::Command,
+    sync::{Arc, Mutex},
+};
+
+use qumulo_encryption_exporter::{
+    client::ProxySettings,
+    model::{FailureReason, PollFailure, Reading},
+};
+use tokio::{
+    io::{AsyncWriteExt, BufReader, copy_bidirectional},
+    net::TcpStream,
+};
+
+use crate::{
+    bare::{Bare, head, header, healthy, reply},
+    lab::{Lab, Probe},
+    leak::{self, PROXY_PASSWORD},
+};
+
+/// A proxy that answers CONNECT, and remembers what it was asked.
+struct Proxy {
+    heads: Arc<Mutex<Vec<String>>>,
+    server: Bare,
+}
+
+impl Proxy {
+    /// Lets everybody through, or answers with this.
+    async fn start(refusal: Option<&'static str>) -> Self {
+        let heads = Arc::new(Mutex::new(Vec::new()));
+        let seen = heads.clone();
+        let server = Bare::serve(move |stream, _| tunnel(stream, refusal, seen.clone())).await;
+        Self { heads, server }
+    }
+
+    fn settings(&self, no_proxy: &str) -> ProxySettings {
+        let url = format!("http://monitor:{PROXY_PASSWORD}@127.0.0.1:{}", self.server.port);
+        ProxySettings::Url { no_proxy: no_proxy.to_owned(), url: url.parse().unwrap() }
+    }
+
+    fn heads(&self) -> Vec<String> {
+        self.heads.lock().unwrap().clone()
+    }
+}
+
+async fn tunnel(stream: TcpStream, refusal: Option<&'static str>, heads: Arc<Mutex<Vec<String>>>) {
+    let mut stream = BufReader::new(stream);
+    let head = head(&mut stream).await;
+    let target = head.strip_prefix("CONNECT ").and_then(|rest| rest.split(' ').next()).unwrap_or_default().to_owned();
+    heads.lock().unwrap().push(head);
+    if let Some(refusal) = refusal {
+        return stream.write_all(reply(refusal, "").as_bytes()).await.unwrap();
+    }
+    let mut onward = TcpStream::connect(target).await.unwrap();
+    stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+    // Ends when either side does.
+    let _ = copy_bidirectional(&mut stream, &mut onward).await;
+}
+
+/// One poll of a healthy cluster through a proxy, and what the proxy was asked.
+async fn poll(refusal: Option<&'static str>, no_proxy: &str) -> (Result<Reading, PollFailure>, Vec<String>) {
+    let proxy = Proxy::start(refusal).await;
+    let mut lab = Lab::new(|_| {}).await;
+    lab.settings.transport.proxy = proxy.settings(no_proxy);
+    (lab.poll().await, proxy.heads())
+}
+
+#[tokio::test]
+async fn a_configured_proxy_is_used_with_its_password() {
+    let (outcome, heads) = poll(None, "").await;
+    outcome.unwrap();
+    assert_eq!(heads.len(), 1);
+    assert!(heads[0].starts_with("CONNECT 127.0.0.1:"), "{heads:?}");
+    let password = header(&heads[0], "Proxy-Authorization");
+    assert!(leak::shows_secret(&password), "the watch over secrets knows base64: {password}");
+    assert_eq!(header(&heads[0], "Authorization"), "", "the token is for the cluster only");
+}
+
+#[tokio::test]
+async fn exceptions_are_reached_without_the_proxy() {
+    for no_proxy in ["127.0.0.1", "example.com, 127.0.0.0/8", "*"] {
+        let (outcome, heads) = poll(None, no_proxy).await;
+        outcome.unwrap();
+        assert_eq!(heads, [""; 0], "{no_proxy}");
+    }
+    let (outcome, heads) = poll(None, "example.com,10.0.0.0/8").await;
+    outcome.unwrap();
+    assert_eq!(heads.len(), 1);
+}
+
+#[tokio::test]
+async fn a_proxy_that_refuses_is_a_failed_connection() {
+    for refusal in ["407 Proxy Authentication Required", "403 Forbidden", "502 Bad Gateway"] {
+        let failure = poll(Some(refusal), "").await.0.unwrap_err();
+        assert_eq!(failure.reason, FailureReason::Connect, "{failure:?}");
+        assert!(failure.message.contains("tunnel error"), "{failure:?}");
+    }
+}
+
+#[tokio::test]
+async fn plain_http_never_takes_a_proxy() {
+    let proxy = Proxy::start(None).await;
+    let server = Bare::http(|_| Some(healthy())).await;
+    let mut lab = Lab::new(|_| {}).await;
+    lab.settings.url = format!("http://localhost:{}", server.port).parse().unwrap();
+    (lab.settings.transport.proxy, lab.settings.transport.tls) = (proxy.settings(""), None);
+    Probe::new(&lab.settings, &lab.pool).unwrap().poll().await.unwrap();
+    assert_eq!(proxy.heads(), [""; 0]);
+}
+
+/// The environment cannot be changed safely in this process, so another one polls.
+#[tokio::test]
+async fn proxies_of_the_environment_are_used_only_when_asked() {
+    let proxy = Proxy::start(None).await;
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "proxy::polls_directly_and_as_the_environment_says", "--ignored"]);
+    child.env_remove("NO_PROXY").env_remove("no_proxy");
+    for name in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
+        child.env(name, format!("http://127.0.0.1:{}", proxy.server.port));
+    }
+    let output = tokio::task::spawn_blocking(move || child.output().unwrap()).await.unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    assert_eq!(proxy.heads().len(), 1, "{:?}", proxy.heads());
+}
+
+#[tokio::test]
+#[ignore = "started with proxies in the environment by the test above"]
+async fn polls_directly_and_as_the_environment_says() {
+    for proxy in [ProxySettings::Direct, ProxySettings::FromEnvironment] {
+        let mut lab = Lab::new(|_| {}).await;
+        lab.settings.transport.proxy = proxy;
+        lab.poll().await.unwrap();
+    }
+}

@@ -1,0 +1,130 @@
+//! No secret shows, whatever a server answers. Every poll of the other tests is watched for this as well.
+
+use std::{fs, time::Duration};
+
+use qumulo_encryption_exporter::{
+    client::{Credential, SecretSource},
+    model::{ClusterName, FailureReason},
+    poll::{self, Poller},
+    secret::Secret,
+    store::Store,
+};
+use tempfile::TempDir;
+
+use crate::{
+    bare::{Bare, Request, reply},
+    lab::{Lab, until},
+    leak,
+};
+
+/// Secrets that could pass for a word of the API, which is the worst case.
+const TOKEN: &str = "hunter2_token";
+const PASSWORD: &str = "hunter2_password";
+
+/// The credential, as a server finds it in the request.
+fn sent(request: &Request) -> String {
+    let json = serde_json::from_str::<serde_json::Value>(&request.body).unwrap_or_default();
+    let password = json["password"].as_str().unwrap_or_default();
+    format!("{}{password}", request.authorization.trim_start_matches("Bearer "))
+}
+
+fn login(folder: &TempDir) -> Credential {
+    let path = folder.path().join("password");
+    fs::write(&path, PASSWORD).unwrap();
+    Credential::Login { password: SecretSource::File(path), username: "monitor".to_owned() }
+}
+
+fn error(status: &str, secret: &str) -> String {
+    reply(
+        status,
+        &format!("{{\"error_class\": \"{secret}\", \"description\": \"{secret}\", \"stack\": [\"{secret}\"]}}"),
+    )
+}
+
+/// What a server that repeats the credential leads to, for a token and for a password. That it shows nowhere is checked
+/// with every poll.
+async fn check(answer: fn(&str) -> String, expect: [FailureReason; 2]) {
+    let folder = tempfile::tempdir().unwrap();
+    let token = Credential::Token(SecretSource::Fixed(Secret::new(TOKEN)));
+    for (credential, reason) in [token, login(&folder)].into_iter().zip(expect) {
+        let server = Bare::http(move |request| Some(answer(&sent(request)))).await;
+        let failure = server.probe_with(credential).poll().await.unwrap_err();
+        assert_eq!(failure.reason, reason, "{failure:?}");
+    }
+}
+
+#[tokio::test]
+async fn servers_that_repeat_the_credential() {
+    use FailureReason::{Authentication, HttpError, Malformed, Permission, RateLimited, Unsupported};
+    check(|secret| reply("200 OK", &format!("{{\"status\": \"{secret}\"}}")), [Malformed; 2]).await;
+    check(|secret| reply("200 OK", secret), [Malformed; 2]).await;
+    check(|secret| error("401 Unauthorized", secret), [Authentication; 2]).await;
+    check(|secret| error("403 Forbidden", secret), [Permission, Authentication]).await;
+    check(|secret| error("404 Not Found", secret), [Unsupported; 2]).await;
+    check(|secret| error("429 Too Many Requests", secret), [RateLimited; 2]).await;
+    check(|secret| error("500 Internal Server Error", secret), [HttpError; 2]).await;
+    check(|secret| reply(&format!("500 {secret}"), ""), [HttpError; 2]).await;
+    check(|secret| format!("HTTP/1.1 302 Found\r\nLocation: /{secret}\r\nContent-Length: 0\r\n\r\n"), [HttpError; 2])
+        .await;
+    check(|secret| format!("HTTP/1.1 429 No\r\nRetry-After: {secret}\r\nContent-Length: 0\r\n\r\n"), [RateLimited; 2])
+        .await;
+    check(|secret| format!("HTTP/1.1 {secret}\r\n\r\n"), [Malformed; 2]).await;
+    check(|secret| format!("HTTP/1.1 200 OK\r\n{secret}\r\n\r\n"), [Malformed; 2]).await;
+    check(|secret| format!("HTTP/1.1 200 OK\r\nContent-Length: {secret}\r\n\r\n"), [Malformed; 2]).await;
+}
+
+#[tokio::test]
+async fn a_session_that_is_repeated_shows_as_little() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Bare::http(|request| match request.head.starts_with("POST ") {
+        true => Some(reply("200 OK", "{\"bearer_token\": \"hunter2_session\"}")),
+        false => Some(reply("200 OK", &format!("{{\"status\": \"{}\"}}", sent(request)))),
+    })
+    .await;
+    let failure = server.probe_with(login(&folder)).poll().await.unwrap_err();
+    assert!(failure.message.contains("repeats the credential"), "{failure:?}");
+}
+
+/// A refusal must slow down the next attempt, so a weak password must not turn it into something else.
+#[tokio::test]
+async fn a_refusal_that_happens_to_hold_the_password_is_a_refusal() {
+    let mut lab = Lab::new(|_| {}).await;
+    lab.log_in();
+    lab.write("password", "password");
+    let failure = lab.poll().await.unwrap_err();
+    assert_eq!(failure.reason, FailureReason::Authentication, "{failure:?}");
+    lab.write("password", "session");
+    lab.cluster.update(|spec| spec.auth.password = "session".to_owned());
+    lab.poll().await.unwrap();
+}
+
+#[tokio::test]
+async fn nothing_shows_in_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Bare::http(|request| Some(error("500 Internal Server Error", &sent(request)))).await;
+    let lab = Lab::new(|spec| spec.auth.token_enabled = false).await;
+    let echo = server.probe_with(login(&folder)).settings;
+    let store = Store::default();
+    let mut poller = Poller::new(store.clone());
+    for (name, client) in [("logged-echo", &echo), ("logged-refusal", &lab.settings)] {
+        let hour = Duration::from_secs(3600);
+        let name = ClusterName::new(name).unwrap();
+        let settings = poll::Settings { client: client.clone(), interval: hour, name, stale_after: hour };
+        leak::check(&settings);
+        poller.add(settings, &lab.pool).unwrap();
+    }
+    until(|| ["logged-echo", "logged-refusal"].iter().all(|name| !leak::logged(name).is_empty())).await;
+    let line = leak::logged("logged-refusal").concat();
+    assert!(line.contains("msg=\"poll failed\"") && line.contains("reason=authentication"), "{line}");
+    leak::check(&(&poller, store.view(), &lab.pool));
+    // The files are readable for all, which is worth a line; it names them and holds nothing of them.
+    assert!(leak::logged("can read a secret").iter().any(|line| line.contains(lab.folder.path().to_str().unwrap())));
+}
+
+#[test]
+fn the_watch_finds_secrets() {
+    for text in [leak::TOKEN, leak::PASSWORD, leak::PROXY_PASSWORD, "x aHVudGVyMg== x", "session-v1:0"] {
+        assert!(leak::shows_secret(text), "{text}");
+    }
+    assert!(!leak::shows_secret("TLS with 127.0.0.1:8000 failed"));
+}

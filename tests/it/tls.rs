@@ -1,0 +1,257 @@
+//! Whom the client trusts.
+
+use std::{path::PathBuf, sync::Arc};
+
+use qumulo_encryption_exporter::{
+    client::{ClientCertificate, Pin, TlsSettings, TransportError},
+    model::FailureReason,
+    sim::ClusterSpec,
+};
+use rustls::{
+    ServerConfig, SupportedProtocolVersion,
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    sign::{CertifiedKey, SingleCertAndKey},
+    version::{TLS12, TLS13},
+};
+
+use crate::{
+    authority::{Authority, Issued},
+    bare::Bare,
+    lab::Lab,
+};
+
+/// Valid today, and for as long as anybody runs this.
+const VALID: [i32; 2] = [2000, 4000];
+const EXPIRED: [i32; 2] = [2000, 2001];
+const FUTURE: [i32; 2] = [3999, 4000];
+
+/// A certificate of version 1 and its key, made by `openssl x509 -req -signkey` without extensions.
+const X509_V1: &str = include_str!("../fixtures/x509-v1.pem");
+
+/// Polls with the TLS settings that `trust` makes from the lab: it works, or fails as `tls` with all of these words.
+async fn check(change: impl FnOnce(&mut ClusterSpec), trust: impl FnOnce(&Lab) -> TlsSettings, refusal: &[&str]) {
+    let mut lab = Lab::new(change).await;
+    lab.trust(trust(&lab));
+    check_poll(&lab, refusal).await;
+}
+
+async fn check_poll(lab: &Lab, refusal: &[&str]) {
+    match lab.poll().await {
+        Ok(_) => assert!(refusal.is_empty(), "accepted, but {refusal:?}"),
+        Err(failure) => {
+            assert_eq!(failure.reason, FailureReason::Tls, "{failure:?}");
+            assert!(!refusal.is_empty(), "{failure:?}");
+            let missing: Vec<_> = refusal.iter().filter(|words| !failure.message.contains(**words)).collect();
+            assert!(missing.is_empty(), "{missing:?} in {failure:?}");
+        }
+    }
+}
+
+/// Trusts the authorities in `pem`.
+fn ca(lab: &Lab, pem: &str) -> TlsSettings {
+    TlsSettings { ca_file: Some(lab.write("ca.pem", pem)), ..TlsSettings::default() }
+}
+
+/// Trusts the certificate that the cluster has.
+fn own(lab: &Lab) -> TlsSettings {
+    ca(lab, &lab.cluster.certificate_pem())
+}
+
+fn named(name: &str, tls: TlsSettings) -> TlsSettings {
+    TlsSettings { server_name: Some(name.to_owned()), ..tls }
+}
+
+#[tokio::test]
+async fn a_stranger_is_refused_with_the_two_ways_to_trust_it() {
+    let stranger = Authority::new("Authority").pem();
+    for is_ca in [false, true] {
+        let mut lab = Lab::new(|spec| spec.certificate_is_ca = is_ca).await;
+        let fingerprint = lab.cluster.fingerprint();
+        let words = ["TLS with 127.0.0.1:", &fingerprint, "tls_config.ca_file", "tls_config.pin_sha256"];
+        lab.trust(ca(&lab, &stranger));
+        check_poll(&lab, &words).await;
+        // By default: the system's authorities, which a minimal system lacks.
+        lab.trust(TlsSettings::default());
+        match lab.pool.get(&lab.settings.transport) {
+            Err(err) => assert!(matches!(err, TransportError::NoSystemRoots), "{err}"),
+            Ok(_) => check_poll(&lab, &words).await,
+        }
+        assert_eq!(lab.cluster.counts().requests, 0, "no token went out");
+    }
+}
+
+#[tokio::test]
+async fn a_ca_file_may_hold_the_clusters_own_certificate() {
+    check(|spec| spec.certificate_is_ca = false, own, &[]).await;
+    check(|spec| spec.certificate_is_ca = true, own, &[]).await;
+    let both = |lab: &Lab| ca(lab, &(Authority::new("Authority").pem() + &lab.cluster.certificate_pem()));
+    check(|spec| spec.certificate_is_ca = true, both, &[]).await;
+}
+
+#[tokio::test]
+async fn a_ca_file_holds_authorities() {
+    let authority = Authority::new("Authority");
+    let (pem, leaf) = (authority.pem(), authority.issue("127.0.0.1", VALID));
+    check(|spec| leaf.install(spec), |lab| ca(lab, &pem), &[]).await;
+    // The second one is the same by its name, as an authority is that was made anew.
+    for other in [Authority::new("Other authority"), Authority::new("Authority")] {
+        let words = ["not signed by a trusted authority", "tls_config.ca_file", "tls_config.pin_sha256"];
+        check(|spec| leaf.install(spec), |lab| ca(lab, &other.pem()), &words).await;
+    }
+}
+
+#[tokio::test]
+async fn the_name_must_fit() {
+    let authority = Authority::new("Authority");
+    let (pem, name) = (authority.pem(), "cluster.example.com");
+    for (leaf, pem) in [
+        (authority.issue(name, VALID), Some(pem)),
+        (authority.issue(name, VALID), None),
+        (Issued::self_signed(name, VALID), None),
+    ] {
+        let trust = |lab: &Lab| ca(lab, pem.as_ref().unwrap_or(&leaf.certificate));
+        let install = |spec: &mut ClusterSpec| leaf.install(spec);
+        check(install, trust, &["is not for 127.0.0.1", "tls_config.server_name"]).await;
+        check(install, |lab| named(name, trust(lab)), &[]).await;
+        check(install, |lab| named("other.example.com", trust(lab)), &["is not for other.example.com"]).await;
+        check(install, Lab::pinned, &[]).await;
+    }
+}
+
+#[tokio::test]
+async fn the_dates_must_fit_unless_the_certificate_is_pinned() {
+    let authority = Authority::new("Authority");
+    let pem = authority.pem();
+    for (years, words) in [(EXPIRED, "has expired"), (FUTURE, "is not valid yet")] {
+        let issued = authority.issue("127.0.0.1", years);
+        check(|spec| issued.install(spec), |lab| ca(lab, &pem), &[words]).await;
+        check(|spec| issued.install(spec), own, &[words]).await;
+        let alone = Issued::self_signed("127.0.0.1", years);
+        check(|spec| alone.install(spec), own, &[words]).await;
+        check(|spec| alone.install(spec), Lab::pinned, &[]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_pin_accepts_one_certificate() {
+    let other = Pin::of(b"another certificate");
+    let pins = |pins: Vec<Pin>| TlsSettings { pins, ..TlsSettings::default() };
+    check(|_| {}, Lab::pinned, &[]).await;
+    check(|_| {}, |lab| pins([lab.pinned().pins, vec![other]].concat()), &[]).await;
+    check(|_| {}, |lab| pins([vec![other], lab.pinned().pins].concat()), &[]).await;
+    let mut lab = Lab::new(|_| {}).await;
+    lab.trust(pins(vec![other]));
+    check_poll(&lab, &[&lab.cluster.fingerprint(), &other.to_string(), "pin_sha256"]).await;
+    // A pin replaces every other check, but trust in an authority does not replace the pin.
+    let pem = lab.cluster.certificate_pem();
+    lab.trust(TlsSettings { pins: vec![other], ..ca(&lab, &pem) });
+    check_poll(&lab, &["pin_sha256 expects"]).await;
+}
+
+#[tokio::test]
+async fn verification_can_be_skipped() {
+    let leaf = Issued::self_signed("cluster.example.com", EXPIRED);
+    let skip = TlsSettings { insecure_skip_verify: true, ..TlsSettings::default() };
+    check(|spec| leaf.install(spec), |_| skip, &[]).await;
+}
+
+/// Whether a server of this one version can be talked to.
+async fn check_version(version: &'static SupportedProtocolVersion, only_tls13: bool, refusal: Option<&str>) {
+    let issued = Issued::self_signed("127.0.0.1", VALID);
+    let server = Bare::tls(server(&issued.certificate, &issued.key, version)).await;
+    let mut lab = Lab::new(|_| {}).await;
+    lab.settings.url = format!("https://127.0.0.1:{}", server.port).parse().unwrap();
+    lab.trust(TlsSettings { only_tls13, ..ca(&lab, &issued.certificate) });
+    let failure = lab.poll().await.unwrap_err();
+    match refusal {
+        // The handshake was good: the server closes without an answer.
+        None => assert_eq!(failure.reason, FailureReason::Connect, "{failure:?}"),
+        Some(words) => check_poll(&lab, &[words]).await,
+    }
+}
+
+fn server(certificate: &str, key: &str, version: &'static SupportedProtocolVersion) -> ServerConfig {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+    let key = provider.key_provider.load_private_key(key).unwrap();
+    let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
+    // Without the check that key and certificate fit, which cannot read version 1.
+    let certified = SingleCertAndKey::from(CertifiedKey::new(vec![certificate], key));
+    ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[version])
+        .unwrap()
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(certified))
+}
+
+#[tokio::test]
+async fn the_version_of_tls_can_be_limited() {
+    check_version(&TLS12, false, None).await;
+    check_version(&TLS12, true, Some("ProtocolVersion")).await;
+    check_version(&TLS13, false, None).await;
+    check_version(&TLS13, true, None).await;
+}
+
+#[tokio::test]
+async fn certificates_of_version_1_are_named_as_such() {
+    let server = Bare::tls(server(X509_V1, X509_V1, &TLS13)).await;
+    let mut lab = Lab::new(|_| {}).await;
+    lab.settings.url = format!("https://127.0.0.1:{}", server.port).parse().unwrap();
+    let pin = Pin::of(&CertificateDer::from_pem_slice(X509_V1.as_bytes()).unwrap());
+    for tls in [
+        ca(&lab, &Authority::new("Authority").pem()),
+        TlsSettings { pins: vec![pin], ..TlsSettings::default() },
+        TlsSettings { insecure_skip_verify: true, ..TlsSettings::default() },
+    ] {
+        lab.trust(tls);
+        check_poll(&lab, &["X.509 version 1, which cannot be used", "put a version 3 certificate"]).await;
+    }
+}
+
+#[tokio::test]
+async fn clusters_may_ask_for_a_client_certificate() {
+    let authority = Authority::new("Authority");
+    let asking = |spec: &mut ClusterSpec| spec.client_ca_pem = Some(authority.pem());
+    let showing = |issued: Issued| {
+        move |lab: &Lab| {
+            let (cert_file, key_file) = (lab.write("own.pem", &issued.certificate), lab.write("own.key", &issued.key));
+            TlsSettings { client: Some(ClientCertificate { cert_file, key_file }), ..lab.pinned() }
+        }
+    };
+    check(asking, showing(authority.issue("exporter", VALID)), &[]).await;
+    check(asking, Lab::pinned, &["CertificateRequired"]).await;
+    check(asking, showing(Authority::new("Other authority").issue("exporter", VALID)), &["UnknownCA"]).await;
+    check(asking, showing(authority.issue("exporter", EXPIRED)), &["CertificateExpired"]).await;
+}
+
+/// What a client says of `tls_config` before it sends anything.
+async fn check_files(tls: impl FnOnce(&Lab) -> TlsSettings, words: &[&str]) {
+    let mut lab = Lab::new(|_| {}).await;
+    lab.trust(tls(&lab));
+    let err = crate::lab::Probe::new(&lab.settings, &lab.pool).err().unwrap().to_string();
+    assert!(words.iter().all(|words| err.contains(words)), "{words:?} in {err:?}");
+}
+
+#[tokio::test]
+async fn files_of_no_use_are_named() {
+    let issued = || Issued::self_signed("exporter", VALID);
+    let client = |cert_file: PathBuf, key_file: PathBuf| TlsSettings {
+        client: Some(ClientCertificate { cert_file, key_file }),
+        ..TlsSettings::default()
+    };
+    let missing = |_: &Lab| TlsSettings { ca_file: Some("/nonexistent/ca.pem".into()), ..TlsSettings::default() };
+    check_files(missing, &["tls_config.ca_file /nonexistent/ca.pem: "]).await;
+    check_files(|lab| ca(lab, ""), &["tls_config.ca_file", "ca.pem: it holds no certificate in PEM form"]).await;
+    let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    check_files(|lab| ca(lab, broken), &["ca.pem: it holds a certificate that cannot be used"]).await;
+    check_files(|lab| ca(lab, &issued().key), &["it holds no certificate in PEM form"]).await;
+    let strange = |lab: &Lab| client(lab.write("own.pem", &issued().certificate), lab.write("own.key", &issued().key));
+    check_files(strange, &["tls_config.key_file", "own.key: it does not fit cert_file"]).await;
+    let keyless = |lab: &Lab| {
+        let path = lab.write("own.pem", &issued().certificate);
+        client(path.clone(), path)
+    };
+    check_files(keyless, &["tls_config.key_file", "no private key (PEM, not encrypted)"]).await;
+    check_files(|lab| named("no name", own(lab)), &["tls_config.server_name \"no name\" is neither"]).await;
+}
