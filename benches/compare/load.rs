@@ -1,0 +1,56 @@
+//! Requests on kept connections, as raw as possible: the load must not cost more than what is measured.
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+const CONNECTIONS: usize = 8;
+
+/// Sends `requests` scrapes over eight connections at once.
+pub async fn run(port: u16, gzip: bool, requests: usize) {
+    let clients = (0..CONNECTIONS).map(|_| tokio::spawn(client(port, gzip, requests / CONNECTIONS)));
+    for client in clients.collect::<Vec<_>>() {
+        client.await.unwrap();
+    }
+}
+
+/// One body.
+pub async fn body(port: u16, gzip: bool) -> Vec<u8> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    scrape(&mut stream, gzip).await
+}
+
+async fn client(port: u16, gzip: bool, requests: usize) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    for _ in 0..requests {
+        scrape(&mut stream, gzip).await;
+    }
+}
+
+async fn scrape(stream: &mut TcpStream, gzip: bool) -> Vec<u8> {
+    let accept = if gzip { "Accept-Encoding: gzip\r\n" } else { "" };
+    let request = format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\n{accept}\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::with_capacity(16 * 1024);
+    loop {
+        assert!(stream.read_buf(&mut answer).await.unwrap() > 0, "the connection ended");
+        if let Some(body) = whole(&answer) {
+            return body;
+        }
+    }
+}
+
+/// The body, once all of it is there.
+fn whole(answer: &[u8]) -> Option<Vec<u8>> {
+    let head = answer.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
+    let text = std::str::from_utf8(&answer[..head]).unwrap().to_ascii_lowercase();
+    assert!(text.starts_with("http/1.1 200"), "{text}");
+    let length = text.split("content-length: ").nth(1).map(|rest| rest.split("\r\n").next().unwrap().parse().unwrap());
+    match length {
+        Some(length) if answer.len() - head >= length => Some(answer[head..].to_vec()),
+        Some(_) => None,
+        // Go sends larger bodies in chunks.
+        None => answer.ends_with(b"0\r\n\r\n").then(|| answer[head..].to_vec()),
+    }
+}

@@ -1,0 +1,117 @@
+"""Processes, ports and waiting for conditions: what the end-to-end tests share."""
+
+import gzip
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import unittest
+import urllib.error
+import urllib.request
+
+EXPORTER = os.environ["EXPORTER"]
+VENVS = pathlib.Path(os.environ["VENVS"])
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def wait_for(condition, what, seconds=20):
+    """The first true value of `condition()`, asked ten times a second."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {what}")
+        time.sleep(0.1)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def get(url, headers=None):
+    """Status, headers and body of a GET; no status raises."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers or {}), timeout=10) as answer:
+            return answer.status, answer.headers, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers, error.read()
+
+
+def metrics(url):
+    """The samples of an exporter: {series: value}, a series as it is written."""
+    status, headers, body = get(url + "/metrics", {"Accept-Encoding": "gzip"})
+    assert status == 200 and headers["Content-Encoding"] == "gzip", (status, headers)
+    lines = gzip.decompress(body).decode().splitlines()
+    return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in lines if not line.startswith("#")}
+
+
+class Case(unittest.TestCase):
+    """A test with a folder and processes of its own. The logs of a failed test are printed."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+        self.folder.chmod(0o755)
+        self.logs = []
+
+    def tearDown(self):
+        outcome = getattr(self, "_outcome", None)
+        failed = outcome is not None and not outcome.success
+        for log in self.logs if failed else []:
+            print(f"--- {log.name}\n{log.read_text()}")
+
+    def start(self, *command, env=None):
+        """A process that ends with the test. Standard output and error go to files."""
+        number = len(self.logs)
+        out, log = self.folder / f"out-{number}", self.folder / f"log-{number}"
+        self.logs.append(log)
+        process = subprocess.Popen(
+            [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=out.open("w"), stderr=log.open("w"),
+            cwd=self.folder, env={**os.environ, **(env or {})},
+        )
+        process.out, process.log = out, log
+
+        def stop():
+            process.kill()
+            process.wait()
+
+        self.addCleanup(stop)
+        return process
+
+    def exporter(self, *arguments, env=None):
+        """A started exporter (or demo); `.url` is where it listens."""
+        process = self.start(EXPORTER, *arguments, "--web.listen-address", "127.0.0.1:0", env=env)
+
+        def listening():
+            if process.poll() is not None:
+                raise AssertionError(f"ended with {process.returncode}: {process.log.read_text()}")
+            return re.search(r"msg=listening address=(\S+)", process.log.read_text())
+
+        process.url = "http://" + wait_for(listening, "the exporter listens")[1]
+        return process
+
+    def end(self, process, number=signal.SIGTERM, seconds=10):
+        """The exit status after a signal."""
+        process.send_signal(number)
+        return process.wait(seconds)
+
+    def simulate(self, fleet):
+        """Started simulated clusters, `.clusters` by name as the simulator describes them."""
+        path = self.folder / "fleet.yml"
+        path.write_text(fleet)
+        process = self.start(EXPORTER, "simulate", "--fleet", path)
+        text = wait_for(lambda: process.out.read_text(), "the simulator describes its clusters")
+        process.clusters, process.fleet = {}, path
+        for block in text.split("- name: ")[1:]:
+            values = dict(re.findall(r'(\w+): "([^"]*)"', "name: " + block))
+            process.clusters[values["name"]] = values
+        return process

@@ -1,0 +1,134 @@
+"""The vendor's own client and the exporter look at the same simulated clusters, and see the same."""
+
+import datetime
+import json
+import os
+import subprocess
+
+from support import VENVS, Case, metrics, wait_for
+
+FLEET = """
+clusters:
+  - {name: kms, host: 127.0.0.2, type: KMS, status: KMS Available, fraction_digits: 9, ca_cert_expiry: +900d,
+     client_cert_expiry: "2031-04-18T19:55:17Z", last_key_rotation_time: "2023-09-05T20:15:40.06864014Z",
+     last_status_update_time: "2023-09-05T20:28:58.108120131Z"}
+  - {name: local, host: 127.0.0.2, last_key_rotation_time: "2022-11-20T12:15:25.683207795Z"}
+  - {name: unreachable, host: 127.0.0.2, type: KMS, status: Cannot connect to KMS server., profile: core-6.2.2,
+     ca_cert_expiry: -1d, client_cert_expiry: +1d}
+  - {name: plain, host: 127.0.0.2, status: Not Encrypted, last_key_rotation_time: null}
+  - {name: old, host: 127.0.0.2, profile: core-6.0, last_key_rotation_time: "2021-01-01T00:00:00Z"}
+"""
+
+STATUS = {
+    "Encrypted": "encrypted", "Not Encrypted": "not_encrypted", "KMS Available": "kms_available",
+    "Cannot connect to KMS server.": "kms_cannot_connect",
+}
+DATES = {
+    "ca_cert_expiry": 'qumulo_encryption_certificate_expiry_timestamp_seconds{cluster="%s",certificate="kms_ca"}',
+    "client_cert_expiry": 'qumulo_encryption_certificate_expiry_timestamp_seconds{cluster="%s",certificate="kms_client"}',
+    "last_key_rotation_time": 'qumulo_encryption_last_key_rotation_timestamp_seconds{cluster="%s"}',
+    "last_status_update_time": 'qumulo_encryption_last_status_update_timestamp_seconds{cluster="%s"}',
+}
+
+
+def unix_seconds(text):
+    """RFC 3339 with any number of fractional digits, to the microsecond."""
+    whole, _, fraction = text.rstrip("Z").partition(".")
+    at = datetime.datetime.strptime(whole, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=datetime.timezone.utc)
+    return at.timestamp() + float(f"0.{fraction or 0}")
+
+
+class VendorsClient(Case):
+    def qq(self, version, cluster, *arguments, check=True):
+        """`qq` with a home of its own. The clusters listen on 127.0.0.2: towards 127.0.0.1 the client run by root
+        binds a privileged source port."""
+        home = self.folder / f"home-{version}-{cluster['name']}"
+        home.mkdir(exist_ok=True)
+        host, port = cluster["url"].removeprefix("https://").split(":")
+        env = {key: value for key, value in os.environ.items() if key != "XDG_CONFIG_HOME"} | {"HOME": str(home)}
+        command = [VENVS / f"qumulo-{version}/bin/qq", "--host", host, "--port", port, *arguments]
+        result = subprocess.run(
+            [str(word) for word in command], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, env=env
+        )
+        if check:
+            self.assertEqual(result.returncode, 0, result.stderr)
+        return home, result
+
+    def login(self, version, cluster):
+        """The credentials file that the client wrote."""
+        home, _ = self.qq(version, cluster, "login", "-u", cluster["username"], "-p", cluster["password"])
+        new = list((home / ".config/qumulo/credentials").glob("*"))
+        return (new or [home / ".qfsd_cred"])[0]
+
+    def compare(self, name, answer, samples):
+        """qq's JSON and the exporter's series, field by field."""
+        statuses = {key: value for key, value in samples.items() if key.startswith(f'qumulo_encryption_status{{cluster="{name}"')}
+        current = [key for key, value in statuses.items() if value == 1]
+        self.assertEqual(current, [f'qumulo_encryption_status{{cluster="{name}",status="{STATUS[answer["status"]]}"}}'])
+        self.assertEqual(len(statuses), 9)
+        kind = {"KMS": "kms", "Local": "local"}[answer.get("type", "Local")]
+        self.assertEqual(samples[f'qumulo_encryption_type{{cluster="{name}",encryption_type="{kind}"}}'], 1)
+        for field, series in DATES.items():
+            value = answer.get(field)
+            if value is None:
+                self.assertNotIn(series % name, samples, field)
+            elif not (field == "last_status_update_time" and name != "kms"):
+                self.assertAlmostEqual(samples[series % name], unix_seconds(value), delta=1e-6, msg=field)
+
+    def test_the_same_answer_field_by_field(self):
+        simulator = self.simulate(FLEET)
+        versions = {"kms": "7.10.2.1", "local": "7.10.2.1", "unreachable": "6.2.2", "plain": "6.2.2", "old": "6.0.0"}
+        clusters, answers = [], {}
+        for name, version in versions.items():
+            cluster = simulator.clusters[name]
+            credentials = self.login(version, cluster)
+            _, result = self.qq(version, cluster, "encryption_get_status")
+            answers[name] = json.loads(result.stdout)
+            # Half of the clusters with the file that qq wrote, the other half with a login.
+            (self.folder / "password").write_text(cluster["password"] + "\n")
+            secret = (
+                f"login: {{username: {cluster['username']}, password_file: password}}"
+                if name in ("local", "old")
+                else f"authorization: {{credentials_file: {credentials}}}"
+            )
+            clusters.append(
+                f"  - name: {name}\n    url: {cluster['url']}\n    {secret}\n"
+                f"    tls_config: {{pin_sha256: [\"{cluster['pin_sha256']}\"]}}\n"
+            )
+        config = self.folder / "exporter.yml"
+        config.write_text("clusters:\n" + "".join(clusters))
+        exporter = self.exporter("--config.file", config)
+        wait_for(lambda: all(metrics(exporter.url).get(f'qumulo_encryption_up{{cluster="{name}"}}') == 1 for name in versions), "all are up")
+        samples = metrics(exporter.url)
+        for name, answer in answers.items():
+            with self.subTest(name):
+                print(f"{name}: qq {versions[name]} says {answer}")
+                self.compare(name, answer, samples)
+        info = [key for key in samples if key.startswith('qumulo_encryption_cluster_info{cluster="old"')]
+        self.assertRegex(info[0], r'version="6\.0\.2",api="v1"')
+        # Nobody wrote to a cluster, until somebody does.
+        self.assertNotIn("refused", simulator.log.read_text())
+        _, refused = self.qq("7.10.2.1", simulator.clusters["kms"], "rotate_encryption_keys", check=False)
+        self.assertIn("Error 405", refused.stderr)
+        wait_for(lambda: "refused" in simulator.log.read_text(), "the refused write is logged")
+
+    def test_a_rotated_token_needs_no_restart(self):
+        fleet = "clusters: [{{name: prod, auth: {{token: '{}'}}}}]\n"
+        simulator = self.simulate(fleet.format("access-v1:first"))
+        cluster, token = simulator.clusters["prod"], self.folder / "token"
+        token.write_text("access-v1:first")
+        config = self.folder / "exporter.yml"
+        config.write_text(
+            f"global: {{poll_interval: 1s}}\nclusters: [{{name: prod, url: '{cluster['url']}', "
+            f"authorization: {{credentials_file: token}}, tls_config: {{pin_sha256: ['{cluster['pin_sha256']}']}}}}]\n"
+        )
+        exporter = self.exporter("--config.file", config)
+        up, reason = 'qumulo_encryption_up{cluster="prod"}', 'qumulo_encryption_last_poll_failure{cluster="prod",reason="authentication"}'
+        wait_for(lambda: metrics(exporter.url).get(up) == 1, "up with the first token")
+        simulator.fleet.write_text(fleet.format("access-v1:second"))
+        wait_for(lambda: metrics(exporter.url).get(reason) == 1, "the old token is refused")
+        self.assertEqual(metrics(exporter.url)[up], 0)
+        token.write_text("access-v1:second")
+        wait_for(lambda: metrics(exporter.url).get(up) == 1, "up with the second token")
+        for secret in ("first", "second"):
+            self.assertNotIn(f"access-v1:{secret}", exporter.log.read_text())
