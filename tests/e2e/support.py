@@ -74,10 +74,11 @@ class Case(unittest.TestCase):
         number = len(self.logs)
         out, log = self.folder / f"out-{number}", self.folder / f"log-{number}"
         self.logs.append(log)
-        process = subprocess.Popen(
-            [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=out.open("w"), stderr=log.open("w"),
-            cwd=self.folder, env={**os.environ, **(env or {})},
-        )
+        with out.open("w") as stdout, log.open("w") as stderr:
+            process = subprocess.Popen(
+                [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr,
+                cwd=self.folder, env={**os.environ, **(env or {})},
+            )
         process.out, process.log = out, log
 
         def stop():
