@@ -3,7 +3,8 @@
 use reqwest::StatusCode;
 
 use super::{
-    api::{Answer, Api},
+    answer::Answer,
+    api::Api,
     decode, error,
     secret_file::{SecretError, SecretFile},
     settings::Credential,

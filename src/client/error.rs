@@ -4,7 +4,7 @@ use std::{error::Error, io};
 
 use reqwest::StatusCode;
 
-use super::{api::Answer, decode, resolve::DnsError, verify};
+use super::{answer::Answer, decode, resolve::DnsError, verify};
 use crate::model::{FailureReason, PollFailure};
 
 /// A request that got no answer. `place` is the host and port, for the message.

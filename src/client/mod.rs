@@ -2,10 +2,11 @@
 //!
 //! [`Client::poll`] is all that the rest of the program sees. Inside: [`settings`] (what a client needs to know),
 //! `transport` and `verify` (connections and whom to trust), `resolve`, `secret_file` and `auth` (credentials),
-//! `api` (requests), `decode` (JSON -> model) and `error` (what went wrong -> model).
+//! `api` and `answer` (requests), `decode` (JSON -> model) and `error` (what went wrong -> model).
 //!
 //! Deliberately absent: pace, retries over time, the wall clock. They are the poller's.
 
+mod answer;
 mod api;
 mod auth;
 mod decode;

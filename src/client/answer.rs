@@ -1,0 +1,71 @@
+//! What a cluster answered, before anybody understands it.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use reqwest::{
+    Response, StatusCode,
+    header::{DATE, HeaderValue, RETRY_AFTER},
+};
+
+/// The longest pause that a cluster can ask for.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
+
+/// A complete answer.
+#[derive(Debug)]
+pub struct Answer {
+    /// The body.
+    pub body: Vec<u8>,
+    /// `Retry-After`, an hour at most, where the status gives it a meaning (429 and 503).
+    pub retry_after: Option<Duration>,
+    /// The HTTP status.
+    pub status: StatusCode,
+}
+
+/// `Retry-After` in seconds or as a date (RFC 9110, section 10.2.3), where it counts. A date is compared with the
+/// answer's own `Date`, so that the clocks need not agree.
+pub fn retry_after(response: &Response) -> Option<Duration> {
+    if !matches!(response.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+        return None;
+    }
+    let text = |name| response.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    pause(text(RETRY_AFTER)?, text(DATE))
+}
+
+fn pause(retry_after: &str, date: Option<&str>) -> Option<Duration> {
+    let retry_after = retry_after.trim();
+    let pause = if retry_after.bytes().all(|digit| digit.is_ascii_digit()) {
+        // Too many digits for a number are too long a pause anyway.
+        Duration::from_secs(retry_after.parse().unwrap_or(u64::MAX))
+    } else {
+        (http_date(retry_after)? - http_date(date?)?).to_std().ok()?
+    };
+    Some(pause.min(MAX_RETRY_AFTER))
+}
+
+fn http_date(text: &str) -> Option<DateTime<Utc>> {
+    DateTime::parse_from_rfc2822(text).ok().map(|date| date.with_timezone(&Utc))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_a_number_or_a_date_and_an_hour_at_most() {
+        let now = "Sun, 06 Nov 1994 08:49:37 GMT";
+        let check = |text: &str, expect: Option<u64>| {
+            assert_eq!(pause(text, Some(now)), expect.map(Duration::from_secs), "{text:?}");
+        };
+        check("120", Some(120));
+        check(" 0 ", Some(0));
+        check("86400", Some(3600));
+        check("99999999999999999999999", Some(3600));
+        check("Sun, 06 Nov 1994 08:50:37 GMT", Some(60));
+        check("Mon, 07 Nov 1994 08:50:37 GMT", Some(3600));
+        check("Sun, 06 Nov 1994 08:48:37 GMT", None);
+        check("soon", None);
+        check("-5", None);
+        assert_eq!(pause(now, None), None);
+    }
+}
