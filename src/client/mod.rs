@@ -1,6 +1,6 @@
 //! One cluster's REST API: one attempt, one outcome, read-only.
 //!
-//! [`Client::poll`] is all that the rest of the program sees. Inside: [`settings`] (what a client needs to know),
+//! [`Client::poll`] is all that the rest of the program sees. Inside: `settings` (what a client needs to know),
 //! `transport` and `verify` (connections and whom to trust), `resolve`, `secret_file` and `auth` (credentials),
 //! `api` and `answer` (requests), `decode` (JSON -> model) and `error` (what went wrong -> model).
 //!

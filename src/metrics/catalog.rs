@@ -1,6 +1,6 @@
 //! Every metric that the exporter serves: name, type, labels, help.
 //!
-//! The README's table and the dashboards are checked against [`ALL`].
+//! The README's table is checked against [`all`].
 
 /// How Prometheus is to treat the values.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
