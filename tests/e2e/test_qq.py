@@ -3,6 +3,7 @@
 import datetime
 import json
 import os
+import re
 import subprocess
 
 from support import VENVS, Case, metrics, wait_for
@@ -20,14 +21,21 @@ clusters:
 """
 
 STATUS = {
-    "Encrypted": "encrypted", "Not Encrypted": "not_encrypted", "KMS Available": "kms_available",
-    "Cannot connect to KMS server.": "kms_cannot_connect",
+    "Not Encrypted": "not_encrypted", "Encrypted": "encrypted", "Configuration Corrupted": "configuration_corrupted",
+    "KMS Available": "kms_available", "KMS Authentication Error": "kms_authentication_error",
+    "Cannot connect to KMS server.": "kms_cannot_connect", "KMS Key Not Found": "kms_key_not_found",
+    "KMS Key Inactive": "kms_key_inactive", "a newer one": "unknown",
 }
+TYPE = {"Local": "local", "KMS": "kms", "a newer one": "unknown"}
 DATES = {
-    "ca_cert_expiry": 'qumulo_encryption_certificate_expiry_timestamp_seconds{cluster="%s",certificate="kms_ca"}',
-    "client_cert_expiry": 'qumulo_encryption_certificate_expiry_timestamp_seconds{cluster="%s",certificate="kms_client"}',
-    "last_key_rotation_time": 'qumulo_encryption_last_key_rotation_timestamp_seconds{cluster="%s"}',
-    "last_status_update_time": 'qumulo_encryption_last_status_update_timestamp_seconds{cluster="%s"}',
+    "ca_cert_expiry": ("qumulo_encryption_certificate_expiry_timestamp_seconds", ',certificate="kms_ca"'),
+    "client_cert_expiry": ("qumulo_encryption_certificate_expiry_timestamp_seconds", ',certificate="kms_client"'),
+    "last_key_rotation_time": ("qumulo_encryption_last_key_rotation_timestamp_seconds", ""),
+    "last_status_update_time": ("qumulo_encryption_last_status_update_timestamp_seconds", ""),
+}
+# Everything that is learned from a cluster.
+LEARNED = {name for name, _ in DATES.values()} | {
+    "qumulo_encryption_status", "qumulo_encryption_type", "qumulo_encryption_cluster_info",
 }
 
 
@@ -60,30 +68,48 @@ class VendorsClient(Case):
         new = list((home / ".config/qumulo/credentials").glob("*"))
         return (new or [home / ".qfsd_cred"])[0]
 
-    def compare(self, name, answer, samples):
-        """qq's JSON and the exporter's series, field by field."""
-        statuses = {key: value for key, value in samples.items() if key.startswith(f'qumulo_encryption_status{{cluster="{name}"')}
-        current = [key for key, value in statuses.items() if value == 1]
-        self.assertEqual(current, [f'qumulo_encryption_status{{cluster="{name}",status="{STATUS[answer["status"]]}"}}'])
-        self.assertEqual(len(statuses), 9)
-        kind = {"KMS": "kms", "Local": "local"}[answer.get("type", "Local")]
-        self.assertEqual(samples[f'qumulo_encryption_type{{cluster="{name}",encryption_type="{kind}"}}'], 1)
-        for field, series in DATES.items():
-            value = answer.get(field)
-            if value is None:
-                self.assertNotIn(series % name, samples, field)
-            elif not (field == "last_status_update_time" and name != "kms"):
-                self.assertAlmostEqual(samples[series % name], unix_seconds(value), delta=1e-6, msg=field)
+    def expected(self, name, version):
+        """What the exporter is to say of a cluster, made from nothing but what qq says of it."""
+        cluster, labels = self.clusters[name], f'cluster="{name}"'
+
+        def ask(command):
+            return json.loads(self.qq(version, cluster, command)[1].stdout)
+
+        answer, revision, node = ask("encryption_get_status"), ask("version"), ask("node_state_get")
+        print(f"{name}: qq {version} says {answer}")
+        number, api = revision["revision_id"].removeprefix("Qumulo Core "), "v1" if version == "6.0.0" else "v2"
+        # Version 1 knows local key stores only, and does not say so.
+        current = STATUS[answer["status"]], TYPE[answer.get("type", "Local")]
+        samples = {f'qumulo_encryption_status{{{labels},status="{one}"}}': float(one == current[0]) for one in STATUS.values()}
+        samples |= {f'qumulo_encryption_type{{{labels},encryption_type="{one}"}}': float(one == current[1]) for one in TYPE.values()}
+        samples |= {
+            f"{metric}{{{labels}{more}}}": unix_seconds(answer[field])
+            for field, (metric, more) in DATES.items()
+            if field in answer
+        }
+        info = f'{labels},cluster_id="{node["cluster_id"]}",version="{number}",api="{api}"'
+        return samples | {f"qumulo_encryption_cluster_info{{{info}}}": 1.0}
+
+    def compare(self, name, expected, samples):
+        """The very same series, with the same values."""
+        learned = {
+            series: value
+            for series, value in samples.items()
+            if series.partition("{")[0] in LEARNED and f'{{cluster="{name}"' in series
+        }
+        self.assertEqual(sorted(learned), sorted(expected))
+        for series, value in expected.items():
+            self.assertAlmostEqual(learned[series], value, delta=1e-6, msg=series)
 
     def test_the_same_answer_field_by_field(self):
         simulator = self.simulate(FLEET)
+        self.clusters = simulator.clusters
         versions = {"kms": "7.10.2.1", "local": "7.10.2.1", "unreachable": "6.2.2", "plain": "6.2.2", "old": "6.0.0"}
         clusters, answers = [], {}
         for name, version in versions.items():
             cluster = simulator.clusters[name]
             credentials = self.login(version, cluster)
-            _, result = self.qq(version, cluster, "encryption_get_status")
-            answers[name] = json.loads(result.stdout)
+            answers[name] = self.expected(name, version)
             # Half of the clusters with the file that qq wrote, the other half with a login.
             (self.folder / "password").write_text(cluster["password"] + "\n")
             secret = (
@@ -100,17 +126,17 @@ class VendorsClient(Case):
         exporter = self.exporter("--config.file", config)
         wait_for(lambda: all(metrics(exporter.url).get(f'qumulo_encryption_up{{cluster="{name}"}}') == 1 for name in versions), "all are up")
         samples = metrics(exporter.url)
-        for name, answer in answers.items():
+        for name, expected in answers.items():
             with self.subTest(name):
-                print(f"{name}: qq {versions[name]} says {answer}")
-                self.compare(name, answer, samples)
-        info = [key for key in samples if key.startswith('qumulo_encryption_cluster_info{cluster="old"')]
-        self.assertRegex(info[0], r'version="6\.0\.2",api="v1"')
+                self.compare(name, expected, samples)
         # Nobody wrote to a cluster, until somebody does.
         self.assertNotIn("refused", simulator.log.read_text())
         _, refused = self.qq("7.10.2.1", simulator.clusters["kms"], "rotate_encryption_keys", check=False)
         self.assertIn("Error 405", refused.stderr)
-        wait_for(lambda: "refused" in simulator.log.read_text(), "the refused write is logged")
+        log = wait_for(lambda: re.findall("msg=.*refused.*", simulator.log.read_text()), "the refused write is logged")
+        self.assertEqual(
+            log, ['msg="simulated cluster refused a write" cluster=kms method=POST path=/v2/encryption/rotate-keys']
+        )
 
     def test_a_rotated_token_needs_no_restart(self):
         fleet = "clusters: [{{name: prod, auth: {{token: '{}'}}}}]\n"
