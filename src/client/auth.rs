@@ -123,12 +123,11 @@ impl Session {
     }
 
     fn refused(&self, answer: &Answer) -> PollFailure {
-        let class = decode::error_class(&answer.body).map(|class| format!(", {class}")).unwrap_or_default();
-        let (code, username) = (answer.status.as_u16(), &self.username);
+        let (status, username) = (error::status_and_class(answer), &self.username);
         PollFailure::new(
             FailureReason::Authentication,
             format!(
-                "the cluster refused the login of {username:?} ({code}{class}); it is repeated rarely, so that the \
+                "the cluster refused the login of {username:?} ({status}); it is repeated rarely, so that the \
                  account is not locked, and at once when the password file changes"
             ),
         )

@@ -28,8 +28,7 @@ pub fn no_answer(err: &reqwest::Error, place: &str) -> PollFailure {
 
 /// An answer with another HTTP status than 200. `asked` is the path, for the message.
 pub fn bad_status(answer: &Answer, asked: &str) -> PollFailure {
-    let class = decode::error_class(&answer.body).map(|class| format!(", {class}")).unwrap_or_default();
-    let status = format!("{}{class}", answer.status.as_u16());
+    let status = status_and_class(answer);
     let (reason, message) = match answer.status {
         StatusCode::UNAUTHORIZED => (
             FailureReason::Authentication,
@@ -52,6 +51,12 @@ pub fn bad_status(answer: &Answer, asked: &str) -> PollFailure {
         _ => (FailureReason::HttpError, format!("{asked} was answered with HTTP {status}")),
     };
     PollFailure { message, reason, retry_after: answer.retry_after }
+}
+
+/// `401, http_unauthorized_error`, or `401` alone, for messages.
+pub fn status_and_class(answer: &Answer) -> String {
+    let class = decode::error_class(&answer.body).map(|class| format!(", {class}")).unwrap_or_default();
+    format!("{}{class}", answer.status.as_u16())
 }
 
 /// The chain of causes, outermost first. `io::Error` hides what it wraps from `source()`, so it is opened here.

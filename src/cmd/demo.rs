@@ -66,12 +66,8 @@ impl Watch {
     async fn follow(&mut self, file: Option<&mut FleetFile>, fleet: &mut Fleet) -> anyhow::Result<()> {
         let Some(file) = file else { return std::future::pending().await };
         loop {
-            tokio::time::sleep(Duration::from_millis(250)).await;
-            match file.refresh(fleet).await {
-                Ok(None) => {}
-                Ok(Some(_)) => self.update(fleet)?,
-                Err(err) => tracing::warn!(%err, "the fleet file is not applied"),
-            }
+            file.changed(fleet).await;
+            self.update(fleet)?;
         }
     }
 

@@ -44,9 +44,17 @@ impl FleetFile {
         fleet.apply(FleetSpec::parse(&self.text)?).await.map(Some)
     }
 
-    /// Applies the file to `fleet` four times a second, for ever. Logs what changed, and why a
-    /// change was not taken. Can be dropped at any time.
+    /// Applies the file to `fleet`, for ever. Logs what changed, and why a change was not taken. Can be dropped at any
+    /// time.
     pub async fn follow(&mut self, fleet: &mut Fleet) -> Infallible {
+        loop {
+            self.changed(fleet).await;
+        }
+    }
+
+    /// Looks at the file four times a second until a change of it was applied to `fleet`, wholly or in part. Logs what
+    /// changed, and why a change was not taken. Can be dropped at any time.
+    pub async fn changed(&mut self, fleet: &mut Fleet) {
         let mut unreadable = false;
         loop {
             tokio::time::sleep(PERIOD).await;
@@ -56,10 +64,16 @@ impl FleetFile {
                 Ok(None) => {}
                 Ok(Some(Changes { added, changed, removed })) => {
                     tracing::info!(?added, ?changed, ?removed, "simulated fleet changed");
+                    return;
                 }
                 // Editors replace files: one that is gone is reported once.
                 Err(_) if read_failed && unreadable => {}
-                Err(error) => tracing::warn!(%error, "fleet file not applied"),
+                Err(error) => {
+                    tracing::warn!(%error, "fleet file not applied");
+                    if matches!(error, FleetError::Start { .. }) {
+                        return;
+                    }
+                }
             }
             unreadable = read_failed;
         }
