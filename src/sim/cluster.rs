@@ -96,7 +96,7 @@ impl SimCluster {
         // Listening registers the socket with the runtime, also when called from outside of it.
         let _context = self.runtime.enter();
         if let Err(error) = self.state.door.open() {
-            tracing::warn!(cluster = self.name, %error, "simulated cluster cannot listen again");
+            tracing::warn!(cluster = self.name, err = %error, "simulated cluster cannot listen again");
         }
     }
 
@@ -138,7 +138,7 @@ impl SimCluster {
         match identity {
             Ok(identity) => self.state.replace_identity(identity),
             Err(error) => {
-                tracing::warn!(cluster = self.name, %error, "simulated cluster keeps its certificate");
+                tracing::warn!(cluster = self.name, err = %error, "simulated cluster keeps its certificate");
             }
         }
     }

@@ -38,7 +38,7 @@ pub(super) async fn accept_all(state: Arc<State>) -> Infallible {
                 tokio::spawn(async move { closed.run_until_cancelled(serving).await });
             }
             Err(error) => {
-                tracing::debug!(%error, "simulated cluster could not accept a connection");
+                tracing::debug!(err = %error, "simulated cluster could not accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

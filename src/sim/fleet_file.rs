@@ -69,7 +69,7 @@ impl FleetFile {
                 // Editors replace files: one that is gone is reported once.
                 Err(_) if read_failed && unreadable => {}
                 Err(error) => {
-                    tracing::warn!(%error, "fleet file not applied");
+                    tracing::warn!(err = %error, "fleet file not applied");
                     if matches!(error, FleetError::Start { .. }) {
                         return;
                     }
