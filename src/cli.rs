@@ -1,11 +1,12 @@
 //! The command line: flags with dots, as Prometheus exporters have them, each with an environment variable.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 
 use crate::{
-    config::SingleCluster,
+    config::{SingleCluster, duration},
     logging::options::{LogFormat, LogLevel},
     web::listen::ListenAddress,
 };
@@ -39,6 +40,13 @@ pub struct Cli {
 /// Other things to do than serving.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Print the completions of a shell.
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// Print the manual page.
+    Man,
     /// Check a configuration file and the files named in it; print every mistake.
     CheckConfig(CheckConfigArgs),
     /// Watch a fleet of simulated clusters that show every kind of state.
@@ -56,9 +64,29 @@ pub struct DaemonArgs {
     /// Logs.
     #[command(flatten)]
     pub log: LogArgs,
+    /// When the configuration is read again.
+    #[command(flatten)]
+    pub reload: ReloadArgs,
     /// The listener.
     #[command(flatten)]
     pub web: WebArgs,
+}
+
+/// When the configuration is read again. SIGHUP always does it.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct ReloadArgs {
+    /// Look at the configuration file from time to time, and reload it when it has changed
+    #[arg(long = "config.enable-auto-reload", env = "QUMULO_ENCRYPTION_EXPORTER_CONFIG_ENABLE_AUTO_RELOAD")]
+    pub enable_auto_reload: bool,
+    /// How often to look at the configuration file
+    #[arg(
+        long = "config.auto-reload-interval",
+        env = "QUMULO_ENCRYPTION_EXPORTER_CONFIG_AUTO_RELOAD_INTERVAL",
+        value_name = "DURATION",
+        default_value = "30s",
+        value_parser = interval
+    )]
+    pub auto_reload_interval: Duration,
 }
 
 /// A file, or a single cluster without one.
@@ -131,6 +159,16 @@ pub struct WebArgs {
         value_delimiter = ','
     )]
     pub listen_address: Vec<ListenAddress>,
+    /// Listen on the sockets that systemd passes, in place of addresses
+    #[arg(
+        long = "web.systemd-socket",
+        env = "QUMULO_ENCRYPTION_EXPORTER_WEB_SYSTEMD_SOCKET",
+        conflicts_with = "listen_address"
+    )]
+    pub systemd_socket: bool,
+    /// Reload the configuration at POST /-/reload
+    #[arg(long = "web.enable-lifecycle", env = "QUMULO_ENCRYPTION_EXPORTER_WEB_ENABLE_LIFECYCLE")]
+    pub enable_lifecycle: bool,
     /// The path of the metrics
     #[arg(
         long = "web.telemetry-path",
@@ -205,6 +243,22 @@ impl ClustersArgs {
     }
 }
 
+impl ReloadArgs {
+    /// How often to look at the file, if at all.
+    pub fn interval(self) -> Option<Duration> {
+        self.enable_auto_reload.then_some(self.auto_reload_interval)
+    }
+}
+
+/// `30s`, one second at least.
+fn interval(text: &str) -> Result<Duration, String> {
+    match duration(text) {
+        Ok(interval) if interval >= Duration::from_secs(1) => Ok(interval),
+        Ok(_) => Err("must be 1s at least".to_owned()),
+        Err(problem) => Err(problem),
+    }
+}
+
 /// A path of its own.
 fn telemetry_path(path: &str) -> Result<String, &'static str> {
     if !path.starts_with('/') {
@@ -264,11 +318,19 @@ mod tests {
         check("exporter --web.telemetry-path /", false);
         check("exporter --web.telemetry-path metrics", false);
         check("exporter --web.max-requests -1", false);
+        check("exporter --web.systemd-socket --web.enable-lifecycle", true);
+        check("exporter --web.systemd-socket --web.listen-address :1", false);
+        check("exporter --config.enable-auto-reload --config.auto-reload-interval 1m30s", true);
+        check("exporter --config.auto-reload-interval 500ms", false);
+        check("exporter --config.auto-reload-interval 30", false);
         check("exporter --log.level trace", false);
         check("exporter demo --web.listen-address 127.0.0.1:0 --log.level error", true);
         check("exporter --config.file a.yml demo", false);
         check("exporter check-config a.yml", true);
         check("exporter simulate --print-fleet", true);
+        check("exporter completions bash", true);
+        check("exporter completions cmd.exe", false);
+        check("exporter man", true);
         check("exporter nonsense", false);
     }
 }

@@ -30,7 +30,7 @@
 //! 8. [`cmd`]: where all of it is put together; [`cli`] and `main` in front.
 //!
 //! Beside the way: [`telemetry`] (the exporter about itself), [`logging`], [`secret`] (strings that cannot be printed),
-//! [`clock`], [`shutdown`], and [`sim`]: simulated clusters for the demonstration and for tests.
+//! [`clock`], [`shutdown`], [`reload`] (who asks for it), [`service`] (systemd), and [`sim`]: simulated clusters for the demonstration and for tests.
 //!
 //! # What always holds
 //!
@@ -58,8 +58,10 @@ pub mod logging;
 pub mod metrics;
 pub mod model;
 pub mod poll;
+pub mod reload;
 pub mod routes;
 pub mod secret;
+pub mod service;
 pub mod shutdown;
 pub mod sim;
 pub mod store;

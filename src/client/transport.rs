@@ -107,6 +107,12 @@ impl TransportPool {
         Ok(client)
     }
 
+    /// Forgets the clients that nobody needs any more; their connections end with the last poll that uses them.
+    pub fn retain(&self, needed: impl Fn(&TransportSettings) -> bool) {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        clients.retain(|settings, _| needed(settings));
+    }
+
     fn build(&self, settings: &TransportSettings) -> Result<reqwest::Client, TransportError> {
         // The type of the configuration has to be given even where no TLS is spoken.
         let tls = self.tls(

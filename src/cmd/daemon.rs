@@ -1,15 +1,14 @@
 //! The daemon: configuration -> poller -> store -> listener.
 
-use std::{path::Path, sync::Arc};
-
 use tokio_util::sync::CancellationToken;
 
-use super::serve;
+use super::{
+    reload::{Reloader, Source},
+    serve,
+};
 use crate::{
     cli::{ClustersArgs, DEFAULT_CONFIG_FILE, DEFAULT_PORT, DaemonArgs},
-    client::TransportPool,
-    config::{self, Config, ConfigError, Mistakes},
-    poll::Poller,
+    service::Service,
     shutdown,
     store::Store,
     telemetry,
@@ -19,42 +18,32 @@ use crate::{
 /// Runs until a signal.
 pub fn run(args: &DaemonArgs) -> anyhow::Result<()> {
     super::start_log(args.log)?;
-    let config = load(&args.clusters)?;
     super::runtime()?.block_on(async {
-        let shutdown = CancellationToken::new();
+        let (shutdown, service) = (CancellationToken::new(), Service::default());
         shutdown::listen(shutdown.clone())?;
-        let store = Store::default();
-        let bound = serve::bind(&args.web, ListenAddress::any(DEFAULT_PORT), &store)?;
-        warn_of_few_descriptors(config.clusters.len() + bound.max_connections());
-        let poller = start(config, store)?;
-        bound.serve(shutdown).await;
-        drop(poller);
-        Ok(())
+        let (store, telemetry) = (Store::default(), serve::telemetry(&args.web)?);
+        let mut reloader = Reloader::new(source(&args.clusters), store.clone(), telemetry.clone());
+        // Nothing is asked before the first await below: a taken port is said before a cluster is troubled.
+        let loaded = reloader.load().map_err(anyhow::Error::msg)?;
+        tracing::info!("configuration loaded; {loaded}");
+        let (bound, wishes) = serve::bind(&args.web, ListenAddress::any(DEFAULT_PORT), &store, telemetry)?;
+        warn_of_few_descriptors(store.view().clusters.len() + bound.max_connections());
+        service.ready();
+        tokio::select! {
+            () = bound.serve(shutdown.clone()) => Ok(()),
+            failed = reloader.follow(wishes, args.reload.interval(), &service) => match failed? {},
+            never = service.keep_alive() => match never {},
+            never = service.tell_the_end(shutdown) => match never {},
+        }
     })
 }
 
-fn load(args: &ClustersArgs) -> Result<Config, ConfigError> {
-    let config = match args.single() {
-        Some(cluster) => config::single(&cluster)?,
-        None => config::load(args.config_file.as_deref().unwrap_or(Path::new(DEFAULT_CONFIG_FILE)))?,
-    };
-    for warning in &config.warnings {
-        tracing::warn!("{warning}");
+/// Where the clusters are described.
+fn source(args: &ClustersArgs) -> Source {
+    match args.single() {
+        Some(cluster) => Source::Flags(cluster),
+        None => Source::File(args.config_file.clone().unwrap_or_else(|| DEFAULT_CONFIG_FILE.into())),
     }
-    tracing::info!(clusters = config.clusters.len(), "configuration loaded");
-    Ok(config)
-}
-
-/// Starts polling every cluster, or says of all what keeps them from it.
-fn start(config: Config, store: Store) -> Result<Poller, Mistakes> {
-    let pool = Arc::new(TransportPool::new(config.clusters.len()));
-    let (mut poller, mut mistakes) = (Poller::new(store), Mistakes::default());
-    for (index, cluster) in config.clusters.into_iter().enumerate() {
-        if let Err(err) = poller.add(cluster, &pool) {
-            mistakes.add(format!("clusters[{index}]"), err.to_string());
-        }
-    }
-    mistakes.or(poller)
 }
 
 /// Every cluster keeps a connection, and every scraper too.

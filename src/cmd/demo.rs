@@ -1,6 +1,6 @@
 //! `demo`: a simulated fleet, and the exporter on top. Nothing is written to disk, so the tokens are passed in memory.
 
-use std::{collections::HashMap, net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
@@ -11,6 +11,7 @@ use crate::{
     client::{self, Credential, Pin, ProxySettings, SecretSource, TlsSettings, TransportPool, TransportSettings},
     model::ClusterName,
     poll::{self, Poller},
+    reload::Wishes,
     secret::Secret,
     shutdown,
     sim::{Fleet, FleetFile, FleetSpec, SimCluster},
@@ -28,7 +29,6 @@ const STALE_AFTER: Duration = Duration::from_secs(5);
 struct Watch {
     poller: Poller,
     pool: Arc<TransportPool>,
-    settings: HashMap<String, poll::Settings>,
 }
 
 /// Runs until a signal.
@@ -39,7 +39,7 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
         shutdown::listen(shutdown.clone())?;
         let store = Store::default();
         let default = ListenAddress::new(Ipv4Addr::LOCALHOST.into(), DEFAULT_PORT);
-        let bound = serve::bind(&args.web, default, &store)?;
+        let (bound, mut wishes) = serve::bind(&args.web, default, &store, serve::telemetry(&args.web)?)?;
         let (mut file, spec) = match &args.fleet {
             Some(path) => {
                 let (file, spec) = FleetFile::open(path).with_context(|| path.display().to_string())?;
@@ -48,15 +48,22 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
             None => (None, FleetSpec::demo()),
         };
         let mut fleet = Fleet::start(spec).await?;
-        let poller = Poller::new(store);
-        let mut watch = Watch { poller, pool: Arc::new(TransportPool::new(0)), settings: HashMap::new() };
+        let mut watch = Watch { poller: Poller::new(store), pool: Arc::new(TransportPool::new(0)) };
         watch.update(&fleet)?;
-        tracing::info!(clusters = watch.settings.len(), "watching simulated clusters, polling every second");
+        tracing::info!(clusters = fleet.iter().count(), "watching simulated clusters, polling every second");
         tokio::select! {
             () = bound.serve(shutdown) => Ok(()),
             result = watch.follow(file.as_mut(), &mut fleet) => result,
+            () = answer(&mut wishes) => Ok(()),
         }
     })
+}
+
+/// There is no configuration here that could be read again.
+async fn answer(wishes: &mut Wishes) {
+    loop {
+        let _ = wishes.next().await.send(Ok("nothing to reload: an edited fleet is followed at once".to_owned()));
+    }
 }
 
 // === impl Watch ===
@@ -71,23 +78,9 @@ impl Watch {
         }
     }
 
-    /// Adds, replaces and removes what the fleet added, replaced and removed.
     fn update(&mut self, fleet: &Fleet) -> anyhow::Result<()> {
-        let now: HashMap<String, poll::Settings> = fleet
-            .iter()
-            .map(|cluster| Ok((cluster.name().to_owned(), settings(cluster)?)))
-            .collect::<anyhow::Result<_>>()?;
-        for (name, settings) in &self.settings {
-            if !now.contains_key(name) {
-                self.poller.remove(&settings.name);
-            }
-        }
-        for (name, settings) in &now {
-            if self.settings.get(name) != Some(settings) {
-                self.poller.add(settings.clone(), &self.pool)?;
-            }
-        }
-        self.settings = now;
+        let settings: Vec<poll::Settings> = fleet.iter().map(settings).collect::<anyhow::Result<_>>()?;
+        self.poller.apply(settings, &self.pool).map_err(super::mistakes)?;
         Ok(())
     }
 }

@@ -3,6 +3,8 @@
 mod check_config;
 mod daemon;
 mod demo;
+mod generate;
+mod reload;
 mod serve;
 mod simulate;
 
@@ -10,6 +12,8 @@ use std::process::ExitCode;
 
 use crate::{
     cli::{Cli, Command, LogArgs},
+    client::TransportError,
+    config::Mistakes,
     logging,
 };
 
@@ -18,7 +22,9 @@ pub fn run(cli: Cli) -> ExitCode {
     let result = match cli.command {
         None => daemon::run(&cli.daemon),
         Some(Command::CheckConfig(args)) => return check_config::run(&args),
+        Some(Command::Completions { shell }) => generate::completions(shell),
         Some(Command::Demo(args)) => demo::run(&args),
+        Some(Command::Man) => generate::man(),
         Some(Command::Simulate(args)) => simulate::run(&args),
     };
     match result {
@@ -48,4 +54,13 @@ fn start_log(args: LogArgs) -> anyhow::Result<()> {
         tracing::error!(%place, err, "this is a bug, please report it");
     }));
     Ok(())
+}
+
+/// Clusters whose files cannot be used, under their keys.
+fn mistakes(failed: Vec<(usize, TransportError)>) -> Mistakes {
+    let mut mistakes = Mistakes::default();
+    for (index, err) in failed {
+        mistakes.add(format!("clusters[{index}]"), err.to_string());
+    }
+    mistakes
 }

@@ -1,4 +1,4 @@
-//! What daemon and demo have in common: listen, poll, serve, drain.
+//! What daemon and demo have in common: listen, serve, drain.
 
 use std::sync::Arc;
 
@@ -8,7 +8,9 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     cli::WebArgs,
     clock,
+    reload::{self, Wishes},
     routes::Routes,
+    service,
     store::Store,
     telemetry::Telemetry,
     web::{
@@ -24,18 +26,36 @@ pub struct Bound {
     routes: Arc<Routes>,
 }
 
-/// Binds the sockets, so that a taken port is said before anything is polled.
-pub fn bind(web: &WebArgs, default: ListenAddress, store: &Store) -> anyhow::Result<Bound> {
-    let addresses = if web.listen_address.is_empty() { vec![default] } else { web.listen_address.clone() };
-    let listeners = listen::bind(&addresses)?;
-    let telemetry = Telemetry::new(&clock::now(), !web.disable_exporter_metrics)?;
-    let routes = Arc::new(Routes::new(store.clone(), telemetry, web.telemetry_path.clone()));
+/// Binds the sockets, so that a taken port is said before anything is polled. The wishes are those of clients who want
+/// the configuration to be reloaded; none come unless that is allowed.
+pub fn bind(
+    web: &WebArgs,
+    default: ListenAddress,
+    store: &Store,
+    telemetry: Arc<Telemetry>,
+) -> anyhow::Result<(Bound, Wishes)> {
+    let listeners = if web.systemd_socket {
+        let sockets = service::sockets()?;
+        sockets.into_iter().map(TcpListener::from_std).collect::<Result<_, _>>()?
+    } else if web.listen_address.is_empty() {
+        listen::bind(&[default])?
+    } else {
+        listen::bind(&web.listen_address)?
+    };
+    let (trigger, wishes) = reload::channel();
+    let trigger = web.enable_lifecycle.then_some(trigger);
+    let routes = Arc::new(Routes::new(store.clone(), telemetry, web.telemetry_path.clone(), trigger));
     let limits = Limits { max_requests: web.max_requests, ..Limits::default() };
     for listener in &listeners {
         let address = listener.local_addr()?;
         tracing::info!(%address, path = web.telemetry_path, "listening");
     }
-    Ok(Bound { listeners, limits, routes })
+    Ok((Bound { listeners, limits, routes }, wishes))
+}
+
+/// The exporter's own metrics, as the flags want them.
+pub fn telemetry(web: &WebArgs) -> anyhow::Result<Arc<Telemetry>> {
+    Ok(Arc::new(Telemetry::new(&clock::now(), !web.disable_exporter_metrics)?))
 }
 
 impl Bound {

@@ -6,6 +6,9 @@ use serde::{Deserialize, Deserializer, de::Error};
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct PromDuration(pub Duration);
 
+/// What to tell those who wrote something else.
+pub const WANTED: &str = "not a duration; write one such as 30s, 1m30s or 5m";
+
 /// Units from large to small, in milliseconds. A year has 365 days, as in Prometheus.
 const UNITS: [(&str, u64); 7] = [
     ("y", 365 * 24 * 3_600_000),
@@ -21,7 +24,7 @@ impl<'de> Deserialize<'de> for PromDuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         // The text is not repeated: it could be anything, even a secret on the wrong line.
-        parse(&text).map(Self).ok_or_else(|| D::Error::custom("not a duration; write one such as 30s, 1m30s or 5m"))
+        parse(&text).map(Self).ok_or_else(|| D::Error::custom(WANTED))
     }
 }
 
@@ -57,7 +60,8 @@ impl schemars::JsonSchema for PromDuration {
     }
 }
 
-fn parse(text: &str) -> Option<Duration> {
+/// `None` if it is none.
+pub fn parse(text: &str) -> Option<Duration> {
     if text == "0" {
         return Some(Duration::ZERO);
     }

@@ -59,15 +59,15 @@ pub enum ConfigError {
     },
     /// The file cannot be read.
     #[error(
-        "cannot read the configuration file {}: {source}; name another one with --config.file, or watch a single \
+        "cannot read the configuration file {}: {reason}; name another one with --config.file, or watch a single \
          cluster with --cluster.url and --cluster.token-file",
         path.display()
     )]
     Read {
         /// The file.
         path: PathBuf,
-        /// Why not.
-        source: io::Error,
+        /// Why not. Told in the message, so it is no source in the sense of `std::error::Error`.
+        reason: io::Error,
     },
 }
 
@@ -77,9 +77,26 @@ pub enum ConfigError {
 ///
 /// When it cannot be read or has mistakes: the first of syntax and types, else all.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
-    let text = fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    understand(path, &read_text(path)?)
+}
+
+/// The text of a configuration file.
+///
+/// # Errors
+///
+/// When it cannot be read.
+pub fn read_text(path: &Path) -> Result<String, ConfigError> {
+    fs::read_to_string(path).map_err(|reason| ConfigError::Read { path: path.to_owned(), reason })
+}
+
+/// Understands the text of the configuration file at `path`.
+///
+/// # Errors
+///
+/// When it has mistakes.
+pub fn understand(path: &Path, text: &str) -> Result<Config, ConfigError> {
     let folder = path.parent().unwrap_or(Path::new(""));
-    parse(&text, folder).map_err(|mistakes| ConfigError::Mistakes { mistakes, path: path.to_owned() })
+    parse(text, folder).map_err(|mistakes| ConfigError::Mistakes { mistakes, path: path.to_owned() })
 }
 
 /// Understands the text of a configuration file whose relative paths start at `folder`.
@@ -89,6 +106,15 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
 /// When it has mistakes.
 pub fn parse(text: &str, folder: &Path) -> Result<Config, Mistakes> {
     resolve::resolve(&read(text)?, folder)
+}
+
+/// Understands a duration as Prometheus writes it: `90s`, `1m30s`, `500ms`.
+///
+/// # Errors
+///
+/// When it is none: what to write instead.
+pub fn duration(text: &str) -> Result<std::time::Duration, String> {
+    duration::parse(text).ok_or_else(|| duration::WANTED.to_owned())
 }
 
 /// Understands the flags of a single cluster. Relative paths stay relative to the current folder.

@@ -5,6 +5,7 @@
 
 mod log;
 mod pace;
+mod plan;
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +17,11 @@ use std::{
 use tokio::{sync::Semaphore, time::sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
-use self::pace::{Next, Pace};
+pub use self::plan::Changes;
+use self::{
+    pace::{Next, Pace},
+    plan::{Plan, Start},
+};
 use crate::{
     client::{self, Client, TransportError, TransportPool},
     clock,
@@ -58,6 +63,8 @@ pub trait Source: Send + Sync + 'static {
 pub struct Poller {
     origin: Instant,
     permits: Arc<Semaphore>,
+    /// Of the clusters that are polled.
+    settings: BTreeMap<ClusterName, Settings>,
     store: Store,
     tasks: BTreeMap<ClusterName, AbortOnDropHandle<()>>,
 }
@@ -78,38 +85,63 @@ impl Poller {
     /// A poller without clusters, which publishes to `store`.
     pub fn new(store: Store) -> Self {
         let origin = clock::now().mono;
-        Self { origin, permits: Arc::new(Semaphore::new(IN_FLIGHT)), store, tasks: BTreeMap::new() }
+        let permits = Arc::new(Semaphore::new(IN_FLIGHT));
+        Self { origin, permits, settings: BTreeMap::new(), store, tasks: BTreeMap::new() }
     }
 
-    /// Starts to poll a cluster, at once. One of the same name is replaced.
+    /// Polls the clusters of `next` from now on, and no others; tells what that changed. The names differ.
+    ///
+    /// Those whose settings did not change are not touched. The others are polled at once, with the counters of a
+    /// cluster of the same name, and with its status if the address is the same. What is gone vanishes from the store.
     ///
     /// # Errors
     ///
-    /// When a certificate file cannot be used.
-    pub fn add(&mut self, settings: Settings, pool: &Arc<TransportPool>) -> Result<(), TransportError> {
-        let Settings { client, interval, name, stale_after } = settings;
-        // Built once here, so that what cannot work is said at the start, and once for each start of the task, which
-        // shares everything that is expensive.
-        Client::new(client.clone(), pool.clone())?;
-        let pool = pool.clone();
-        self.add_source(name, interval, stale_after, move || Client::new(client.clone(), pool.clone()));
-        Ok(())
+    /// When certificate files cannot be used: which clusters of `next` they belong to. Then nothing is changed.
+    pub fn apply(
+        &mut self,
+        next: Vec<Settings>,
+        pool: &Arc<TransportPool>,
+    ) -> Result<Changes, Vec<(usize, TransportError)>> {
+        let Plan { changes, start, stop } = plan::plan(&self.settings, &next);
+        // Built once here, so that what cannot work is said now, and once for each start of the task, which shares
+        // everything that is expensive.
+        let failed = start.iter().filter_map(|(index, _)| {
+            let client = next.get(*index)?.client.clone();
+            Some((*index, Client::new(client, pool.clone()).err()?))
+        });
+        let failed: Vec<_> = failed.collect();
+        if !failed.is_empty() {
+            return Err(failed);
+        }
+        for name in stop {
+            self.tasks.remove(&name);
+            // The task ends when the runtime comes to it; the next scrape may be sooner.
+            self.store.remove(&name);
+        }
+        for (settings, how) in start.iter().filter_map(|(index, how)| Some((next.get(*index)?.clone(), *how))) {
+            let Settings { client, interval, name, stale_after } = settings;
+            let pool = pool.clone();
+            let source = move || Client::new(client.clone(), pool.clone());
+            self.start(name, interval, stale_after, how, source);
+        }
+        self.settings = next.into_iter().map(|settings| (settings.name.clone(), settings)).collect();
+        pool.retain(|transport| self.settings.values().any(|settings| settings.client.transport == *transport));
+        Ok(changes)
     }
 
-    /// Stops to poll a cluster; it vanishes from the store.
-    pub fn remove(&mut self, name: &ClusterName) {
-        self.tasks.remove(name);
-    }
-
-    fn add_source<S: Source>(
+    fn start<S: Source>(
         &mut self,
         name: ClusterName,
         interval: Duration,
         stale_after: Duration,
+        how: Start,
         source: impl Fn() -> Result<S, TransportError> + Send + 'static,
     ) {
         let pace = Pace::new(&name, interval, self.origin);
-        let publisher = self.store.publisher(name.clone(), stale_after);
+        let publisher = match how {
+            Start::Anew => self.store.publisher(name.clone(), stale_after),
+            Start::Over => self.store.successor(name.clone(), stale_after),
+        };
         let task = supervise(source, publisher, pace, interval, self.permits.clone());
         self.tasks.insert(name, AbortOnDropHandle::new(tokio::spawn(task)));
     }

@@ -37,7 +37,8 @@ impl Script {
 
     fn start(&self, poller: &mut Poller, name: &str) {
         let script = self.clone();
-        poller.add_source(ClusterName::new(name).unwrap(), INTERVAL, STALE_AFTER, move || Ok(script.clone()));
+        let name = ClusterName::new(name).unwrap();
+        poller.start(name, INTERVAL, STALE_AFTER, Start::Anew, move || Ok(script.clone()));
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::{
     borrow::Cow,
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -12,6 +15,7 @@ use hyper::{HeaderMap, Request, Response, StatusCode, body::Incoming};
 use crate::{
     clock,
     metrics::{self, Text},
+    reload::Trigger,
     store::Store,
     telemetry::Telemetry,
     web::{
@@ -28,6 +32,9 @@ const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// The label `handler` of paths that do not exist; their names would make it unbounded.
 const OTHER: &str = "other";
 
+/// The one path that has an effect.
+const RELOAD: &str = "/-/reload";
+
 /// The exporter's answers.
 #[derive(Debug)]
 pub struct Routes {
@@ -39,7 +46,9 @@ pub struct Routes {
     ready: AtomicBool,
     routes: Vec<Route<Target>>,
     store: Store,
-    telemetry: Telemetry,
+    telemetry: Arc<Telemetry>,
+    /// `None` without `--web.enable-lifecycle`.
+    trigger: Option<Trigger>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -48,26 +57,28 @@ enum Target {
     Index,
     Metrics,
     Ready,
+    Reload,
 }
 
 // === impl Routes ===
 
 impl Routes {
-    /// Serves the clusters of `store` at `metrics_path`.
-    pub fn new(store: Store, telemetry: Telemetry, metrics_path: String) -> Self {
+    /// Serves the clusters of `store` at `metrics_path`. Without a `trigger` nobody can reload.
+    pub fn new(store: Store, telemetry: Arc<Telemetry>, metrics_path: String, trigger: Option<Trigger>) -> Self {
         let route = |path: Cow<'static, str>, target| Route { path, methods: Methods::Read, target };
         let routes = vec![
             route(metrics_path.clone().into(), Target::Metrics),
             route("/".into(), Target::Index),
             route("/-/healthy".into(), Target::Healthy),
             route("/-/ready".into(), Target::Ready),
+            Route { path: RELOAD.into(), methods: Methods::Post, target: Target::Reload },
         ];
         let (gzip, length, ready) = (Gzip::default(), AtomicUsize::default(), AtomicBool::default());
-        Self { gzip, length, metrics_path, ready, routes, store, telemetry }
+        Self { gzip, length, metrics_path, ready, routes, store, telemetry, trigger }
     }
 
     /// The answer to a request that is known by method, path and headers.
-    pub fn answer(&self, method: &hyper::Method, path: &str, headers: &HeaderMap) -> Response<Full<Bytes>> {
+    pub async fn answer(&self, method: &hyper::Method, path: &str, headers: &HeaderMap) -> Response<Full<Bytes>> {
         match route::find(&self.routes, method, path) {
             Err(refusal) => refusal.into_answer(),
             Ok(route) => match route.target {
@@ -75,6 +86,7 @@ impl Routes {
                 Target::Index => self.index(headers),
                 Target::Metrics => self.metrics(headers),
                 Target::Ready => self.ready(),
+                Target::Reload => self.reload().await,
             },
         }
     }
@@ -98,6 +110,23 @@ impl Routes {
         respond::text(StatusCode::SERVICE_UNAVAILABLE, "Not ready: some clusters have not been polled yet.\n")
     }
 
+    /// Status codes and words as in Prometheus.
+    async fn reload(&self) -> Response<Full<Bytes>> {
+        let Some(trigger) = &self.trigger else {
+            return respond::text(
+                StatusCode::FORBIDDEN,
+                "Lifecycle API is not enabled: start with --web.enable-lifecycle, or send SIGHUP.\n",
+            );
+        };
+        match trigger.reload().await {
+            Ok(changes) => respond::text(StatusCode::OK, format!("Reloaded; {changes}\n")),
+            Err(mistakes) => {
+                let body = format!("Not reloaded, the last good configuration stays.\n{mistakes}\n");
+                respond::text(StatusCode::INTERNAL_SERVER_ERROR, body)
+            }
+        }
+    }
+
     fn index(&self, headers: &HeaderMap) -> Response<Full<Bytes>> {
         // Relative, so that it works behind a proxy that rewrites paths.
         let metrics = escape(self.metrics_path.trim_start_matches('/'));
@@ -114,7 +143,7 @@ impl Routes {
 
 impl Handler for Routes {
     async fn handle(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        self.answer(request.method(), request.uri().path(), request.headers())
+        self.answer(request.method(), request.uri().path(), request.headers()).await
     }
 
     fn answered(&self, path: &str, status: StatusCode) {
@@ -123,7 +152,7 @@ impl Handler for Routes {
     }
 
     fn is_limited(&self, path: &str) -> bool {
-        !path.starts_with("/-/")
+        !path.starts_with("/-/") || path == RELOAD
     }
 }
 
@@ -145,11 +174,16 @@ mod tests {
     use crate::model::{ClusterName, FailureReason, PollFailure};
 
     fn routes(store: &Store) -> Routes {
-        Routes::new(store.clone(), Telemetry::new(&clock::now(), true).unwrap(), "/metrics".to_owned())
+        with_trigger(store, None)
+    }
+
+    fn with_trigger(store: &Store, trigger: Option<Trigger>) -> Routes {
+        let telemetry = Arc::new(Telemetry::new(&clock::now(), true).unwrap());
+        Routes::new(store.clone(), telemetry, "/metrics".to_owned(), trigger)
     }
 
     async fn get(routes: &Routes, path: &str) -> (u16, String) {
-        let answer = routes.answer(&Method::GET, path, &HeaderMap::new());
+        let answer = routes.answer(&Method::GET, path, &HeaderMap::new()).await;
         routes.answered(path, answer.status());
         let status = answer.status().as_u16();
         let body = answer.into_body().collect().await.unwrap().to_bytes();
@@ -177,7 +211,7 @@ mod tests {
         assert_eq!(status, 200);
         assert!(text.contains("qumulo_encryption_polls_total{cluster=\"one\"} 0\n"), "{text}");
         assert!(text.contains("process_open_fds"), "{text}");
-        let answer = routes.answer(&Method::GET, "/metrics", &HeaderMap::new());
+        let answer = routes.answer(&Method::GET, "/metrics", &HeaderMap::new()).await;
         assert_eq!(answer.headers()[CONTENT_TYPE], METRICS);
     }
 
@@ -198,11 +232,39 @@ mod tests {
         assert!(page.contains("href=\"metrics\"") && !page.contains("href=\"/"), "{page}");
     }
 
-    #[test]
-    fn nothing_is_changed_by_a_request() {
+    #[tokio::test]
+    async fn reload_is_by_post_and_only_where_it_is_allowed() {
+        let check = async |routes: &Routes, method: &Method, code: u16, words: &str| {
+            let answer = routes.answer(method, RELOAD, &HeaderMap::new()).await;
+            let status = answer.status().as_u16();
+            let body = answer.into_body().collect().await.unwrap().to_bytes();
+            let body = String::from_utf8(body.to_vec()).unwrap();
+            assert!(status == code && body.contains(words), "{status} {body}");
+        };
+        let forbidding = routes(&Store::default());
+        check(&forbidding, &Method::POST, 403, "--web.enable-lifecycle").await;
+        let (trigger, mut wishes) = crate::reload::channel();
+        let allowing = with_trigger(&Store::default(), Some(trigger));
+        check(&allowing, &Method::GET, 405, "POST").await;
+        let reloading = async {
+            wishes.next().await.send(Ok("2 added".to_owned())).unwrap();
+            wishes.next().await.send(Err("a.yml\nclusters[0].url: bad".to_owned())).unwrap();
+        };
+        let asking = async {
+            check(&allowing, &Method::POST, 200, "2 added").await;
+            check(&allowing, &Method::POST, 500, "clusters[0].url: bad").await;
+        };
+        tokio::join!(reloading, asking);
+        drop(wishes);
+        check(&allowing, &Method::POST, 500, "ending").await;
+        assert!(allowing.is_limited(RELOAD) && !allowing.is_limited("/-/healthy"));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_changed_by_a_request() {
         let routes = routes(&Store::default());
         for path in ["/", "/metrics", "/-/healthy", "/-/ready"] {
-            let answer = routes.answer(&Method::POST, path, &HeaderMap::new());
+            let answer = routes.answer(&Method::POST, path, &HeaderMap::new()).await;
             assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED, "{path}");
             assert_eq!(answer.headers()[ALLOW], "GET, HEAD", "{path}");
         }

@@ -86,21 +86,39 @@ pub struct Tallies {
 // === impl Store ===
 
 impl Store {
-    /// Adds a cluster, or takes the place of one with that name.
+    /// Adds a cluster, or takes the place of one with that name. Its tallies go on, for counters must not fall; its
+    /// status is forgotten, for it may be another cluster now.
     pub fn publisher(&self, name: ClusterName, stale_after: Duration) -> Publisher {
-        let snapshot = Arc::new(Snapshot {
-            last_good: None,
-            last_poll: None,
-            name: name.clone(),
-            stale_after,
-            tallies: Tallies::default(),
-        });
+        self.register(name, stale_after, |before| (None, None, before.tallies.clone()))
+    }
+
+    /// Takes the place of the publisher with that name for the same cluster: everything known of it stays.
+    pub fn successor(&self, name: ClusterName, stale_after: Duration) -> Publisher {
+        self.register(name, stale_after, |before| {
+            (before.last_good.clone(), before.last_poll.clone(), before.tallies.clone())
+        })
+    }
+
+    fn register(
+        &self,
+        name: ClusterName,
+        stale_after: Duration,
+        keep: impl FnOnce(&Snapshot) -> (Option<(Moment, Reading)>, Option<LastPoll>, Tallies),
+    ) -> Publisher {
         let mut clusters = self.lock();
+        let before = clusters.by_name.get(&name).map(|(_, snapshot)| keep(snapshot));
+        let (last_good, last_poll, tallies) = before.unwrap_or_default();
+        let snapshot = Arc::new(Snapshot { last_good, last_poll, name: name.clone(), stale_after, tallies });
         clusters.next += 1;
         let id = clusters.next;
         clusters.by_name.insert(name, (id, snapshot.clone()));
         drop(clusters);
         Publisher { id, snapshot, store: self.clone() }
+    }
+
+    /// Removes a cluster now, while its publisher may still be about to be dropped.
+    pub fn remove(&self, name: &ClusterName) {
+        self.lock().by_name.remove(name);
     }
 
     /// All clusters at this instant.

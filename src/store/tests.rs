@@ -135,6 +135,23 @@ fn a_dropped_publisher_removes_its_cluster_and_no_successor() {
 }
 
 #[test]
+fn a_publisher_that_takes_anothers_place_keeps_what_is_still_true() {
+    let (store, clock) = (Store::default(), Clock::new());
+    let mut first = store.publisher(name("one"), STALE_AFTER);
+    first.record(clock.at(0), Duration::ZERO, Ok(reading(Status::Encrypted)));
+    let second = store.successor(name("one"), 2 * STALE_AFTER);
+    drop(first);
+    let snapshot = only(&store);
+    assert_eq!(snapshot.up(&clock.at(599)), Some(true), "the same cluster, with a longer time limit");
+    assert_eq!(snapshot.tallies().polls, 1);
+    let _third = store.publisher(name("one"), STALE_AFTER);
+    drop(second);
+    let snapshot = only(&store);
+    assert_eq!(snapshot.up(&clock.at(0)), None, "another cluster: its status is not known yet");
+    assert_eq!(snapshot.tallies().polls, 1, "a counter does not fall");
+}
+
+#[test]
 fn the_view_is_sorted_and_knows_who_was_polled() {
     let (store, clock) = (Store::default(), Clock::new());
     let mut late = store.publisher(name("z"), STALE_AFTER);

@@ -6,7 +6,7 @@ use qumulo_encryption_exporter::{
     client::TransportPool,
     clock, metrics,
     model::{ClusterName, Moment},
-    poll::{self, Poller},
+    poll::{self, Changes, Poller},
     sim::ClusterSpec,
     store::Store,
 };
@@ -21,6 +21,7 @@ struct Fleet {
     labs: Vec<(&'static str, Lab)>,
     poller: Poller,
     pool: Arc<TransportPool>,
+    settings: Vec<poll::Settings>,
     store: Store,
 }
 
@@ -28,7 +29,7 @@ impl Fleet {
     fn new() -> Self {
         let store = Store::default();
         let (poller, pool) = (Poller::new(store.clone()), Arc::new(TransportPool::new(4)));
-        Self { labs: Vec::new(), poller, pool, store }
+        Self { labs: Vec::new(), poller, pool, settings: Vec::new(), store }
     }
 
     async fn add(&mut self, name: &'static str, change: impl FnOnce(&mut ClusterSpec)) {
@@ -36,8 +37,14 @@ impl Fleet {
         let client = lab.settings.clone();
         let cluster = ClusterName::new(name).unwrap();
         let settings = poll::Settings { client, interval: INTERVAL, name: cluster, stale_after: STALE_AFTER };
-        self.poller.add(settings, &self.pool).unwrap();
+        self.settings.push(settings);
+        self.apply();
         self.labs.push((name, lab));
+    }
+
+    /// Polls what is in the settings.
+    fn apply(&mut self) -> Changes {
+        self.poller.apply(self.settings.clone(), &self.pool).unwrap()
     }
 
     fn lab(&self, name: &str) -> &Lab {
@@ -134,4 +141,48 @@ async fn dropping_the_poller_ends_the_polls() {
     let ended = counts.wait_for(|counts| counts.in_flight == 0);
     tokio::time::timeout(PATIENT, ended).await.unwrap().unwrap();
     assert!(fleet.store.view().clusters.is_empty());
+}
+
+#[tokio::test]
+async fn a_change_of_the_clusters_touches_only_what_changed() {
+    let mut fleet = Fleet::new();
+    for name in ["kept", "changed", "moved", "removed"] {
+        fleet.add(name, |_| {}).await;
+    }
+    until(|| ["kept", "changed", "moved", "removed"].iter().all(|name| fleet.up(name) == Some(1.0))).await;
+    let counter = |fleet: &Fleet, name: &str| fleet.value("polls_total", name, "").unwrap();
+    let before = ["kept", "changed", "moved"].map(|name| counter(&fleet, name));
+    let connections = fleet.lab("kept").cluster.counts().connections;
+    let new = Lab::new(|spec| spec.faults.hang = true).await;
+    fleet.settings[1].stale_after *= 2;
+    fleet.settings[2].client = new.settings.clone();
+    fleet.settings.remove(3);
+    assert_eq!(fleet.apply(), Changes { added: 0, changed: 2, removed: 1, unchanged: 1 });
+    assert_eq!(fleet.up("removed"), None, "gone at the next scrape");
+    assert_eq!(fleet.value("polls_total", "removed", ""), None);
+    assert_eq!(fleet.up("changed"), Some(1.0), "the same cluster keeps its status");
+    assert_eq!(fleet.value("stale_after_seconds", "changed", ""), Some(600.0));
+    assert_eq!(fleet.up("moved"), None, "another address is another cluster");
+    for (name, before) in ["kept", "changed", "moved"].into_iter().zip(before) {
+        assert!(counter(&fleet, name) >= before, "counters of {name} go on");
+    }
+    fleet.polls("kept", 3.0).await;
+    fleet.polls("changed", 3.0).await;
+    assert_eq!(fleet.lab("kept").cluster.counts().connections, connections);
+    assert_eq!(fleet.apply(), Changes { unchanged: 3, ..Changes::default() });
+}
+
+#[tokio::test]
+async fn a_change_that_cannot_be_made_changes_nothing() {
+    let mut fleet = Fleet::new();
+    fleet.add("one", |_| {}).await;
+    until(|| fleet.up("one") == Some(1.0)).await;
+    let mut next = fleet.settings.clone();
+    next[0].client.transport.tls.as_mut().unwrap().ca_file = Some("/nowhere/ca.pem".into());
+    next[0].client.transport.tls.as_mut().unwrap().pins.clear();
+    let failed = fleet.poller.apply(next, &fleet.pool).unwrap_err();
+    assert_eq!(failed.len(), 1);
+    assert!(failed[0].1.to_string().contains("/nowhere/ca.pem"), "{:?}", failed[0]);
+    fleet.polls("one", 2.0).await;
+    assert_eq!(fleet.up("one"), Some(1.0));
 }

@@ -120,7 +120,7 @@ async fn output_of_the_demonstration_is_real() {
     let store = Store::default();
     let mut poller = Poller::new(store.clone());
     let pool = std::sync::Arc::new(TransportPool::new(1));
-    for cluster in fleet.iter() {
+    let settings = fleet.iter().map(|cluster| {
         let pins = vec![cluster.fingerprint().parse::<Pin>().unwrap()];
         let transport = TransportSettings {
             connect_timeout: Duration::from_secs(5),
@@ -131,8 +131,9 @@ async fn output_of_the_demonstration_is_real() {
         let client =
             Settings { credential, transport, timeout: Duration::from_secs(10), url: cluster.url().parse().unwrap() };
         let (name, interval) = (ClusterName::new(cluster.name()).unwrap(), Duration::from_secs(60));
-        poller.add(poll::Settings { client, interval, name, stale_after: interval * 5 }, &pool).unwrap();
-    }
+        poll::Settings { client, interval, name, stale_after: interval * 5 }
+    });
+    poller.apply(settings.collect(), &pool).unwrap();
     while !store.view().all_polled() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

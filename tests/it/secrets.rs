@@ -106,13 +106,13 @@ async fn nothing_shows_in_the_log() {
     let echo = server.probe_with(login(&folder)).settings;
     let store = Store::default();
     let mut poller = Poller::new(store.clone());
-    for (name, client) in [("logged-echo", &echo), ("logged-refusal", &lab.settings)] {
+    let settings = [("logged-echo", &echo), ("logged-refusal", &lab.settings)].map(|(name, client)| {
         let hour = Duration::from_secs(3600);
         let name = ClusterName::new(name).unwrap();
-        let settings = poll::Settings { client: client.clone(), interval: hour, name, stale_after: hour };
-        leak::check(&settings);
-        poller.add(settings, &lab.pool).unwrap();
-    }
+        poll::Settings { client: client.clone(), interval: hour, name, stale_after: hour }
+    });
+    leak::check(&settings);
+    poller.apply(settings.into(), &lab.pool).unwrap();
     until(|| ["logged-echo", "logged-refusal"].iter().all(|name| !leak::logged(name).is_empty())).await;
     let line = leak::logged("logged-refusal").concat();
     assert!(line.contains("msg=\"poll failed\"") && line.contains("reason=authentication"), "{line}");

@@ -1,0 +1,171 @@
+//! The clusters of the running program, and how they follow their configuration.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::sleep,
+};
+
+use crate::{
+    client::TransportPool,
+    clock,
+    config::{self, Config, SingleCluster},
+    poll::Poller,
+    reload::{Outcome, Wishes},
+    service::Service,
+    store::Store,
+    telemetry::Telemetry,
+};
+
+/// An edited file is believed when it reads the same this much later: an editor that writes in place may be halfway,
+/// and half a list of clusters is a list of clusters.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// Where the clusters are described.
+#[derive(Debug)]
+pub enum Source {
+    /// A file, which can change.
+    File(PathBuf),
+    /// Flags, which cannot.
+    Flags(SingleCluster),
+}
+
+/// Keeps the polled clusters in step with their source.
+pub struct Reloader {
+    /// The text tried last, or why there was none, and what came of it.
+    last: Option<(Result<String, String>, Outcome)>,
+    poller: Poller,
+    pool: Arc<TransportPool>,
+    source: Source,
+    telemetry: Arc<Telemetry>,
+}
+
+// === impl Source ===
+
+impl Source {
+    /// The file's text; nothing for flags.
+    fn text(&self) -> Result<String, config::ConfigError> {
+        match self {
+            Self::File(path) => config::read_text(path),
+            Self::Flags(_) => Ok(String::new()),
+        }
+    }
+
+    fn understand(&self, text: &str) -> Result<Config, config::ConfigError> {
+        match self {
+            Self::File(path) => config::understand(path, text),
+            Self::Flags(cluster) => config::single(cluster),
+        }
+    }
+}
+
+// === impl Reloader ===
+
+impl Reloader {
+    /// Nothing is read and nothing polled yet.
+    pub fn new(source: Source, store: Store, telemetry: Arc<Telemetry>) -> Self {
+        Self { last: None, poller: Poller::new(store), pool: Arc::new(TransportPool::new(0)), source, telemetry }
+    }
+
+    /// Reads the source and polls what it says from now on; says what changed.
+    ///
+    /// # Errors
+    ///
+    /// Every mistake. Then nothing is changed.
+    pub fn load(&mut self) -> Outcome {
+        let text = self.source.text().map_err(|err| err.to_string());
+        let outcome = text.clone().and_then(|text| self.apply(&text));
+        self.last = Some((text, outcome.clone()));
+        outcome
+    }
+
+    fn apply(&mut self, text: &str) -> Outcome {
+        let config = self.source.understand(text).map_err(|err| err.to_string())?;
+        let changes = self.poller.apply(config.clusters, &self.pool).map_err(|failed| {
+            let mistakes = super::mistakes(failed);
+            match &self.source {
+                Source::File(path) => format!("{}\n{mistakes}", path.display()),
+                Source::Flags(_) => mistakes.to_string(),
+            }
+        })?;
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
+        Ok(changes.to_string())
+    }
+
+    /// Reloads at SIGHUP, when asked, and when the file's text has changed, looking every `check`. Ends never.
+    ///
+    /// # Errors
+    ///
+    /// When the system refuses to install a signal handler.
+    pub async fn follow(
+        mut self,
+        mut wishes: Wishes,
+        check: Option<Duration>,
+        service: &Service,
+    ) -> anyhow::Result<std::convert::Infallible> {
+        let mut hangup = signal(SignalKind::hangup())?;
+        loop {
+            tokio::select! {
+                _ = hangup.recv() => drop(self.reload("SIGHUP", service)),
+                wish = wishes.next() => {
+                    // Whoever asked may have gone.
+                    let _ = wish.send(self.reload("HTTP", service));
+                }
+                () = pause(check) => self.look().await,
+            }
+        }
+    }
+
+    /// Reloads because somebody said so.
+    fn reload(&mut self, by: &str, service: &Service) -> Outcome {
+        service.reloading();
+        let outcome = self.load();
+        self.report(by, &outcome);
+        service.ready();
+        outcome
+    }
+
+    /// Reloads if the file's text has changed. A text that could not be used is tried again each time, because a file
+    /// named in it may have come since, and reported only when that changes something.
+    async fn look(&mut self) {
+        let Some((tried, before)) = self.last.clone() else { return };
+        let text = self.source.text().map_err(|err| err.to_string());
+        let edited = text != tried;
+        if !edited && before.is_ok() {
+            return;
+        }
+        if edited {
+            sleep(SETTLE).await;
+            if self.source.text().map_err(|err| err.to_string()) != text {
+                return;
+            }
+        }
+        let outcome = self.load();
+        if edited || outcome != before {
+            self.report("file", &outcome);
+        }
+    }
+
+    fn report(&self, by: &str, outcome: &Outcome) {
+        self.telemetry.config_loaded(&clock::now(), outcome.is_ok());
+        match outcome {
+            Ok(changes) => tracing::info!(by, "configuration reloaded; {changes}"),
+            Err(mistakes) => {
+                // One line for each mistake; the log's escaping would fold them into one.
+                for line in mistakes.lines() {
+                    tracing::error!(by, err = line, "cannot reload, the last good configuration stays");
+                }
+            }
+        }
+    }
+}
+
+async fn pause(period: Option<Duration>) {
+    match period {
+        Some(period) => sleep(period).await,
+        None => std::future::pending().await,
+    }
+}

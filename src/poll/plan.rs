@@ -1,0 +1,123 @@
+//! What to start and what to stop when the clusters change. Pure.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt,
+};
+
+use super::Settings;
+use crate::model::ClusterName;
+
+/// What a change of the configuration did, in numbers of clusters.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Changes {
+    /// Polled from now on.
+    pub added: usize,
+    /// Polled with other settings.
+    pub changed: usize,
+    /// Not polled any more.
+    pub removed: usize,
+    /// Not touched.
+    pub unchanged: usize,
+}
+
+/// How to get from the clusters that are polled to those that should be.
+#[derive(Debug, Default, Eq, PartialEq)]
+pub(super) struct Plan {
+    pub(super) changes: Changes,
+    /// Places in the new list.
+    pub(super) start: Vec<(usize, Start)>,
+    pub(super) stop: Vec<ClusterName>,
+}
+
+/// What a started task finds.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Start {
+    /// A cluster of which nothing is known.
+    Anew,
+    /// The cluster that was polled before, with other settings.
+    Over,
+}
+
+/// Compares. A cluster is its address: under another one, the status known so far is of something else.
+pub(super) fn plan(current: &BTreeMap<ClusterName, Settings>, next: &[Settings]) -> Plan {
+    let mut plan = Plan::default();
+    for (index, settings) in next.iter().enumerate() {
+        match current.get(&settings.name) {
+            None => {
+                plan.changes.added += 1;
+                plan.start.push((index, Start::Anew));
+            }
+            Some(before) if before == settings => plan.changes.unchanged += 1,
+            Some(before) => {
+                plan.changes.changed += 1;
+                let same = before.client.url == settings.client.url;
+                plan.start.push((index, if same { Start::Over } else { Start::Anew }));
+            }
+        }
+    }
+    let names: HashSet<&ClusterName> = next.iter().map(|settings| &settings.name).collect();
+    plan.stop = current.keys().filter(|name| !names.contains(name)).cloned().collect();
+    plan.changes.removed = plan.stop.len();
+    plan
+}
+
+// === impl Changes ===
+
+impl fmt::Display for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { added, changed, removed, unchanged } = self;
+        write!(f, "clusters: {added} added, {changed} changed, {removed} removed, {unchanged} unchanged")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        client::{self, Credential, ProxySettings, SecretSource, TransportSettings},
+        secret::Secret,
+    };
+
+    fn cluster(name: &str, url: &str, seconds: u64) -> Settings {
+        let time = Duration::from_secs(seconds);
+        Settings {
+            client: client::Settings {
+                credential: Credential::Token(SecretSource::Fixed(Secret::new("token"))),
+                transport: TransportSettings { connect_timeout: time, proxy: ProxySettings::Direct, tls: None },
+                timeout: time,
+                url: url.parse().unwrap(),
+            },
+            interval: time,
+            name: ClusterName::new(name).unwrap(),
+            stale_after: time,
+        }
+    }
+
+    #[track_caller]
+    fn check(current: &[Settings], next: &[Settings], start: &[(usize, Start)], stop: &[&str]) {
+        let current: BTreeMap<_, _> = current.iter().map(|each| (each.name.clone(), each.clone())).collect();
+        let plan = plan(&current, next);
+        assert_eq!(plan.start, start);
+        assert_eq!(plan.stop.iter().map(ClusterName::as_str).collect::<Vec<_>>(), stop);
+        let Changes { added, changed, removed, unchanged } = plan.changes;
+        assert_eq!((added + changed, removed), (start.len(), stop.len()));
+        assert_eq!((added + changed + unchanged, removed + changed + unchanged), (next.len(), current.len()));
+    }
+
+    #[test]
+    fn only_what_differs_is_touched() {
+        let (a, b) = (cluster("a", "http://[::1]:1", 9), cluster("b", "http://[::1]:2", 9));
+        let slower = cluster("a", "http://[::1]:1", 10);
+        let moved = cluster("a", "http://[::1]:3", 9);
+        check(&[], &[], &[], &[]);
+        check(&[], &[a.clone(), b.clone()], &[(0, Start::Anew), (1, Start::Anew)], &[]);
+        check(&[a.clone(), b.clone()], &[b.clone(), a.clone()], &[], &[]);
+        check(&[a.clone(), b.clone()], &[b.clone(), slower], &[(1, Start::Over)], &[]);
+        check(&[a.clone(), b.clone()], &[b.clone(), moved], &[(1, Start::Anew)], &[]);
+        check(&[a.clone(), b.clone()], std::slice::from_ref(&b), &[], &["a"]);
+        check(std::slice::from_ref(&a), &[b], &[(0, Start::Anew)], &["a"]);
+    }
+}

@@ -1,0 +1,85 @@
+//! What a service manager is told, and what it hands over: systemd's notification socket, watchdog and sockets.
+//!
+//! All of it is sd_notify(3) and sd_listen_fds(3); without systemd everything here does nothing.
+
+use std::{convert::Infallible, io, net::TcpListener, time::Duration};
+
+use listenfd::ListenFd;
+use sd_notify::NotifyState;
+use tokio_util::sync::CancellationToken;
+
+/// The service manager, if there is one.
+#[derive(Debug, Default)]
+pub struct Service(());
+
+/// No sockets where some were promised.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    /// The manager has not passed any.
+    #[error(
+        "no socket activation file descriptors found; start the program through its systemd socket unit, or leave out \
+         --web.systemd-socket"
+    )]
+    None,
+    /// One is of another kind.
+    #[error("the socket that systemd passed is no TCP listener; write ListenStream= with a port in the socket unit")]
+    Kind(#[source] io::Error),
+}
+
+/// The listening sockets that systemd passed. They are non-blocking from here on.
+///
+/// # Errors
+///
+/// When there are none, or others than TCP listeners.
+pub fn sockets() -> Result<Vec<TcpListener>, SocketError> {
+    let mut passed = ListenFd::from_env();
+    let mut sockets = Vec::new();
+    for index in 0..passed.len() {
+        let socket = passed.take_tcp_listener(index).map_err(SocketError::Kind)?.ok_or(SocketError::None)?;
+        socket.set_nonblocking(true).map_err(SocketError::Kind)?;
+        sockets.push(socket);
+    }
+    if sockets.is_empty() { Err(SocketError::None) } else { Ok(sockets) }
+}
+
+// === impl Service ===
+
+impl Service {
+    /// Everything that was promised is done.
+    pub fn ready(&self) {
+        tell(&[NotifyState::Ready]);
+    }
+
+    /// A reload has begun; [`ready`](Self::ready) ends it.
+    pub fn reloading(&self) {
+        match NotifyState::monotonic_usec_now() {
+            Ok(now) => tell(&[NotifyState::Reloading, now]),
+            Err(_) => tell(&[NotifyState::Reloading]),
+        }
+    }
+
+    /// Tells when the end begins. Lives on: the end takes as long as requests in flight.
+    pub async fn tell_the_end(&self, shutdown: CancellationToken) -> Infallible {
+        shutdown.cancelled().await;
+        tell(&[NotifyState::Stopping]);
+        std::future::pending().await
+    }
+
+    /// Tells the watchdog that the program lives, for ever. It runs where polls and scrapes run, so that a thread which
+    /// is stuck stops it.
+    pub async fn keep_alive(&self) -> Infallible {
+        let Some(limit) = sd_notify::watchdog_enabled() else { return std::future::pending().await };
+        loop {
+            tell(&[NotifyState::Watchdog]);
+            // Half of it, as sd_watchdog_enabled(3) recommends.
+            tokio::time::sleep((limit / 2).max(Duration::from_millis(1))).await;
+        }
+    }
+}
+
+/// A manager that does not listen is no reason to end, but one to say so.
+fn tell(states: &[NotifyState<'_>]) {
+    if let Err(err) = sd_notify::notify(states) {
+        tracing::warn!(%err, "cannot notify the service manager");
+    }
+}
