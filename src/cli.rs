@@ -51,6 +51,9 @@ pub enum Command {
     CheckConfig(CheckConfigArgs),
     /// Watch a fleet of simulated clusters that show every kind of state.
     Demo(DemoArgs),
+    /// Make an entry for `basic_auth_users` of the web configuration; the password is read from the terminal or from
+    /// standard input.
+    HashPassword(HashPasswordArgs),
     /// Simulate clusters, speaking Qumulo's REST API on loopback; print how to reach them.
     Simulate(SimulateArgs),
 }
@@ -159,6 +162,17 @@ pub struct WebArgs {
         value_delimiter = ','
     )]
     pub listen_address: Vec<ListenAddress>,
+    /// Where to serve /-/healthy and /-/ready alone, in the clear, for probes that have no client certificate; repeatable
+    #[arg(
+        long = "web.health-listen-address",
+        env = "QUMULO_ENCRYPTION_EXPORTER_WEB_HEALTH_LISTEN_ADDRESS",
+        value_name = "ADDRESS",
+        value_delimiter = ','
+    )]
+    pub health_listen_address: Vec<ListenAddress>,
+    /// Web configuration file: TLS, client certificates, basic authentication, headers, rate limit
+    #[arg(long = "web.config.file", env = "QUMULO_ENCRYPTION_EXPORTER_WEB_CONFIG_FILE", value_name = "FILE")]
+    pub web_config_file: Option<PathBuf>,
     /// Listen on the sockets that systemd passes, in place of addresses
     #[arg(
         long = "web.systemd-socket",
@@ -197,6 +211,20 @@ pub struct CheckConfigArgs {
     /// The configuration file
     #[arg(value_name = "FILE", default_value = DEFAULT_CONFIG_FILE)]
     pub file: PathBuf,
+    /// A web configuration file to check too
+    #[arg(long = "web.config.file", value_name = "WEB_FILE")]
+    pub web_config_file: Option<PathBuf>,
+}
+
+/// Flags of `hash-password`.
+#[derive(Args, Debug)]
+pub struct HashPasswordArgs {
+    /// Whose password it is
+    #[arg(value_name = "USER")]
+    pub user: String,
+    /// bcrypt's cost: the time to check it doubles with each step
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(4..=17))]
+    pub cost: u32,
 }
 
 /// Flags of `simulate`.

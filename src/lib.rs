@@ -26,11 +26,11 @@
 //! 4. [`poll`]: one task per cluster, and when to ask next.
 //! 5. [`metrics`]: [`metrics::catalog`] is the one list of names; `domain` says which samples there are.
 //! 6. [`routes`]: what each path answers, on top of [`web`]: listening, limits, compression, for any handler.
-//! 7. [`config`]: what users write, and every mistake they make.
+//! 7. [`config`]: what users write, and every mistake they make; [`web_config`]: the same for the listener.
 //! 8. [`cmd`]: where all of it is put together; [`cli`] and `main` in front.
 //!
 //! Beside the way: [`telemetry`] (the exporter about itself), [`logging`], [`secret`] (strings that cannot be printed),
-//! [`clock`], [`shutdown`], [`reload`] (who asks for it), [`service`] (systemd), and [`sim`]: simulated clusters for the demonstration and for tests.
+//! [`clock`], [`fingerprint`] (has a file changed?), [`shutdown`], [`reload`] (who asks for it), [`service`] (systemd), and [`sim`]: simulated clusters for the demonstration and for tests.
 //!
 //! # What always holds
 //!
@@ -54,6 +54,7 @@ pub mod client;
 pub mod clock;
 pub mod cmd;
 pub mod config;
+pub mod fingerprint;
 pub mod logging;
 pub mod metrics;
 pub mod model;
@@ -67,3 +68,4 @@ pub mod sim;
 pub mod store;
 pub mod telemetry;
 pub mod web;
+pub mod web_config;

@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::settings::SecretSource;
-use crate::secret::Secret;
+use crate::{fingerprint::Fingerprint, secret::Secret};
 
 /// More than any token or password has: 64 KiB.
 const MAX_BYTES: u64 = 64 * 1024;
@@ -40,10 +40,6 @@ pub enum SecretError {
     },
 }
 
-/// What tells two versions of a file apart without reading it. A replaced symbolic link shows as another inode.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Fingerprint([i64; 7]);
-
 /// A secret, and what the file looked like when it was read.
 #[derive(Debug)]
 pub struct SecretFile {
@@ -51,28 +47,6 @@ pub struct SecretFile {
     parse: Parse,
     seen: Option<Fingerprint>,
     source: SecretSource,
-}
-
-// === impl Fingerprint ===
-
-impl Fingerprint {
-    /// What the file looks like now; `None` if there is none.
-    pub fn of(path: &Path) -> Option<Self> {
-        fs::metadata(path).ok().map(|metadata| Self::from_metadata(&metadata))
-    }
-
-    fn from_metadata(of: &Metadata) -> Self {
-        // Casts that wrap are fine: only equality counts.
-        Self([
-            of.dev() as i64,
-            of.ino() as i64,
-            of.size() as i64,
-            of.mtime(),
-            of.mtime_nsec(),
-            of.ctime(),
-            of.ctime_nsec(),
-        ])
-    }
 }
 
 // === impl SecretFile ===

@@ -21,10 +21,10 @@ use rustls::{
 
 use super::{
     resolve::Resolver,
-    secret_file::Fingerprint,
     settings::{ClientCertificate, ProxySettings, TlsSettings, TransportSettings},
     verify::{Trust, Verifier},
 };
+use crate::fingerprint::Fingerprint;
 
 /// How long a connection is kept unused: longer than nearly every poll interval, and an end for removed clusters.
 const KEEP: Duration = Duration::from_secs(600);

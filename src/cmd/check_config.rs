@@ -10,15 +10,25 @@ use crate::{
     cli::CheckConfigArgs,
     client::{Client, TransportPool},
     config::{self, Config, Mistakes},
+    web_config,
 };
 
 /// Prints the verdict on standard output. A closed pipe is no failure of the check.
 pub fn run(args: &CheckConfigArgs) -> ExitCode {
-    match check(&args.file) {
+    let web = args.web_config_file.as_deref().map(web_config::load).transpose().map_err(|refusal| refusal.to_string());
+    let checked = match (check(&args.file), web) {
+        (Ok(config), Ok(_)) => Ok(config),
+        (Err(mistakes), Ok(_)) | (Ok(_), Err(mistakes)) => Err(mistakes),
+        (Err(mistakes), Err(more)) => Err(format!("{mistakes}\n{more}")),
+    };
+    match checked {
         Ok(config) => {
             let count = config.clusters.len();
             let plural = if count == 1 { "" } else { "s" };
             let mut text = format!("{} is good: {count} cluster{plural}\n", args.file.display());
+            if let Some(file) = &args.web_config_file {
+                text.push_str(&format!("{} is good\n", file.display()));
+            }
             for warning in &config.warnings {
                 text.push_str(&format!("warning: {warning}\n"));
             }

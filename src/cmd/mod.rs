@@ -4,6 +4,7 @@ mod check_config;
 mod daemon;
 mod demo;
 mod generate;
+mod hash_password;
 mod reload;
 mod serve;
 mod simulate;
@@ -22,9 +23,10 @@ pub fn run(cli: Cli) -> ExitCode {
     let result = match cli.command {
         None => daemon::run(&cli.daemon),
         Some(Command::CheckConfig(args)) => return check_config::run(&args),
-        Some(Command::Completions { shell }) => generate::completions(shell),
+        Some(Command::Completions { shell }) => return report(generate::completions(shell)),
         Some(Command::Demo(args)) => demo::run(&args),
-        Some(Command::Man) => generate::man(),
+        Some(Command::HashPassword(args)) => return report(hash_password::run(&args)),
+        Some(Command::Man) => return report(generate::man()),
         Some(Command::Simulate(args)) => simulate::run(&args),
     };
     match result {
@@ -63,4 +65,15 @@ fn mistakes(failed: Vec<(usize, TransportError)>) -> Mistakes {
         mistakes.add(format!("clusters[{index}]"), err.to_string());
     }
     mistakes
+}
+
+/// For commands without a log.
+fn report(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => {
+            eprintln!("{err:#}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -9,14 +9,18 @@ mod mistakes;
 mod raw;
 mod resolve;
 mod url;
+mod yaml;
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
 };
 
-pub use self::mistakes::{Mistake, Mistakes};
 use self::raw::{Raw, RawAuthorization, RawCluster, RawTls};
+pub use self::{
+    mistakes::{Mistake, Mistakes},
+    yaml::read as read_yaml,
+};
 use crate::poll;
 
 /// What the program runs on.
@@ -105,7 +109,7 @@ pub fn understand(path: &Path, text: &str) -> Result<Config, ConfigError> {
 ///
 /// When it has mistakes.
 pub fn parse(text: &str, folder: &Path) -> Result<Config, Mistakes> {
-    resolve::resolve(&read(text)?, folder)
+    resolve::resolve(&yaml::read(text)?, folder)
 }
 
 /// Understands a duration as Prometheus writes it: `90s`, `1m30s`, `500ms`.
@@ -150,27 +154,6 @@ fn flag(key: &str) -> String {
         other => other,
     };
     flag.to_owned()
-}
-
-/// Syntax and types. The library's default message quotes the lines around a mistake, which can hold a secret, so
-/// nothing but its own words, line and column is used.
-fn read(text: &str) -> Result<Raw, Mistakes> {
-    let options = serde_saphyr::options! { with_snippet: false };
-    serde_saphyr::from_str_with_options(text, options).map_err(|err| {
-        let words = err.without_snippet().render_with_formatter(&serde_saphyr::UserMessageFormatter);
-        let words = words.split(" at line ").next().unwrap_or_default();
-        let words = words
-            .replace("expected mapping start", "expected keys with values (`key: value`)")
-            .replace("expected sequence start", "expected a list (`- item`)")
-            .replace("unexpected end of file", "the file is empty; write at least `clusters:` with one cluster");
-        let place = err.location().map_or_else(
-            || "the file".to_owned(),
-            |location| format!("line {}, column {}", location.line(), location.column()),
-        );
-        let mut mistakes = Mistakes::default();
-        mistakes.add(place, words);
-        mistakes
-    })
 }
 
 #[cfg(test)]

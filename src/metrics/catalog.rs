@@ -164,6 +164,24 @@ pub static CONFIG_RELOAD_TIME: Metric = gauge(
     &[],
     "When the configuration was last loaded successfully, in Unix time.",
 );
+/// Whether the last reading of the web configuration succeeded.
+pub static WEB_CONFIG_RELOAD_SUCCESSFUL: Metric = gauge(
+    "qumulo_encryption_exporter_web_config_last_reload_successful",
+    &[],
+    "Whether the last attempt to load the web configuration succeeded; 1 without one. When 0, the one before is in use.",
+);
+/// The listener's own certificate.
+pub static LISTENER_CERTIFICATE_EXPIRY: Metric = gauge(
+    "qumulo_encryption_exporter_listener_certificate_expiry_timestamp_seconds",
+    &[],
+    "When the certificate of the exporter's own listener expires, in Unix time. Absent without TLS.",
+);
+/// Handshakes with clients that came to nothing.
+pub static TLS_HANDSHAKE_FAILURES: Metric = counter(
+    "qumulo_encryption_exporter_tls_handshake_failures_total",
+    &[],
+    "TLS handshakes with clients of the listener that failed, by missing or bad client certificates for example.",
+);
 /// Requests.
 pub static HTTP_REQUESTS: Metric = counter(
     "qumulo_encryption_exporter_http_requests_total",
@@ -203,7 +221,15 @@ pub static DOMAIN: [&Metric; 16] = [
 ];
 
 /// The metrics of the exporter itself, without the process metrics.
-pub static OWN: [&Metric; 4] = [&BUILD_INFO, &CONFIG_RELOAD_SUCCESSFUL, &CONFIG_RELOAD_TIME, &HTTP_REQUESTS];
+pub static OWN: [&Metric; 7] = [
+    &BUILD_INFO,
+    &CONFIG_RELOAD_SUCCESSFUL,
+    &CONFIG_RELOAD_TIME,
+    &WEB_CONFIG_RELOAD_SUCCESSFUL,
+    &LISTENER_CERTIFICATE_EXPIRY,
+    &TLS_HANDSHAKE_FAILURES,
+    &HTTP_REQUESTS,
+];
 
 /// Every metric, in the order in which they are documented.
 pub fn all() -> impl Iterator<Item = &'static Metric> {

@@ -32,6 +32,9 @@ const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// The label `handler` of paths that do not exist; their names would make it unbounded.
 const OTHER: &str = "other";
 
+const HEALTHY: &str = "/-/healthy";
+const READY: &str = "/-/ready";
+
 /// The one path that has an effect.
 const RELOAD: &str = "/-/reload";
 
@@ -69,8 +72,8 @@ impl Routes {
         let routes = vec![
             route(metrics_path.clone().into(), Target::Metrics),
             route("/".into(), Target::Index),
-            route("/-/healthy".into(), Target::Healthy),
-            route("/-/ready".into(), Target::Ready),
+            route(HEALTHY.into(), Target::Healthy),
+            route(READY.into(), Target::Ready),
             Route { path: RELOAD.into(), methods: Methods::Post, target: Target::Reload },
         ];
         let (gzip, length, ready) = (Gzip::default(), AtomicUsize::default(), AtomicBool::default());
@@ -151,8 +154,39 @@ impl Handler for Routes {
         self.telemetry.count_request(known.map_or(OTHER, |route| &route.path), status.as_u16());
     }
 
+    fn handshake_failed(&self) {
+        self.telemetry.count_handshake_failure();
+    }
+
+    fn is_open(&self, path: &str) -> bool {
+        is_health(path)
+    }
+
     fn is_limited(&self, path: &str) -> bool {
-        !path.starts_with("/-/") || path == RELOAD
+        !is_health(path)
+    }
+}
+
+/// What an orchestrator asks: for everybody, and never too many.
+fn is_health(path: &str) -> bool {
+    path == HEALTHY || path == READY
+}
+
+/// The health paths of `Routes` alone, for a listener that everybody reaches.
+#[derive(Debug)]
+pub struct Health(pub Arc<Routes>);
+
+impl Handler for Health {
+    async fn handle(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        if is_health(request.uri().path()) { self.0.handle(request).await } else { respond::not_found() }
+    }
+
+    fn answered(&self, path: &str, status: StatusCode) {
+        self.0.answered(if is_health(path) { path } else { OTHER }, status);
+    }
+
+    fn is_limited(&self, _path: &str) -> bool {
+        false
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
     time::Instant,
 };
 
-use prometheus::{Encoder, Gauge, IntCounterVec, Opts, Registry, TextEncoder};
+use prometheus::{Encoder, Gauge, GaugeVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder};
 
 use self::process::Process;
 pub use self::process::max_descriptors;
@@ -24,9 +24,13 @@ use crate::{
 pub struct Telemetry {
     config_successful: Gauge,
     config_time: Gauge,
+    handshake_failures: IntCounter,
+    /// Without labels; a vector, so that its one series can be absent.
+    listener_certificate: GaugeVec,
     /// The metrics that `--web.disable-exporter-metrics` leaves out.
     optional: Option<Optional>,
     registry: Registry,
+    web_config_successful: Gauge,
 }
 
 #[derive(Debug)]
@@ -58,8 +62,42 @@ impl Telemetry {
         let config_time = gauge(&registry, &catalog::CONFIG_RELOAD_TIME)?;
         config_successful.set(1.0);
         config_time.set(loaded.unix_seconds());
+        let web_config_successful = gauge(&registry, &catalog::WEB_CONFIG_RELOAD_SUCCESSFUL)?;
+        web_config_successful.set(1.0);
+        let listener_certificate = GaugeVec::new(opts(&catalog::LISTENER_CERTIFICATE_EXPIRY), &[])?;
+        registry.register(Box::new(listener_certificate.clone()))?;
+        let handshake_failures = IntCounter::with_opts(opts(&catalog::TLS_HANDSHAKE_FAILURES))?;
+        registry.register(Box::new(handshake_failures.clone()))?;
         let optional = full.then(|| Optional::new(&registry)).transpose()?;
-        Ok(Self { config_successful, config_time, optional, registry })
+        Ok(Self {
+            config_successful,
+            config_time,
+            handshake_failures,
+            listener_certificate,
+            optional,
+            registry,
+            web_config_successful,
+        })
+    }
+
+    /// Counts a failed TLS handshake.
+    pub fn count_handshake_failure(&self) {
+        self.handshake_failures.inc();
+    }
+
+    /// Notes that a web configuration is in use. `not_after` is the listener certificate's, in Unix seconds.
+    pub fn web_config_loaded(&self, not_after: Option<i64>) {
+        self.web_config_successful.set(1.0);
+        self.listener_certificate.reset();
+        if let Some(not_after) = not_after {
+            // Exact for any date there is.
+            self.listener_certificate.with_label_values::<&str>(&[]).set(not_after as f64);
+        }
+    }
+
+    /// Notes that a web configuration could not be used; the one before stays.
+    pub fn web_config_refused(&self) {
+        self.web_config_successful.set(0.0);
     }
 
     /// Counts an answered request. `handler` is one of the known paths or `other`.
@@ -104,8 +142,8 @@ impl Optional {
 }
 
 /// A gauge that is 1 for ever.
-fn build_info() -> Result<prometheus::GaugeVec, TelemetryError> {
-    let build = prometheus::GaugeVec::new(opts(&catalog::BUILD_INFO), catalog::BUILD_INFO.labels)?;
+fn build_info() -> Result<GaugeVec, TelemetryError> {
+    let build = GaugeVec::new(opts(&catalog::BUILD_INFO), catalog::BUILD_INFO.labels)?;
     let (revision, rustc) = (env!("QUMULO_ENCRYPTION_EXPORTER_REVISION"), env!("QUMULO_ENCRYPTION_EXPORTER_RUSTC"));
     build.with_label_values(&[env!("CARGO_PKG_VERSION"), revision, rustc]).set(1.0);
     Ok(build)
@@ -135,6 +173,7 @@ mod tests {
     #[test]
     fn every_metric_of_the_catalog_is_served_with_its_type() {
         let telemetry = Telemetry::new(&clock::now(), true).unwrap();
+        telemetry.web_config_loaded(Some(4_102_444_800));
         let text = render(&telemetry);
         for metric in catalog::OWN.into_iter().chain(&catalog::PROCESS) {
             let head =
@@ -153,6 +192,21 @@ mod tests {
         let text = render(&telemetry);
         assert!(!text.contains("process_") && !text.contains("http_requests"), "{text}");
         assert!(text.contains("build_info") && text.contains("config_last_reload_successful"), "{text}");
+    }
+
+    #[test]
+    fn the_listener_certificate_shows_with_tls_only() {
+        let telemetry = Telemetry::new(&clock::now(), false).unwrap();
+        let shown = || render(&telemetry).contains("listener_certificate");
+        assert!(!shown());
+        telemetry.web_config_loaded(Some(4_102_444_800));
+        assert!(render(&telemetry).contains("listener_certificate_expiry_timestamp_seconds 4102444800\n"));
+        telemetry.web_config_refused();
+        assert!(shown(), "the certificate before is still in use");
+        assert!(render(&telemetry).contains("web_config_last_reload_successful 0\n"));
+        telemetry.web_config_loaded(None);
+        assert!(!shown());
+        assert!(render(&telemetry).contains("web_config_last_reload_successful 1\n"));
     }
 
     #[test]

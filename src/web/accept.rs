@@ -112,7 +112,7 @@ mod tests {
     #[tokio::test]
     async fn busy_socket_does_not_starve_the_others() {
         let any_port = ListenAddress::new(Ipv4Addr::LOCALHOST.into(), 0);
-        let listeners = bind(&[any_port.clone(), any_port]).unwrap();
+        let listeners = bind(&[any_port.clone(), any_port], "").unwrap();
         let [busy, quiet] = [0, 1].map(|index| listeners[index].local_addr().unwrap());
         let mut clients = Vec::new();
         for address in [busy, busy, busy, quiet] {

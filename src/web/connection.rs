@@ -4,16 +4,31 @@ use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc};
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::{Request, Response, StatusCode, body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{
+    Request, Response, StatusCode,
+    body::Incoming,
+    header::{HeaderValue, WWW_AUTHENTICATE},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
 };
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use crate::web::{handler::Handler, respond, turn::Turn};
+use crate::web::{
+    handler::Handler,
+    policy::{Policies, Policy},
+    respond,
+    timed_io::TimedIo,
+    turn::Turn,
+};
 
 /// For a request's head, in bytes. Ours need a few hundred; hyper's default of 400 KiB is a gift to an attacker with
 /// many connections.
@@ -24,6 +39,7 @@ const MAX_HEAD: usize = 16 * 1024;
 pub(super) struct Gate<H> {
     handler: Arc<H>,
     http: http1::Builder,
+    policies: Arc<dyn Policies>,
     /// `None` is no limit.
     requests: Option<RequestLimit>,
 }
@@ -38,7 +54,7 @@ struct RequestLimit {
 
 impl<H: Handler> Gate<H> {
     /// `max_requests` 0 is no limit.
-    pub(super) fn new(handler: Arc<H>, max_requests: usize) -> Self {
+    pub(super) fn new(handler: Arc<H>, policies: Arc<dyn Policies>, max_requests: usize) -> Self {
         let mut http = http1::Builder::new();
         http.keep_alive(true)
             // A client may close its sending side after its request and still read the answer.
@@ -46,7 +62,31 @@ impl<H: Handler> Gate<H> {
             .max_buf_size(MAX_HEAD)
             // `TimedIo` bounds the head too.
             .header_read_timeout(None);
-        Self { handler, http, requests: RequestLimit::new(max_requests) }
+        Self { handler, http, policies, requests: RequestLimit::new(max_requests) }
+    }
+
+    /// Serves a connection just accepted, after a TLS handshake where the rules want one.
+    pub(super) async fn welcome(
+        &self,
+        stream: TimedIo<TcpStream>,
+        turn: Turn,
+        peer: SocketAddr,
+        shutdown: CancellationToken,
+    ) {
+        let Some(tls) = self.policies.current().tls.clone() else {
+            return self.serve(stream, turn, peer, shutdown).await;
+        };
+        let handshake = tokio::select! {
+            handshake = TlsAcceptor::from(tls.config).accept(stream) => handshake,
+            () = shutdown.cancelled() => return,
+        };
+        match handshake {
+            Ok(stream) => self.serve(stream, turn, peer, shutdown).await,
+            Err(error) => {
+                self.handler.handshake_failed();
+                debug!(%peer, err = %error, "TLS handshake failed");
+            }
+        }
     }
 
     /// Serves `stream` until the client, a time limit or the shutdown ends it.
@@ -74,17 +114,35 @@ impl<H: Handler> Gate<H> {
 
     async fn answer(&self, request: Request<Incoming>, turn: &Turn) -> Response<Full<Bytes>> {
         turn.begin();
-        let uri = request.uri().clone();
-        let answer = match self.admit(&request) {
-            Ok(permit) => {
-                permit.into_iter().for_each(|permit| turn.hold(permit));
-                self.handler.handle(request).await
-            }
-            Err(max) => overloaded(max),
+        let (uri, policy) = (request.uri().clone(), self.policies.current());
+        let mut answer = match self.refuse(&policy, &request).await {
+            Some(refusal) => refusal,
+            None => match self.admit(&request) {
+                Ok(permit) => {
+                    permit.into_iter().for_each(|permit| turn.hold(permit));
+                    self.handler.handle(request).await
+                }
+                Err(max) => overloaded(max),
+            },
         };
+        policy.decorate(answer.headers_mut());
         turn.answered();
         self.handler.answered(uri.path(), answer.status());
         answer
+    }
+
+    /// Rate limit first, then authentication, as in the original.
+    async fn refuse(&self, policy: &Policy, request: &Request<Incoming>) -> Option<Response<Full<Bytes>>> {
+        if self.handler.is_open(request.uri().path()) {
+            return None;
+        }
+        if policy.rate.as_ref().is_some_and(|rate| !rate.admit(Instant::now())) {
+            return Some(respond::text(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests\n"));
+        }
+        match &policy.users {
+            Some(users) if !users.admit(request.headers()).await => Some(unauthorized()),
+            _ => None,
+        }
     }
 
     /// A permit for requests that need one; the limit when there is none left.
@@ -101,7 +159,12 @@ impl<H: Handler> Gate<H> {
 // By hand, because the derived one would ask for `H: Clone`.
 impl<H> Clone for Gate<H> {
     fn clone(&self) -> Self {
-        Self { handler: Arc::clone(&self.handler), http: self.http.clone(), requests: self.requests.clone() }
+        Self {
+            handler: Arc::clone(&self.handler),
+            http: self.http.clone(),
+            policies: self.policies.clone(),
+            requests: self.requests.clone(),
+        }
     }
 }
 
@@ -112,6 +175,12 @@ impl RequestLimit {
         let permits = Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS)));
         (max > 0).then_some(Self { max, permits })
     }
+}
+
+fn unauthorized() -> Response<Full<Bytes>> {
+    let mut answer = respond::text(StatusCode::UNAUTHORIZED, "Unauthorized\n");
+    answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic"));
+    answer
 }
 
 /// In the words of the Prometheus client libraries, which operators may search their logs for.

@@ -18,6 +18,15 @@ pub trait Handler: Send + Sync + 'static {
         let _ = (path, status);
     }
 
+    /// Told of every TLS handshake that failed.
+    fn handshake_failed(&self) {}
+
+    /// Whether `path` is for everybody, without password and rate limit.
+    fn is_open(&self, path: &str) -> bool {
+        let _ = path;
+        false
+    }
+
     /// Whether requests for `path` are under the limit of concurrent requests. Health checks are not to be: an overload
     /// is no reason for an orchestrator to kill the process.
     fn is_limited(&self, path: &str) -> bool {

@@ -34,18 +34,22 @@ pub enum BindError {
     /// Somebody else listens there.
     #[error(
         "cannot listen on {address}: address in use; stop the other process (`ss -ltnp` shows it) or choose another \
-         address with --web.listen-address"
+         address with {flag}"
     )]
     InUse {
+        /// Where it was asked for.
+        flag: &'static str,
         /// The address as it was asked for.
         address: ListenAddress,
     },
     /// No permission, usually because the port is below 1024.
     #[error(
-        "cannot listen on {address}: permission denied; choose a port of 1024 or above with --web.listen-address, or \
-         grant CAP_NET_BIND_SERVICE"
+        "cannot listen on {address}: permission denied; choose a port of 1024 or above with {flag}, or grant \
+         CAP_NET_BIND_SERVICE"
     )]
     Permission {
+        /// Where it was asked for.
+        flag: &'static str,
         /// The address as it was asked for.
         address: ListenAddress,
     },
@@ -60,8 +64,10 @@ pub enum BindError {
         source: io::Error,
     },
     /// Anything else, such as an address that no interface of this machine has.
-    #[error("cannot listen on {address}; check --web.listen-address")]
+    #[error("cannot listen on {address}; check {flag}")]
     Other {
+        /// Where it was asked for.
+        flag: &'static str,
         /// The address as it was asked for.
         address: ListenAddress,
         /// What the system said.
@@ -77,7 +83,7 @@ enum Host {
     Name(String),
 }
 
-/// Binds every address, or none: the first failure drops the sockets already bound.
+/// Binds every address of a flag, or none: the first failure drops the sockets already bound.
 ///
 /// Call it inside a tokio runtime with IO enabled: the sockets are registered there. Names are resolved here, blocking,
 /// because nothing is served yet.
@@ -85,8 +91,8 @@ enum Host {
 /// # Errors
 ///
 /// The first address that cannot be had, with what to do about it.
-pub fn bind(addresses: &[ListenAddress]) -> Result<Vec<TcpListener>, BindError> {
-    addresses.iter().map(bind_one).collect()
+pub fn bind(addresses: &[ListenAddress], flag: &'static str) -> Result<Vec<TcpListener>, BindError> {
+    addresses.iter().map(|address| bind_one(address, flag)).collect()
 }
 
 // === impl ListenAddress ===
@@ -149,16 +155,16 @@ fn parse_host(host: &str) -> Result<Host, &'static str> {
 
 // === bind ===
 
-fn bind_one(address: &ListenAddress) -> Result<TcpListener, BindError> {
+fn bind_one(address: &ListenAddress, flag: &'static str) -> Result<TcpListener, BindError> {
     let listened = match &address.host {
         Host::Any => listen_anywhere(address.port),
         Host::Ip(ip) => listen(SocketAddr::new(*ip, address.port)),
         Host::Name(name) => listen(resolve(address, name)?),
     };
     listened.map_err(|source| match source.kind() {
-        io::ErrorKind::AddrInUse => BindError::InUse { address: address.clone() },
-        io::ErrorKind::PermissionDenied => BindError::Permission { address: address.clone() },
-        _ => BindError::Other { address: address.clone(), source },
+        io::ErrorKind::AddrInUse => BindError::InUse { flag, address: address.clone() },
+        io::ErrorKind::PermissionDenied => BindError::Permission { flag, address: address.clone() },
+        _ => BindError::Other { flag, address: address.clone(), source },
     })
 }
 
@@ -227,16 +233,18 @@ mod tests {
 
     #[tokio::test]
     async fn taken_port_names_the_address_and_the_flag() {
-        let first = bind(&[ListenAddress::new(Ipv4Addr::LOCALHOST.into(), 0)]).unwrap();
+        let first = bind(&[ListenAddress::new(Ipv4Addr::LOCALHOST.into(), 0)], "--web.listen-address").unwrap();
         let port = first[0].local_addr().unwrap().port();
-        let error = bind(&[ListenAddress::new(Ipv4Addr::LOCALHOST.into(), port)]).unwrap_err().to_string();
+        let error = bind(&[ListenAddress::new(Ipv4Addr::LOCALHOST.into(), port)], "--web.listen-address")
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(&format!("127.0.0.1:{port}: address in use")), "{error}");
         assert!(error.contains("--web.listen-address"), "{error}");
     }
 
     #[tokio::test]
     async fn wildcard_serves_ipv4_too() {
-        let listeners = bind(&[ListenAddress::any(0)]).unwrap();
+        let listeners = bind(&[ListenAddress::any(0)], "--web.listen-address").unwrap();
         let port = listeners[0].local_addr().unwrap().port();
         let client = tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port));
         let (client, accepted) = tokio::join!(client, listeners[0].accept());
@@ -247,7 +255,7 @@ mod tests {
     async fn unknown_host_is_named() {
         // Longer than a name can be, so that no name server is asked.
         let host = "x".repeat(300);
-        let error = bind(&[format!("{host}:0").parse().unwrap()]).unwrap_err().to_string();
+        let error = bind(&[format!("{host}:0").parse().unwrap()], "--web.listen-address").unwrap_err().to_string();
         assert!(error.contains(&format!("{host:?} cannot be resolved")), "{error}");
     }
 }

@@ -5,23 +5,28 @@
 //! [`respond`], [`gzip`], [`accept_encoding`].
 //!
 //! ```text
-//! TcpListener -> Acceptor -> TimedIo<TcpStream> -> hyper (HTTP/1) -> Gate -> Handler
-//!                               `------ Turn: deadline, permit ------'
+//! TcpListener -> Acceptor -> TimedIo<TcpStream> -> (TLS) -> hyper (HTTP/1) -> Gate -> Handler
+//!                               `------ Turn: deadline, permit -----------'
 //! ```
 //!
-//! A TLS stream goes between `TimedIo` and hyper: time is limited on the raw socket, so that a handshake is under the
-//! same rule as a request.
+//! Time is limited on the raw socket, so that a TLS handshake is under the same rule as a request. Whether there is one,
+//! and who may come in, is asked of [`policy`] for each connection and request: [`tls`], [`basic_auth`],
+//! [`rate_limit`].
 //!
 //! Invariant: nothing here knows a path, a metric or a cluster.
 
 pub mod accept_encoding;
+pub mod basic_auth;
 pub mod gzip;
 pub mod handler;
 pub mod listen;
+pub mod policy;
+pub mod rate_limit;
 pub mod respond;
 pub mod route;
 pub mod server;
 pub mod timed_io;
+pub mod tls;
 pub mod turn;
 
 mod accept;

@@ -14,6 +14,7 @@ use crate::web::{
     accept::{Accepted, Acceptor},
     connection::Gate,
     handler::Handler,
+    policy::Policies,
     timed_io::TimedIo,
     turn::{TimeLimits, Turn},
 };
@@ -39,11 +40,12 @@ pub struct Limits {
 pub async fn serve<H: Handler>(
     listeners: Vec<TcpListener>,
     handler: Arc<H>,
+    policies: Arc<dyn Policies>,
     limits: Limits,
     shutdown: CancellationToken,
 ) -> usize {
     let mut acceptor = Acceptor::new(listeners, limits.max_connections);
-    let gate = Gate::new(handler, limits.max_requests);
+    let gate = Gate::new(handler, policies, limits.max_requests);
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -69,7 +71,7 @@ impl Default for Limits {
 
 // === helpers ===
 
-/// One connection from its first byte to its end. TLS goes between the two lines.
+/// One connection from its first byte to its end.
 async fn connection<H: Handler>(accepted: Accepted, gate: Gate<H>, time: TimeLimits, shutdown: CancellationToken) {
     let Accepted { stream, peer, permit } = accepted;
     // Answers are written in one piece: there is nothing to gain from waiting for more. Failing to set it costs speed
@@ -77,7 +79,7 @@ async fn connection<H: Handler>(accepted: Accepted, gate: Gate<H>, time: TimeLim
     let _ = stream.set_nodelay(true);
     let turn = Turn::new(time);
     let stream = TimedIo::new(stream, turn.clone());
-    gate.serve(stream, turn, peer, shutdown).await;
+    gate.welcome(stream, turn, peer, shutdown).await;
     drop(permit);
 }
 

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::web::{
     listen::{ListenAddress, bind},
+    policy::Fixed,
     server::{Limits, serve},
     tests::{LARGE, Server, Site, client::Client},
 };
@@ -84,11 +85,12 @@ async fn connections_over_the_limit_wait() {
 #[tokio::test]
 async fn all_sockets_share_the_limit_of_connections() {
     let any_port = ListenAddress::new(Ipv4Addr::LOCALHOST.into(), 0);
-    let listeners = bind(&[any_port.clone(), any_port]).unwrap();
+    let listeners = bind(&[any_port.clone(), any_port], "").unwrap();
     let ports: Vec<_> = listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
     let limits = Limits { max_connections: 1, ..Limits::default() };
     let shutdown = CancellationToken::new();
-    let task = tokio::spawn(serve(listeners, Arc::new(Site::default()), limits, shutdown.clone()));
+    let site = Arc::new(Site::default());
+    let task = tokio::spawn(serve(listeners, site, Arc::new(Fixed::default()), limits, shutdown.clone()));
     for port in ports.into_iter().cycle().take(6) {
         let mut client = Client::new(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap());
         assert_eq!(client.get("/-/healthy").await.status, 200);

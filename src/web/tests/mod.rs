@@ -4,6 +4,7 @@ mod client;
 mod drain;
 mod http;
 mod limits;
+mod policy;
 mod time;
 
 use std::{future::pending, net::Ipv4Addr, sync::Arc};
@@ -18,6 +19,7 @@ use crate::web::{
     gzip::Gzip,
     handler::Handler,
     listen::{ListenAddress, bind},
+    policy::{Fixed, Policy},
     respond,
     route::{self, Methods, Route},
     server::{Limits, serve},
@@ -90,6 +92,10 @@ impl Handler for Site {
         }
     }
 
+    fn is_open(&self, path: &str) -> bool {
+        path == "/-/healthy"
+    }
+
     fn is_limited(&self, path: &str) -> bool {
         path != "/-/healthy"
     }
@@ -99,11 +105,16 @@ impl Handler for Site {
 
 impl Server {
     fn start(limits: Limits) -> Self {
-        let listeners = bind(&[ListenAddress::new(Ipv4Addr::LOCALHOST.into(), 0)]).unwrap();
+        Self::guarded(limits, Policy::default())
+    }
+
+    fn guarded(limits: Limits, policy: Policy) -> Self {
+        let listeners = bind(&[ListenAddress::new(Ipv4Addr::LOCALHOST.into(), 0)], "").unwrap();
         let port = listeners[0].local_addr().unwrap().port();
         let site = Arc::new(Site::default());
         let shutdown = CancellationToken::new();
-        let task = tokio::spawn(serve(listeners, Arc::clone(&site), limits, shutdown.clone()));
+        let task =
+            tokio::spawn(serve(listeners, Arc::clone(&site), Arc::new(Fixed(policy.into())), limits, shutdown.clone()));
         Self { port, site, shutdown, task }
     }
 

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::web::{
     connection::Gate,
+    policy::Fixed,
     server::Limits,
     tests::{LARGE, Server, Site, client::Client},
     timed_io::TimedIo,
@@ -28,7 +29,8 @@ fn connected() -> Client<DuplexStream> {
     let stream = TimedIo::new(server, turn.clone());
     tokio::spawn(async move {
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
-        Gate::new(Arc::new(Site::default()), 40).serve(stream, turn, peer, CancellationToken::new()).await;
+        let gate = Gate::new(Arc::new(Site::default()), Arc::new(Fixed::default()), 40);
+        gate.serve(stream, turn, peer, CancellationToken::new()).await;
     });
     Client::new(client)
 }

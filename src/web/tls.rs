@@ -1,0 +1,179 @@
+//! TLS of the listener: whom a client certificate has to come from, and what is offered.
+
+use std::sync::Arc;
+
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig, SignatureScheme,
+    SupportedProtocolVersion,
+    client::danger::HandshakeSignatureValid,
+    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, PrivateKeyDer, UnixTime},
+    server::{
+        NoServerSessionStorage, WebPkiClientVerifier,
+        danger::{ClientCertVerified, ClientCertVerifier},
+    },
+};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+/// What a listener with TLS uses.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// For the next handshakes.
+    pub config: Arc<ServerConfig>,
+    /// When its certificate expires, in Unix seconds.
+    pub not_after: i64,
+}
+
+/// What to offer. The key is not shown by `Debug`.
+pub struct Settings {
+    /// Leaf first.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// What is asked of clients; `None` is nothing.
+    pub client: Option<ClientAuth>,
+    /// Whether the client's order of cipher suites is overruled.
+    pub ignore_client_order: bool,
+    /// The leaf's.
+    pub key: PrivateKeyDer<'static>,
+    /// Cipher suites and key exchange groups.
+    pub provider: Arc<CryptoProvider>,
+    /// TLS 1.2, 1.3 or both.
+    pub versions: Vec<&'static SupportedProtocolVersion>,
+}
+
+/// What is asked of a client's certificate.
+#[derive(Clone, Debug)]
+pub struct ClientAuth {
+    /// Subject alternative names, one of which the certificate must have; empty is any.
+    pub allowed_sans: Vec<String>,
+    /// Whether there must be one.
+    pub mandatory: bool,
+    /// Whom it must come from; `None` is anybody.
+    pub roots: Option<RootCertStore>,
+}
+
+impl Tls {
+    /// Sets up what `settings` say.
+    ///
+    /// # Errors
+    ///
+    /// When key and certificate do not fit, or nothing is left to offer.
+    pub fn new(settings: Settings) -> Result<Self, String> {
+        let Settings { chain, client, ignore_client_order, key, provider, versions } = settings;
+        let not_after = not_after(&chain)?;
+        let builder = ServerConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(&versions)
+            .map_err(|err| err.to_string())?;
+        let asks = client.is_some();
+        let builder = match client {
+            Some(client) => builder.with_client_cert_verifier(Arc::new(Verifier::new(client, provider)?)),
+            None => builder.with_no_client_auth(),
+        };
+        let mut config = builder.with_single_cert(chain, key).map_err(|err| err.to_string())?;
+        config.ignore_client_order = ignore_client_order;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        if asks {
+            // A resumed session is not verified again: an expired certificate would stay good.
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config.send_tls13_tickets = 0;
+        }
+        Ok(Self { config: Arc::new(config), not_after })
+    }
+}
+
+fn not_after(chain: &[CertificateDer<'_>]) -> Result<i64, String> {
+    let leaf = chain.first().ok_or("there is no certificate")?;
+    let (_, leaf) = X509Certificate::from_der(leaf).map_err(|err| format!("the certificate cannot be read: {err}"))?;
+    Ok(leaf.validity().not_after.timestamp())
+}
+
+/// Go's five kinds of client authentication.
+#[derive(Debug)]
+struct Verifier {
+    allowed_sans: Vec<String>,
+    mandatory: bool,
+    provider: Arc<CryptoProvider>,
+    webpki: Option<Arc<dyn ClientCertVerifier>>,
+}
+
+// === impl Verifier ===
+
+impl Verifier {
+    fn new(client: ClientAuth, provider: Arc<CryptoProvider>) -> Result<Self, String> {
+        let webpki = client
+            .roots
+            .map(|roots| WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone()).build())
+            .transpose()
+            .map_err(|err| err.to_string())?;
+        Ok(Self { allowed_sans: client.allowed_sans, mandatory: client.mandatory, provider, webpki })
+    }
+
+    fn check_names(&self, certificate: &CertificateDer<'_>) -> Result<(), Error> {
+        let bad = || Error::InvalidCertificate(CertificateError::BadEncoding);
+        let (_, certificate) = X509Certificate::from_der(certificate).map_err(|_| bad())?;
+        let names = certificate.subject_alternative_name().map_err(|_| bad())?;
+        let names = names.iter().flat_map(|names| &names.value.general_names).filter_map(name);
+        let allowed = names.into_iter().any(|name| self.allowed_sans.contains(&name));
+        if allowed { Ok(()) } else { Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure)) }
+    }
+}
+
+/// As people write it.
+fn name(name: &GeneralName<'_>) -> Option<String> {
+    match name {
+        GeneralName::DNSName(name) | GeneralName::RFC822Name(name) | GeneralName::URI(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => {
+            let ip = <[u8; 4]>::try_from(*bytes)
+                .map(std::net::IpAddr::from)
+                .or_else(|_| <[u8; 16]>::try_from(*bytes).map(std::net::IpAddr::from));
+            ip.ok().map(|ip| ip.to_string())
+        }
+        _ => None,
+    }
+}
+
+impl ClientCertVerifier for Verifier {
+    fn client_auth_mandatory(&self) -> bool {
+        self.mandatory
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.webpki.as_ref().map_or(&[], |webpki| webpki.root_hint_subjects())
+    }
+
+    fn verify_client_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        if let Some(webpki) = &self.webpki {
+            webpki.verify_client_cert(certificate, intermediates, now)?;
+        }
+        if !self.allowed_sans.is_empty() {
+            self.check_names(certificate)?;
+        }
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}

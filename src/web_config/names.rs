@@ -1,0 +1,113 @@
+//! The names that Go gives to versions, suites and curves, and what rustls has of them.
+
+use rustls::{
+    CipherSuite, NamedGroup, SupportedCipherSuite, SupportedProtocolVersion,
+    crypto::{CryptoProvider, SupportedKxGroup},
+    version::{TLS12, TLS13},
+};
+
+/// In Go's list of suites that are not insecure, but not in rustls, which has no CBC and no static RSA.
+const NOT_OFFERED: [&str; 9] = [
+    "TLS_RSA_WITH_AES_128_CBC_SHA",
+    "TLS_RSA_WITH_AES_256_CBC_SHA",
+    "TLS_RSA_WITH_AES_128_GCM_SHA256",
+    "TLS_RSA_WITH_AES_256_GCM_SHA384",
+    "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA",
+    "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA",
+    "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA",
+    "TLS_RSA_WITH_3DES_EDE_CBC_SHA",
+];
+
+/// TLS 1.2 or 1.3.
+pub fn version(name: &str) -> Result<&'static SupportedProtocolVersion, String> {
+    match name {
+        "TLS12" => Ok(&TLS12),
+        "TLS13" => Ok(&TLS13),
+        "TLS10" | "TLS11" => Err(format!("{name} is not supported, for it is not secure; write TLS12 or TLS13")),
+        _ => Err(format!("unknown TLS version: {name}; write TLS12 or TLS13")),
+    }
+}
+
+/// A suite for TLS 1.2; `None` for those of 1.3, which a list does not restrict in Go.
+pub fn suite(name: &str, provider: &CryptoProvider) -> Result<Option<SupportedCipherSuite>, String> {
+    let suite = match name {
+        "TLS_AES_128_GCM_SHA256" | "TLS_AES_256_GCM_SHA384" | "TLS_CHACHA20_POLY1305_SHA256" => return Ok(None),
+        "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256" => CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+        "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384" => CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+        "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256" => CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+        "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256" => CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+        "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384" => CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+        "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256" => CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+        _ if NOT_OFFERED.contains(&name) => {
+            return Err(format!(
+                "{name} is not supported, for suites with CBC or without forward secrecy are not secure; remove it, or \
+                 write TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 or TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"
+            ));
+        }
+        _ => return Err(format!("unknown cipher: {name}")),
+    };
+    let found = provider.cipher_suites.iter().find(|each| each.suite() == suite);
+    found.map(|suite| Some(*suite)).ok_or_else(|| format!("{name} is not supported; remove it"))
+}
+
+/// A key exchange group.
+pub fn curve(name: &str, provider: &CryptoProvider) -> Result<&'static dyn SupportedKxGroup, String> {
+    let group = match name {
+        "CurveP256" => NamedGroup::secp256r1,
+        "CurveP384" => NamedGroup::secp384r1,
+        "X25519" => NamedGroup::X25519,
+        "X25519MLKEM768" => NamedGroup::X25519MLKEM768,
+        "CurveP521" => return Err("CurveP521 is not supported; write CurveP384, CurveP256 or X25519".to_owned()),
+        _ => return Err(format!("unknown curve: {name}; write CurveP256, CurveP384 or X25519")),
+    };
+    let found = provider.kx_groups.iter().find(|each| each.name() == group);
+    found.copied().ok_or_else(|| format!("{name} is not supported; remove it"))
+}
+
+/// A duration as Go writes it: `1s`, `1.5s`, `1m30s`, `0`.
+pub fn go_duration(text: &str) -> Option<std::time::Duration> {
+    if text == "0" {
+        return Some(std::time::Duration::ZERO);
+    }
+    let (mut rest, mut seconds) = (text, 0.0);
+    while !rest.is_empty() {
+        let unit_at = rest.find(|letter: char| !letter.is_ascii_digit() && letter != '.')?;
+        let (number, after) = rest.split_at(unit_at);
+        let end = after.find(|letter: char| letter.is_ascii_digit() || letter == '.').unwrap_or(after.len());
+        let (unit, after) = after.split_at(end);
+        let unit = match unit {
+            "ns" => 1e-9,
+            "us" | "µs" | "μs" => 1e-6,
+            "ms" => 1e-3,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            _ => return None,
+        };
+        seconds += number.parse::<f64>().ok()? * unit;
+        rest = after;
+    }
+    if text.is_empty() { None } else { std::time::Duration::try_from_secs_f64(seconds).ok() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_gos() {
+        let check = |text: &str, millis: Option<u64>| {
+            assert_eq!(go_duration(text), millis.map(std::time::Duration::from_millis), "{text}");
+        };
+        check("1s", Some(1000));
+        check("1.5s", Some(1500));
+        check("1m30s", Some(90_000));
+        check("250ms", Some(250));
+        check("2h", Some(7_200_000));
+        check("0", Some(0));
+        for bad in ["", "1", "s", "-1s", "1d", "1 s", "1..5s", "1s2"] {
+            check(bad, None);
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! The web configuration file as it is written, key by key as the Prometheus exporter toolkit documents it
+//! (`docs/web-configuration.md` there). No `Debug`: it holds secrets.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use serde::Deserialize;
+
+/// The file. An empty one is valid.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Raw {
+    pub tls_server_config: Option<RawTls>,
+    pub http_server_config: Option<RawHttp>,
+    /// Users and bcrypt hashes.
+    pub basic_auth_users: Option<BTreeMap<String, String>>,
+    pub rate_limit: Option<RawRate>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawTls {
+    /// PEM; the file wins, as for the next two.
+    pub cert: Option<String>,
+    pub cert_file: Option<PathBuf>,
+    pub key: Option<String>,
+    pub key_file: Option<PathBuf>,
+    pub client_ca: Option<String>,
+    pub client_ca_file: Option<PathBuf>,
+    pub client_auth_type: Option<String>,
+    pub client_allowed_sans: Option<Vec<String>>,
+    pub min_version: Option<String>,
+    pub max_version: Option<String>,
+    pub cipher_suites: Option<Vec<String>>,
+    pub prefer_server_cipher_suites: Option<bool>,
+    pub curve_preferences: Option<Vec<String>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawHttp {
+    /// Accepted. Either way it is HTTP/1.1 that is spoken, which every client of the other knows.
+    #[allow(dead_code)]
+    pub http2: Option<bool>,
+    pub headers: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawRate {
+    /// As Go writes durations.
+    pub interval: Option<String>,
+    pub burst: Option<u32>,
+}

@@ -1,0 +1,306 @@
+//! What the operator wrote -> the rules of the listener, or every mistake.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use hyper::header::{HeaderName, HeaderValue};
+use rustls::{
+    RootCertStore,
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+};
+
+use super::{
+    names,
+    raw::{Raw, RawHttp, RawRate, RawTls},
+};
+use crate::{
+    config::Mistakes,
+    web::{
+        basic_auth::Users,
+        policy::Policy,
+        rate_limit::RateLimit,
+        tls::{self, ClientAuth, Tls},
+    },
+};
+
+/// The five headers that may be set, and to what; none is anything.
+const HEADERS: [(&str, &[&str]); 5] = [
+    ("Content-Security-Policy", &[]),
+    ("Strict-Transport-Security", &[]),
+    ("X-Content-Type-Options", &["nosniff"]),
+    ("X-Frame-Options", &["deny", "sameorigin"]),
+    ("X-XSS-Protection", &[]),
+];
+
+/// The section under examination.
+struct TlsSection<'a> {
+    folder: &'a Path,
+    mistakes: &'a mut Mistakes,
+    raw: &'a RawTls,
+}
+
+/// The files that are named in `raw`, whatever is in them.
+pub fn files(raw: &Raw, folder: &Path) -> Vec<PathBuf> {
+    let tls = raw.tls_server_config.iter();
+    let files = tls.flat_map(|tls| [&tls.cert_file, &tls.key_file, &tls.client_ca_file]);
+    files.flatten().filter(|file| !file.as_os_str().is_empty()).map(|file| folder.join(file)).collect()
+}
+
+/// Turns the file into rules.
+///
+/// # Errors
+///
+/// All mistakes.
+pub fn resolve(raw: &Raw, folder: &Path) -> Result<Policy, Mistakes> {
+    let mut mistakes = Mistakes::default();
+    let tls = raw.tls_server_config.as_ref().filter(|raw| is_enabled(raw));
+    let tls = tls.and_then(|raw| TlsSection { folder, mistakes: &mut mistakes, raw }.resolve());
+    let headers = headers(raw.http_server_config.as_ref().unwrap_or(&RawHttp::default()), &mut mistakes);
+    let users = users(raw.basic_auth_users.as_ref(), &mut mistakes);
+    let rate = rate(raw.rate_limit.as_ref().unwrap_or(&RawRate::default()), &mut mistakes);
+    mistakes.or(Policy { headers, rate, tls, users })
+}
+
+/// As in the original: the versions alone do not switch it on.
+fn is_enabled(raw: &RawTls) -> bool {
+    let texts = [&raw.cert, &raw.key, &raw.client_ca, &raw.client_auth_type].into_iter().flatten();
+    let files = [&raw.cert_file, &raw.key_file, &raw.client_ca_file].into_iter().flatten();
+    texts.map(|text| !text.is_empty()).chain(files.map(|file| !file.as_os_str().is_empty())).any(|set| set)
+}
+
+fn headers(raw: &RawHttp, mistakes: &mut Mistakes) -> Vec<(HeaderName, HeaderValue)> {
+    let mut headers = Vec::new();
+    for (name, text) in raw.headers.iter().flatten() {
+        let place = format!("http_server_config.headers.{name}");
+        let Some((_, allowed)) = HEADERS.iter().find(|(each, _)| each == name) else {
+            let names = HEADERS.map(|(name, _)| name).join(", ");
+            mistakes.add(place, format!("HTTP header {name:?} can not be configured; those that can are {names}"));
+            continue;
+        };
+        if !allowed.is_empty() && !allowed.contains(&text.as_str()) {
+            mistakes.add(place, format!("invalid value for {name}. Expected one of: {}", allowed.join(", ")));
+            continue;
+        }
+        match (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(text)) {
+            (Ok(name), Ok(value)) => headers.push((name, value)),
+            _ => mistakes.add(place, "has characters that a header cannot have"),
+        }
+    }
+    headers
+}
+
+fn users(raw: Option<&BTreeMap<String, String>>, mistakes: &mut Mistakes) -> Option<Users> {
+    let mut users = BTreeMap::new();
+    for (name, hash) in raw.into_iter().flatten() {
+        let place = format!("basic_auth_users.{name}");
+        if name.contains(':') {
+            mistakes.add(place, "a user's name cannot hold a colon: HTTP ends it there");
+            continue;
+        }
+        match hash.parse() {
+            Ok(hash) => drop(users.insert(name.clone(), hash)),
+            Err(problem) => mistakes.add(place, problem),
+        }
+    }
+    Users::new(users)
+}
+
+fn rate(raw: &RawRate, mistakes: &mut Mistakes) -> Option<Arc<RateLimit>> {
+    let text = raw.interval.as_deref()?;
+    match names::go_duration(text) {
+        Some(interval) if interval.is_zero() => None,
+        Some(interval) => Some(Arc::new(RateLimit::new(interval, raw.burst.unwrap_or(0)))),
+        None => {
+            mistakes.add("rate_limit.interval", "not a duration; write one such as 1s, 500ms or 1m30s");
+            None
+        }
+    }
+}
+
+// === impl TlsSection ===
+
+impl TlsSection<'_> {
+    fn resolve(mut self) -> Option<Tls> {
+        let chain = self.certificates("cert", self.raw.cert.as_ref(), self.raw.cert_file.as_ref());
+        if chain.is_none() && !self.is_given(self.raw.cert.as_ref(), self.raw.cert_file.as_ref()) {
+            self.mistake("cert_file", "missing one of cert or cert_file");
+        }
+        let key = self.key();
+        let client = self.client();
+        let versions = self.versions();
+        let provider = self.provider();
+        let settings = tls::Settings {
+            chain: chain?,
+            client: client?,
+            ignore_client_order: self.raw.prefer_server_cipher_suites.unwrap_or(true),
+            key: key?,
+            provider: Arc::new(provider?),
+            versions: versions?,
+        };
+        Tls::new(settings).map_err(|problem| self.mistake("cert_file", format!("cannot be used: {problem}"))).ok()
+    }
+
+    fn is_given(&self, text: Option<&String>, file: Option<&PathBuf>) -> bool {
+        text.is_some_and(|text| !text.is_empty()) || file.is_some_and(|file| !file.as_os_str().is_empty())
+    }
+
+    /// The PEM text of a key that can stand in the file or in one of its own, with the key it came from.
+    fn pem(&mut self, key: &str, text: Option<&String>, file: Option<&PathBuf>) -> Option<(String, Vec<u8>)> {
+        if let Some(file) = file.filter(|file| !file.as_os_str().is_empty()) {
+            let (key, path) = (format!("{key}_file"), self.folder.join(file));
+            return match std::fs::read(&path) {
+                Ok(pem) => Some((key, pem)),
+                Err(err) => {
+                    self.mistake(&key, format!("cannot read {}: {err}", path.display()));
+                    None
+                }
+            };
+        }
+        text.filter(|text| !text.is_empty()).map(|text| (key.to_owned(), text.clone().into_bytes()))
+    }
+
+    fn certificates(
+        &mut self,
+        key: &str,
+        text: Option<&String>,
+        file: Option<&PathBuf>,
+    ) -> Option<Vec<CertificateDer<'static>>> {
+        let (key, pem) = self.pem(key, text, file)?;
+        let certificates = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>().unwrap_or_default();
+        if certificates.is_empty() {
+            self.mistake(&key, "holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)");
+            return None;
+        }
+        Some(certificates)
+    }
+
+    fn key(&mut self) -> Option<PrivateKeyDer<'static>> {
+        if !self.is_given(self.raw.key.as_ref(), self.raw.key_file.as_ref()) {
+            self.mistake("key_file", "missing one of key or key_file");
+            return None;
+        }
+        let (key, pem) = self.pem("key", self.raw.key.as_ref(), self.raw.key_file.as_ref())?;
+        // What the library says is not repeated: it could quote a secret.
+        let read = PrivateKeyDer::from_pem_slice(&pem).ok();
+        if read.is_none() {
+            self.mistake(&key, "holds no private key in PEM form that is not encrypted");
+        }
+        read
+    }
+
+    /// The outer `None` is a mistake; the inner one asks nothing of clients.
+    fn client(&mut self) -> Option<Option<ClientAuth>> {
+        let raw = self.raw;
+        let (mandatory, verified) = match raw.client_auth_type.as_deref().unwrap_or_default() {
+            "" | "NoClientCert" => {
+                if self.is_given(raw.client_ca.as_ref(), raw.client_ca_file.as_ref()) {
+                    self.mistake(
+                        "client_auth_type",
+                        "client CA's have been configured without a Client Auth Policy; write \
+                         RequireAndVerifyClientCert",
+                    );
+                    return None;
+                }
+                return Some(None);
+            }
+            "RequestClientCert" => (false, false),
+            "RequireAnyClientCert" | "RequireClientCert" => (true, false),
+            "VerifyClientCertIfGiven" => (false, true),
+            "RequireAndVerifyClientCert" => (true, true),
+            other => {
+                let problem = format!(
+                    "invalid ClientAuth: {other}; write NoClientCert, RequestClientCert, RequireAnyClientCert, \
+                     VerifyClientCertIfGiven or RequireAndVerifyClientCert"
+                );
+                self.mistake("client_auth_type", problem);
+                return None;
+            }
+        };
+        let roots = if verified { Some(self.roots()?) } else { None };
+        let allowed_sans = raw.client_allowed_sans.clone().unwrap_or_default();
+        Some(Some(ClientAuth { allowed_sans, mandatory, roots }))
+    }
+
+    /// Without a client CA those of the system, as in Go.
+    fn roots(&mut self) -> Option<RootCertStore> {
+        let raw = self.raw;
+        let mut roots = RootCertStore::empty();
+        if self.is_given(raw.client_ca.as_ref(), raw.client_ca_file.as_ref()) {
+            for certificate in self.certificates("client_ca", raw.client_ca.as_ref(), raw.client_ca_file.as_ref())? {
+                if let Err(err) = roots.add(certificate) {
+                    self.mistake("client_ca_file", format!("holds a certificate that cannot be used: {err}"));
+                    return None;
+                }
+            }
+        } else {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
+        if roots.is_empty() {
+            self.mistake("client_ca_file", "is missing, and this system has no authorities");
+            return None;
+        }
+        Some(roots)
+    }
+
+    fn versions(&mut self) -> Option<Vec<&'static rustls::SupportedProtocolVersion>> {
+        let (min, max) = (self.raw.min_version.as_deref(), self.raw.max_version.as_deref());
+        let min = names::version(min.filter(|name| !name.is_empty()).unwrap_or("TLS12"));
+        let max = names::version(max.filter(|name| !name.is_empty()).unwrap_or("TLS13"));
+        for (key, version) in [("min_version", &min), ("max_version", &max)] {
+            if let Err(problem) = version {
+                self.mistake(key, problem.clone());
+            }
+        }
+        let (min, max) = (min.ok()?.version, max.ok()?.version);
+        let all = [&rustls::version::TLS12, &rustls::version::TLS13];
+        let range = u16::from(min)..=u16::from(max);
+        let versions: Vec<_> = all.into_iter().filter(|each| range.contains(&u16::from(each.version))).collect();
+        if versions.is_empty() {
+            self.mistake("max_version", "is below min_version");
+            return None;
+        }
+        Some(versions)
+    }
+
+    /// What is offered, in the order of the lists.
+    fn provider(&mut self) -> Option<CryptoProvider> {
+        let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+        let mut good = true;
+        if let Some(wanted) = self.raw.cipher_suites.as_ref().filter(|list| !list.is_empty()) {
+            let mut suites: Vec<_> =
+                provider.cipher_suites.iter().copied().filter(|suite| suite.tls13().is_some()).collect();
+            for (index, name) in wanted.iter().enumerate() {
+                match names::suite(name, &provider) {
+                    Ok(suite) => suites.extend(suite),
+                    Err(problem) => {
+                        self.mistake(&format!("cipher_suites[{index}]"), problem);
+                        good = false;
+                    }
+                }
+            }
+            provider.cipher_suites = suites;
+        }
+        if let Some(wanted) = self.raw.curve_preferences.as_ref().filter(|list| !list.is_empty()) {
+            let mut groups = Vec::new();
+            for (index, name) in wanted.iter().enumerate() {
+                match names::curve(name, &provider) {
+                    Ok(group) => groups.push(group),
+                    Err(problem) => {
+                        self.mistake(&format!("curve_preferences[{index}]"), problem);
+                        good = false;
+                    }
+                }
+            }
+            provider.kx_groups = groups;
+        }
+        good.then_some(provider)
+    }
+
+    fn mistake(&mut self, key: &str, problem: impl Into<String>) {
+        self.mistakes.add(format!("tls_server_config.{key}"), problem);
+    }
+}

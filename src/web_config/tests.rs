@@ -1,0 +1,38 @@
+use std::collections::BTreeSet;
+
+use super::*;
+
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/web-config").join(name)
+}
+
+/// The files of a folder with this ending. An empty folder would test nothing, so it fails.
+fn files(name: &str, ending: &str) -> BTreeSet<PathBuf> {
+    let entries = fs::read_dir(folder(name)).unwrap().map(|entry| entry.unwrap().path());
+    let files: BTreeSet<PathBuf> =
+        entries.filter(|path| path.extension().is_some_and(|extension| extension == ending)).collect();
+    assert!(!files.is_empty(), "no .{ending} files in {name}");
+    files
+}
+
+#[test]
+fn every_good_file_is_understood() {
+    for path in files("good", "yml") {
+        load(&path).unwrap_or_else(|refusal| panic!("{refusal}"));
+    }
+}
+
+#[test]
+fn every_bad_file_gives_its_message() {
+    for path in files("bad", "yml") {
+        let expect_path = path.with_extension("txt");
+        let got =
+            format!("{}\n", load(&path).unwrap_err().mistakes).replace(&format!("{}/", folder("bad").display()), "");
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            fs::write(&expect_path, &got).unwrap();
+        }
+        assert_eq!(got, fs::read_to_string(&expect_path).unwrap_or_default(), "{}", path.display());
+        assert!(!got.contains("hunter2"), "a secret in the message for {}", path.display());
+    }
+    assert_eq!(files("bad", "yml").len(), files("bad", "txt").len());
+}
