@@ -15,6 +15,7 @@ mod credentials;
 mod kept;
 mod lab;
 mod leak;
+mod listener;
 mod poller;
 mod proxy;
 mod readme;
