@@ -1,0 +1,157 @@
+"""Configuration changes without a restart, under load."""
+
+import os
+import signal
+import threading
+import unittest
+import urllib.error
+import urllib.request
+
+from support import Case, get, metrics, wait_for
+
+RELOADED = "qumulo_encryption_exporter_config_last_reload_successful"
+
+
+def post(url):
+    """Status and body of a POST."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def entry(name, cluster, folder, extra=""):
+    token = folder / f"{cluster['name']}.token"
+    token.write_text(cluster["token"])
+    return (f"- name: {name}\n  url: {cluster['url']}\n  authorization: {{credentials_file: {token}}}\n"
+            f"  tls_config: {{pin_sha256: ['{cluster['pin_sha256']}']}}\n{extra}")
+
+
+def descriptors(process):
+    return len(os.listdir(f"/proc/{process.pid}/fd"))
+
+
+class Reload(Case):
+    def start_with(self, names, *arguments):
+        self.simulator = self.simulate("clusters: [" + ", ".join(f"{{name: {name}}}" for name in "abcde") + "]\n")
+        self.config = self.folder / "exporter.yml"
+        self.write(*names)
+        return self.exporter("--config.file", self.config, *arguments)
+
+    def write(self, *names, extra=""):
+        clusters = self.simulator.clusters
+        text = "global: {poll_interval: 1s}\nclusters:\n"
+        text += "".join(entry(name, clusters[name], self.folder, extra) for name in names)
+        new = self.folder / "new.yml"
+        new.write_text(text)
+        new.rename(self.config)
+
+    def clusters(self, exporter):
+        prefix = 'qumulo_encryption_polls_total{cluster="'
+        return {series[len(prefix):-2] for series in metrics(exporter.url) if series.startswith(prefix)}
+
+    def test_sighup_and_post(self):
+        exporter = self.start_with("ab", "--web.enable-lifecycle")
+        wait_for(lambda: metrics(exporter.url).get('qumulo_encryption_up{cluster="b"}') == 1, "b is up")
+        self.write(*"bc")
+        status, body = post(exporter.url + "/-/reload")
+        self.assertEqual((status, body), (200, "Reloaded; clusters: 1 added, 0 changed, 1 removed, 1 unchanged\n"))
+        self.assertEqual(self.clusters(exporter), set("bc"), "at the next scrape")
+        self.assertEqual(metrics(exporter.url)['qumulo_encryption_up{cluster="b"}'], 1)
+        self.config.write_text("clusters:\n- {name: b, url: 'ftp://x'}\n- {name: b, url: 'https://x'}\n")
+        status, body = post(exporter.url + "/-/reload")
+        self.assertEqual(status, 500)
+        for mistake in ("clusters[0].url", "clusters[0]", "clusters[1].name"):
+            self.assertIn(mistake, body)
+        self.assertEqual(metrics(exporter.url)[RELOADED], 0)
+        self.assertEqual(self.clusters(exporter), set("bc"), "the last good configuration stays")
+        self.write(*"cd")
+        exporter.send_signal(signal.SIGHUP)
+        wait_for(lambda: self.clusters(exporter) == set("cd"), "SIGHUP reloads")
+        self.assertEqual(metrics(exporter.url)[RELOADED], 1)
+
+    def test_reload_by_http_has_to_be_allowed(self):
+        exporter = self.start_with("a")
+        self.assertEqual(post(exporter.url + "/-/reload")[0], 403)
+        self.assertEqual(get(exporter.url + "/-/reload")[0], 405)
+
+    def test_edits_are_found(self):
+        exporter = self.start_with("a", "--config.enable-auto-reload", "--config.auto-reload-interval", "1s")
+        self.write(*"ab")
+        wait_for(lambda: self.clusters(exporter) == set("ab"), "a replaced file is found")
+        text = self.config.read_text()
+        self.config.write_text(text[:len(text) // 2])
+        wait_for(lambda: metrics(exporter.url)[RELOADED] == 0, "a broken file is told")
+        self.assertEqual(self.clusters(exporter), set("ab"))
+        self.config.write_text(text.replace("name: b", "name: renamed"))
+        wait_for(lambda: self.clusters(exporter) == {"a", "renamed"}, "a file edited in place, as in a bind mount, is found")
+
+    def test_a_swapped_symbolic_link_is_an_edit(self):
+        """As Kubernetes updates a mounted ConfigMap."""
+        self.simulator = self.simulate("clusters: [{name: a}, {name: b}]\n")
+        volume = self.folder / "volume"
+        for name in "ab":
+            (volume / f"..{name}").mkdir(parents=True)
+            text = "clusters:\n" + entry(name, self.simulator.clusters[name], self.folder)
+            (volume / f"..{name}" / "exporter.yml").write_text(text)
+        (volume / "..data").symlink_to("..a")
+        (volume / "exporter.yml").symlink_to("..data/exporter.yml")
+        exporter = self.exporter("--config.file", volume / "exporter.yml", "--config.enable-auto-reload",
+                                 "--config.auto-reload-interval", "1s")
+        self.assertEqual(self.clusters(exporter), {"a"})
+        (volume / "..tmp").symlink_to("..b")
+        (volume / "..tmp").rename(volume / "..data")
+        wait_for(lambda: self.clusters(exporter) == {"b"}, "the new volume is found")
+
+    def test_a_hundred_reloads_under_load(self):
+        exporter = self.start_with("abc", "--web.enable-lifecycle")
+        wait_for(lambda: get(exporter.url + "/-/ready")[0] == 200, "ready")
+        scrapes, failures, ended = [0], [], threading.Event()
+
+        def scrape():
+            counters = {}
+            while not ended.is_set():
+                try:
+                    now = metrics(exporter.url)
+                except Exception as error:  # whatever it is, it is a failed scrape
+                    failures.append(repr(error))
+                    continue
+                scrapes[0] += 1
+                for series, value in now.items():
+                    # `a` is always there; a counter of it that falls was lost.
+                    if 'cluster="a"' in series and "_total" in series:
+                        if value < counters.get(series, 0):
+                            failures.append(f"{series} fell")
+                        counters[series] = value
+
+        scraper = threading.Thread(target=scrape)
+        self.addCleanup(ended.set)
+        scraper.start()
+        before = threads = None
+        for number in range(100):
+            names = ["a"] + [name for index, name in enumerate("bcde") if (number >> index) & 1]
+            self.write(*names, extra=f"  stale_after: {10 + number}s\n" if number % 3 == 0 else "")
+            status, body = post(exporter.url + "/-/reload")
+            self.assertEqual(status, 200, body)
+            self.assertEqual(self.clusters(exporter), set(names))
+            if number == 15:
+                before = (descriptors(exporter), len(os.listdir(f"/proc/{exporter.pid}/task")))
+        self.write(*"abcde")
+        post(exporter.url + "/-/reload")
+        wait_for(lambda: all(metrics(exporter.url).get(f'qumulo_encryption_up{{cluster="{name}"}}') == 1
+                             for name in "abcde"), "all are up after it")
+        ended.set()
+        scraper.join()
+        self.assertEqual(failures, [])
+        self.assertGreater(scrapes[0], 100)
+        self.write("a")
+        post(exporter.url + "/-/reload")
+        # Five clusters have a connection each, and so may the scraper's last.
+        wait_for(lambda: descriptors(exporter) <= before[0] + 6, f"descriptors settle near {before[0]}")
+        self.assertLessEqual(len(os.listdir(f"/proc/{exporter.pid}/task")), before[1] + 2)
+        print(f"100 reloads, {scrapes[0]} scrapes, descriptors {before[0]} -> {descriptors(exporter)}")
+
+
+if __name__ == "__main__":
+    unittest.main()

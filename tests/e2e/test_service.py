@@ -1,0 +1,114 @@
+"""What systemd says and hears, played by the test: notification socket, watchdog, socket activation."""
+
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+import unittest
+
+from support import EXPORTER, ROOT, Case, get, metrics, wait_for
+
+UNIT = ROOT / "deploy/systemd/qumulo-encryption-exporter.service"
+CONFIG = "clusters: [{name: a, url: 'https://127.0.0.1:1', authorization: {credentials_file: token}}]\n"
+
+# Listens, then becomes the exporter with the socket as descriptor 3, as systemd does it.
+ACTIVATE = """
+import os, socket, sys
+listener = socket.create_server(("127.0.0.1", 0))
+print(listener.getsockname()[1], flush=True)
+os.dup2(listener.fileno(), 3)
+os.set_inheritable(3, True)
+os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+class Service(Case):
+    def setUp(self):
+        super().setUp()
+        (self.folder / "token").write_text("token")
+        self.config = self.folder / "exporter.yml"
+        self.config.write_text(CONFIG)
+
+    def notified(self, env):
+        """An exporter and the socket on which it notifies."""
+        path = self.folder / "notify"
+        heard = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.addCleanup(heard.close)
+        heard.bind(str(path))
+        heard.settimeout(10)
+        exporter = self.exporter("--config.file", self.config, env={"NOTIFY_SOCKET": str(path), **env})
+        return exporter, heard
+
+    def hear(self, heard, wanted):
+        """The first message with a line."""
+        while True:
+            message = heard.recv(4096).decode().splitlines()
+            if any(line.startswith(wanted) for line in message):
+                return message
+
+    def test_ready_reloading_stopping(self):
+        exporter, heard = self.notified({})
+        self.hear(heard, "READY=1")
+        self.assertEqual(get(exporter.url + "/-/healthy")[0], 200, "it listens when it says so")
+        wait_for(lambda: metrics(exporter.url)['qumulo_encryption_polls_total{cluster="a"}'] >= 1, "it polls")
+        exporter.send_signal(signal.SIGHUP)
+        reloading = self.hear(heard, "RELOADING=1")
+        self.assertTrue(any(line.startswith("MONOTONIC_USEC=") for line in reloading), reloading)
+        self.hear(heard, "READY=1")
+        exporter.send_signal(signal.SIGTERM)
+        self.hear(heard, "STOPPING=1")
+        self.assertEqual(exporter.wait(10), 0)
+
+    def test_the_watchdog_is_fed_by_the_thread_that_works(self):
+        exporter, heard = self.notified({"WATCHDOG_USEC": "400000"})
+        times = []
+        for _ in range(5):
+            self.hear(heard, "WATCHDOG=1")
+            times.append(time.monotonic())
+        self.assertTrue(all(later - earlier < 0.4 for earlier, later in zip(times, times[1:])), times)
+        os.kill(exporter.pid, signal.SIGSTOP)
+        heard.settimeout(1)
+        with self.assertRaises(TimeoutError):
+            while True:
+                heard.recv(4096)
+        os.kill(exporter.pid, signal.SIGCONT)
+        heard.settimeout(10)
+        self.hear(heard, "WATCHDOG=1")
+
+    def test_socket_activation(self):
+        process = self.start(sys.executable, "-c", ACTIVATE, EXPORTER, "--config.file", self.config,
+                             "--web.systemd-socket")
+        port = wait_for(lambda: process.out.read_text().strip(), "the socket listens")
+        wait_for(lambda: "msg=listening" in process.log.read_text(), "the exporter took it over")
+        self.assertEqual(get(f"http://127.0.0.1:{port}/-/healthy")[0], 200)
+        self.assertEqual(self.end(process), 0)
+
+    def test_socket_activation_without_sockets(self):
+        done = subprocess.run([EXPORTER, "--config.file", self.config, "--web.systemd-socket"], stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, timeout=10)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("no socket activation file descriptors found", done.stderr)
+
+    def test_systemd_accepts_the_units(self):
+        binary = pathlib.Path("/usr/bin/qumulo-encryption-exporter")
+        if not binary.exists():
+            binary.symlink_to(pathlib.Path(EXPORTER).resolve())
+            self.addCleanup(binary.unlink)
+        for unit in (UNIT, UNIT.with_suffix(".socket")):
+            done = subprocess.run(["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True)
+            self.assertEqual((done.returncode, done.stderr), (0, ""), unit)
+
+    def test_the_score_in_the_readme_is_systemds(self):
+        done = subprocess.run(["systemd-analyze", "security", "--offline=true", UNIT], capture_output=True, text=True)
+        line = [line for line in done.stdout.splitlines() if "Overall exposure level" in line][0]
+        score = line.split(": ")[1].split()[0]
+        print(line.strip())
+        self.assertIn(f"`systemd-analyze security` gives {score}", (ROOT / "README.md").read_text())
+
+
+if __name__ == "__main__":
+    unittest.main()

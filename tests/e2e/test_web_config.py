@@ -1,0 +1,170 @@
+"""The listener behind a web configuration file: a real Prometheus, openssl and curl as its clients."""
+
+import json
+import re
+import subprocess
+import unittest
+
+from support import EXPORTER, Case, free_port, get, wait_for
+
+PASSWORD = "correct horse: battery"
+
+
+def run(*command, stdin=""):
+    return subprocess.run([str(word) for word in command], input=stdin, capture_output=True, text=True, timeout=30)
+
+
+class WebConfig(Case):
+    def setUp(self):
+        super().setUp()
+        self.authority("ca")
+        self.issue("listener", "ca", "-days", "30")
+        self.issue("client", "ca", "-days", "30")
+        # Ended the day before it began.
+        self.issue("expired", "ca", "-days", "-1")
+
+    def authority(self, name):
+        self.openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout",
+                     f"{name}.key", "-out", f"{name}.pem", "-subj", f"/CN={name}", "-days", "30")
+
+    def issue(self, name, authority, *days):
+        (self.folder / "ext").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
+        self.openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{name}.key",
+                     "-out", f"{name}.csr", "-subj", f"/CN={name}")
+        self.openssl("x509", "-req", "-in", f"{name}.csr", "-CA", f"{authority}.pem", "-CAkey", f"{authority}.key",
+                     "-CAcreateserial", "-out", f"{name}.pem", "-extfile", "ext", *days)
+
+    def openssl(self, *arguments):
+        subprocess.run(["openssl", *arguments], cwd=self.folder, check=True, capture_output=True)
+
+    def demo(self, lines, *arguments):
+        """A demo with TLS; `.address` is host and port."""
+        self.web = self.folder / "web.yml"
+        self.web.write_text("tls_server_config:\n  cert_file: listener.pem\n  key_file: listener.key\n" + lines)
+        exporter = self.exporter("demo", "--web.config.file", self.web, *arguments)
+        exporter.address = exporter.url.removeprefix("http://")
+        return exporter
+
+    def users(self):
+        entry = run(EXPORTER, "hash-password", "prometheus", "--cost", "5", stdin=PASSWORD + "\n")
+        self.assertEqual(entry.returncode, 0, entry.stderr)
+        return f"basic_auth_users:\n  {entry.stdout}"
+
+    def curl(self, exporter, *arguments, path="/metrics"):
+        """Status (0 if the connection failed) and body."""
+        done = run("curl", "-s", "--cacert", self.folder / "ca.pem", "-w", "%{http_code}", *arguments,
+                   f"https://{exporter.address}{path}")
+        return int(done.stdout[-3:]), done.stdout[:-3]
+
+    def prometheus(self, exporter, scrape):
+        """The health of the target, as a real Prometheus with these lines of configuration sees it."""
+        config = self.folder / "prometheus.yml"
+        config.write_text(f"""
+global: {{scrape_interval: 1s, scrape_timeout: 1s}}
+scrape_configs:
+- job_name: exporter
+  scheme: https
+  honor_labels: true
+  static_configs: [{{targets: ['{exporter.address}']}}]
+{scrape}
+""")
+        port = free_port()
+        self.start("prometheus", f"--config.file={config}", f"--storage.tsdb.path={self.folder / f'data-{port}'}",
+                   f"--web.listen-address=127.0.0.1:{port}")
+
+        def health():
+            try:
+                status, _, body = get(f"http://127.0.0.1:{port}/api/v1/targets")
+            except OSError:
+                return None
+            targets = json.loads(body)["data"]["activeTargets"] if status == 200 else []
+            return targets and targets[0]["health"] != "unknown" and targets[0]
+
+        target = wait_for(health, "Prometheus has scraped once", seconds=30)
+        return target["health"], target["lastError"]
+
+    def test_prometheus_with_password(self):
+        exporter = self.demo(self.users())
+        ca, secret = self.folder / "ca.pem", self.folder / "password"
+        lines = f"  tls_config: {{ca_file: {ca}}}\n  basic_auth: {{username: prometheus, password_file: {secret}}}\n"
+        secret.write_text(PASSWORD)
+        self.assertEqual(self.prometheus(exporter, lines), ("up", ""))
+        secret.write_text("wrong")
+        health, error = self.prometheus(exporter, lines)
+        self.assertEqual(health, "down")
+        self.assertIn("401", error)
+        good = f"prometheus:{PASSWORD}"
+        self.assertEqual(self.curl(exporter)[0], 401)
+        self.assertEqual(self.curl(exporter, "-u", f"nobody:{PASSWORD}")[0], 401)
+        self.assertEqual(self.curl(exporter, path="/-/healthy")[0], 200)
+        status, body = self.curl(exporter, "-u", good)
+        self.assertEqual(status, 200)
+        refused = re.search(r'http_requests_total\{code="401",handler="/metrics"\} (\d+)', body)
+        self.assertGreaterEqual(int(refused[1]), 3, "refusals are counted")
+        self.assertNotIn(PASSWORD, exporter.log.read_text())
+
+    def test_prometheus_with_a_certificate(self):
+        health_port = free_port()
+        exporter = self.demo("  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.pem\n",
+                             "--web.health-listen-address", f"127.0.0.1:{health_port}")
+
+        def lines(name):
+            files = f"cert_file: {self.folder / name}.pem, key_file: {self.folder / name}.key" if name else ""
+            return f"  tls_config: {{ca_file: {self.folder / 'ca.pem'}, {files}}}\n"
+
+        self.assertEqual(self.prometheus(exporter, lines("client")), ("up", ""))
+        for bad in (None, "expired"):
+            self.assertEqual(self.prometheus(exporter, lines(bad))[0], "down", bad)
+        certificate = ("--cert", self.folder / "client.pem", "--key", self.folder / "client.key")
+        status, body = self.curl(exporter, *certificate)
+        self.assertEqual(status, 200)
+        failures = re.search(r"tls_handshake_failures_total (\d+)", body)
+        self.assertGreaterEqual(int(failures[1]), 2, "refusals are counted")
+        self.assertRegex(body, r"listener_certificate_expiry_timestamp_seconds \d{10}\n")
+        self.assertEqual(self.curl(exporter)[0], 0)
+        self.assertEqual(get(f"http://127.0.0.1:{health_port}/-/ready")[0] in (200, 503), True)
+        self.assertEqual(get(f"http://127.0.0.1:{health_port}/metrics")[0], 404)
+
+    def handshake(self, exporter, *arguments):
+        """The version and suite that openssl agreed on, or nothing."""
+        done = run("openssl", "s_client", "-connect", exporter.address, "-CAfile", self.folder / "ca.pem", *arguments)
+        agreed = re.search(r"New, (TLSv[\d.]+), Cipher is (\S+)", done.stdout)
+        return agreed and agreed[2] != "(NONE)" and (agreed[1], agreed[2])
+
+    def test_versions_and_suites(self):
+        exporter = self.demo("")
+        self.assertFalse(self.handshake(exporter, "-tls1_1", "-cipher", "DEFAULT@SECLEVEL=0"))
+        self.assertEqual(self.handshake(exporter, "-tls1_3")[0], "TLSv1.3")
+        self.assertTrue(self.handshake(exporter, "-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-GCM-SHA256"))
+        self.assertFalse(self.handshake(exporter, "-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-SHA"))
+        # Followed without a restart.
+        text = self.web.read_text()
+        self.web.write_text(text + "  min_version: TLS13\n")
+        self.assertFalse(self.handshake(exporter, "-tls1_2"))
+        self.assertTrue(self.handshake(exporter, "-tls1_3"))
+        self.web.write_text(text + "  cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384]\n")
+        self.assertFalse(self.handshake(exporter, "-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-GCM-SHA256"))
+        self.assertEqual(self.handshake(exporter, "-tls1_2")[1], "ECDHE-ECDSA-AES256-GCM-SHA384")
+        self.web.write_text(text + "  curve_preferences: [CurveP384]\n")
+        self.assertFalse(self.handshake(exporter, "-tls1_3", "-groups", "X25519"))
+        self.assertTrue(self.handshake(exporter, "-tls1_3", "-groups", "P-384"))
+
+    def test_mistakes_are_said_at_the_start_and_by_check_config(self):
+        web = self.folder / "web.yml"
+        web.write_text("tls_server_config: {cert_file: a.pem, min_version: TLS10}\nbasic_auth_users: {a: plain}\n")
+        done = run(EXPORTER, "demo", "--web.config.file", web, "--web.listen-address", "127.0.0.1:0")
+        self.assertEqual(done.returncode, 1)
+        checked = run(EXPORTER, "check-config", "--web.config.file", web, self.folder / "none.yml")
+        self.assertEqual(checked.returncode, 1)
+        for output in (done.stderr, checked.stderr):
+            for place in ("cert_file", "key_file", "min_version", "basic_auth_users.a"):
+                self.assertIn(place, output)
+
+    def test_useless_passwords(self):
+        for password in ("", "x" * 73):
+            done = run(EXPORTER, "hash-password", "a", stdin=password + "\n")
+            self.assertEqual((done.returncode, done.stdout), (1, ""))
+
+
+if __name__ == "__main__":
+    unittest.main()
