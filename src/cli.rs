@@ -291,7 +291,7 @@ fn interval(text: &str) -> Result<Duration, String> {
 fn telemetry_path(path: &str) -> Result<String, &'static str> {
     if !path.starts_with('/') {
         Err("a path begins with /")
-    } else if path == "/" || path.starts_with("/-/") {
+    } else if matches!(path, "/" | "/probe" | "/sd") || path.starts_with("/-/") || path.starts_with("/api/") {
         Err("this path has another meaning; choose one such as /metrics")
     } else if !path.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#')) {
         Err("a path has no spaces, ? or #")
@@ -345,6 +345,8 @@ mod tests {
         check("exporter --web.listen-address 10979", false);
         check("exporter --web.telemetry-path /", false);
         check("exporter --web.telemetry-path metrics", false);
+        check("exporter --web.telemetry-path /sd", false);
+        check("exporter --web.telemetry-path /api/v1/clusters", false);
         check("exporter --web.max-requests -1", false);
         check("exporter --web.systemd-socket --web.enable-lifecycle", true);
         check("exporter --web.systemd-socket --web.listen-address :1", false);

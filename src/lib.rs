@@ -9,7 +9,7 @@
 //!                            store      the latest snapshot of each cluster, and the freshness rule
 //!                              │
 //!                              ▼ view + now
-//!                           metrics     text; pure
+//!                     metrics, report   text, judgement; pure
 //!                              │
 //!                              ▼
 //!                            routes ──► web ──► Prometheus, a browser, a probe
@@ -25,6 +25,7 @@
 //! 3. [`store`]: the latest snapshots. [`store::Snapshot::fresh`] is the only door to a status.
 //! 4. [`poll`]: one task per cluster, and when to ask next.
 //! 5. [`metrics`]: [`metrics::catalog`] is the one list of names; `domain` says which samples there are.
+//!    Beside it [`report`]: what to think of each cluster, for people; [`page`] shows it.
 //! 6. [`routes`]: what each path answers, on top of [`web`]: listening, limits, compression, for any handler.
 //! 7. [`config`]: what users write, and every mistake they make; [`web_config`]: the same for the listener.
 //! 8. [`cmd`]: where all of it is put together; [`cli`] and `main` in front.
@@ -36,7 +37,8 @@
 //!
 //! * **No old status is served.** Whoever wants one passes the time to [`store::Snapshot::fresh`].
 //! * **A view is one instant.** Whatever is rendered comes from one [`store::View`].
-//! * **The core does no IO and reads no clock**: [`model`], [`store`], [`metrics`], `client::decode`, `poll::pace`.
+//! * **The core does no IO and reads no clock**: [`model`], [`store`], [`metrics`], [`report`],
+//!   [`page`], `client::decode`, `poll::pace`, `poll::plan`.
 //!   Below [`cmd`], [`poll`] and [`routes`] the time is an argument.
 //! * **Nothing is written to a cluster.** Every request is a GET, but for the login.
 //! * **A secret is a [`secret::Secret`]** from the file to the request. An answer that repeats it is refused.
@@ -58,8 +60,10 @@ pub mod fingerprint;
 pub mod logging;
 pub mod metrics;
 pub mod model;
+pub mod page;
 pub mod poll;
 pub mod reload;
+pub mod report;
 pub mod routes;
 pub mod secret;
 pub mod service;

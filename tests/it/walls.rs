@@ -39,9 +39,11 @@ const WALLS: &[(&str, &[&str])] = &[
     ("main", &["cli", "cmd"]),
     ("metrics", &["model", "store"]),
     ("model", &[]),
+    ("page", &["model", "report"]),
     ("poll", &["client", "clock", "model", "store"]),
     ("reload", &[]),
-    ("routes", &["clock", "metrics", "reload", "store", "telemetry", "web"]),
+    ("report", &["model", "store"]),
+    ("routes", &["clock", "metrics", "page", "reload", "report", "store", "telemetry", "web"]),
     ("secret", &[]),
     ("service", &[]),
     ("shutdown", &[]),
@@ -53,7 +55,7 @@ const WALLS: &[(&str, &[&str])] = &[
 ];
 
 /// Words that do IO or read a clock, and the modules of the core, which do neither.
-const PURE: &[&str] = &["metrics", "model", "store"];
+const PURE: &[&str] = &["metrics", "model", "page", "report", "store"];
 const IMPURE: &[&str] = &["SystemTime::now", "Instant::now", "Utc::now", "std::fs", "std::net", "tokio::", "reqwest::"];
 
 fn source() -> PathBuf {

@@ -1,0 +1,121 @@
+//! The report as JSON: `/api/v1/clusters` and `status --output json`. Fields are added, never renamed or removed.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::Serialize;
+
+use super::{ClusterReport, Report, Severity};
+use crate::model::DateField;
+
+#[derive(Serialize)]
+struct Document<'a> {
+    generated_at: String,
+    totals: Totals,
+    clusters: Vec<Cluster<'a>>,
+}
+
+#[derive(Serialize)]
+struct Totals {
+    clusters: usize,
+    critical: usize,
+    unknown: usize,
+    warning: usize,
+    good: usize,
+}
+
+#[derive(Serialize)]
+struct Cluster<'a> {
+    name: &'a str,
+    severity: &'static str,
+    findings: Vec<Finding<'a>>,
+    up: Option<bool>,
+    status: Option<&'static str>,
+    raw_status: Option<&'a str>,
+    encryption_type: Option<&'static str>,
+    certificates: Vec<Certificate>,
+    last_key_rotation_at: Option<String>,
+    last_status_update_at: Option<String>,
+    last_poll_at: Option<String>,
+    last_successful_poll_at: Option<String>,
+    last_poll_failure: Option<Failure<'a>>,
+    stale_after_seconds: f64,
+    cluster_id: Option<&'a str>,
+    version: Option<&'a str>,
+    api: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+struct Finding<'a> {
+    severity: &'static str,
+    message: &'a str,
+    advice: &'static str,
+}
+
+#[derive(Serialize)]
+struct Certificate {
+    certificate: &'static str,
+    expires_at: String,
+    seconds_left: i64,
+}
+
+#[derive(Serialize)]
+struct Failure<'a> {
+    reason: &'static str,
+    message: &'a str,
+}
+
+/// The document, with a newline at its end.
+pub fn render(report: &Report) -> Vec<u8> {
+    let document = Document {
+        generated_at: time(report.at),
+        totals: Totals {
+            clusters: report.clusters.len(),
+            critical: report.count(Severity::Critical),
+            unknown: report.count(Severity::Unknown),
+            warning: report.count(Severity::Warning),
+            good: report.count(Severity::Good),
+        },
+        clusters: report.clusters.iter().map(cluster).collect(),
+    };
+    // Strings, numbers and lists only: there is nothing that could fail.
+    let mut text = serde_json::to_vec_pretty(&document).unwrap_or_default();
+    text.push(b'\n');
+    text
+}
+
+fn cluster(cluster: &ClusterReport) -> Cluster<'_> {
+    let findings = cluster.findings.iter().map(|each| Finding {
+        severity: each.severity.label(),
+        message: &each.text,
+        advice: each.advice,
+    });
+    let certificates = cluster.certificates.iter().map(|each| Certificate {
+        certificate: each.label,
+        expires_at: time(each.expires.utc()),
+        // To the second: anything finer is not known.
+        seconds_left: each.seconds_left.floor() as i64,
+    });
+    Cluster {
+        name: &cluster.name,
+        severity: cluster.severity().label(),
+        findings: findings.collect(),
+        up: cluster.up,
+        status: cluster.reading.as_ref().map(|reading| reading.status.label()),
+        raw_status: cluster.raw_status(),
+        encryption_type: cluster.reading.as_ref().map(|reading| reading.key_store.label()),
+        certificates: certificates.collect(),
+        last_key_rotation_at: cluster.date(DateField::LastKeyRotationTime).map(time),
+        last_status_update_at: cluster.date(DateField::LastStatusUpdateTime).map(time),
+        last_poll_at: cluster.last_poll.map(time),
+        last_successful_poll_at: cluster.last_success.map(time),
+        last_poll_failure: cluster.last_failure.as_ref().map(|(reason, message)| Failure { reason, message }),
+        stale_after_seconds: cluster.stale_after.as_secs_f64(),
+        cluster_id: cluster.cluster_id(),
+        version: cluster.version(),
+        api: cluster.api(),
+    }
+}
+
+/// RFC 3339, UTC, to the second.
+fn time(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
