@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::{
@@ -56,6 +56,11 @@ pub enum Command {
     HashPassword(HashPasswordArgs),
     /// Simulate clusters, speaking Qumulo's REST API on loopback; print how to reach them.
     Simulate(SimulateArgs),
+    /// Ask every cluster once and print what it said.
+    ///
+    /// Exit status, as monitoring plugins have it: 0 all good, 1 warning, 2 critical, 3 unknown (a cluster could not be
+    /// asked, or mistakes in configuration or command line).
+    Status(StatusArgs),
 }
 
 /// The daemon's flags.
@@ -241,6 +246,29 @@ pub struct SimulateArgs {
     pub log: LogArgs,
 }
 
+/// Flags of `status`.
+#[derive(Args, Debug)]
+pub struct StatusArgs {
+    /// Which clusters.
+    #[command(flatten)]
+    pub clusters: ClustersArgs,
+    /// How to print it
+    #[arg(long, value_name = "FORM", default_value_t, value_enum)]
+    pub output: OutputForm,
+}
+
+/// Forms of `status`.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub enum OutputForm {
+    /// As /api/v1/clusters answers
+    Json,
+    /// Prometheus' text format, for the textfile collector of the node exporter
+    Prometheus,
+    /// For people
+    #[default]
+    Table,
+}
+
 /// Flags of `demo`.
 #[derive(Args, Debug)]
 pub struct DemoArgs {
@@ -361,6 +389,8 @@ mod tests {
         check("exporter completions bash", true);
         check("exporter completions cmd.exe", false);
         check("exporter man", true);
+        check("exporter status --config.file a.yml --output json", true);
+        check("exporter status --output xml", false);
         check("exporter nonsense", false);
     }
 }

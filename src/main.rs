@@ -6,5 +6,12 @@ use clap::Parser;
 use qumulo_encryption_exporter::{cli::Cli, cmd};
 
 fn main() -> ExitCode {
-    cmd::run(Cli::parse())
+    match Cli::try_parse() {
+        Ok(cli) => cmd::run(cli),
+        Err(err) => {
+            // A closed pipe leaves nobody to tell.
+            let _ = err.print();
+            cmd::usage(&err, std::env::args().nth(1).as_deref())
+        }
+    }
 }

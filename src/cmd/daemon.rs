@@ -7,7 +7,7 @@ use super::{
     serve,
 };
 use crate::{
-    cli::{ClustersArgs, DEFAULT_CONFIG_FILE, DEFAULT_PORT, DaemonArgs},
+    cli::{DEFAULT_PORT, DaemonArgs},
     service::Service,
     shutdown,
     store::Store,
@@ -22,7 +22,7 @@ pub fn run(args: &DaemonArgs) -> anyhow::Result<()> {
         let (shutdown, service) = (CancellationToken::new(), Service::default());
         shutdown::listen(shutdown.clone())?;
         let (store, telemetry) = (Store::default(), serve::telemetry(&args.web)?);
-        let mut reloader = Reloader::new(source(&args.clusters), store.clone(), telemetry.clone());
+        let mut reloader = Reloader::new(Source::new(&args.clusters), store.clone(), telemetry.clone());
         // Nothing is asked before the first await below: a taken port is said before a cluster is troubled.
         let loaded = reloader.load().map_err(anyhow::Error::msg)?;
         tracing::info!("configuration loaded; {loaded}");
@@ -36,14 +36,6 @@ pub fn run(args: &DaemonArgs) -> anyhow::Result<()> {
             never = service.tell_the_end(shutdown) => match never {},
         }
     })
-}
-
-/// Where the clusters are described.
-fn source(args: &ClustersArgs) -> Source {
-    match args.single() {
-        Some(cluster) => Source::Flags(cluster),
-        None => Source::File(args.config_file.clone().unwrap_or_else(|| DEFAULT_CONFIG_FILE.into())),
-    }
 }
 
 /// Every cluster keeps a connection, and every scraper too.

@@ -8,6 +8,7 @@ mod hash_password;
 mod reload;
 mod serve;
 mod simulate;
+mod status;
 
 use std::process::ExitCode;
 
@@ -28,6 +29,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Some(Command::HashPassword(args)) => return report(hash_password::run(&args)),
         Some(Command::Man) => return report(generate::man()),
         Some(Command::Simulate(args)) => simulate::run(&args),
+        Some(Command::Status(args)) => return status::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -38,6 +40,15 @@ pub fn run(cli: Cli) -> ExitCode {
             }
             ExitCode::FAILURE
         }
+    }
+}
+
+/// The exit status for mistakes on the command line, and for `--help`. To a monitoring plugin 2 means critical.
+pub fn usage(err: &clap::Error, command: Option<&str>) -> ExitCode {
+    match (err.exit_code(), command) {
+        (0, _) => ExitCode::SUCCESS,
+        (_, Some("status")) => ExitCode::from(3),
+        _ => ExitCode::from(2),
     }
 }
 

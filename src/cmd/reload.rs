@@ -8,6 +8,7 @@ use tokio::{
 };
 
 use crate::{
+    cli::{ClustersArgs, DEFAULT_CONFIG_FILE},
     client::TransportPool,
     clock,
     config::{self, Config, SingleCluster},
@@ -44,6 +45,14 @@ pub struct Reloader {
 // === impl Source ===
 
 impl Source {
+    /// What the flags say.
+    pub fn new(args: &ClustersArgs) -> Self {
+        match args.single() {
+            Some(cluster) => Self::Flags(cluster),
+            None => Self::File(args.config_file.clone().unwrap_or_else(|| DEFAULT_CONFIG_FILE.into())),
+        }
+    }
+
     /// The file's text; nothing for flags.
     fn text(&self) -> Result<String, config::ConfigError> {
         match self {

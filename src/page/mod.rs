@@ -3,14 +3,12 @@
 //! What clusters and the network said is text here and nothing else: maud escapes it, and characters that cannot be seen
 //! or that turn the direction of writing are shown by their code.
 
-use std::fmt::Write;
-
 use chrono::{DateTime, Utc};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::{
     model::DateField,
-    report::{Certificate, ClusterReport, Report, Severity, span},
+    report::{Certificate, ClusterReport, Report, Severity, span, visible},
 };
 
 /// The stylesheet, for the hash in the Content-Security-Policy.
@@ -269,24 +267,6 @@ fn footer(metrics: &str) -> Markup {
             }
         }
     }
-}
-
-/// Text from elsewhere without surprises: control characters, marks of direction and what has no width are written as
-/// their code.
-fn visible(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' => {
-                let _ = write!(shown, "\\u{{{:x}}}", u32::from(character));
-            }
-            _ if character.is_control() => {
-                let _ = write!(shown, "\\u{{{:x}}}", u32::from(character));
-            }
-            _ => shown.push(character),
-        }
-    }
-    shown
 }
 
 #[cfg(test)]

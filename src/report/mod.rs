@@ -7,7 +7,7 @@
 mod advice;
 pub mod json;
 
-use std::{cmp::Reverse, time::Duration};
+use std::{cmp::Reverse, fmt::Write, time::Duration};
 
 use chrono::{DateTime, Utc};
 
@@ -249,6 +249,24 @@ pub fn span(seconds: f64) -> String {
         .map_or((seconds, "second"), |(length, unit)| (seconds / length, unit));
     let count = count.floor();
     format!("{count} {unit}{}", if count == 1.0 { "" } else { "s" })
+}
+
+/// Text from elsewhere without surprises: control characters, marks of direction and what has no width are written as
+/// their code.
+pub fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' => {
+                let _ = write!(shown, "\\u{{{:x}}}", u32::from(character));
+            }
+            _ if character.is_control() => {
+                let _ = write!(shown, "\\u{{{:x}}}", u32::from(character));
+            }
+            _ => shown.push(character),
+        }
+    }
+    shown
 }
 
 #[cfg(test)]

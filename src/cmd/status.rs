@@ -1,0 +1,189 @@
+//! `status`: every cluster asked once, for people and for monitoring plugins.
+
+use std::{
+    fmt::Write as _,
+    io::{self, IsTerminal, Write},
+    process::ExitCode,
+    time::Duration,
+};
+
+use tokio::time::{Instant, sleep};
+
+use super::reload::{Reloader, Source};
+use crate::{
+    cli::{OutputForm, StatusArgs},
+    clock, metrics,
+    model::DateField,
+    report::{self, ClusterReport, Report, Severity, span, visible},
+    store::{Store, View},
+    telemetry::Telemetry,
+};
+
+/// How often progress is looked at.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Asks, prints, and judges by the exit status.
+pub fn run(args: &StatusArgs) -> ExitCode {
+    match ask(args) {
+        Ok(view) => {
+            let now = clock::now();
+            let report = report::report(&view, &now);
+            let text = match args.output {
+                OutputForm::Json => report::json::render(&report),
+                OutputForm::Prometheus => {
+                    let mut text = metrics::Text::default();
+                    metrics::render(&view, &now, &mut text);
+                    text.into_string().into_bytes()
+                }
+                OutputForm::Table => {
+                    let colour = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+                    table(&report, colour).into_bytes()
+                }
+            };
+            // A closed pipe changes nothing about the clusters.
+            let _ = io::stdout().write_all(&text);
+            ExitCode::from(code(report.severity()))
+        }
+        Err(err) => {
+            eprintln!("{err:#}");
+            ExitCode::from(code(Severity::Unknown))
+        }
+    }
+}
+
+/// As monitoring plugins have it.
+fn code(severity: Severity) -> u8 {
+    match severity {
+        Severity::Good => 0,
+        Severity::Warning => 1,
+        Severity::Critical => 2,
+        Severity::Unknown => 3,
+    }
+}
+
+/// Polls with the daemon's own parts until every first poll has ended.
+fn ask(args: &StatusArgs) -> anyhow::Result<View> {
+    super::runtime()?.block_on(async {
+        let (store, telemetry) = (Store::default(), Telemetry::new(&clock::now(), false)?);
+        let mut clusters = Reloader::new(Source::new(&args.clusters), store.clone(), telemetry.into());
+        clusters.load().map_err(anyhow::Error::msg)?;
+        let started = Instant::now();
+        loop {
+            let view = store.view();
+            let done = view.clusters.iter().filter(|cluster| cluster.last_poll().is_some()).count();
+            progress(done, view.clusters.len(), started);
+            if done == view.clusters.len() {
+                return Ok(view);
+            }
+            sleep(LOOK).await;
+        }
+    })
+}
+
+/// One line that overwrites itself, for those who wait.
+fn progress(done: usize, all: usize, started: Instant) {
+    if !io::stderr().is_terminal() || started.elapsed() < Duration::from_secs(1) {
+        return;
+    }
+    let text = if done == all { "\r\u{1b}[K".to_owned() } else { format!("\r{done} of {all} clusters answered") };
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
+fn table(report: &Report, coloured: bool) -> String {
+    let head = ["CLUSTER", "STATE", "STATUS", "KEY STORE", "KMS CA", "KMS CLIENT", "KEY AGE"].map(str::to_owned);
+    let rows: Vec<[String; 7]> = report.clusters.iter().map(|cluster| row(cluster, report)).collect();
+    let mut widths = head.each_ref().map(|cell| cell.chars().count());
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    line(&mut text, &head, &widths, None);
+    for (row, cluster) in rows.iter().zip(&report.clusters) {
+        line(&mut text, row, &widths, coloured.then(|| colour(cluster.severity())));
+        for finding in &cluster.findings {
+            let _ = writeln!(text, "  {}: {}. {}", finding.severity.label(), visible(&finding.text), finding.advice);
+        }
+    }
+    let totals = Severity::ALL.map(|severity| format!("{} {}", report.count(severity), severity.label()));
+    let _ = writeln!(text, "{} clusters: {}", report.clusters.len(), totals.join(", "));
+    text
+}
+
+fn row(cluster: &ClusterReport, report: &Report) -> [String; 7] {
+    let left = |label: &str| {
+        let certificate = cluster.certificates.iter().find(|certificate| certificate.label == label);
+        certificate.map_or("-".to_owned(), |certificate| {
+            let span = span(certificate.seconds_left);
+            if certificate.seconds_left > 0.0 { span } else { format!("{span} ago") }
+        })
+    };
+    let age = cluster.date(DateField::LastKeyRotationTime);
+    [
+        visible(&cluster.name),
+        cluster.severity().label().to_owned(),
+        visible(&cluster.headline()),
+        cluster.key_store().to_owned(),
+        left("kms_ca"),
+        left("kms_client"),
+        age.map_or("-".to_owned(), |at| span((report.at - at).num_seconds() as f64)),
+    ]
+}
+
+/// Cells side by side; the second one, the state, in colour.
+fn line(text: &mut String, cells: &[String; 7], widths: &[usize; 7], colour: Option<&str>) {
+    let mut line = String::new();
+    for (index, (cell, width)) in cells.iter().zip(widths).enumerate() {
+        let padding = " ".repeat(width.saturating_sub(cell.chars().count()) + 2);
+        match colour {
+            Some(colour) if index == 1 => line.push_str(&format!("\u{1b}[{colour}m{cell}\u{1b}[0m{padding}")),
+            _ => line.push_str(&format!("{cell}{padding}")),
+        }
+    }
+    text.push_str(line.trim_end());
+    text.push('\n');
+}
+
+fn colour(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Good => "32",
+        Severity::Warning => "33",
+        Severity::Unknown => "35",
+        Severity::Critical => "31",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::report::tests::{fleet, moment};
+
+    const GOLDEN: &str = "tests/golden/status.txt";
+
+    #[test]
+    fn table_of_a_fixed_fleet_is_the_golden_file() {
+        let (store, origin) = (Store::default(), Instant::now());
+        let _publishers = fleet(&store, origin);
+        let report = report::report(&store.view(), &moment(origin, 670));
+        let got = table(&report, false);
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(GOLDEN, &got).unwrap();
+        }
+        assert_eq!(got, std::fs::read_to_string(GOLDEN).unwrap(), "to accept it: UPDATE_GOLDEN=1 cargo test");
+        let coloured = table(&report, true);
+        assert!(coloured.contains("\u{1b}[31mcritical\u{1b}[0m  "), "{coloured}");
+        let plain = ["31", "32", "33", "35", "0"]
+            .iter()
+            .fold(coloured, |text, code| text.replace(&format!("\u{1b}[{code}m"), ""));
+        assert_eq!(plain, got, "colour moves nothing");
+    }
+
+    #[test]
+    fn exit_codes_are_those_of_monitoring_plugins() {
+        let codes = [Severity::Good, Severity::Warning, Severity::Critical, Severity::Unknown].map(code);
+        assert_eq!(codes, [0, 1, 2, 3]);
+    }
+}

@@ -1,0 +1,62 @@
+"""`status`, `completions`, `man`: the commands that end by themselves."""
+
+import json
+import shutil
+import subprocess
+import unittest
+
+from support import EXPORTER, Case
+
+
+class Status(Case):
+    def ask(self, fleet, *arguments):
+        """`status` about simulated clusters."""
+        simulator = self.simulate(fleet)
+        text = "global: {poll_interval: 5s}\nclusters:\n"
+        for name, cluster in simulator.clusters.items():
+            (self.folder / f"{name}.token").write_text(cluster["token"])
+            text += (f"- name: {name}\n  url: {cluster['url']}\n  authorization: {{credentials_file: {name}.token}}\n"
+                     f"  tls_config: {{pin_sha256: ['{cluster['pin_sha256']}']}}\n")
+        (self.folder / "exporter.yml").write_text(text)
+        return self.run_status("--config.file", "exporter.yml", *arguments)
+
+    def run_status(self, *arguments):
+        done = subprocess.run([EXPORTER, "status", *arguments], stdin=subprocess.DEVNULL, capture_output=True,
+                              text=True, timeout=60, cwd=self.folder)
+        return done.returncode, done.stdout, done.stderr
+
+    def test_exit_codes_are_those_of_monitoring_plugins(self):
+        kms = "key_store_type: KMS, status: {status}"
+        for line, expect in (
+            ("", 0),
+            (kms.format(status="Cannot connect to KMS server."), 1),
+            (kms.format(status="KMS Key Not Found"), 2),
+            ("faults: {down: true}", 3),
+        ):
+            code, stdout, stderr = self.ask(f"clusters: [{{name: one}}, {{name: two, {line}}}]\n")
+            self.assertEqual((code, stderr), (expect, ""), stdout)
+            self.assertIn("2 clusters:", stdout)
+            self.assertNotIn("\x1b", stdout, "no colour into a pipe")
+        self.assertEqual(self.run_status("--config.file", "nowhere.yml")[0], 3)
+        self.assertEqual(self.run_status("--nonsense")[0], 3)
+
+    def test_json_and_prometheus(self):
+        code, stdout, _ = self.ask("clusters: [{name: one}]\n", "--output", "json")
+        self.assertEqual((code, json.loads(stdout)["clusters"][0]["status"]), (0, "encrypted"))
+        code, stdout, _ = self.ask("clusters: [{name: one}]\n", "--output", "prometheus")
+        self.assertIn('qumulo_encryption_status{cluster="one",status="encrypted"} 1\n', stdout)
+        checked = subprocess.run(["promtool", "check", "metrics"], input=stdout, capture_output=True, text=True)
+        self.assertEqual((code, checked.returncode, checked.stdout + checked.stderr), (0, 0, ""))
+
+    def test_completions_and_manual(self):
+        for shell in ("bash", "zsh", "fish"):
+            done = subprocess.run([EXPORTER, "completions", shell], capture_output=True, text=True, check=True)
+            self.assertIn("--config.file" if shell != "fish" else "config.file", done.stdout)
+            if shutil.which(shell):
+                subprocess.run([shell, "-n"], input=done.stdout, text=True, check=True)
+        page = subprocess.run([EXPORTER, "man"], capture_output=True, check=True).stdout
+        self.assertTrue(page.startswith(b".ie") or b".TH " in page)
+
+
+if __name__ == "__main__":
+    unittest.main()
