@@ -182,7 +182,7 @@ fn cluster(cluster: &ClusterReport, now: DateTime<Utc>) -> Markup {
         article.cluster.(severity.label()) {
             div.top {
                 h2 { (cluster.name) }
-                p.state { (mark(severity)) " " (severity.label()) ": " (visible(&cluster.headline())) }
+                p.state { (mark(severity)) " " (severity.label()) }
             }
             @if !cluster.findings.is_empty() {
                 ul.findings {
@@ -192,10 +192,11 @@ fn cluster(cluster: &ClusterReport, now: DateTime<Utc>) -> Markup {
                 }
             }
             dl {
+                (fact("Status", html! { (visible(&cluster.headline())) }))
                 (fact("Key store", html! { (cluster.key_store()) }))
                 @for each in &cluster.certificates { (certificate(each)) }
                 @if let Some(at) = cluster.date(DateField::LastKeyRotationTime) {
-                    (fact("Key age", html! { (span(seconds(at, now))) ", since " (instant(at)) }))
+                    (fact("Key age", html! { (span(seconds(at, now))) ", since " (day(at)) }))
                 }
                 @if let Some(at) = cluster.date(DateField::LastStatusUpdateTime) {
                     (fact("Cluster's own check", ago(at, now)))
@@ -228,7 +229,7 @@ fn certificate(certificate: &Certificate) -> Markup {
         name,
         html! {
             @if certificate.seconds_left > 0.0 { (left) " left" } @else { strong { "expired " (left) " ago" } }
-            ", " (instant(certificate.expires.utc()))
+            ", " (day(certificate.expires.utc()))
         },
     )
 }
@@ -243,6 +244,11 @@ fn ago(at: DateTime<Utc>, now: DateTime<Utc>) -> Markup {
 
 fn instant(at: DateTime<Utc>) -> Markup {
     html! { time datetime=(at.to_rfc3339()) { (at.format("%Y-%m-%d %H:%M UTC")) } }
+}
+
+/// Of something that is years away.
+fn day(at: DateTime<Utc>) -> Markup {
+    html! { time datetime=(at.to_rfc3339()) title=(at.format("%Y-%m-%d %H:%M:%S UTC")) { (at.format("%Y-%m-%d")) } }
 }
 
 fn seconds(at: DateTime<Utc>, now: DateTime<Utc>) -> f64 {

@@ -98,9 +98,15 @@ pub fn not_up(last: Option<&LastPoll>) -> Finding {
         Some(Some(Failure::Crash)) => {
             ("Polling broke down and is started again".to_owned(), "This is a bug: report it with the log.")
         }
-        Some(Some(Failure::Poll(failure))) => (failure.message.clone(), reason(failure.reason)),
+        Some(Some(Failure::Poll(failure))) => (sentence(&failure.message), reason(failure.reason)),
     };
     Finding { advice, severity: Severity::Unknown, text }
+}
+
+/// With a capital letter, since it stands alone here.
+fn sentence(text: &str) -> String {
+    let mut characters = text.chars();
+    characters.next().into_iter().flat_map(char::to_uppercase).chain(characters).collect()
 }
 
 fn reason(reason: FailureReason) -> &'static str {

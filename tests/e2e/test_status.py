@@ -26,7 +26,7 @@ class Status(Case):
         return done.returncode, done.stdout, done.stderr
 
     def test_exit_codes_are_those_of_monitoring_plugins(self):
-        kms = "key_store_type: KMS, status: {status}"
+        kms = "type: KMS, ca_cert_expiry: +900d, client_cert_expiry: +900d, status: {status}"
         for line, expect in (
             ("", 0),
             (kms.format(status="Cannot connect to KMS server."), 1),

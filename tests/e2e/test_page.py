@@ -1,0 +1,143 @@
+"""The status page in a real browser, at two widths, with clusters that send hostile text."""
+
+import json
+import unittest
+import urllib.error
+import urllib.request
+
+from support import Case, free_port, get, wait_for
+
+# Run when they are taken for markup or script; shown as they are when they are text.
+EVIL = "<img src=x onerror=document.title='owned'><script>document.title='owned'</script>\\\"'&"
+FLEET = f"""
+clusters:
+- {{name: evil-status, status: "{EVIL}"}}
+- {{name: evil-version, version: "{EVIL}"}}
+- {{name: backwards, status: "\\u202eevil\\u0007"}}
+- {{name: long, status: "{'x' * 190}"}}
+- {{name: {'long-name-' * 6}x}}
+- {{name: lost, type: KMS, status: KMS Key Not Found, ca_cert_expiry: +3d, client_cert_expiry: -1d}}
+- {{name: down, faults: {{down: true}}}}
+- {{name: fine}}
+"""
+FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+         "--disable-background-networking", "--disable-component-update"]
+
+
+class Browser:
+    """Chromium through the WebDriver protocol."""
+
+    def __init__(self, case):
+        port = free_port()
+        case.start("chromedriver", f"--port={port}")
+        self.base = f"http://127.0.0.1:{port}"
+        wait_for(lambda: self.is_ready(), "the driver listens")
+        flags = FLAGS + [f"--user-data-dir={case.folder / 'profile'}"]
+        wanted = {"browserName": "chrome", "goog:chromeOptions": {"args": flags}, "goog:loggingPrefs": {"browser": "ALL"}}
+        session = self.call("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})
+        self.base += f"/session/{session['sessionId']}"
+        case.addCleanup(self.call, "DELETE", "")
+
+    def is_ready(self):
+        try:
+            return self.call("GET", "/status")["ready"]
+        except OSError:
+            return False
+
+    def call(self, method, path, body=None):
+        data = json.dumps(body).encode() if body is not None else None
+        request = urllib.request.Request(self.base + path, data, {"Content-Type": "application/json"}, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return json.load(answer)["value"]
+        except urllib.error.HTTPError as error:
+            raise AssertionError(error.read().decode()) from error
+
+    def open(self, url):
+        self.call("POST", "/url", {"url": url})
+
+    def run(self, script):
+        return self.call("POST", "/execute/sync", {"script": f"return {script}", "args": []})
+
+    def width(self, width):
+        """The inside of the window, as a telephone has it: windows themselves are never that narrow."""
+        metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        self.call("POST", "/goog/cdp/execute", {"cmd": "Emulation.setDeviceMetricsOverride", "params": metrics})
+
+    def press_tab(self):
+        for kind in ("keyDown", "keyUp"):
+            key = {"type": kind, "key": "Tab", "code": "Tab", "windowsVirtualKeyCode": 9}
+            self.call("POST", "/goog/cdp/execute", {"cmd": "Input.dispatchKeyEvent", "params": key})
+
+    def complaints(self):
+        return [entry["message"] for entry in self.call("POST", "/se/log", {"type": "browser"})
+                if "favicon" not in entry["message"]]
+
+
+class Page(Case):
+    def setUp(self):
+        super().setUp()
+        fleet = self.folder / "fleet.yml"
+        fleet.write_text(FLEET)
+        self.demo = self.exporter("demo", "--fleet", fleet)
+        wait_for(lambda: get(self.demo.url + "/-/ready")[0] == 200, "every cluster was polled")
+        self.browser = Browser(self)
+
+    def test_hostile_text_is_text_and_nothing_is_wide_or_blocked(self):
+        browser = self.browser
+        for width in (1280, 400, 320):
+            browser.width(width)
+            browser.open(self.demo.url + "/")
+            self.assertEqual(browser.run("window.innerWidth"), width)
+            self.assertLessEqual(browser.run("document.documentElement.scrollWidth"), width)
+            text = browser.run("document.body.innerText")
+            self.assertIn("<img src=x onerror=document.title='owned'><script>", text)
+            self.assertIn("\\u{202e}evil\\u{7}", text)
+            self.assertEqual(browser.run("document.querySelectorAll('script, img').length"), 0)
+            self.assertNotIn("owned", browser.run("document.title"))
+            # The stylesheet was let in by its hash.
+            self.assertNotEqual(browser.run("getComputedStyle(document.querySelector('.cluster')).borderLeftWidth"), "0px")
+        self.assertEqual(browser.complaints(), [])
+
+    def test_a_foreign_style_or_script_would_be_blocked(self):
+        """The policy works: what somebody managed to put into the page would not run."""
+        browser = self.browser
+        browser.open(self.demo.url + "/")
+        browser.run("""(() => { const style = document.createElement('style'); style.textContent = 'body {color: red}';
+                        document.head.append(style); const image = new Image(); image.src = 'http://127.0.0.1:9/x';
+                        document.body.append(image); })()""")
+        wait_for(lambda: len(browser.complaints()) >= 2, "the browser complains of both")
+
+    def test_it_can_be_found_one_s_way_in(self):
+        browser = self.browser
+        browser.open(self.demo.url + "/")
+        self.assertEqual(browser.run("document.documentElement.lang"), "en")
+        for selector, least in (("main", 1), ("header", 1), ("footer", 1), ("h1", 1), ("nav[aria-label]", 2),
+                                ("article h2", 8), ("form[role=search] label input", 1)):
+            self.assertGreaterEqual(browser.run(f"document.querySelectorAll('{selector}').length"), least, selector)
+        names = browser.run("[...document.querySelectorAll('article h2')].map(each => each.innerText)")
+        self.assertEqual(names[:2], ["lost", "down"], "worst first")
+        browser.press_tab()
+        self.assertEqual(browser.run("document.activeElement.innerText"), "To the clusters")
+        for _ in range(10):
+            browser.press_tab()
+            if browser.run("document.activeElement.innerText.includes('critical')"):
+                break
+        browser.run("document.activeElement.click()")
+        wait_for(lambda: "state=critical" in browser.run("location.href"), "a link filters")
+        names = browser.run("[...document.querySelectorAll('article h2')].map(each => each.innerText)")
+        self.assertEqual(names, ["lost"])
+        self.assertEqual(browser.run("document.querySelector('[aria-current=true]').innerText.includes('critical')"), True)
+
+    def test_light_and_dark(self):
+        browser, colours = self.browser, set()
+        for scheme in ("light", "dark"):
+            feature = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+            browser.call("POST", "/goog/cdp/execute", {"cmd": "Emulation.setEmulatedMedia", "params": feature})
+            browser.open(self.demo.url + "/")
+            colours.add(browser.run("getComputedStyle(document.body).backgroundColor"))
+        self.assertEqual(len(colours), 2, colours)
+
+
+if __name__ == "__main__":
+    unittest.main()
