@@ -1,0 +1,140 @@
+"""What is deployed: the Debian package, the container, Kubernetes' objects, the compose stack."""
+
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import unittest
+
+from support import EXPORTER, ROOT, VENVS, Case, get, metrics, wait_for
+
+NAME = "qumulo-encryption-exporter"
+EXAMPLE = ROOT / f"deploy/example/{NAME}.yml"
+CONFIG = pathlib.Path(f"/etc/{NAME}/{NAME}.yml")
+
+
+def run(*command, check=True, **rest):
+    done = subprocess.run([str(word) for word in command], stdin=subprocess.DEVNULL, capture_output=True, text=True, **rest)
+    if check and done.returncode != 0:
+        raise AssertionError(f"{command}: {done.returncode}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+class Examples(Case):
+    def test_the_example_configuration_is_good(self):
+        copy = self.folder / EXAMPLE.name
+        copy.write_text(EXAMPLE.read_text())
+        (self.folder / "prod-east.token").write_text("token")
+        self.assertIn("is good: 1 cluster\n", run(EXPORTER, "check-config", copy))
+
+    def test_kubernetes_has_the_same_with_its_own_place_for_secrets(self):
+        text = (ROOT / f"deploy/kubernetes/{NAME}.yml").read_text()
+        self.assertEqual(text.replace("/run/secrets/qumulo/", ""), EXAMPLE.read_text())
+
+
+class Debian(Case):
+    def build(self, version):
+        run(ROOT / "deploy/debian/build", EXPORTER, self.folder, env={**os.environ, "DEB_VERSION": version})
+        return next(self.folder.glob(f"{NAME}_{version}_*.deb"))
+
+    def test_from_building_to_purging(self):
+        self.assertFalse(CONFIG.exists(), "a machine without the package")
+        self.addCleanup(run, "dpkg", "--purge", NAME, check=False)
+        old, new = self.build("0.0.1"), self.build("0.0.2")
+        findings = run("lintian", "--allow-root", "--fail-on", "error", old)
+        self.assertNotIn("E:", findings)
+        run("dpkg", "--install", old)
+        for path in (f"/usr/bin/{NAME}", f"/lib/systemd/system/{NAME}.service", f"/usr/share/man/man8/{NAME}.8.gz",
+                     f"/usr/share/bash-completion/completions/{NAME}"):
+            self.assertTrue(pathlib.Path(path).is_file(), path)
+        self.assertEqual(run("systemd-analyze", "verify", "--man=no", f"/lib/systemd/system/{NAME}.service"), "")
+        # As the unit starts it, with a configuration that an administrator wrote.
+        edited = EXAMPLE.read_text().replace("prod-east", "prod-west")
+        CONFIG.write_text(edited)
+        (CONFIG.parent / "prod-west.token").write_text("token")
+        self.addCleanup(shutil.rmtree, CONFIG.parent, ignore_errors=True)
+        unit = pathlib.Path(f"/lib/systemd/system/{NAME}.service").read_text()
+        command = re.search(r"^ExecStart=(.*)$", unit, re.M)[1].split()
+        process = self.start(*command, "--web.listen-address", "127.0.0.1:0")
+        found = wait_for(lambda: re.search(r"msg=listening address=(\S+)", process.log.read_text()), "it listens")
+        url = f"http://{found[1]}"
+        self.assertIn('qumulo_encryption_polls_total{cluster="prod-west"}', metrics(url))
+        self.assertEqual(self.end(process), 0)
+        run("dpkg", "--install", "--force-confdef", new)
+        self.assertEqual(CONFIG.read_text(), edited, "an edited configuration survives the upgrade")
+        self.assertIn("0.0.2", run("dpkg-query", "--show", NAME))
+        run("dpkg", "--remove", NAME)
+        self.assertFalse(pathlib.Path(f"/usr/bin/{NAME}").exists())
+        self.assertTrue(CONFIG.exists())
+        run("dpkg", "--purge", NAME)
+        self.assertFalse(CONFIG.exists())
+        self.assertTrue((CONFIG.parent / "prod-west.token").exists(), "what the package did not bring stays")
+
+
+class Container(Case):
+    def podman(self, *arguments, check=True):
+        return run("podman", "--cgroup-manager=cgroupfs", "--runtime=runc", *arguments, check=check)
+
+    def test_the_image_runs_the_demonstration(self):
+        tag = "localhost/qumulo-encryption-exporter:test"
+        environment = {**os.environ, "BUILDER": "buildah bud --isolation chroot"}
+        done = subprocess.run([ROOT / "deploy/container/build", tag], stdin=subprocess.DEVNULL, capture_output=True,
+                              text=True, env=environment)
+        self.assertEqual(done.returncode, 0, done.stderr[-2000:])
+        self.addCleanup(self.podman, "rm", "--force", "exporter", check=False)
+        self.podman("run", "--detach", "--name=exporter", "--network=host", "--read-only", "--read-only-tmpfs=false",
+                    "--cap-drop=ALL", "--security-opt=no-new-privileges", "--ulimit=nofile=1024:1024",
+                    "--ulimit=nproc=1024:1024", tag, "demo", "--web.listen-address=127.0.0.1:10989")
+
+        def ready():
+            try:
+                return get("http://127.0.0.1:10989/-/ready")[0] == 200
+            except OSError:
+                return False
+
+        wait_for(ready, "the demonstration is ready")
+        self.assertGreater(metrics("http://127.0.0.1:10989")["process_open_fds"], 10)
+        pid = int(self.podman("inspect", "--format={{.State.Pid}}", "exporter"))
+        uid = re.search(r"^Uid:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text(), re.M)[1]
+        self.assertEqual(uid, "65534")
+        os.kill(pid, signal.SIGTERM)
+        code = wait_for(lambda: self.podman("inspect", "--format={{.State.Status}} {{.State.ExitCode}}", "exporter")
+                        .startswith("exited") and self.podman("inspect", "--format={{.State.ExitCode}}", "exporter"),
+                        "it ends within the grace period", seconds=15)
+        self.assertEqual(code.strip(), "0")
+        size = int(run("podman", "image", "inspect", "--format={{.Size}}", tag))
+        print(f"image: {size / 1e6:.1f} MB")
+
+
+class Orchestrators(Case):
+    def test_kubernetes_objects_are_valid(self):
+        folder = ROOT / "deploy/kubernetes"
+        own = [folder / f"{kind}.yaml" for kind in ("namespace", "deployment", "service", "networkpolicy")]
+        run(VENVS / "deploy/bin/kubernetes-validate", "--strict", *own)
+        named = set(re.findall(r"^  - (\S+\.yaml)$", (folder / "kustomization.yaml").read_text(), re.M))
+        self.assertEqual(named, {path.name for path in folder.glob("*.yaml")} - {"kustomization.yaml"})
+
+    def test_the_rules_inside_are_the_rules(self):
+        path = ROOT / "deploy/kubernetes/prometheusrule.yaml"
+        before = path.read_text()
+        run(ROOT / "deploy/kubernetes/build")
+        self.assertEqual(path.read_text(), before, "made anew with deploy/kubernetes/build")
+        rules = self.folder / "rules.yml"
+        rules.write_text(re.sub(r"^  ", "", before.split("spec:\n")[1], flags=re.M))
+        run("promtool", "check", "rules", rules)
+
+    def test_the_compose_stack_is_whole(self):
+        path = ROOT / "deploy/compose/compose.yml"
+        run(VENVS / "deploy/bin/check-jsonschema", "--builtin-schema", "vendor.compose-spec", path)
+        for source in re.findall(r"^      - (\.\S+?):", path.read_text(), re.M):
+            self.assertTrue((path.parent / source).is_file(), source)
+        copy = self.folder / "prometheus.yml"
+        copy.write_text((path.parent / "prometheus.yml").read_text())
+        (self.folder / "alerts.yml").write_text((ROOT / "deploy/prometheus/alerts.yml").read_text())
+        run("promtool", "check", "config", copy)
+
+
+if __name__ == "__main__":
+    unittest.main()
