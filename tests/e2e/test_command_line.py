@@ -61,7 +61,7 @@ class CommandLine(Case):
         self.assertEqual(get(exporter.url + "/-/ready")[0], 200)
         resident = metrics(exporter.url)["process_resident_memory_bytes"]
         print(f"resident with one cluster: {resident / 1e6:.1f} MB")
-        self.assertLess(resident, 13e6)
+        self.assertLess(resident, 10e6)
         self.assertNotIn(cluster["token"], exporter.log.read_text())
 
     def test_the_first_signal_drains_and_the_second_ends_at_once(self):

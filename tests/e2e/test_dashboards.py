@@ -1,0 +1,120 @@
+"""The dashboards: well made, and every query answered by a real Prometheus."""
+
+import json
+import re
+import subprocess
+import unittest
+import urllib.parse
+
+from support import EXPORTER, ROOT, Case, free_port, get, metrics, wait_for
+
+FOLDER = ROOT / "dashboards"
+BOARDS = {name: json.loads((FOLDER / f"{name}.json").read_text()) for name in ("fleet", "cluster")}
+
+# Queries that have nothing to answer on the demonstration, with the reason.
+EMPTY = {"qumulo_encryption_exporter_listener_certificate_expiry_timestamp_seconds": "it has no TLS"}
+
+# Served, and deliberately on no panel.
+ABSENT = {"process_": "what every exporter has: a dashboard of processes shows it"}
+
+
+def queries(board):
+    for panel in board["panels"]:
+        for target in panel["targets"]:
+            yield panel["title"], target["expr"]
+    for annotation in board["annotations"]["list"]:
+        yield annotation["name"], annotation["expr"].split(" > 0")[0]
+
+
+class Dashboards(Case):
+    def test_they_are_what_the_builder_writes(self):
+        before = {name: (FOLDER / f"{name}.json").read_text() for name in BOARDS}
+        subprocess.run([FOLDER / "build"], check=True)
+        for name, text in before.items():
+            self.assertEqual((FOLDER / f"{name}.json").read_text(), text)
+
+    def test_they_are_well_made(self):
+        readme = (ROOT / "README.md").read_text()
+        self.assertEqual(len({board["uid"] for board in BOARDS.values()}), len(BOARDS))
+        for board in BOARDS.values():
+            panels = board["panels"]
+            for key in ("id", "title"):
+                self.assertEqual(len({panel[key] for panel in panels}), len(panels), key)
+            taken = set()
+            for panel in panels:
+                with self.subTest(panel["title"]):
+                    place = panel["gridPos"]
+                    self.assertLessEqual(place["x"] + place["w"], 24)
+                    cells = {(x, y) for x in range(place["x"], place["x"] + place["w"])
+                             for y in range(place["y"], place["y"] + place["h"])}
+                    self.assertEqual(cells & taken, set(), "panels overlap")
+                    taken |= cells
+                    self.assertGreater(len(panel["description"]), 15)
+                    defaults = panel["fieldConfig"]["defaults"]
+                    self.assertTrue(defaults["unit"] and defaults["thresholds"]["steps"] and defaults["noValue"])
+                    self.assertIn(f"**{panel['title']}**", readme)
+                    references = [target["refId"] for target in panel["targets"]]
+                    self.assertEqual(len(set(references)), len(references))
+                    for part in [panel, *panel["targets"]]:
+                        self.assertEqual(part["datasource"]["uid"], "${datasource}")
+                    for target in panel["targets"]:
+                        self.assertNotRegex(target["expr"], r"\b(job|instance)\b")
+            for uid in re.findall(r"/d/([\w-]+)", json.dumps(board)):
+                self.assertIn(uid, {each["uid"] for each in BOARDS.values()})
+
+    def ask(self, fleet, cluster):
+        """{(board, panel, query): the number of series in the answer}"""
+        path = self.folder / "fleet.yml"
+        path.write_text(fleet)
+        demo = self.exporter("demo", "--fleet", path)
+        wait_for(lambda: get(demo.url + "/-/ready")[0] == 200, "every cluster was polled")
+        port, config = free_port(), self.folder / "prometheus.yml"
+        config.write_text("global: {scrape_interval: 1s}\nscrape_configs:\n- job_name: qumulo-encryption\n"
+                          f"  honor_labels: true\n  static_configs: [{{targets: ['{demo.url.removeprefix('http://')}']}}]\n")
+        self.start("prometheus", f"--config.file={config}", f"--storage.tsdb.path={self.folder}/data-{port}",
+                   f"--web.listen-address=127.0.0.1:{port}")
+
+        def query(expression):
+            expression = expression.replace("$cluster", cluster).replace("$__rate_interval", "10s")
+            try:
+                status, _, body = get(f"http://127.0.0.1:{port}/api/v1/query?" + urllib.parse.urlencode({"query": expression}))
+            except OSError:
+                return -1
+            self.assertEqual(status, 200, f"{expression}: {body}")
+            return len(json.loads(body)["data"]["result"])
+
+        wait_for(lambda: query("rate(qumulo_encryption_polls_total[10s])") > 0, "there is something to see", seconds=40)
+        self.served = {series.split("{")[0] for series in metrics(demo.url)}
+        answers = {}
+        for name, board in BOARDS.items():
+            for title, expression in queries(board):
+                answers[name, title, expression] = query(expression)
+        return answers
+
+    def test_every_query_answers(self):
+        fleet = subprocess.run([EXPORTER, "simulate", "--print-fleet"], capture_output=True, text=True, check=True).stdout
+        # A cluster with a KMS, and one that fails, for the queries about failures.
+        answers = self.ask(fleet, "media-paris|edge-oslo")
+        for (name, title, expression), count in answers.items():
+            why = next((why for metric, why in EMPTY.items() if metric in expression), None)
+            with self.subTest(f"{name}: {title}"):
+                self.assertEqual(count == 0, why is not None, expression)
+        shown = " ".join(expression for _, _, expression in answers)
+        for metric in self.served:
+            if not any(metric.startswith(prefix) for prefix in ABSENT):
+                self.assertIn(metric, shown)
+
+    def test_local_key_stores_leave_no_panel_without_words(self):
+        answers = self.ask("clusters: [{name: one}, {name: two}]\n", "one")
+        panels = {}
+        for (name, title, _), count in answers.items():
+            panels[name, title] = panels.get((name, title), 0) + count
+        for (name, title), count in panels.items():
+            found = [panel for panel in BOARDS[name]["panels"] if panel["title"] == title]
+            if found and count == 0:
+                words = found[0]["fieldConfig"]["defaults"]["noValue"]
+                self.assertRegex(words, r"(?i)local|certificates|not reported|TLS|none", title)
+
+
+if __name__ == "__main__":
+    unittest.main()
