@@ -111,18 +111,19 @@ class Container(Case):
 class Orchestrators(Case):
     def test_kubernetes_objects_are_valid(self):
         folder = ROOT / "deploy/kubernetes"
-        own = [folder / f"{kind}.yaml" for kind in ("namespace", "deployment", "service", "networkpolicy")]
+        own = [folder / f"{kind}.yaml" for kind in
+               ("namespace", "dashboards", "deployment", "service", "networkpolicy")]
         run(VENVS / "deploy/bin/kubernetes-validate", "--strict", *own)
         named = set(re.findall(r"^  - (\S+\.yaml)$", (folder / "kustomization.yaml").read_text(), re.M))
         self.assertEqual(named, {path.name for path in folder.glob("*.yaml")} - {"kustomization.yaml"})
 
-    def test_the_rules_inside_are_the_rules(self):
-        path = ROOT / "deploy/kubernetes/prometheusrule.yaml"
-        before = path.read_text()
+    def test_rules_and_dashboards_inside_are_the_rules_and_dashboards(self):
+        paths = [ROOT / f"deploy/kubernetes/{kind}.yaml" for kind in ("prometheusrule", "dashboards")]
+        before = [path.read_text() for path in paths]
         run(ROOT / "deploy/kubernetes/build")
-        self.assertEqual(path.read_text(), before, "made anew with deploy/kubernetes/build")
+        self.assertEqual([path.read_text() for path in paths], before, "made anew with deploy/kubernetes/build")
         rules = self.folder / "rules.yml"
-        rules.write_text(re.sub(r"^  ", "", before.split("spec:\n")[1], flags=re.M))
+        rules.write_text(re.sub(r"^  ", "", before[0].split("spec:\n")[1], flags=re.M))
         run("promtool", "check", "rules", rules)
 
     def test_the_compose_stack_is_whole(self):
