@@ -36,7 +36,9 @@ class Dashboards(Case):
     def test_they_are_well_made(self):
         readme = (ROOT / "README.md").read_text()
         self.assertEqual(len({board["uid"] for board in BOARDS.values()}), len(BOARDS))
+        runbooks = re.search(r"runbook_url: (https://[^/]+)/", (ROOT / "deploy/prometheus/alerts.yml").read_text())[1]
         for board in BOARDS.values():
+            self.assertIn(runbooks, [link.get("url") for link in board["links"]])
             panels = board["panels"]
             for key in ("id", "title"):
                 self.assertEqual(len({panel[key] for panel in panels}), len(panels), key)
