@@ -1,0 +1,151 @@
+//! Reading the files that users name: configuration, credentials, certificates.
+//!
+//! A path in a configuration can lead anywhere: to a FIFO whose writer never comes, to `/dev/zero`, to a sparse file of a
+//! gigabyte. So every file is opened without waiting, must be a regular one, and has a limit of size. What a file system
+//! itself takes is not bounded here: whoever must not wait calls this on a thread of [`crate::lanes`].
+
+use std::{
+    fs::{Metadata, OpenOptions},
+    io::{self, Read},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
+
+use rustix::fs::OFlags;
+
+/// The limit for files that people write: configuration, fleets. 4 MiB are some 20,000 clusters.
+pub const MAX_TEXT: u64 = 4 * 1024 * 1024;
+
+/// The limit for certificates and keys: several times what an operating system trusts.
+pub const MAX_PEM: u64 = 2 * 1024 * 1024;
+
+/// The limit for a token or a password.
+pub const MAX_SECRET: u64 = 64 * 1024;
+
+/// A file's bytes, and what it was when they were read.
+#[derive(Debug)]
+pub struct Content {
+    /// All of it.
+    pub bytes: Vec<u8>,
+    /// Of the open file, so that it belongs to the bytes.
+    pub metadata: Metadata,
+}
+
+/// Why a file cannot be used. The words follow the file's name and a colon.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum FileError {
+    /// The system refuses to open or read it.
+    #[error("permission denied; the exporter's user must be able to read it and to enter its folder")]
+    Denied,
+    /// Another failure of the system, in its words without their number.
+    #[error("cannot be read: {0}")]
+    Io(String),
+    /// There is none.
+    #[error("no such file")]
+    Missing,
+    /// A folder, a FIFO, a device, a socket.
+    #[error("is not a regular file")]
+    NotRegular,
+    /// More than the limit, in bytes.
+    #[error("is larger than {} KiB, the limit for this kind of file", .0 / 1024)]
+    TooLarge(u64),
+    /// Text in another encoding.
+    #[error("is not UTF-8; save it as UTF-8 (some editors write UTF-16 or Latin-1)")]
+    Utf8,
+}
+
+/// Reads a file of at most `limit` bytes.
+///
+/// # Errors
+///
+/// When there is none, or it is of another kind or larger.
+pub fn read(path: &Path, limit: u64) -> Result<Content, FileError> {
+    // NONBLOCK: a FIFO without a writer is opened at once, and then refused. It changes nothing for regular files.
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let flags = i32::try_from(flags.bits()).unwrap_or_default();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(FileError::NotRegular);
+    }
+    if metadata.len() > limit {
+        return Err(FileError::TooLarge(limit));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default());
+    // It may grow while it is read.
+    file.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(FileError::TooLarge(limit));
+    }
+    Ok(Content { bytes, metadata })
+}
+
+/// Reads a text file of at most `limit` bytes, without a byte order mark.
+///
+/// # Errors
+///
+/// As [`read`], and when it is not UTF-8.
+pub fn read_text(path: &Path, limit: u64) -> Result<String, FileError> {
+    let text = String::from_utf8(read(path, limit)?.bytes).map_err(|_| FileError::Utf8)?;
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+}
+
+impl From<io::Error> for FileError {
+    fn from(err: io::Error) -> Self {
+        match err.kind() {
+            io::ErrorKind::NotFound => Self::Missing,
+            io::ErrorKind::PermissionDenied => Self::Denied,
+            io::ErrorKind::IsADirectory => Self::NotRegular,
+            // ENXIO: a socket, or a device without a driver.
+            _ if err.raw_os_error() == Some(6) => Self::NotRegular,
+            io::ErrorKind::NotADirectory => Self::Io("a part of its path is not a folder".to_owned()),
+            io::ErrorKind::StaleNetworkFileHandle => Self::Io("its network file system has lost it".to_owned()),
+            io::ErrorKind::TimedOut => Self::Io("its file system does not answer".to_owned()),
+            io::ErrorKind::InvalidFilename => Self::Io("its name is too long".to_owned()),
+            io::ErrorKind::InvalidInput => Self::Io("its name holds a NUL byte".to_owned()),
+            // ELOOP, which has no stable name yet.
+            _ if err.raw_os_error() == Some(40) => Self::Io("its symbolic links form a loop".to_owned()),
+            _ if matches!(err.raw_os_error(), Some(23 | 24)) => Self::Io("too many files are open".to_owned()),
+            _ => Self::Io(format!("input/output error {}", err.raw_os_error().unwrap_or_default())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::symlink, path::PathBuf, process::Command};
+
+    use super::*;
+
+    #[test]
+    fn only_regular_files_of_a_sensible_size_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("good"), "\u{feff}text").unwrap();
+        fs::write(path("latin"), [b'a', 0xe4]).unwrap();
+        fs::write(path("large"), [b'x'; 11]).unwrap();
+        fs::create_dir(path("folder")).unwrap();
+        symlink(path("loop"), path("loop")).unwrap();
+        assert!(Command::new("mkfifo").arg(path("fifo")).status().unwrap().success());
+        let _socket = std::os::unix::net::UnixListener::bind(path("socket")).unwrap();
+        let check = |path: PathBuf, expect: Result<&str, &str>| {
+            let got = read_text(&path, 10).map_err(|err| err.to_string());
+            match expect {
+                Ok(text) => assert_eq!(got.as_deref(), Ok(text), "{}", path.display()),
+                Err(words) => assert!(got.clone().unwrap_err().contains(words), "{}: {got:?}", path.display()),
+            }
+        };
+        check(path("good"), Ok("text"));
+        check(path("latin"), Err("not UTF-8"));
+        check(path("large"), Err("larger than"));
+        check(path("folder"), Err("not a regular file"));
+        check(path("fifo"), Err("not a regular file"));
+        check(path("socket"), Err("not a regular file"));
+        check(path("none"), Err("no such file"));
+        check(path("good").join("below"), Err("not a folder"));
+        check(path("loop"), Err("form a loop"));
+        check(path(&"x".repeat(300)), Err("too long"));
+        check("/dev/zero".into(), Err("not a regular file"));
+        check("a\0b".into(), Err("NUL"));
+    }
+}
