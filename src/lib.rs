@@ -31,7 +31,7 @@
 //! 8. [`cmd`]: where all of it is put together; [`cli`] and `main` in front.
 //!
 //! Beside the way: [`telemetry`] (the exporter about itself), [`logging`], [`secret`] (strings that cannot be printed),
-//! [`clock`], [`fingerprint`] (has a file changed?), [`shutdown`], [`reload`] (who asks for it), [`service`] (systemd), and [`sim`]: simulated clusters for the demonstration and for tests.
+//! [`clock`], [`fingerprint`] (has a file changed?), [`signals`], [`reload`] (who asks for it), [`service`] (systemd), and [`sim`]: simulated clusters for the demonstration and for tests.
 //!
 //! # What always holds
 //!
@@ -59,6 +59,7 @@ pub mod config;
 pub mod file;
 pub mod fingerprint;
 pub mod lanes;
+pub mod limits;
 pub mod logging;
 pub mod metrics;
 pub mod model;
@@ -69,7 +70,7 @@ pub mod report;
 pub mod routes;
 pub mod secret;
 pub mod service;
-pub mod shutdown;
+pub mod signals;
 pub mod sim;
 pub mod store;
 pub mod telemetry;

@@ -1,4 +1,4 @@
-//! Logs: one line per event on stderr, as logfmt or JSON.
+//! Logs: one line per event on stderr, as logfmt or JSON, written by a thread of its own ([`writer`]).
 //!
 //! Keys are `time`, `level` and `msg`, then the event's own fields in their order (`cluster`, `err`, …). A value from
 //! outside cannot end a line, fake a field or reach the terminal as a control sequence: see [`escape`].
@@ -10,14 +10,12 @@ pub mod escape;
 pub mod layer;
 pub mod line;
 pub mod options;
+pub mod writer;
 
 #[cfg(test)]
 mod tests;
 
-use std::{
-    io::{self, Write},
-    time::SystemTime,
-};
+use std::time::SystemTime;
 
 use tracing::subscriber::SetGlobalDefaultError;
 use tracing_subscriber::layer::SubscriberExt;
@@ -34,16 +32,15 @@ use crate::logging::{
 /// When a subscriber was installed before; that one stays.
 pub fn init(level: LogLevel, format: LogFormat) -> Result<(), SetGlobalDefaultError> {
     let layer = LogLayer::new(level, format, Stderr, SystemTime::now);
+    writer::start();
     tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer))
 }
 
-/// The standard error stream.
+/// The standard error stream, by way of its own thread.
 struct Stderr;
 
 impl Sink for Stderr {
-    fn write(&self, line: &str) {
-        // One call, so that lines of several threads do not mix. With nowhere left to report to, a failure is ignored;
-        // `eprint!` would panic.
-        let _ = io::stderr().lock().write_all(line.as_bytes());
+    fn write(&self, line: String) {
+        writer::push(line);
     }
 }

@@ -6,7 +6,7 @@ use std::{convert::Infallible, io, net::TcpListener, time::Duration};
 
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
-use tokio_util::sync::CancellationToken;
+use tokio::{runtime::Handle, time::timeout};
 
 /// The service manager, if there is one.
 #[derive(Debug, Default)]
@@ -45,12 +45,12 @@ pub fn sockets() -> Result<Vec<TcpListener>, SocketError> {
 // === impl Service ===
 
 impl Service {
-    /// Everything that was promised is done.
+    /// Sends READY=1: the program serves, or a reload has ended.
     pub fn ready(&self) {
         tell(&[NotifyState::Ready]);
     }
 
-    /// A reload has begun; [`ready`](Self::ready) ends it.
+    /// Sends RELOADING=1; [`ready`](Self::ready) ends it.
     pub fn reloading(&self) {
         match NotifyState::monotonic_usec_now() {
             Ok(now) => tell(&[NotifyState::Reloading, now]),
@@ -58,21 +58,22 @@ impl Service {
         }
     }
 
-    /// Tells when the end begins. Lives on: the end takes as long as requests in flight.
-    pub async fn tell_the_end(&self, shutdown: CancellationToken) -> Infallible {
-        shutdown.cancelled().await;
+    /// Sends STOPPING=1: the end has begun, and takes as long as requests in flight.
+    pub fn stopping(&self) {
         tell(&[NotifyState::Stopping]);
-        std::future::pending().await
     }
 
-    /// Tells the watchdog that the program lives, for ever. It runs where polls and scrapes run, so that a thread which
-    /// is stuck stops it.
-    pub async fn keep_alive(&self) -> Infallible {
+    /// Tells the watchdog that the program lives, for ever. It runs on the thread of the polls, and asks the runtime of
+    /// the `other` thread to run a task each time, so that either of them being stuck stops it.
+    pub async fn keep_alive(&self, other: Handle) -> Infallible {
         let Some(limit) = sd_notify::watchdog_enabled() else { return std::future::pending().await };
+        // Twice in the limit, as sd_watchdog_enabled(3) recommends, and the other thread has as long to answer.
+        let pause = (limit / 2).max(Duration::from_millis(1));
         loop {
-            tell(&[NotifyState::Watchdog]);
-            // Half of it, as sd_watchdog_enabled(3) recommends.
-            tokio::time::sleep((limit / 2).max(Duration::from_millis(1))).await;
+            if timeout(pause, other.spawn(async {})).await.is_ok_and(|task| task.is_ok()) {
+                tell(&[NotifyState::Watchdog]);
+            }
+            tokio::time::sleep(pause).await;
         }
     }
 }

@@ -2,9 +2,6 @@
 
 use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
-use anyhow::Context;
-use tokio_util::sync::CancellationToken;
-
 use super::serve;
 use crate::{
     cli::{DEFAULT_PORT, DemoArgs},
@@ -13,8 +10,8 @@ use crate::{
     poll::{self, Poller},
     reload::Wishes,
     secret::Secret,
-    shutdown,
-    sim::{Fleet, FleetFile, FleetSpec, SimCluster},
+    signals::Signals,
+    sim::{Fleet, FleetFile, SimCluster},
     store::Store,
     web::listen::ListenAddress,
 };
@@ -33,30 +30,27 @@ struct Watch {
 
 /// Runs until a signal.
 pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
+    let signals = Signals::listen(false)?;
     super::start_log(args.log)?;
-    super::runtime()?.block_on(async {
-        let shutdown = CancellationToken::new();
-        shutdown::listen(shutdown.clone())?;
+    let runtime = super::runtime()?;
+    let ended = runtime.block_on(async {
         let store = Store::default();
         let default = ListenAddress::new(Ipv4Addr::LOCALHOST.into(), DEFAULT_PORT);
         let (bound, mut wishes) = serve::bind(&args.web, default, &store, serve::telemetry(&args.web)?)?;
-        let (mut file, spec) = match &args.fleet {
-            Some(path) => {
-                let (file, spec) = FleetFile::open(path).with_context(|| path.display().to_string())?;
-                (Some(file), spec)
-            }
-            None => (None, FleetSpec::demo()),
-        };
+        let (mut file, spec) = super::fleet(args.fleet.as_deref())?;
         let mut fleet = Fleet::start(spec).await?;
         let mut watch = Watch { poller: Poller::new(store), pool: Arc::new(TransportPool::new(0)) };
         watch.update(&fleet)?;
+        let mut serving = bound.start(signals.shutdown.clone())?;
         tracing::info!(clusters = fleet.iter().count(), "watching simulated clusters, polling every second");
         tokio::select! {
-            () = bound.serve(shutdown) => Ok(()),
+            ended = serving.end() => ended,
             result = watch.follow(file.as_mut(), &mut fleet) => result,
             () = answer(&mut wishes) => Ok(()),
         }
-    })
+    });
+    runtime.shutdown_background();
+    ended
 }
 
 /// There is no configuration here that could be read again.

@@ -1,6 +1,6 @@
 //! `completions` and `man`: what packages ship, made from the flags.
 
-use std::io::{self, Write};
+use std::io;
 
 use clap::{Command, CommandFactory};
 use clap_complete::Shell;
@@ -14,12 +14,12 @@ pub fn completions(shell: Shell) -> anyhow::Result<()> {
     let mut command = Cli::command();
     let name = command.get_name().to_owned();
     clap_complete::generate(shell, &mut command, name, &mut text);
-    Ok(io::stdout().write_all(&text)?)
+    super::print(&text)
 }
 
 /// Prints one page for the program and all its subcommands: that is what `man` is asked for.
 pub fn man() -> anyhow::Result<()> {
-    Ok(io::stdout().write_all(&page()?)?)
+    super::print(&page()?)
 }
 
 fn page() -> io::Result<Vec<u8>> {

@@ -1,6 +1,6 @@
 //! `hash-password`: an entry for the web configuration's `basic_auth_users`.
 
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal};
 
 use anyhow::{Context, ensure};
 
@@ -16,8 +16,7 @@ pub fn run(args: &HashPasswordArgs) -> anyhow::Result<()> {
     check(password.expose())?;
     let hash = bcrypt::hash(password.expose(), args.cost)?;
     // A JSON string is a YAML string, whatever is in the name.
-    writeln!(io::stdout(), "{}: {hash}", serde_json::Value::from(args.user.as_str()))?;
-    Ok(())
+    super::print(format!("{}: {hash}\n", serde_json::Value::from(args.user.as_str())).as_bytes())
 }
 
 fn ask() -> anyhow::Result<Secret> {

@@ -10,14 +10,26 @@ mod serve;
 mod simulate;
 mod status;
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write},
+    path::Path,
+    process::ExitCode,
+    time::Duration,
+};
 
 use crate::{
     cli::{Cli, Command, LogArgs},
     client::TransportError,
     config::Mistakes,
     logging,
+    sim::{FleetFile, FleetSpec},
 };
+
+/// Enough for the resolver, which keeps 64 KiB buffers on its stack.
+const BLOCKING_STACK: usize = 256 * 1024;
+
+/// How long the end waits for the log to be written: longer only helps if nobody reads it.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// Does what the command line says.
 pub fn run(cli: Cli) -> ExitCode {
@@ -31,7 +43,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Some(Command::Simulate(args)) => simulate::run(&args),
         Some(Command::Status(args)) => return status::run(&args),
     };
-    match result {
+    let code = match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(err) => {
             // One line for each mistake; the log's escaping would fold them into one.
@@ -40,6 +52,42 @@ pub fn run(cli: Cli) -> ExitCode {
             }
             ExitCode::FAILURE
         }
+    };
+    logging::writer::flush(LAST_WORDS);
+    code
+}
+
+/// Prints on standard output. A closed pipe (`| head`) is no failure.
+///
+/// # Errors
+///
+/// When it cannot be written: a full disk, for example.
+fn print(text: &[u8]) -> anyhow::Result<()> {
+    let mut output = io::stdout().lock();
+    match output.write_all(text).and_then(|()| output.flush()) {
+        Err(err) if err.kind() != io::ErrorKind::BrokenPipe => Err(output_error(&err)),
+        _ => Ok(()),
+    }
+}
+
+fn output_error(err: &io::Error) -> anyhow::Error {
+    let words = match err.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "the disk is full",
+        io::ErrorKind::PermissionDenied => "permission denied",
+        io::ErrorKind::FileTooLarge => "the file would be too large",
+        _ => "the system reports an input/output error",
+    };
+    anyhow::anyhow!("cannot write to standard output: {words}")
+}
+
+/// The fleet to simulate, and its file if it has one.
+fn fleet(path: Option<&Path>) -> anyhow::Result<(Option<FleetFile>, FleetSpec)> {
+    match path {
+        Some(path) => {
+            let (file, spec) = FleetFile::open(path).map_err(|err| anyhow::anyhow!("{}: {err}", path.display()))?;
+            Ok((Some(file), spec))
+        }
+        None => Ok((None, FleetSpec::demo())),
     }
 }
 
@@ -52,10 +100,11 @@ pub fn usage(err: &clap::Error, command: Option<&str>) -> ExitCode {
     }
 }
 
-/// A runtime of one thread: a poll or a scrape takes some ten microseconds, and memory matters more here than a second
-/// core. Names are resolved on threads of their own.
+/// A runtime of one thread. What can hang (name resolution, files, password hashes) has further threads with small
+/// stacks, bounded for each kind by [`crate::lanes`].
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    Ok(builder.enable_all().thread_stack_size(BLOCKING_STACK).build()?)
 }
 
 /// Starts the log, and sends panics there: standard error holds log lines only.
@@ -65,6 +114,7 @@ fn start_log(args: LogArgs) -> anyhow::Result<()> {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         let err = panic.payload_as_str().unwrap_or_default();
         tracing::error!(%place, err, "this is a bug, please report it");
+        logging::writer::flush(LAST_WORDS);
     }));
     Ok(())
 }

@@ -1,11 +1,8 @@
 //! The clusters of the running program, and how they follow their configuration.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{convert::Infallible, path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    time::sleep,
-};
+use tokio::{sync::Notify, time::sleep};
 
 use crate::{
     cli::{ClustersArgs, DEFAULT_CONFIG_FILE},
@@ -105,20 +102,16 @@ impl Reloader {
     }
 
     /// Reloads at SIGHUP, when asked, and when the file's text has changed, looking every `check`. Ends never.
-    ///
-    /// # Errors
-    ///
-    /// When the system refuses to install a signal handler.
     pub async fn follow(
         mut self,
         mut wishes: Wishes,
+        hangup: &Notify,
         check: Option<Duration>,
         service: &Service,
-    ) -> anyhow::Result<std::convert::Infallible> {
-        let mut hangup = signal(SignalKind::hangup())?;
+    ) -> Infallible {
         loop {
             tokio::select! {
-                _ = hangup.recv() => drop(self.reload("SIGHUP", service)),
+                () = hangup.notified() => drop(self.reload("SIGHUP", service)),
                 wish = wishes.next() => {
                     // Whoever asked may have gone.
                     let _ = wish.send(self.reload("HTTP", service));

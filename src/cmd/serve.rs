@@ -1,13 +1,18 @@
 //! What daemon and demo have in common: listen, serve, drain.
 
-use std::sync::Arc;
+use std::{sync::Arc, thread};
 
-use tokio::net::TcpListener;
+use anyhow::Context;
+use tokio::{
+    net::TcpListener,
+    runtime::{Handle, Runtime},
+    sync::oneshot,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     cli::WebArgs,
-    clock,
+    clock, limits,
     reload::{self, Wishes},
     routes::{Health, Routes},
     service,
@@ -21,6 +26,18 @@ use crate::{
     web_config::{Refusal, WebConfig},
 };
 
+/// For the deepest call of a request: rendering, compressing, TLS.
+const STACK: usize = 512 * 1024;
+
+/// Descriptors that are neither connections nor polls: sockets that listen, files, the runtimes' own.
+const SPARE: u64 = 64;
+
+/// A listener at work on its own thread.
+pub struct Serving {
+    ended: oneshot::Receiver<()>,
+    runtime: Handle,
+}
+
 /// Listeners that are bound but do not answer yet.
 pub struct Bound {
     health: Vec<TcpListener>,
@@ -28,6 +45,7 @@ pub struct Bound {
     listeners: Vec<TcpListener>,
     policies: Arc<dyn Policies>,
     routes: Arc<Routes>,
+    runtime: Arc<Runtime>,
 }
 
 /// Binds the sockets, so that a taken port is said before anything is polled. The wishes are those of clients who want
@@ -38,6 +56,9 @@ pub fn bind(
     store: &Store,
     telemetry: Arc<Telemetry>,
 ) -> anyhow::Result<(Bound, Wishes)> {
+    let runtime = Arc::new(super::runtime()?);
+    // The sockets belong to the runtime that is entered here.
+    let _entered = runtime.enter();
     let policies = policies(web, &telemetry)?;
     let listeners = if web.systemd_socket {
         let sockets = service::sockets()?;
@@ -58,8 +79,33 @@ pub fn bind(
     let (trigger, wishes) = reload::channel();
     let trigger = web.enable_lifecycle.then_some(trigger);
     let routes = Arc::new(Routes::new(store.clone(), telemetry, web.telemetry_path.clone(), trigger));
-    let limits = Limits { max_requests: web.max_requests, ..Limits::default() };
-    Ok((Bound { health, limits, listeners, policies, routes }, wishes))
+    let servers = if health.is_empty() { 1 } else { 2 };
+    let limits =
+        Limits { max_connections: max_connections(servers), max_requests: web.max_requests, ..Limits::default() };
+    drop(_entered);
+    Ok((Bound { health, limits, listeners, policies, routes, runtime }, wishes))
+}
+
+/// Half of the descriptors at most, so that connections of clients never take those of the polls.
+fn max_connections(servers: u64) -> usize {
+    let most = Limits::default().max_connections;
+    let Some(limit) = limits::raise_descriptors() else { return most };
+    let half = limit.saturating_sub(SPARE) / 2 / servers;
+    usize::try_from(half).unwrap_or(most).clamp(8, most)
+}
+
+/// Says so if there are too few descriptors for `clusters`, each of which keeps a connection.
+pub fn warn_of_few_descriptors(clusters: usize) {
+    let needed = clusters as u64 + 2 * Limits::default().max_connections as u64 + SPARE;
+    if let Some(limit) = limits::raise_descriptors()
+        && limit < needed
+    {
+        tracing::warn!(
+            limit,
+            needed,
+            "few file descriptors: raise the hard limit (LimitNOFILE= in a systemd unit, ulimit -Hn)"
+        );
+    }
 }
 
 /// The exporter's own metrics, as the flags want them.
@@ -87,9 +133,25 @@ fn policies(web: &WebArgs, telemetry: &Arc<Telemetry>) -> anyhow::Result<Arc<dyn
 }
 
 impl Bound {
-    /// Serves until `shutdown`, then lets requests in flight end.
-    pub async fn serve(self, shutdown: CancellationToken) {
-        let Self { health, limits, listeners, policies, routes } = self;
+    /// Serves on a thread of its own until `shutdown`, then lets requests in flight end.
+    ///
+    /// # Errors
+    ///
+    /// When the system refuses a thread.
+    pub fn start(self, shutdown: CancellationToken) -> anyhow::Result<Serving> {
+        let (ended, wait) = oneshot::channel();
+        let runtime = self.runtime.clone();
+        let run = move || {
+            self.runtime.clone().block_on(self.serve(shutdown));
+            // Whoever waited may have gone.
+            let _ = ended.send(());
+        };
+        thread::Builder::new().name("listener".to_owned()).stack_size(STACK).spawn(run)?;
+        Ok(Serving { ended: wait, runtime: runtime.handle().clone() })
+    }
+
+    async fn serve(self, shutdown: CancellationToken) {
+        let Self { health, limits, listeners, policies, routes, .. } = self;
         let main = server::serve(listeners, routes.clone(), policies, limits, shutdown.clone());
         let health = async {
             if !health.is_empty() {
@@ -103,10 +165,20 @@ impl Bound {
         }
         tracing::info!("stopped");
     }
+}
 
-    /// The most connections that the listeners keep open.
-    pub fn max_connections(&self) -> usize {
-        let servers = if self.health.is_empty() { 1 } else { 2 };
-        self.limits.max_connections * servers
+impl Serving {
+    /// The runtime of the listener's thread.
+    pub fn runtime(&self) -> Handle {
+        self.runtime.clone()
+    }
+
+    /// Waits until the listener has drained.
+    ///
+    /// # Errors
+    ///
+    /// When its thread died, which is a bug.
+    pub async fn end(&mut self) -> anyhow::Result<()> {
+        (&mut self.ended).await.context("the listener's thread died: this is a bug, please report it")
     }
 }

@@ -1,44 +1,32 @@
 //! `simulate`: simulated clusters, for rehearsals and for other programs' tests.
 
-use std::{
-    convert::Infallible,
-    fmt::Write as _,
-    io::{self, Write},
-};
-
-use tokio_util::sync::CancellationToken;
+use std::{convert::Infallible, fmt::Write as _};
 
 use crate::{
     cli::SimulateArgs,
-    shutdown,
+    signals::Signals,
     sim::{Fleet, FleetFile, FleetSpec, SimCluster},
 };
 
 /// Runs until a signal.
 pub fn run(args: &SimulateArgs) -> anyhow::Result<()> {
-    super::start_log(args.log)?;
     if args.print_fleet {
-        // A closed pipe (`| head`) is no failure.
-        let _ = io::stdout().write_all(FleetSpec::DEMO.as_bytes());
-        return Ok(());
+        return super::print(FleetSpec::DEMO.as_bytes());
     }
-    super::runtime()?.block_on(async {
-        let shutdown = CancellationToken::new();
-        shutdown::listen(shutdown.clone())?;
-        let (mut file, spec) = match &args.fleet {
-            Some(path) => {
-                let (file, spec) = FleetFile::open(path).map_err(|err| anyhow::anyhow!("{}: {err}", path.display()))?;
-                (Some(file), spec)
-            }
-            None => (None, FleetSpec::demo()),
-        };
+    let signals = Signals::listen(false)?;
+    super::start_log(args.log)?;
+    let runtime = super::runtime()?;
+    let ended = runtime.block_on(async {
+        let (mut file, spec) = super::fleet(args.fleet.as_deref())?;
         let mut fleet = Fleet::start(spec).await?;
-        let _ = io::stdout().write_all(describe(fleet.iter()).as_bytes());
+        super::print(describe(fleet.iter()).as_bytes())?;
         tokio::select! {
-            () = shutdown.cancelled() => Ok(()),
+            () = signals.shutdown.cancelled() => Ok(()),
             never = follow(file.as_mut(), &mut fleet) => match never {},
         }
-    })
+    });
+    runtime.shutdown_background();
+    ended
 }
 
 /// Follows the file, if there is one.

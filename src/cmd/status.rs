@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use super::reload::{Reloader, Source};
 use crate::{
     cli::{OutputForm, StatusArgs},
-    clock, metrics,
+    clock, limits, metrics,
     model::DateField,
     report::{self, ClusterReport, Report, Severity, span, visible},
     store::{Store, View},
@@ -40,15 +40,19 @@ pub fn run(args: &StatusArgs) -> ExitCode {
                     table(&report, colour).into_bytes()
                 }
             };
-            // A closed pipe changes nothing about the clusters.
-            let _ = io::stdout().write_all(&text);
-            ExitCode::from(code(report.severity()))
+            match super::print(&text) {
+                Ok(()) => ExitCode::from(code(report.severity())),
+                Err(err) => unknown(&err),
+            }
         }
-        Err(err) => {
-            eprintln!("{err:#}");
-            ExitCode::from(code(Severity::Unknown))
-        }
+        Err(err) => unknown(&err),
     }
+}
+
+/// Nothing can be said of the clusters, and why.
+fn unknown(err: &anyhow::Error) -> ExitCode {
+    let _ = writeln!(io::stderr(), "{err:#}");
+    ExitCode::from(code(Severity::Unknown))
 }
 
 /// As monitoring plugins have it.
@@ -63,7 +67,9 @@ fn code(severity: Severity) -> u8 {
 
 /// Polls with the daemon's own parts until every first poll has ended.
 fn ask(args: &StatusArgs) -> anyhow::Result<View> {
-    super::runtime()?.block_on(async {
+    limits::raise_descriptors();
+    let runtime = super::runtime()?;
+    let view = runtime.block_on(async {
         let (store, telemetry) = (Store::default(), Telemetry::new(&clock::now(), false)?);
         let mut clusters = Reloader::new(Source::new(&args.clusters), store.clone(), telemetry.into());
         clusters.load().map_err(anyhow::Error::msg)?;
@@ -77,7 +83,9 @@ fn ask(args: &StatusArgs) -> anyhow::Result<View> {
             }
             sleep(LOOK).await;
         }
-    })
+    });
+    runtime.shutdown_background();
+    view
 }
 
 /// One line that overwrites itself, for those who wait.

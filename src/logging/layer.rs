@@ -19,7 +19,7 @@ pub type Clock = fn() -> SystemTime;
 /// Where lines go.
 pub trait Sink: Send + Sync + 'static {
     /// Takes one whole line, newline included. Failing is its own affair: whoever logs cannot do anything about it.
-    fn write(&self, line: &str);
+    fn write(&self, line: String);
 }
 
 /// Writes each event that is shown as one line.
@@ -57,7 +57,7 @@ impl<W: Sink, S: Subscriber> Layer<S> for LogLayer<W> {
 
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         // One write for the whole line, so that lines of several threads do not mix.
-        self.sink.write(&line::render(event, self.format, (self.clock)()));
+        self.sink.write(line::render(event, self.format, (self.clock)()));
     }
 }
 

@@ -17,8 +17,8 @@ use crate::logging::{
 struct Lines(Arc<Mutex<String>>);
 
 impl Sink for Lines {
-    fn write(&self, line: &str) {
-        self.0.lock().unwrap().push_str(line);
+    fn write(&self, line: String) {
+        self.0.lock().unwrap().push_str(&line);
     }
 }
 

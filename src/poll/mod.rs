@@ -1,6 +1,7 @@
-//! Keeps the store fresh: one task per cluster, at most one poll in flight in each, a bounded number over all.
+//! Keeps the store fresh: one task per cluster, at most one poll in flight in each.
 //!
-//! A hanging cluster holds up its own task only. A task that dies by a mistake of ours shows as `up` 0 and is started
+//! A hanging cluster holds up its own task only: what is bounded over all clusters is how many polls begin at a time,
+//! which is when they compute (connecting, TLS), and not how many wait for an answer. A task that dies by a mistake of ours shows as `up` 0 and is started
 //! again one interval later; the cluster's tallies live outside of it.
 
 mod log;
@@ -24,14 +25,17 @@ use self::{
 };
 use crate::{
     client::{self, Client, TransportError, TransportPool},
-    clock,
+    clock, lanes,
     model::{ClusterName, PollFailure, Reading},
     store::{Publisher, Store},
 };
 
-/// Polls under way at the same time, over all clusters. It bounds descriptors and memory at the start, when all first
-/// polls are due at once.
-const IN_FLIGHT: usize = 128;
+/// Polls that begin at the same time, over all clusters: 10,000 handshakes at once would all miss their time limits.
+const BEGINNING: usize = 128;
+
+/// How long a poll is beginning: the time in which a healthy cluster answers. A thousand clusters that all hang have begun
+/// within a second.
+const BEGINS_FOR: Duration = Duration::from_millis(100);
 
 /// How often a refused credential's file is looked at.
 const LOOK_AT_FILE: Duration = Duration::from_secs(1);
@@ -62,7 +66,7 @@ pub trait Source: Send + Sync + 'static {
 #[derive(Debug)]
 pub struct Poller {
     origin: Instant,
-    permits: Arc<Semaphore>,
+    beginning: Arc<Semaphore>,
     /// Of the clusters that are polled.
     settings: BTreeMap<ClusterName, Settings>,
     store: Store,
@@ -85,8 +89,8 @@ impl Poller {
     /// A poller without clusters, which publishes to `store`.
     pub fn new(store: Store) -> Self {
         let origin = clock::now().mono;
-        let permits = Arc::new(Semaphore::new(IN_FLIGHT));
-        Self { origin, permits, settings: BTreeMap::new(), store, tasks: BTreeMap::new() }
+        let beginning = Arc::new(Semaphore::new(BEGINNING));
+        Self { origin, beginning, settings: BTreeMap::new(), store, tasks: BTreeMap::new() }
     }
 
     /// Polls the clusters of `next` from now on, and no others; tells what that changed. The names differ.
@@ -142,7 +146,7 @@ impl Poller {
             Start::Anew => self.store.publisher(name.clone(), stale_after),
             Start::Over => self.store.successor(name.clone(), stale_after),
         };
-        let task = supervise(source, publisher, pace, interval, self.permits.clone());
+        let task = supervise(source, publisher, pace, interval, self.beginning.clone());
         self.tasks.insert(name, AbortOnDropHandle::new(tokio::spawn(task)));
     }
 }
@@ -153,13 +157,13 @@ async fn supervise<S: Source>(
     publisher: Publisher,
     pace: Pace,
     interval: Duration,
-    permits: Arc<Semaphore>,
+    beginning: Arc<Semaphore>,
 ) {
     let publisher = Arc::new(Mutex::new(publisher));
     loop {
         match source() {
             Ok(source) => {
-                let task = tokio::spawn(run(source, publisher.clone(), pace.clone(), permits.clone()));
+                let task = tokio::spawn(run(source, publisher.clone(), pace.clone(), beginning.clone()));
                 if AbortOnDropHandle::new(task).await.is_ok() {
                     return;
                 }
@@ -172,13 +176,13 @@ async fn supervise<S: Source>(
 }
 
 /// Polls one cluster for ever.
-async fn run<S: Source>(mut source: S, publisher: Arc<Mutex<Publisher>>, mut pace: Pace, permits: Arc<Semaphore>) {
+async fn run<S: Source>(mut source: S, publisher: Arc<Mutex<Publisher>>, mut pace: Pace, beginning: Arc<Semaphore>) {
     loop {
-        // The semaphore is never closed; if it were, there would be nothing left to do.
-        let Ok(permit) = permits.acquire().await else { return };
-        let started = clock::now();
-        let result = source.poll(started.mono).await;
-        drop(permit);
+        let poll = async {
+            let started = clock::now();
+            (started, source.poll(started.mono).await)
+        };
+        let (started, result) = lanes::briefly(&beginning, BEGINS_FOR, poll).await;
         let ended = clock::now();
         let next = pace.next(ended.mono, result.as_ref().err());
         record(&publisher, |publisher| publisher.record(ended, ended.mono - started.mono, result));

@@ -106,15 +106,56 @@ async fn a_hanging_cluster_delays_no_other() {
     assert!(healthy.polls() >= 3);
 }
 
-#[tokio::test(start_paused = true)]
-async fn polls_in_flight_are_bounded() {
+/// The largest lateness of the healthy ones among 1,000 clusters of which 900 hang until their time limit.
+async fn lateness(interval: Duration, timeout: Duration) -> Duration {
     let mut poller = Poller::new(Store::default());
-    let script = Script::new([Act::Hang]);
-    for number in 0..IN_FLIGHT + 50 {
-        script.start(&mut poller, &format!("cluster-{number}"));
+    let worst = Arc::new(Mutex::new(Duration::ZERO));
+    let start = clock::now().mono;
+    for number in 0..1000 {
+        let name = ClusterName::new(&format!("cluster-{number}")).unwrap();
+        let hangs = (number % 10 != 0).then_some(timeout);
+        let punctual = Punctual { due: start, hangs, pace: Pace::new(&name, interval, start), worst: worst.clone() };
+        poller.start(name, interval, STALE_AFTER, Start::Anew, move || Ok(punctual.clone()));
     }
-    pass(INTERVAL).await;
-    assert_eq!(script.polls(), IN_FLIGHT);
+    pass(5 * interval).await;
+    *worst.lock().unwrap()
+}
+
+/// A cluster that notes how late it is polled.
+#[derive(Clone)]
+struct Punctual {
+    due: Instant,
+    hangs: Option<Duration>,
+    pace: Pace,
+    worst: Arc<Mutex<Duration>>,
+}
+
+impl Source for Punctual {
+    async fn poll(&mut self, now: Instant) -> Result<Reading, PollFailure> {
+        if let Some(timeout) = self.hangs {
+            pass(timeout).await;
+            return Err(PollFailure::new(FailureReason::Timeout, "scripted"));
+        }
+        let late = now.saturating_duration_since(self.due);
+        {
+            let mut worst = self.worst.lock().unwrap();
+            *worst = (*worst).max(late);
+        }
+        self.due = self.pace.next(now, None).at;
+        Script::new([Act::Succeed]).poll(now).await
+    }
+
+    fn credential_changed(&self) -> bool {
+        false
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nine_hundred_hanging_clusters_delay_a_hundred_healthy_ones_by_less_than_a_second() {
+    for (interval, timeout) in [(60, 10), (10, 10)] {
+        let late = lateness(Duration::from_secs(interval), Duration::from_secs(timeout)).await;
+        assert!(late < Duration::from_secs(1), "{late:?} late at {interval}s/{timeout}s");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -65,7 +65,7 @@ pub async fn serve<H: Handler>(
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_connections: 512, max_requests: 40, time: TimeLimits::default(), drain: Duration::from_secs(5) }
+        Self { max_connections: 512, max_requests: 40, time: TimeLimits::default(), drain: Duration::from_secs(4) }
     }
 }
 

@@ -31,8 +31,8 @@ static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 struct Lines;
 
 impl Sink for Lines {
-    fn write(&self, line: &str) {
-        LINES.lock().unwrap().push(line.to_owned());
+    fn write(&self, line: String) {
+        LINES.lock().unwrap().push(line);
     }
 }
 
