@@ -11,7 +11,8 @@ fn main() -> ExitCode {
         Err(err) => {
             // A closed pipe leaves nobody to tell.
             let _ = err.print();
-            cmd::usage(&err, std::env::args().nth(1).as_deref())
+            let command = std::env::args_os().nth(1);
+            cmd::usage(&err, command.as_deref().and_then(|command| command.to_str()))
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDateTime, Utc};
 use reqwest::{
     Response, StatusCode,
     header::{DATE, HeaderValue, RETRY_AFTER},
@@ -34,7 +34,9 @@ pub fn retry_after(response: &Response) -> Option<Duration> {
 
 fn pause(retry_after: &str, date: Option<&str>) -> Option<Duration> {
     let retry_after = retry_after.trim();
-    let pause = if retry_after.bytes().all(|digit| digit.is_ascii_digit()) {
+    let pause = if retry_after.is_empty() {
+        return None;
+    } else if retry_after.bytes().all(|digit| digit.is_ascii_digit()) {
         // Too many digits for a number are too long a pause anyway.
         Duration::from_secs(retry_after.parse().unwrap_or(u64::MAX))
     } else {
@@ -44,7 +46,11 @@ fn pause(retry_after: &str, date: Option<&str>) -> Option<Duration> {
 }
 
 fn http_date(text: &str) -> Option<DateTime<Utc>> {
-    DateTime::parse_from_rfc2822(text).ok().map(|date| date.with_timezone(&Utc))
+    // The preferred form, and the two obsolete ones that a recipient must accept (RFC 9110, section 5.6.7).
+    let preferred = DateTime::parse_from_rfc2822(text).ok().map(|date| date.with_timezone(&Utc));
+    let obsolete = ["%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
+    let parsed = obsolete.into_iter().find_map(|form| NaiveDateTime::parse_from_str(text, form).ok());
+    preferred.or_else(|| parsed.map(|date| date.and_utc()))
 }
 
 #[cfg(test)]
@@ -64,6 +70,10 @@ mod tests {
         check("Sun, 06 Nov 1994 08:50:37 GMT", Some(60));
         check("Mon, 07 Nov 1994 08:50:37 GMT", Some(3600));
         check("Sun, 06 Nov 1994 08:48:37 GMT", None);
+        check("Sunday, 06-Nov-94 08:50:37 GMT", Some(60));
+        check("Sun Nov  6 08:50:37 1994", Some(60));
+        check("", None);
+        check("  ", None);
         check("soon", None);
         check("-5", None);
         assert_eq!(pause(now, None), None);

@@ -4,17 +4,17 @@
 //! a hop to another thread costs more than the poll's whole decoding.
 
 use std::{
-    fs::{self, Metadata},
-    io::{self, Read},
+    fs::Metadata,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
 use super::settings::SecretSource;
-use crate::{fingerprint::Fingerprint, secret::Secret};
-
-/// More than any token or password has: 64 KiB.
-const MAX_BYTES: u64 = 64 * 1024;
+use crate::{
+    file::{self, FileError},
+    fingerprint::Fingerprint,
+    secret::{Secret, looks_secret},
+};
 
 /// Turns a file's text into the secret in it, or says what is wrong with it.
 type Parse = fn(&str) -> Result<Secret, &'static str>;
@@ -23,7 +23,7 @@ type Parse = fn(&str) -> Result<Secret, &'static str>;
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// The content is of no use.
-    #[error("{}: {problem}", path.display())]
+    #[error("{}: {problem}", shown(path))]
     Content {
         /// The file.
         path: PathBuf,
@@ -31,12 +31,12 @@ pub enum SecretError {
         problem: &'static str,
     },
     /// The file cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Io {
+    #[error("{}: {source}", shown(path))]
+    File {
         /// The file.
         path: PathBuf,
-        /// Why not.
-        source: io::Error,
+        /// Why not. Told in the message.
+        source: FileError,
     },
 }
 
@@ -87,7 +87,10 @@ impl SecretFile {
         };
         self.loaded = None;
         self.seen = Fingerprint::of(&path);
-        let (text, metadata) = read_limited(&path).map_err(|source| SecretError::Io { path: path.clone(), source })?;
+        let unusable = |source| SecretError::File { path: path.clone(), source };
+        let content = file::read(&path, file::MAX_SECRET).map_err(unusable)?;
+        let text = String::from_utf8(content.bytes).map_err(|_| unusable(FileError::Utf8))?;
+        let metadata = content.metadata;
         let seen = Fingerprint::from_metadata(&metadata);
         if self.seen.as_ref() != Some(&seen) {
             // Replaced between the two looks: what was read is what counts.
@@ -107,18 +110,14 @@ impl SecretFile {
     }
 }
 
-fn read_limited(path: &Path) -> io::Result<(String, Metadata)> {
-    let file = fs::File::open(path)?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
+/// A path for a message. Where somebody put the secret itself in place of its file's path, it is not repeated.
+fn shown(path: &Path) -> String {
+    if looks_secret(path) {
+        return "a text that looks like a secret stands where the path of its file belongs (put it into a file and name \
+                that)"
+            .to_owned();
     }
-    let mut text = String::new();
-    file.take(MAX_BYTES + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_BYTES {
-        return Err(io::Error::other("it is larger than 64 KiB, which no token or password is"));
-    }
-    Ok((text, metadata))
+    path.display().to_string()
 }
 
 /// `qq auth_create_access_token --file` leaves the file readable for all (umask), so this is worth a line in the log.
@@ -159,7 +158,7 @@ fn parse_password(text: &str) -> Result<Secret, &'static str> {
 
 #[cfg(test)]
 mod tests {
-    use std::{error::Error, os::unix::fs::symlink};
+    use std::{error::Error, fs, os::unix::fs::symlink};
 
     use super::*;
 
@@ -202,11 +201,11 @@ mod tests {
         let path = folder.path().join("token");
         let mut file = SecretFile::token(SecretSource::File(path.clone()));
         let message = file.get().unwrap_err().to_string();
-        assert!(message.starts_with(&format!("cannot read {}: ", path.display())), "{message}");
+        assert!(message.starts_with(&format!("{}: no such file", path.display())), "{message}");
         fs::write(&path, "hunter2 hunter3")?;
         let message = file.get().unwrap_err().to_string();
         assert!(message.contains("it holds more than a token") && !message.contains("hunter"), "{message}");
-        fs::write(&path, "x".repeat(MAX_BYTES as usize + 1))?;
+        fs::write(&path, "x".repeat(file::MAX_SECRET as usize + 1))?;
         assert!(file.get().unwrap_err().to_string().contains("64 KiB"));
         Ok(())
     }

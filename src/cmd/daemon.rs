@@ -27,6 +27,7 @@ pub fn run(args: &DaemonArgs) -> anyhow::Result<()> {
         tracing::info!("configuration loaded; {loaded}");
         let (bound, wishes) = serve::bind(&args.web, ListenAddress::any(DEFAULT_PORT), &store, telemetry)?;
         serve::warn_of_few_descriptors(store.view().clusters.len());
+        reloader.concern(bound.policies());
         let mut serving = bound.start(signals.shutdown.clone())?;
         let listener = serving.runtime();
         service.ready();

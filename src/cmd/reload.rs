@@ -14,6 +14,7 @@ use crate::{
     service::Service,
     store::Store,
     telemetry::Telemetry,
+    web::policy::{Fixed, Policies},
 };
 
 /// An edited file is believed when it reads the same this much later: an editor that writes in place may be halfway,
@@ -37,6 +38,8 @@ pub struct Reloader {
     pool: Arc<TransportPool>,
     source: Source,
     telemetry: Arc<Telemetry>,
+    /// The listener's rules, once there is a listener.
+    web: Arc<dyn Policies>,
 }
 
 // === impl Source ===
@@ -71,7 +74,13 @@ impl Source {
 impl Reloader {
     /// Nothing is read and nothing polled yet.
     pub fn new(source: Source, store: Store, telemetry: Arc<Telemetry>) -> Self {
-        Self { last: None, poller: Poller::new(store), pool: Arc::new(TransportPool::new(0)), source, telemetry }
+        let (poller, pool) = (Poller::new(store), Arc::new(TransportPool::new(0)));
+        Self { last: None, poller, pool, source, telemetry, web: Arc::new(Fixed::default()) }
+    }
+
+    /// Reloads the listener's rules as well.
+    pub fn concern(&mut self, web: Arc<dyn Policies>) {
+        self.web = web;
     }
 
     /// Reads the source and polls what it says from now on; says what changed.
@@ -126,8 +135,14 @@ impl Reloader {
         service.reloading();
         let outcome = self.load();
         self.report(by, &outcome);
+        // Logged where it happens.
+        let web = self.web.reload();
         service.ready();
-        outcome
+        match (outcome, web) {
+            (Ok(changes), Ok(())) => Ok(changes),
+            (Err(mistakes), Ok(())) | (Ok(_), Err(mistakes)) => Err(mistakes),
+            (Err(mistakes), Err(more)) => Err(format!("{mistakes}\n{more}")),
+        }
     }
 
     /// Reloads if the file's text has changed. A text that could not be used is tried again each time, because a file

@@ -23,7 +23,7 @@ use crate::{
         policy::{Fixed, Policies, Policy},
         server::{self, Limits},
     },
-    web_config::{Refusal, WebConfig},
+    web_config::{self, Refusal, WebConfig},
 };
 
 /// For the deepest call of a request: rendering, compressing, TLS.
@@ -129,10 +129,15 @@ fn policies(web: &WebArgs, telemetry: &Arc<Telemetry>) -> anyhow::Result<Arc<dyn
             }
         }
     };
-    Ok(Arc::new(WebConfig::open(file, Box::new(observer))?))
+    Ok(Arc::new(WebConfig::open(file, web_config::SETTLE, Box::new(observer))?))
 }
 
 impl Bound {
+    /// The rules of the listener, which a reload concerns too.
+    pub fn policies(&self) -> Arc<dyn Policies> {
+        self.policies.clone()
+    }
+
     /// Serves on a thread of its own until `shutdown`, then lets requests in flight end.
     ///
     /// # Errors

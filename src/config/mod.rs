@@ -11,17 +11,17 @@ mod resolve;
 mod url;
 mod yaml;
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use self::raw::{Raw, RawAuthorization, RawCluster, RawTls};
 pub use self::{
     mistakes::{Mistake, Mistakes},
     yaml::read as read_yaml,
 };
-use crate::poll;
+use crate::{
+    file::{self, FileError},
+    poll,
+};
 
 /// What the program runs on.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -63,7 +63,7 @@ pub enum ConfigError {
     },
     /// The file cannot be read.
     #[error(
-        "cannot read the configuration file {}: {reason}; name another one with --config.file, or watch a single \
+        "the configuration file {}: {reason}; name another one with --config.file, or watch a single \
          cluster with --cluster.url and --cluster.token-file",
         path.display()
     )]
@@ -71,7 +71,7 @@ pub enum ConfigError {
         /// The file.
         path: PathBuf,
         /// Why not. Told in the message, so it is no source in the sense of `std::error::Error`.
-        reason: io::Error,
+        reason: FileError,
     },
 }
 
@@ -90,7 +90,7 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
 ///
 /// When it cannot be read.
 pub fn read_text(path: &Path) -> Result<String, ConfigError> {
-    fs::read_to_string(path).map_err(|reason| ConfigError::Read { path: path.to_owned(), reason })
+    file::read_text(path, file::MAX_TEXT).map_err(|reason| ConfigError::Read { path: path.to_owned(), reason })
 }
 
 /// Understands the text of the configuration file at `path`.

@@ -125,8 +125,10 @@ impl Poller {
         for (settings, how) in start.iter().filter_map(|(index, how)| Some((next.get(*index)?.clone(), *how))) {
             let Settings { client, interval, name, stale_after } = settings;
             let pool = pool.clone();
+            let locks = matches!(client.credential, client::Credential::Login { .. });
+            let pace = Pace::new(&name, interval, stale_after, locks, self.origin);
             let source = move || Client::new(client.clone(), pool.clone());
-            self.start(name, interval, stale_after, how, source);
+            self.start(name, pace, interval, stale_after, how, source);
         }
         self.settings = next.into_iter().map(|settings| (settings.name.clone(), settings)).collect();
         pool.retain(|transport| self.settings.values().any(|settings| settings.client.transport == *transport));
@@ -136,12 +138,12 @@ impl Poller {
     fn start<S: Source>(
         &mut self,
         name: ClusterName,
+        pace: Pace,
         interval: Duration,
         stale_after: Duration,
         how: Start,
         source: impl Fn() -> Result<S, TransportError> + Send + 'static,
     ) {
-        let pace = Pace::new(&name, interval, self.origin);
         let publisher = match how {
             Start::Anew => self.store.publisher(name.clone(), stale_after),
             Start::Over => self.store.successor(name.clone(), stale_after),

@@ -11,14 +11,21 @@ const FIRST_PAUSE: Duration = Duration::from_secs(300);
 /// which directories lock accounts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1800);
 
+/// The longest interval at which a refused access token is tried: it locks nothing.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(300);
+
 /// One cluster's pace.
 #[derive(Clone, Debug)]
 pub struct Pace {
     /// Any point in time on the grid of this cluster's polls.
     anchor: Instant,
     interval: Duration,
+    /// Whether a refusal counts towards the lock of an account: a password's does, an access token's does not.
+    locks: bool,
     /// Refusals in a row.
     refusals: u32,
+    /// How long a last good status stays.
+    stale_after: Duration,
 }
 
 /// When the next poll is due.
@@ -34,10 +41,17 @@ pub struct Next {
 
 impl Pace {
     /// Polls every `interval`, shifted by a stable hash of the name, so that the clusters are spread over the interval
-    /// in the same way after every start. `origin` is the same for all clusters.
-    pub fn new(name: &ClusterName, interval: Duration, origin: Instant) -> Self {
+    /// in the same way after every start. `origin` is the same for all clusters. `locks` says whether refused
+    /// credentials lock the account.
+    pub fn new(name: &ClusterName, interval: Duration, stale_after: Duration, locks: bool, origin: Instant) -> Self {
         let nanos = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX).max(1);
-        Self { anchor: origin + Duration::from_nanos(hash(name.as_str()) % nanos), interval, refusals: 0 }
+        Self {
+            anchor: origin + Duration::from_nanos(hash(name.as_str()) % nanos),
+            interval,
+            locks,
+            refusals: 0,
+            stale_after,
+        }
     }
 
     /// When to poll after one that ended at `now`.
@@ -45,13 +59,25 @@ impl Pace {
         let tick = self.tick_after(now);
         let refused = failure.is_some_and(|failure| failure.reason == FailureReason::Authentication);
         if refused {
-            let pause = FIRST_PAUSE.saturating_mul(1 << self.refusals.min(8)).min(LONGEST_PAUSE);
+            let pause = self.pause();
             self.refusals = self.refusals.saturating_add(1);
             return Next { at: tick.max(now + pause), or_new_credential: true };
         }
         self.refusals = 0;
         let asked = failure.and_then(|failure| failure.retry_after).unwrap_or_default();
         Next { at: tick.max(now + asked), or_new_credential: false }
+    }
+
+    /// After a refusal. A token's never costs a status that is still fresh: the next attempt comes before `stale_after`.
+    fn pause(&self) -> Duration {
+        let doubled = |first: Duration| first.saturating_mul(1 << self.refusals.min(8));
+        if self.locks {
+            return doubled(FIRST_PAUSE).min(LONGEST_PAUSE);
+        }
+        // The poll after the pause takes its own time, for which half is more than enough.
+        let longest = LONGEST_INTERVAL.min(self.stale_after / 2).max(self.interval);
+        // The grid adds up to one interval.
+        doubled(self.interval).min(longest).saturating_sub(self.interval)
     }
 
     /// The first point of the grid after `now`.
@@ -80,7 +106,7 @@ mod tests {
     const INTERVAL: Duration = Duration::from_secs(60);
 
     fn pace(name: &str, origin: Instant) -> Pace {
-        Pace::new(&ClusterName::new(name).unwrap(), INTERVAL, origin)
+        Pace::new(&ClusterName::new(name).unwrap(), INTERVAL, 5 * INTERVAL, true, origin)
     }
 
     fn failure(reason: FailureReason) -> PollFailure {
@@ -142,6 +168,27 @@ mod tests {
         pace.next(now, None);
         let next = pace.next(now, Some(&failure(FailureReason::Authentication)));
         assert!(next.at - now <= FIRST_PAUSE + INTERVAL, "a success starts from the shortest pause");
+    }
+
+    #[test]
+    fn a_refused_token_keeps_the_interval_and_never_costs_a_fresh_status() {
+        let origin = Instant::now();
+        for (interval, stale_after) in [(60, 300), (15, 75), (30, 150), (3600, 18_000), (60, 70)].map(seconds) {
+            let mut pace = Pace::new(&ClusterName::new("one").unwrap(), interval, stale_after, false, origin);
+            let mut now = origin;
+            for attempt in 0..20 {
+                let next = pace.next(now, Some(&failure(FailureReason::Authentication)));
+                let pause = next.at - now;
+                assert!(next.or_new_credential);
+                assert!(attempt > 0 || pause <= interval, "the first refusal changes nothing");
+                assert!(pause <= interval.max(LONGEST_INTERVAL) && pause < stale_after, "{pause:?} of {stale_after:?}");
+                now = next.at;
+            }
+        }
+    }
+
+    fn seconds((interval, stale_after): (u64, u64)) -> (Duration, Duration) {
+        (Duration::from_secs(interval), Duration::from_secs(stale_after))
     }
 
     #[test]

@@ -38,7 +38,8 @@ impl Script {
     fn start(&self, poller: &mut Poller, name: &str) {
         let script = self.clone();
         let name = ClusterName::new(name).unwrap();
-        poller.start(name, INTERVAL, STALE_AFTER, Start::Anew, move || Ok(script.clone()));
+        let pace = Pace::new(&name, INTERVAL, STALE_AFTER, true, poller.origin);
+        poller.start(name, pace, INTERVAL, STALE_AFTER, Start::Anew, move || Ok(script.clone()));
     }
 }
 
@@ -113,9 +114,10 @@ async fn lateness(interval: Duration, timeout: Duration) -> Duration {
     let start = clock::now().mono;
     for number in 0..1000 {
         let name = ClusterName::new(&format!("cluster-{number}")).unwrap();
+        let pace = Pace::new(&name, interval, STALE_AFTER, true, start);
         let hangs = (number % 10 != 0).then_some(timeout);
-        let punctual = Punctual { due: start, hangs, pace: Pace::new(&name, interval, start), worst: worst.clone() };
-        poller.start(name, interval, STALE_AFTER, Start::Anew, move || Ok(punctual.clone()));
+        let punctual = Punctual { due: start, hangs, pace: pace.clone(), worst: worst.clone() };
+        poller.start(name, pace, interval, STALE_AFTER, Start::Anew, move || Ok(punctual.clone()));
     }
     pass(5 * interval).await;
     *worst.lock().unwrap()

@@ -13,7 +13,6 @@ use std::{
 use prometheus::{Encoder, Gauge, GaugeVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder};
 
 use self::process::Process;
-pub use self::process::max_descriptors;
 use crate::{
     metrics::catalog::{self, Metric},
     model::Moment,

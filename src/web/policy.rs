@@ -26,6 +26,15 @@ pub struct Policy {
 pub trait Policies: Debug + Send + Sync + 'static {
     /// The rules for what comes next.
     fn current(&self) -> Arc<Policy>;
+
+    /// Takes in changes that are only made when somebody asks for them.
+    ///
+    /// # Errors
+    ///
+    /// Why the rules stay what they were.
+    fn reload(&self) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// Rules that do not change.
@@ -39,6 +48,23 @@ impl Policies for Fixed {
 }
 
 impl Policy {
+    /// What these rules had and `next` has not, in words: what an edit must not take away by itself. A file that is
+    /// being written reads as one without its last lines. Whether TLS is spoken is among them in both directions,
+    /// because clients have to be changed with it.
+    pub fn loses(&self, next: &Self) -> Option<&'static str> {
+        let demands = |policy: &Self| policy.tls.as_ref().map(|tls| tls.demands).unwrap_or_default();
+        let (old, new) = (demands(self), demands(next));
+        match (&self.tls, &next.tls) {
+            (Some(_), None) => Some("switch TLS off"),
+            (None, Some(_)) => Some("switch TLS on"),
+            _ if self.users.is_some() && next.users.is_none() => Some("admit everybody without a password"),
+            _ if old.mandatory && !new.mandatory => Some("admit clients without a certificate"),
+            _ if old.verified && !new.verified => Some("admit client certificates of any authority"),
+            _ if old.named && !new.named => Some("admit client certificates of any name"),
+            _ => None,
+        }
+    }
+
     /// Puts the configured headers into an answer's.
     pub fn decorate(&self, headers: &mut HeaderMap) {
         for (name, value) in &self.headers {

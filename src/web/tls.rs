@@ -20,8 +20,21 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 pub struct Tls {
     /// For the next handshakes.
     pub config: Arc<ServerConfig>,
+    /// What is asked of clients.
+    pub demands: Demands,
     /// When its certificate expires, in Unix seconds.
     pub not_after: i64,
+}
+
+/// What a client's certificate must be like; each is a promise that an edit must not take back unnoticed.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Demands {
+    /// There must be one.
+    pub mandatory: bool,
+    /// It must have one of some names.
+    pub named: bool,
+    /// It must come from a known authority.
+    pub verified: bool,
 }
 
 /// What to offer. The key is not shown by `Debug`.
@@ -51,6 +64,12 @@ pub struct ClientAuth {
     pub roots: Option<RootCertStore>,
 }
 
+impl ClientAuth {
+    fn demands(&self) -> Demands {
+        Demands { mandatory: self.mandatory, named: !self.allowed_sans.is_empty(), verified: self.roots.is_some() }
+    }
+}
+
 impl Tls {
     /// Sets up what `settings` say.
     ///
@@ -64,6 +83,7 @@ impl Tls {
             .with_protocol_versions(&versions)
             .map_err(|err| err.to_string())?;
         let asks = client.is_some();
+        let demands = client.as_ref().map(ClientAuth::demands).unwrap_or_default();
         let builder = match client {
             Some(client) => builder.with_client_cert_verifier(Arc::new(Verifier::new(client, provider)?)),
             None => builder.with_no_client_auth(),
@@ -76,7 +96,7 @@ impl Tls {
             config.session_storage = Arc::new(NoServerSessionStorage {});
             config.send_tls13_tickets = 0;
         }
-        Ok(Self { config: Arc::new(config), not_after })
+        Ok(Self { config: Arc::new(config), demands, not_after })
     }
 }
 

@@ -1,8 +1,10 @@
 //! The web configuration file of the Prometheus exporters (`--web.config.file`): TLS, client certificates, basic
 //! authentication, headers, rate limit. A file that works for the node exporter works here.
 //!
-//! The file and those that it names are looked at for each connection and request (one `stat` each), so that a renewed
-//! certificate is used at the next handshake. After a broken edit the last good rules stay in force; the original
+//! The file and those that it names are looked at for each connection and request (one `stat` each). A change counts once
+//! the files have rested for a moment, because a file that is being written reads as one without its last lines: without
+//! users, for example. What would take protection away waits for somebody who asks for it ([`Policies::reload`]), however
+//! long the file rests: a disk may have been full. After a broken edit the last good rules stay in force; the original
 //! answers 500 to everything then.
 
 mod names;
@@ -10,14 +12,16 @@ mod raw;
 mod resolve;
 
 use std::{
-    fmt, fs,
+    fmt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant, SystemTime},
 };
 
 use self::raw::Raw;
 use crate::{
     config::{Mistakes, read_yaml},
+    file,
     fingerprint::Fingerprint,
     web::policy::{Policies, Policy},
 };
@@ -29,8 +33,13 @@ pub type Observer = Box<dyn Fn(Result<&Policy, &Refusal>) + Send + Sync>;
 pub struct WebConfig {
     observer: Observer,
     path: PathBuf,
+    /// How long files have to rest.
+    settle: Duration,
     state: Mutex<State>,
 }
+
+/// How long files have to rest in the running program.
+pub const SETTLE: Duration = Duration::from_secs(1);
 
 /// A web configuration that cannot be used: all mistakes.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -44,8 +53,10 @@ pub struct Refusal {
 type Seen = Vec<(PathBuf, Option<Fingerprint>)>;
 
 struct State {
-    /// The file and those that it names.
+    /// The file and those that it names, as they were when they were last read.
     files: Seen,
+    /// What they look like now, if it is something else, and since when.
+    fresh: Option<(Seen, Instant)>,
     policy: Arc<Policy>,
 }
 
@@ -72,9 +83,9 @@ fn read(path: &Path) -> (Seen, Result<Policy, Refusal>) {
 }
 
 fn text(path: &Path) -> Result<String, Mistakes> {
-    fs::read_to_string(path).map_err(|err| {
+    file::read_text(path, file::MAX_TEXT).map_err(|err| {
         let mut mistakes = Mistakes::default();
-        mistakes.add("the file", format!("cannot be read: {err}; name another one with --web.config.file"));
+        mistakes.add("the file", format!("{err}; name another one with --web.config.file"));
         mistakes
     })
 }
@@ -88,30 +99,55 @@ fn understand(text: &str) -> Result<Raw, Mistakes> {
 // === impl WebConfig ===
 
 impl WebConfig {
-    /// Reads a file and follows it from now on. `observer` is told of every reading, this one included.
+    /// Reads a file and follows it from now on; changes count once the files have rested for `settle`. `observer` is told
+    /// of every reading, this one included.
     ///
     /// # Errors
     ///
     /// When it has mistakes.
-    pub fn open(path: &Path, observer: Observer) -> Result<Self, Refusal> {
+    pub fn open(path: &Path, settle: Duration, observer: Observer) -> Result<Self, Refusal> {
         let (files, policy) = read(path);
         let policy = policy?;
         observer(Ok(&policy));
-        let state = State { files, policy: Arc::new(policy) };
-        Ok(Self { observer, path: path.to_owned(), state: Mutex::new(state) })
+        let state = State { files, fresh: None, policy: Arc::new(policy) };
+        Ok(Self { observer, path: path.to_owned(), settle, state: Mutex::new(state) })
     }
-}
 
-impl Policies for WebConfig {
-    fn current(&self) -> Arc<Policy> {
-        // A panic while it was held leaves valid rules behind.
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.files.iter().all(|(path, seen)| Fingerprint::of(path) == *seen) {
-            return state.policy.clone();
+    /// Whether nothing has been written to files that look like `seen` for the time they have to rest: by their own
+    /// clock, or because they were seen like this before.
+    fn rests(&self, state: &mut State, seen: &Seen) -> bool {
+        let now = SystemTime::now();
+        let rested = |at: Option<SystemTime>| {
+            at.and_then(|at| now.duration_since(at).ok()).is_some_and(|age| age >= self.settle)
+        };
+        if seen.iter().all(|(_, file)| file.as_ref().is_some_and(|file| rested(file.changed()))) {
+            return true;
         }
+        match &state.fresh {
+            Some((before, since)) if before == seen => since.elapsed() >= self.settle,
+            _ => {
+                state.fresh = Some((seen.clone(), Instant::now()));
+                false
+            }
+        }
+    }
+
+    /// Reads the files and follows what they say, unless that takes protection away and nobody `asked` for it.
+    fn take_in(&self, state: &mut State, asked: bool) -> Result<(), Refusal> {
         let (files, policy) = read(&self.path);
+        // Written to meanwhile: the next look begins anew.
+        if look(&files) != files {
+            return Err(self.refusal("is being written; it is read again when it rests"));
+        }
         state.files = files;
-        match policy {
+        state.fresh = None;
+        let outcome = policy.and_then(|policy| match state.policy.loses(&policy) {
+            Some(loss) if !asked => Err(self.refusal(&format!(
+                "would {loss}; if that is meant, reload (SIGHUP, or POST /-/reload) or restart the exporter"
+            ))),
+            _ => Ok(policy),
+        });
+        match outcome {
             Ok(mut policy) => {
                 if let (Some(new), Some(old)) = (&policy.rate, &state.policy.rate)
                     && new.is_like(old)
@@ -120,10 +156,55 @@ impl Policies for WebConfig {
                 }
                 (self.observer)(Ok(&policy));
                 state.policy = Arc::new(policy);
+                Ok(())
             }
-            Err(refusal) => (self.observer)(Err(&refusal)),
+            Err(refusal) => {
+                (self.observer)(Err(&refusal));
+                Err(refusal)
+            }
+        }
+    }
+
+    fn refusal(&self, problem: &str) -> Refusal {
+        let mut mistakes = Mistakes::default();
+        mistakes.add("the file", problem);
+        Refusal { mistakes, path: self.path.clone() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic while it was held leaves valid rules behind.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The same files as they look now.
+fn look(files: &Seen) -> Seen {
+    files.iter().map(|(path, _)| (path.clone(), Fingerprint::of(path))).collect()
+}
+
+impl Policies for WebConfig {
+    fn current(&self) -> Arc<Policy> {
+        let mut state = self.state();
+        let seen = look(&state.files);
+        if seen == state.files {
+            state.fresh = None;
+        } else if self.rests(&mut state, &seen) {
+            // What came of it was told to the observer.
+            let _ = self.take_in(&mut state, false);
         }
         state.policy.clone()
+    }
+
+    /// What takes protection away has to rest all the same: whoever asks may not know that a file is being written.
+    fn reload(&self) -> Result<(), String> {
+        let mut state = self.state();
+        let seen = look(&state.files);
+        if self.rests(&mut state, &seen) {
+            self.take_in(&mut state, true).map_err(|refusal| refusal.to_string())
+        } else {
+            let refusal = self.refusal("was written a moment ago; reload once more when it has rested for a second");
+            Err(refusal.to_string())
+        }
     }
 }
 

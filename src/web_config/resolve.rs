@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     config::Mistakes,
+    file,
     web::{
         basic_auth::Users,
         policy::Policy,
@@ -57,12 +58,27 @@ pub fn files(raw: &Raw, folder: &Path) -> Vec<PathBuf> {
 /// All mistakes.
 pub fn resolve(raw: &Raw, folder: &Path) -> Result<Policy, Mistakes> {
     let mut mistakes = Mistakes::default();
+    if let Some(tls) = &raw.tls_server_config {
+        names_need_a_certificate(tls, &mut mistakes);
+    }
     let tls = raw.tls_server_config.as_ref().filter(|raw| is_enabled(raw));
     let tls = tls.and_then(|raw| TlsSection { folder, mistakes: &mut mistakes, raw }.resolve());
     let headers = headers(raw.http_server_config.as_ref().unwrap_or(&RawHttp::default()), &mut mistakes);
     let users = users(raw.basic_auth_users.as_ref(), &mut mistakes);
     let rate = rate(raw.rate_limit.as_ref().unwrap_or(&RawRate::default()), &mut mistakes);
     mistakes.or(Policy { headers, rate, tls, users })
+}
+
+/// Where no certificate is demanded, a client without one would come in whatever the names say.
+fn names_need_a_certificate(raw: &RawTls, mistakes: &mut Mistakes) {
+    let demanded = ["RequireAnyClientCert", "RequireClientCert", "RequireAndVerifyClientCert"];
+    let named = raw.client_allowed_sans.as_ref().is_some_and(|names| !names.is_empty());
+    if named && !raw.client_auth_type.as_deref().is_some_and(|kind| demanded.contains(&kind)) {
+        mistakes.add(
+            "tls_server_config.client_allowed_sans",
+            "has no effect on clients without a certificate; set client_auth_type to RequireAndVerifyClientCert",
+        );
+    }
 }
 
 /// As in the original: the versions alone do not switch it on.
@@ -152,10 +168,10 @@ impl TlsSection<'_> {
     fn pem(&mut self, key: &str, text: Option<&String>, file: Option<&PathBuf>) -> Option<(String, Vec<u8>)> {
         if let Some(file) = file.filter(|file| !file.as_os_str().is_empty()) {
             let (key, path) = (format!("{key}_file"), self.folder.join(file));
-            return match std::fs::read(&path) {
-                Ok(pem) => Some((key, pem)),
+            return match file::read(&path, file::MAX_PEM) {
+                Ok(content) => Some((key, content.bytes)),
                 Err(err) => {
-                    self.mistake(&key, format!("cannot read {}: {err}", path.display()));
+                    self.mistake(&key, format!("cannot use {}: {err}", path.display()));
                     None
                 }
             };

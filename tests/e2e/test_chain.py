@@ -83,9 +83,13 @@ scrape_configs:
 
         def value(expression):
             try:
-                answer = json.loads(get(f"http://127.0.0.1:{port}/api/v1/query?query={expression}")[2])
+                status, _, body = get(f"http://127.0.0.1:{port}/api/v1/query?query={expression}")
             except OSError:
                 return None
+            # While it starts it answers 503 with a sentence.
+            if status != 200:
+                return None
+            answer = json.loads(body)
             result = answer["data"]["result"]
             return float(result[0]["value"][1]) if result else None
 

@@ -24,7 +24,7 @@ class CommandLine(Case):
         (self.folder / "token").unlink()
         code, _, stderr = run("check-config", config)
         self.assertEqual(code, 1)
-        self.assertIn(f"clusters[0]: cannot read {self.folder}/token", stderr)
+        self.assertIn(f"clusters[0]: {self.folder}/token: no such file", stderr)
         bad = ROOT / "tests/config/bad/everything_at_once.yml"
         code, _, stderr = run("check-config", bad)
         self.assertEqual((code, stderr), (1, f"{bad}\n{bad.with_suffix('.txt').read_text()}"))
@@ -32,7 +32,7 @@ class CommandLine(Case):
     def test_what_cannot_start_says_why(self):
         code, _, stderr = run(cwd=self.folder)
         self.assertEqual(code, 1)
-        self.assertIn("cannot read the configuration file qumulo-encryption-exporter.yml", stderr)
+        self.assertIn("the configuration file qumulo-encryption-exporter.yml: no such file", stderr)
         self.assertEqual(run("--nonsense")[0], 2)
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))

@@ -140,13 +140,14 @@ scrape_configs:
         # Followed without a restart.
         text = self.web.read_text()
         self.web.write_text(text + "  min_version: TLS13\n")
-        self.assertFalse(self.handshake(exporter, "-tls1_2"))
+        wait_for(lambda: not self.handshake(exporter, "-tls1_2"), "TLS 1.2 is refused")
         self.assertTrue(self.handshake(exporter, "-tls1_3"))
         self.web.write_text(text + "  cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384]\n")
+        wait_for(lambda: self.handshake(exporter, "-tls1_2"), "TLS 1.2 is spoken again")
         self.assertFalse(self.handshake(exporter, "-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-GCM-SHA256"))
         self.assertEqual(self.handshake(exporter, "-tls1_2")[1], "ECDHE-ECDSA-AES256-GCM-SHA384")
         self.web.write_text(text + "  curve_preferences: [CurveP384]\n")
-        self.assertFalse(self.handshake(exporter, "-tls1_3", "-groups", "X25519"))
+        wait_for(lambda: not self.handshake(exporter, "-tls1_3", "-groups", "X25519"), "the curve is refused")
         self.assertTrue(self.handshake(exporter, "-tls1_3", "-groups", "P-384"))
 
     def test_mistakes_are_said_at_the_start_and_by_check_config(self):

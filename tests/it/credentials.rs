@@ -112,9 +112,9 @@ async fn files_without_a_secret_are_named_and_nothing_is_sent() {
         let path = lab.write(name, "");
         check(&lab, &path, "it is empty").await;
         fs::remove_file(&path).unwrap();
-        check(&lab, &path, "No such file").await;
+        check(&lab, &path, "no such file").await;
         fs::create_dir(&path).unwrap();
-        check(&lab, &path, "it is not a regular file").await;
+        check(&lab, &path, "is not a regular file").await;
         fs::remove_dir(&path).unwrap();
         fs::write(&path, [0xff, b'h', b'u', b'n', b't', b'e', b'r', b'2']).unwrap();
         check(&lab, &path, "stream did not contain valid UTF-8").await;
@@ -137,7 +137,7 @@ async fn a_secret_that_was_taken_away_is_not_used() {
         probe.poll().await.unwrap();
         fs::remove_file(lab.folder.path().join(name)).unwrap();
         for _ in 0..2 {
-            assert_fails(probe.poll().await, FailureReason::Authentication, "cannot read ");
+            assert_fails(probe.poll().await, FailureReason::Authentication, "no such file");
         }
         lab.write(name, if log_in { PASSWORD } else { TOKEN });
         probe.poll().await.unwrap();

@@ -6,8 +6,9 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -39,6 +40,9 @@ use crate::{
     authority::{Authority, Issued},
     lab::until,
 };
+
+/// Short, so that tests do not wait for long; the program's is a second.
+const SETTLE: Duration = Duration::from_millis(100);
 
 const VALID: [i32; 2] = [2000, 2100];
 const EXPIRED: [i32; 2] = [2000, 2001];
@@ -82,7 +86,7 @@ impl Listener {
         let observer = move |outcome: Result<&_, &Refusal>| {
             told.lock().unwrap().push(outcome.map(|_| ()).map_err(Refusal::clone));
         };
-        let config = Arc::new(WebConfig::open(&folder.path().join("web.yml"), Box::new(observer)).unwrap());
+        let config = Arc::new(WebConfig::open(&folder.path().join("web.yml"), SETTLE, Box::new(observer)).unwrap());
         let listeners = bind(&[ListenAddress::new(Ipv4Addr::LOCALHOST.into(), 0)], "").unwrap();
         let (port, site) = (listeners[0].local_addr().unwrap().port(), Arc::new(Site::default()));
         let serving = serve(listeners, site.clone(), config.clone(), Limits::default(), CancellationToken::new());
@@ -116,6 +120,16 @@ impl Listener {
         let mut text = String::new();
         stream.read_to_string(&mut text).await?;
         Ok(text)
+    }
+
+    /// Waits for the outcome of this reading.
+    async fn outcome(&self, number: usize) -> Result<(), Refusal> {
+        until(|| {
+            self.config.current();
+            self.outcomes.lock().unwrap().len() >= number
+        })
+        .await;
+        self.outcomes.lock().unwrap()[number - 1].clone()
     }
 
     async fn admits(&self, certificate: Option<&Issued>) -> bool {
@@ -178,6 +192,7 @@ async fn a_renewed_certificate_is_used_at_the_next_handshake() {
     assert!(listener.admits(None).await);
     let new = Authority::new("New listeners");
     install(listener.folder.path(), &new.issue("localhost", VALID));
+    assert_eq!(listener.outcome(2).await, Ok(()));
     assert!(!listener.admits(None).await, "the old authority is not enough any more");
     assert!(listener.ask(&new, None).await.is_ok());
 }
@@ -189,36 +204,107 @@ async fn a_broken_edit_leaves_the_last_good_rules_in_force() {
         Listener::start("  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: clients.pem\n", &clients)
             .await;
     let good = clients.issue("a.example.com", VALID);
-    for (name, text) in [
+    for (round, (name, text)) in [
         ("web.yml", "tls_server_config:\n  cert_fill: listener.pem\n"),
         ("listener.key", "-----BEGIN NONSENSE-----\n"),
         ("clients.pem", ""),
-    ] {
+    ]
+    .into_iter()
+    .enumerate()
+    {
         let before = fs::read_to_string(listener.folder.path().join(name)).unwrap();
         listener.write(name, text);
+        assert!(listener.outcome(2 * round + 2).await.is_err(), "{name} is reported");
         for _ in 0..2 {
             assert!(listener.admits(Some(&good)).await && !listener.admits(None).await, "{name}");
         }
-        let last = listener.outcomes.lock().unwrap().last().unwrap().clone();
-        assert!(last.is_err(), "{name} is reported");
         listener.write(name, &before);
+        assert_eq!(listener.outcome(2 * round + 3).await, Ok(()), "{name}");
         assert!(listener.admits(Some(&good)).await, "{name}");
-        assert_eq!(*listener.outcomes.lock().unwrap().last().unwrap(), Ok(()), "{name}");
     }
     assert_eq!(listener.outcomes.lock().unwrap().len(), 7, "each change is told once");
     fs::remove_file(listener.folder.path().join("web.yml")).unwrap();
+    assert!(listener.outcome(8).await.is_err());
     assert!(!listener.admits(None).await, "without its file it does not open up");
 }
 
+/// What an edit would take away, and what it says about that.
 #[tokio::test]
-async fn tls_can_be_switched_off_and_on() {
+async fn protection_is_taken_away_only_when_somebody_asks() {
     let clients = Authority::new("Clients");
-    let listener = Listener::start("", &clients).await;
-    listener.write("web.yml", "");
-    assert!(listener.config.current().tls.is_none());
-    assert!(!listener.admits(None).await);
-    listener.write("web.yml", &web_config(""));
-    assert!(listener.admits(None).await);
+    let (verify, user) = (
+        "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: clients.pem\n",
+        "basic_auth_users:\n  alice: $2b$04$LPOtlTrREdRwCPSwW2iBJ.fH6B7qe9OJ0ZxJVKlGqyXTWWFNxlnNW\n",
+    );
+    let sans = format!("{verify}  client_allowed_sans: [a.example.com]\n");
+    for (before, after, words) in [
+        ("", None, "switch TLS off"),
+        (user, Some(""), "without a password"),
+        (verify, Some("  client_auth_type: VerifyClientCertIfGiven\n  client_ca_file: clients.pem\n"), "a certificate"),
+        (verify, Some("  client_auth_type: RequireAnyClientCert\n"), "of any authority"),
+        (&sans, Some(verify), "of any name"),
+    ] {
+        let listener = Listener::start(before, &clients).await;
+        listener.write("web.yml", &after.map(web_config).unwrap_or_default());
+        let refusal = listener.outcome(2).await.unwrap_err().to_string();
+        assert!(refusal.contains(words) && refusal.contains("SIGHUP"), "{refusal}");
+        let kept = listener.config.current();
+        assert!(kept.tls.is_some() && kept.users.is_some() == (before == user));
+        listener.config.reload().unwrap();
+        assert_eq!(listener.config.current().tls.is_some(), after.is_some());
+        assert!(listener.config.current().users.is_none());
+    }
+}
+
+/// While the file is rewritten in place in every order of bytes, nobody comes in without a certificate or a password.
+#[tokio::test]
+async fn a_file_that_is_being_rewritten_opens_nothing() {
+    let clients = Authority::new("Clients");
+    let lines = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: clients.pem\n";
+    let listener = Arc::new(Listener::start(lines, &clients).await);
+    let (path, text) = (listener.folder.path().join("web.yml"), web_config(lines));
+    let done = Arc::new(AtomicBool::new(false));
+    let asking = tokio::spawn({
+        let (listener, done) = (listener.clone(), done.clone());
+        async move {
+            let mut asked = 0;
+            while !done.load(Ordering::SeqCst) {
+                assert!(!listener.admits(None).await, "a client without a certificate came in");
+                let policy = listener.config.current();
+                let demands = policy.tls.as_ref().map(|tls| tls.demands).unwrap_or_default();
+                assert!(demands.mandatory && demands.verified);
+                let mut plain = TcpStream::connect((Ipv4Addr::LOCALHOST, listener.port)).await.unwrap();
+                plain.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+                let mut answer = Vec::new();
+                let _ = plain.read_to_end(&mut answer).await;
+                assert!(!answer.starts_with(b"HTTP"), "plain HTTP was answered");
+                asked += 1;
+            }
+            asked
+        }
+    });
+    // Forwards as `cp` writes, backwards as nobody does, and every prefix that stays for longer than files must rest.
+    tokio::task::spawn_blocking(move || {
+        use std::os::unix::fs::FileExt;
+        for _ in 0..5 {
+            for end in 0..=text.len() {
+                fs::write(&path, &text[..end]).unwrap();
+            }
+            let file = fs::File::create(&path).unwrap();
+            for at in (0..text.len()).rev() {
+                file.write_all_at(&text.as_bytes()[at..=at], at as u64).unwrap();
+            }
+        }
+        for end in [0, 1, text.len() / 3, text.find("  client_auth").unwrap(), text.find("  client_ca").unwrap()] {
+            fs::write(&path, &text[..end]).unwrap();
+            std::thread::sleep(2 * SETTLE);
+        }
+        fs::write(&path, &text).unwrap();
+    })
+    .await
+    .unwrap();
+    done.store(true, Ordering::SeqCst);
+    assert!(asking.await.unwrap() > 10);
 }
 
 #[tokio::test]
