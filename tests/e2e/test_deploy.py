@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import subprocess
+import time
 import unittest
 
 from support import EXPORTER, ROOT, VENVS, Case, get, metrics, wait_for
@@ -57,11 +58,7 @@ class Debian(Case):
         self.addCleanup(shutil.rmtree, CONFIG.parent, ignore_errors=True)
         unit = pathlib.Path(f"/lib/systemd/system/{NAME}.service").read_text()
         command = re.search(r"^ExecStart=(.*)$", unit, re.M)[1].split()
-        process = self.start(*command, "--web.listen-address", "127.0.0.1:0")
-        found = wait_for(lambda: re.search(r"msg=listening address=(\S+)", process.log.read_text()), "it listens")
-        url = f"http://{found[1]}"
-        self.assertIn('qumulo_encryption_polls_total{cluster="prod-west"}', metrics(url))
-        self.assertEqual(self.end(process), 0)
+        self.as_the_unit_does(unit, command)
         run("dpkg", "--install", "--force-confdef", new)
         self.assertEqual(CONFIG.read_text(), edited, "an edited configuration survives the upgrade")
         self.assertIn("0.0.2", run("dpkg-query", "--show", NAME))
@@ -71,6 +68,53 @@ class Debian(Case):
         run("dpkg", "--purge", NAME)
         self.assertFalse(CONFIG.exists())
         self.assertTrue((CONFIG.parent / "prod-west.token").exists(), "what the package did not bring stays")
+
+
+    def as_the_unit_does(self, unit, command):
+        """The installed program with the unit's user, mounts and limits; systemd itself does not run here."""
+        for line in (f"User={NAME}", f"Group={NAME}", "ProcSubset=pid", "ProtectSystem=strict", "NoNewPrivileges=yes",
+                     "CapabilityBoundingSet=", "LimitNOFILE=16384", "UMask=0077"):
+            self.assertIn(f"\n{line}\n", unit)
+        cluster = self.simulate("clusters:\n- {name: prod-west}\n").clusters["prod-west"]
+        edited = CONFIG.read_text()
+        self.assertEqual((CONFIG.parent.stat().st_mode & 0o777, CONFIG.stat().st_mode & 0o777), (0o750, 0o640))
+        self.addCleanup(lambda: CONFIG.exists() and CONFIG.write_text(edited))
+        CONFIG.write_text(f"""global: {{poll_interval: 1s, poll_timeout: 1s}}
+clusters:
+- name: prod-west
+  url: {cluster["url"]}
+  authorization: {{credentials_file: prod-west.token}}
+  tls_config: {{pin_sha256: ["{cluster["pin_sha256"]}"]}}
+""")
+
+        def rotate(text):
+            (self.folder / "token").write_text(text)
+            new = CONFIG.parent / ".prod-west.token.new"
+            run("install", "-g", NAME, "-m", "640", self.folder / "token", new)
+            run("mv", new, CONFIG.parent / "prod-west.token")
+
+        rotate("wrong")
+        confine = ("mount -t proc -o subset=pid proc /proc && mount --bind / /mnt && mount -o remount,bind,ro /mnt && "
+                   "mount -t proc -o subset=pid proc /mnt/proc && ulimit -n 16384 && umask 077 && exec chroot /mnt "
+                   f"setpriv --reuid={NAME} --regid={NAME} --clear-groups --no-new-privs --bounding-set=-all "
+                   '--inh-caps=-all "$@"')
+        process = self.start("unshare", "--pid", "--mount", "--fork", "--kill-child", "sh", "-c", confine, "sh", *command,
+                             "--web.listen-address", "127.0.0.1:0")
+        found = wait_for(lambda: re.search(r"msg=listening address=(\S+)", process.log.read_text()), "it listens")
+        url = f"http://{found[1]}"
+        up = 'qumulo_encryption_up{cluster="prod-west"}'
+        wait_for(lambda: metrics(url).get(up) == 0, "the wrong token is refused")
+        rotate(cluster["token"])
+        wait_for(lambda: metrics(url).get(up) == 1, "the replaced token is used")
+        samples = metrics(url)
+        for name in ("cpu_seconds_total", "max_fds", "open_fds", "resident_memory_bytes", "start_time_seconds", "threads",
+                     "virtual_memory_bytes", "virtual_memory_max_bytes"):
+            self.assertGreater(samples[f"process_{name}"], -1 if name.startswith("cpu") else 0, name)
+        self.assertLess(abs(samples["process_start_time_seconds"] - time.time()), 300)
+        children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(children[0]), signal.SIGTERM)
+        self.assertEqual(process.wait(10), 0)
+        CONFIG.write_text(edited)
 
 
 class Container(Case):

@@ -117,7 +117,7 @@ async fn files_without_a_secret_are_named_and_nothing_is_sent() {
         check(&lab, &path, "is not a regular file").await;
         fs::remove_dir(&path).unwrap();
         fs::write(&path, [0xff, b'h', b'u', b'n', b't', b'e', b'r', b'2']).unwrap();
-        check(&lab, &path, "stream did not contain valid UTF-8").await;
+        check(&lab, &path, "is not UTF-8").await;
     }
     lab.settings.credential = Credential::Token(SecretSource::File(lab.write("token", "hunter2 and more")));
     assert_fails(lab.poll().await, FailureReason::Authentication, "token: it holds more than a token");
