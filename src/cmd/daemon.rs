@@ -18,8 +18,7 @@ pub fn run(args: &DaemonArgs) -> anyhow::Result<()> {
     let signals = Signals::listen(true)?;
     super::start_log(args.log)?;
     let service = Service::default();
-    let runtime = super::runtime()?;
-    let ended = runtime.block_on(async {
+    super::runtime()?.block_on(async {
         let (store, telemetry) = (Store::default(), serve::telemetry(&args.web)?);
         let mut reloader = Reloader::new(Source::new(&args.clusters), store.clone(), telemetry.clone());
         // Nothing is asked before the first await below: a taken port is said before a cluster is troubled.
@@ -40,8 +39,5 @@ pub fn run(args: &DaemonArgs) -> anyhow::Result<()> {
         }
         service.stopping();
         serving.end().await
-    });
-    // Work that hangs on its own threads must not hold up the end.
-    runtime.shutdown_background();
-    ended
+    })
 }

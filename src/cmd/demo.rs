@@ -32,8 +32,7 @@ struct Watch {
 pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
     let signals = Signals::listen(false)?;
     super::start_log(args.log)?;
-    let runtime = super::runtime()?;
-    let ended = runtime.block_on(async {
+    super::runtime()?.block_on(async {
         let store = Store::default();
         let default = ListenAddress::new(Ipv4Addr::LOCALHOST.into(), DEFAULT_PORT);
         let (bound, mut wishes) = serve::bind(&args.web, default, &store, serve::telemetry(&args.web)?)?;
@@ -48,9 +47,7 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
             result = watch.follow(file.as_mut(), &mut fleet) => result,
             () = answer(&mut wishes) => Ok(()),
         }
-    });
-    runtime.shutdown_background();
-    ended
+    })
 }
 
 /// There is no configuration here that could be read again.

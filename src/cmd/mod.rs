@@ -17,6 +17,9 @@ use std::{
     time::Duration,
 };
 
+use anyhow::Context;
+use tokio::runtime::Handle;
+
 use crate::{
     cli::{Cli, Command, LogArgs},
     client::TransportError,
@@ -100,11 +103,33 @@ pub fn usage(err: &clap::Error, command: Option<&str>) -> ExitCode {
     }
 }
 
+/// A runtime that never waits for work that hangs on its further threads, wherever it is dropped.
+struct Runtime(Option<tokio::runtime::Runtime>);
+
 /// A runtime of one thread. What can hang (name resolution, files, password hashes) has further threads with small
 /// stacks, bounded for each kind by [`crate::lanes`].
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+fn runtime() -> anyhow::Result<Runtime> {
     let mut builder = tokio::runtime::Builder::new_current_thread();
-    Ok(builder.enable_all().thread_stack_size(BLOCKING_STACK).build()?)
+    Ok(Runtime(Some(builder.enable_all().thread_stack_size(BLOCKING_STACK).build()?)))
+}
+
+impl Runtime {
+    fn handle(&self) -> Option<&Handle> {
+        self.0.as_ref().map(tokio::runtime::Runtime::handle)
+    }
+
+    /// Runs `work` on this thread.
+    fn block_on<T>(&self, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+        self.0.as_ref().context("the runtime has ended")?.block_on(work)
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 /// Starts the log, and sends panics there: standard error holds log lines only.

@@ -3,11 +3,7 @@
 use std::{sync::Arc, thread};
 
 use anyhow::Context;
-use tokio::{
-    net::TcpListener,
-    runtime::{Handle, Runtime},
-    sync::oneshot,
-};
+use tokio::{net::TcpListener, runtime::Handle, sync::oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -45,7 +41,7 @@ pub struct Bound {
     listeners: Vec<TcpListener>,
     policies: Arc<dyn Policies>,
     routes: Arc<Routes>,
-    runtime: Arc<Runtime>,
+    runtime: super::Runtime,
 }
 
 /// Binds the sockets, so that a taken port is said before anything is polled. The wishes are those of clients who want
@@ -56,9 +52,10 @@ pub fn bind(
     store: &Store,
     telemetry: Arc<Telemetry>,
 ) -> anyhow::Result<(Bound, Wishes)> {
-    let runtime = Arc::new(super::runtime()?);
+    let runtime = super::runtime()?;
     // The sockets belong to the runtime that is entered here.
-    let _entered = runtime.enter();
+    let handle = runtime.handle().context("the runtime has ended")?.clone();
+    let _entered = handle.enter();
     let policies = policies(web, &telemetry)?;
     let listeners = if web.systemd_socket {
         let sockets = service::sockets()?;
@@ -82,7 +79,6 @@ pub fn bind(
     let servers = if health.is_empty() { 1 } else { 2 };
     let limits =
         Limits { max_connections: max_connections(servers), max_requests: web.max_requests, ..Limits::default() };
-    drop(_entered);
     Ok((Bound { health, limits, listeners, policies, routes, runtime }, wishes))
 }
 
@@ -145,31 +141,43 @@ impl Bound {
     /// When the system refuses a thread.
     pub fn start(self, shutdown: CancellationToken) -> anyhow::Result<Serving> {
         let (ended, wait) = oneshot::channel();
-        let runtime = self.runtime.clone();
+        let Self { health, limits, listeners, policies, routes, runtime } = self;
+        let handle = runtime.handle().context("the runtime has ended")?.clone();
         let run = move || {
-            self.runtime.clone().block_on(self.serve(shutdown));
-            // Whoever waited may have gone.
-            let _ = ended.send(());
-        };
-        thread::Builder::new().name("listener".to_owned()).stack_size(STACK).spawn(run)?;
-        Ok(Serving { ended: wait, runtime: runtime.handle().clone() })
-    }
-
-    async fn serve(self, shutdown: CancellationToken) {
-        let Self { health, limits, listeners, policies, routes, .. } = self;
-        let main = server::serve(listeners, routes.clone(), policies, limits, shutdown.clone());
-        let health = async {
-            if !health.is_empty() {
-                let open = Arc::new(Fixed::default());
-                server::serve(health, Arc::new(Health(routes)), open, limits, shutdown).await;
+            let served = runtime.block_on(async {
+                serve(health, limits, listeners, policies, routes, shutdown).await;
+                Ok(())
+            });
+            if served.is_ok() {
+                // Whoever waited may have gone.
+                let _ = ended.send(());
             }
         };
-        let (aborted, ()) = tokio::join!(main, health);
-        if aborted > 0 {
-            tracing::warn!(aborted, "connections did not end in time");
-        }
-        tracing::info!("stopped");
+        thread::Builder::new().name("listener".to_owned()).stack_size(STACK).spawn(run)?;
+        Ok(Serving { ended: wait, runtime: handle })
     }
+}
+
+async fn serve(
+    health: Vec<TcpListener>,
+    limits: Limits,
+    listeners: Vec<TcpListener>,
+    policies: Arc<dyn Policies>,
+    routes: Arc<Routes>,
+    shutdown: CancellationToken,
+) {
+    let main = server::serve(listeners, routes.clone(), policies, limits, shutdown.clone());
+    let health = async {
+        if !health.is_empty() {
+            let open = Arc::new(Fixed::default());
+            server::serve(health, Arc::new(Health(routes)), open, limits, shutdown).await;
+        }
+    };
+    let (aborted, ()) = tokio::join!(main, health);
+    if aborted > 0 {
+        tracing::warn!(aborted, "connections did not end in time");
+    }
+    tracing::info!("stopped");
 }
 
 impl Serving {

@@ -15,8 +15,7 @@ pub fn run(args: &SimulateArgs) -> anyhow::Result<()> {
     }
     let signals = Signals::listen(false)?;
     super::start_log(args.log)?;
-    let runtime = super::runtime()?;
-    let ended = runtime.block_on(async {
+    super::runtime()?.block_on(async {
         let (mut file, spec) = super::fleet(args.fleet.as_deref())?;
         let mut fleet = Fleet::start(spec).await?;
         super::print(describe(fleet.iter()).as_bytes())?;
@@ -24,9 +23,7 @@ pub fn run(args: &SimulateArgs) -> anyhow::Result<()> {
             () = signals.shutdown.cancelled() => Ok(()),
             never = follow(file.as_mut(), &mut fleet) => match never {},
         }
-    });
-    runtime.shutdown_background();
-    ended
+    })
 }
 
 /// Follows the file, if there is one.

@@ -68,8 +68,7 @@ fn code(severity: Severity) -> u8 {
 /// Polls with the daemon's own parts until every first poll has ended.
 fn ask(args: &StatusArgs) -> anyhow::Result<View> {
     limits::raise_descriptors();
-    let runtime = super::runtime()?;
-    let view = runtime.block_on(async {
+    super::runtime()?.block_on(async {
         let (store, telemetry) = (Store::default(), Telemetry::new(&clock::now(), false)?);
         let mut clusters = Reloader::new(Source::new(&args.clusters), store.clone(), telemetry.into());
         clusters.load().map_err(anyhow::Error::msg)?;
@@ -83,9 +82,7 @@ fn ask(args: &StatusArgs) -> anyhow::Result<View> {
             }
             sleep(LOOK).await;
         }
-    });
-    runtime.shutdown_background();
-    view
+    })
 }
 
 /// One line that overwrites itself, for those who wait.

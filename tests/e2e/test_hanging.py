@@ -1,0 +1,128 @@
+"""What hangs delays nothing but itself: a log that nobody reads, files that never answer, clusters that do not."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+import unittest
+
+from support import EXPORTER, Case, get, metrics, wait_for
+
+CONFIG = """clusters:
+- name: a
+  url: https://127.0.0.1:9
+  authorization: {credentials_file: token}
+"""
+
+
+class Hanging(Case):
+    def setUp(self):
+        super().setUp()
+        self.config = self.folder / "exporter.yml"
+        self.config.write_text(CONFIG)
+        (self.folder / "token").write_text("token")
+
+    def test_a_log_that_nobody_reads(self):
+        reader, writer = os.pipe()
+        self.addCleanup(os.close, reader)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        process = subprocess.Popen(
+            [EXPORTER, "--config.file", self.config, "--web.enable-lifecycle", "--web.listen-address", f"127.0.0.1:{port}"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=writer)
+        os.close(writer)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        url = f"http://127.0.0.1:{port}"
+
+        def healthy():
+            try:
+                return get(url + "/-/healthy")[0] == 200
+            except OSError:
+                return False
+
+        wait_for(healthy, "it listens")
+        # Each reload of a bad configuration logs some lines: in all much more than pipe and queue take.
+        self.config.write_text("clusters: [{name: b, url: 'ftp://%s'}]\n" % ("x" * 100))
+        for _ in range(4000):
+            with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+                client.sendall(b"POST /-/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                self.assertTrue(client.recv(100).startswith(b"HTTP/1.1 500"))
+        self.assertTrue(healthy())
+        started = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        self.assertEqual(process.wait(10), 0)
+        self.assertLess(time.monotonic() - started, 6)
+
+    def test_files_that_are_none(self):
+        fifo = self.folder / "fifo"
+        os.mkfifo(fifo)
+        for arguments in (["--config.file", fifo], ["--config.file", "/dev/zero"],
+                          ["--config.file", self.config, "--web.config.file", fifo]):
+            done = subprocess.run([EXPORTER, *arguments, "--web.listen-address", "127.0.0.1:0"], stdin=subprocess.DEVNULL,
+                                  capture_output=True, text=True, timeout=10)
+            self.assertEqual(done.returncode, 1, done.stderr)
+            self.assertIn("is not a regular file", done.stderr)
+        (self.folder / "token").unlink()
+        os.mkfifo(self.folder / "token")
+        exporter = self.exporter("--config.file", self.config)
+        wait_for(lambda: metrics(exporter.url).get('qumulo_encryption_up{cluster="a"}') == 0, "the cluster has no token")
+        self.assertIn("is not a regular file", exporter.log.read_text())
+        self.assertEqual(self.end(exporter), 0)
+
+    def test_a_hangup_during_the_start_is_not_deadly(self):
+        for pause in range(0, 40, 4):
+            process = self.start(EXPORTER, "--config.file", self.config, "--web.listen-address", "127.0.0.1:0")
+            # The handler is there before the log's thread, which is before anything is read.
+            wait_for(lambda: "signals" in threads(process.pid), "the thread for signals", seconds=10)
+            time.sleep(pause / 1000)
+            process.send_signal(signal.SIGHUP)
+            wait_for(lambda: "reloaded" in process.log.read_text(), "the reload is done")
+            self.assertEqual(self.end(process), 0)
+
+    def test_hanging_clusters(self):
+        """1,000 clusters of which 900 never answer: the others are polled in time, also at the start."""
+        silent = socket.socket()
+        self.addCleanup(silent.close)
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(4096)
+        cluster = self.simulate("clusters:\n- {name: good}\n").clusters["good"]
+        (self.folder / "token").write_text(cluster["token"])
+        lines = ["global: {poll_interval: 10s, poll_timeout: 10s}", "clusters:"]
+        for number in range(1000):
+            url = cluster["url"] if number % 10 == 0 else f"https://127.0.0.1:{silent.getsockname()[1]}"
+            lines.append(f"- name: c{number}\n  url: {url}\n  authorization: {{credentials_file: token}}\n"
+                         f"  tls_config: {{pin_sha256: ['{cluster['pin_sha256']}']}}")
+        self.config.write_text("\n".join(lines))
+        started = time.monotonic()
+        exporter = self.exporter("--config.file", self.config)
+
+        def up():
+            samples = metrics(exporter.url)
+            return sum(samples.get(f'qumulo_encryption_up{{cluster="c{number}"}}', 0) for number in range(0, 1000, 10))
+
+        wait_for(lambda: up() == 100, "all healthy clusters are up", seconds=9)
+        print(f"100 healthy clusters among 1,000: up {time.monotonic() - started:.1f} s after the start")
+        polls = lambda: [metrics(exporter.url)[f'qumulo_encryption_polls_total{{cluster="c{n}"}}'] for n in range(0, 1000, 10)]
+        before = polls()
+        wait_for(lambda: all(now >= then + 2 for now, then in zip(polls(), before)), "two more polls each", seconds=25)
+        self.assertEqual(up(), 100)
+        self.assertEqual(self.end(exporter), 0)
+
+
+def threads(pid):
+    """The names of a process' threads."""
+    names = []
+    for task in os.listdir(f"/proc/{pid}/task"):
+        try:
+            with open(f"/proc/{pid}/task/{task}/comm") as comm:
+                names.append(comm.read().strip())
+        except OSError:
+            pass
+    return names
+
+
+if __name__ == "__main__":
+    unittest.main()
