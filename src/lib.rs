@@ -1,6 +1,6 @@
 //! Prometheus exporter for the at-rest encryption of Qumulo clusters.
 //!
-//! # The way of the data
+//! # Data flow
 //!
 //! ```text
 //!  YAML, flags ──► config ──► poll ◄─────── client ◄──── a cluster's REST API
@@ -18,6 +18,18 @@
 //! It runs one way. A poll never waits for a scrape, a scrape never waits for a poll, and they meet in one map behind
 //! one lock.
 //!
+//! # Threads
+//!
+//! Each has a fate of its own; what they share is the store, and channels that nobody waits on.
+//!
+//! | thread | what it does | what can hold it up |
+//! |---|---|---|
+//! | main | one task for each cluster ([`poll`]), reloads, the watchdog | nothing but its own computing: how many polls begin at a time is bounded, how many wait is not |
+//! | `listener` | accepts, TLS, requests ([`web`], [`routes`]) | its own computing; the polls do not notice |
+//! | `signals` | SIGTERM, SIGINT, SIGHUP ([`signals`]) | nothing: a second signal, or the end of the grace, ends the process whatever hangs |
+//! | `log` | writes to standard error ([`logging::writer`]) | whoever reads it; the queue is bounded, what does not fit is dropped and told |
+//! | tokio's blocking ones | name resolution, password hashes | the resolver; the end of the process does not wait for them |
+//!
 //! # In which order to read
 //!
 //! 1. [`model`]: what there is to know about a cluster's encryption. Plain values.
@@ -30,8 +42,10 @@
 //! 7. [`config`]: what users write, and every mistake they make; [`web_config`]: the same for the listener.
 //! 8. [`cmd`]: where all of it is put together; [`cli`] and `main` in front.
 //!
-//! Beside the way: [`telemetry`] (the exporter about itself), [`logging`], [`secret`] (strings that cannot be printed),
-//! [`clock`], [`fingerprint`] (has a file changed?), [`signals`], [`reload`] (who asks for it), [`service`] (systemd), and [`sim`]: simulated clusters for the demonstration and for tests.
+//! Beside the data flow: [`telemetry`] (the exporter about itself), [`logging`], [`secret`] (strings that cannot be
+//! printed), [`clock`], [`mod@file`] (how users' files are read), [`fingerprint`] (has a file changed?), [`lanes`] (work that can
+//! hang), [`limits`], [`signals`], [`reload`] (who asks for it), [`service`] (systemd), and [`sim`]: simulated clusters for the
+//! demonstration and for tests.
 //!
 //! # What always holds
 //!
