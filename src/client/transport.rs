@@ -20,11 +20,11 @@ use rustls::{
 };
 
 use super::{
-    resolve::Resolver,
+    resolve::{LOOKUPS, Resolver},
     settings::{ClientCertificate, ProxySettings, TlsSettings, TransportSettings},
     verify::{Trust, Verifier},
 };
-use crate::fingerprint::Fingerprint;
+use crate::{fingerprint::Fingerprint, lanes::Lanes};
 
 /// How long a connection is kept unused: longer than nearly every poll interval, and an end for removed clusters.
 const KEEP: Duration = Duration::from_secs(600);
@@ -66,6 +66,7 @@ pub struct TransportPool {
     clients: Mutex<HashMap<TransportSettings, Shared>>,
     /// About how many there are: how large a session cache has to be.
     clusters: usize,
+    lookups: Arc<Lanes>,
     provider: Arc<CryptoProvider>,
     system_roots: OnceLock<RootCertStore>,
 }
@@ -85,6 +86,7 @@ impl TransportPool {
         Self {
             clients: Mutex::default(),
             clusters: clusters.max(32),
+            lookups: Arc::new(Lanes::new(LOOKUPS)),
             provider: Arc::new(rustls::crypto::aws_lc_rs::default_provider()),
             system_roots: OnceLock::new(),
         }
@@ -122,7 +124,7 @@ impl TransportPool {
             .tls_backend_preconfigured(tls)
             .https_only(settings.tls.is_some())
             .connect_timeout(settings.connect_timeout)
-            .dns_resolver(Resolver { only_loopback: settings.tls.is_none() })
+            .dns_resolver(Resolver { lanes: self.lookups.clone(), only_loopback: settings.tls.is_none() })
             .pool_idle_timeout(KEEP)
             .pool_max_idle_per_host(1)
             .redirect(Policy::none())

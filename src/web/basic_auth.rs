@@ -1,10 +1,10 @@
 //! Basic authentication (RFC 7617) against bcrypt hashes.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashSet},
     fmt,
     str::FromStr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -12,8 +12,24 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use hyper::{HeaderMap, header::AUTHORIZATION};
 use tokio::sync::Semaphore;
 
-/// Verdicts kept. bcrypt takes some 60 ms, which a scraper every few seconds should not cost.
+use crate::lanes::Lanes;
+
+/// Wrong verdicts kept. bcrypt takes some 60 ms, which a scraper every few seconds should not cost.
 const CACHED: usize = 100;
+
+/// Comparisons that may wait: some seconds of work. More are told to come back, so that a flood of guesses grows no queue.
+const WAITING: usize = 32;
+
+/// What came of looking at a request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Verdict {
+    /// One of the users.
+    Admitted,
+    /// Too many passwords are being compared.
+    Busy,
+    /// Nobody, or a wrong password.
+    Refused,
+}
 
 /// A bcrypt hash of a password. It cannot be printed.
 #[derive(Clone, Eq, PartialEq)]
@@ -23,10 +39,14 @@ pub struct PasswordHash(String);
 #[derive(Debug)]
 pub struct Users {
     hashes: BTreeMap<String, PasswordHash>,
-    /// One at a time, so that wrong passwords keep one core busy at most.
-    turn: Arc<Semaphore>,
-    /// By the digest of user, hash and password.
-    verdicts: Mutex<HashMap<[u8; 32], bool>>,
+    /// One at a time, so that wrong passwords keep one core busy at most; on a thread that nothing else uses.
+    lanes: Lanes,
+    /// Digests of user, hash and password that were right: one for each user at most, so that guessing evicts none.
+    right: Mutex<HashSet<[u8; 32]>>,
+    /// Comparisons that wait or are under way.
+    waiting: Semaphore,
+    /// The same digests, of wrong ones: a scraper with an old password should cost nothing either.
+    wrong: Mutex<HashSet<[u8; 32]>>,
 }
 
 impl FromStr for PasswordHash {
@@ -54,54 +74,57 @@ impl fmt::Debug for PasswordHash {
 impl Users {
     /// `None` if there are none: then everybody is admitted.
     pub fn new(hashes: BTreeMap<String, PasswordHash>) -> Option<Self> {
-        let turn = Arc::new(Semaphore::new(1));
-        (!hashes.is_empty()).then(|| Self { hashes, turn, verdicts: Mutex::default() })
+        let (lanes, waiting) = (Lanes::new(1), Semaphore::new(WAITING));
+        (!hashes.is_empty()).then(|| Self { hashes, lanes, right: Mutex::default(), waiting, wrong: Mutex::default() })
     }
 
-    /// Whether a request with these headers comes from one of them.
+    /// Whether a request with these headers comes from one of them. A password that was right before is known at once.
     ///
-    /// A name that nobody has is compared with somebody's hash, so that the time taken does not tell which names exist.
-    pub async fn admit(&self, request: &HeaderMap) -> bool {
-        let Some((user, password)) = credentials(request) else { return false };
+    /// A name that nobody has is compared with somebody's hash, always the same for the same name, so that the time taken
+    /// does not tell which names exist, whatever the costs of the hashes are.
+    pub async fn admit(&self, request: &HeaderMap) -> Verdict {
+        let Some((user, password)) = credentials(request) else { return Verdict::Refused };
         let known = self.hashes.get(&user);
-        let Some(hash) = known.or_else(|| self.hashes.values().next()).cloned() else { return false };
+        let Some(hash) = known.or_else(|| self.decoy(&user)).cloned() else { return Verdict::Refused };
         let key = digest(&[user.as_bytes(), hash.0.as_bytes(), &password]);
-        let cached = self.verdicts().get(&key).copied();
-        let right = match cached {
-            Some(verdict) => verdict,
-            None => {
-                let verdict = self.compare(password, hash).await;
-                self.remember(key, verdict);
-                verdict
-            }
-        };
-        right && known.is_some()
-    }
-
-    /// Off the async threads. The turn goes with the work, which goes on when nobody waits for it any more.
-    async fn compare(&self, password: Vec<u8>, hash: PasswordHash) -> bool {
-        let Ok(turn) = self.turn.clone().acquire_owned().await else { return false };
-        let work = tokio::task::spawn_blocking(move || {
-            let verdict = bcrypt::verify(password, &hash.0).unwrap_or(false);
-            drop(turn);
-            verdict
-        });
-        work.await.unwrap_or(false)
-    }
-
-    /// A full cache loses a tenth, chosen by the map's random order.
-    fn remember(&self, key: [u8; 32], verdict: bool) {
-        let mut verdicts = self.verdicts();
-        if verdicts.len() >= CACHED {
-            let mut kept = 0..CACHED - CACHED / 10;
-            verdicts.retain(|_, _| kept.next().is_some());
+        if lock(&self.right).contains(&key) {
+            return Verdict::Admitted;
         }
-        verdicts.insert(key, verdict);
+        if lock(&self.wrong).contains(&key) {
+            return Verdict::Refused;
+        }
+        let Ok(_place) = self.waiting.try_acquire() else { return Verdict::Busy };
+        let compare = move || bcrypt::verify(password, &hash.0).unwrap_or(false);
+        let right = self.lanes.run("", compare).await.unwrap_or(false) && known.is_some();
+        self.remember(key, right);
+        if right { Verdict::Admitted } else { Verdict::Refused }
     }
 
-    fn verdicts(&self) -> std::sync::MutexGuard<'_, HashMap<[u8; 32], bool>> {
-        self.verdicts.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Somebody's hash for a name that nobody has.
+    fn decoy(&self, user: &str) -> Option<&PasswordHash> {
+        let all: Vec<&[u8]> = self.hashes.values().map(|hash| hash.0.as_bytes()).chain([user.as_bytes()]).collect();
+        let number = digest(&all).first().copied().map(usize::from)?;
+        self.hashes.values().nth(number % self.hashes.len().max(1))
     }
+
+    /// A full set of wrong ones loses a tenth, chosen by the set's random order.
+    fn remember(&self, key: [u8; 32], right: bool) {
+        if right {
+            lock(&self.right).insert(key);
+            return;
+        }
+        let mut wrong = lock(&self.wrong);
+        if wrong.len() >= CACHED {
+            let mut kept = 0..CACHED - CACHED / 10;
+            wrong.retain(|_| kept.next().is_some());
+        }
+        wrong.insert(key);
+    }
+}
+
+/// A panic while it was held leaves a valid set behind.
+fn lock(set: &Mutex<HashSet<[u8; 32]>>) -> MutexGuard<'_, HashSet<[u8; 32]>> {
+    set.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// User and password, if the request has them. A password may hold colons, a name may not.
@@ -162,24 +185,47 @@ mod tests {
                 (":", false),
                 ("alice", false),
             ] {
-                assert_eq!(users.admit(&basic(pair)).await, expect, "{pair}");
+                assert_eq!(users.admit(&basic(pair)).await == Verdict::Admitted, expect, "{pair}");
             }
         }
         for text in ["", "Basic", "Basic !!", "Bearer YTpi", "basic"] {
-            assert!(!users.admit(&headers(text)).await, "{text}");
+            assert_eq!(users.admit(&headers(text)).await, Verdict::Refused, "{text}");
         }
-        assert!(!users.admit(&HeaderMap::new()).await);
-        assert!(users.admit(&headers(&format!("bAsIc {}", STANDARD.encode("bob:b")))).await, "any case");
+        assert_eq!(users.admit(&HeaderMap::new()).await, Verdict::Refused);
+        assert_eq!(
+            users.admit(&headers(&format!("bAsIc {}", STANDARD.encode("bob:b")))).await,
+            Verdict::Admitted,
+            "any case"
+        );
     }
 
     #[tokio::test]
-    async fn the_cache_stays_small_and_right() {
+    async fn guessing_evicts_no_right_password_and_grows_nothing() {
         let users = users();
+        assert_eq!(users.admit(&basic("bob:b")).await, Verdict::Admitted);
         for number in 0..CACHED + 30 {
-            assert!(!users.admit(&basic(&format!("bob:{number}"))).await);
+            assert_eq!(users.admit(&basic(&format!("bob:{number}"))).await, Verdict::Refused);
         }
-        assert!(users.verdicts().len() <= CACHED);
-        assert!(users.admit(&basic("bob:b")).await);
+        assert!(lock(&users.wrong).len() <= CACHED);
+        assert_eq!(lock(&users.right).len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_guesses_is_turned_away_and_a_known_user_does_not_wait() {
+        let users = users();
+        assert_eq!(users.admit(&basic("bob:b")).await, Verdict::Admitted);
+        let _all = users.waiting.acquire_many(u32::try_from(WAITING).unwrap()).await.unwrap();
+        assert_eq!(users.admit(&basic("bob:guess")).await, Verdict::Busy);
+        assert_eq!(users.admit(&basic("bob:b")).await, Verdict::Admitted);
+    }
+
+    #[test]
+    fn names_that_nobody_has_are_spread_over_the_hashes() {
+        let users = users();
+        let picked: std::collections::BTreeSet<_> =
+            (0..64).map(|number| users.decoy(&format!("nobody-{number}")).unwrap().0.clone()).collect();
+        assert_eq!(picked.len(), 2);
+        assert!(users.decoy("x") == users.decoy("x"));
     }
 
     #[test]

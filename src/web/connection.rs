@@ -5,9 +5,9 @@ use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
-    Request, Response, StatusCode,
+    Request, Response, StatusCode, Version,
     body::Incoming,
-    header::{HeaderValue, WWW_AUTHENTICATE},
+    header::{HOST, HeaderValue, WWW_AUTHENTICATE},
     server::conn::http1,
     service::service_fn,
 };
@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::web::{
+    basic_auth::Verdict,
     handler::Handler,
     policy::{Policies, Policy},
     respond,
@@ -116,6 +117,9 @@ impl<H: Handler> Gate<H> {
         turn.begin();
         let (uri, policy) = (request.uri().clone(), self.policies.current());
         let mut answer = match self.refuse(&policy, &request).await {
+            _ if !has_one_host(&request) => {
+                respond::text(StatusCode::BAD_REQUEST, "400 the request needs one Host header with a host and port\n")
+            }
             Some(refusal) => refusal,
             None => match self.admit(&request) {
                 Ok(permit) => {
@@ -140,8 +144,12 @@ impl<H: Handler> Gate<H> {
             return Some(respond::text(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests\n"));
         }
         match &policy.users {
-            Some(users) if !users.admit(request.headers()).await => Some(unauthorized()),
-            _ => None,
+            None => None,
+            Some(users) => match users.admit(request.headers()).await {
+                Verdict::Admitted => None,
+                Verdict::Busy => Some(busy()),
+                Verdict::Refused => Some(unauthorized()),
+            },
         }
     }
 
@@ -177,14 +185,56 @@ impl RequestLimit {
     }
 }
 
+/// RFC 9112, section 3.2: HTTP/1.1 has exactly one, which is empty or an authority without a user.
+fn has_one_host<B>(request: &Request<B>) -> bool {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (None, _) => request.version() < Version::HTTP_11,
+        (Some(host), None) => host.to_str().is_ok_and(|host| {
+            host.is_empty() || (host.parse::<hyper::http::uri::Authority>().is_ok() && !host.contains('@'))
+        }),
+        _ => false,
+    }
+}
+
 fn unauthorized() -> Response<Full<Bytes>> {
     let mut answer = respond::text(StatusCode::UNAUTHORIZED, "Unauthorized\n");
     answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic"));
     answer
 }
 
+fn busy() -> Response<Full<Bytes>> {
+    respond::text(StatusCode::SERVICE_UNAVAILABLE, "Too many passwords are being checked, try again later.\n")
+}
+
 /// In the words of the Prometheus client libraries, which operators may search their logs for.
 fn overloaded(max: usize) -> Response<Full<Bytes>> {
     let message = format!("Limit of concurrent requests reached ({max}), try again later.\n");
     respond::text(StatusCode::SERVICE_UNAVAILABLE, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_has_one_host() {
+        let check = |version, hosts: &[&str], expect: bool| {
+            let mut request = Request::new(());
+            *request.version_mut() = version;
+            for host in hosts {
+                request.headers_mut().append(HOST, HeaderValue::from_str(host).unwrap());
+            }
+            assert_eq!(has_one_host(&request), expect, "{hosts:?}");
+        };
+        check(Version::HTTP_11, &["exporter.example.com:10979"], true);
+        check(Version::HTTP_11, &["[::1]:10979"], true);
+        check(Version::HTTP_11, &[""], true);
+        check(Version::HTTP_10, &[], true);
+        check(Version::HTTP_11, &[], false);
+        check(Version::HTTP_11, &["a", "a"], false);
+        check(Version::HTTP_11, &["a b"], false);
+        check(Version::HTTP_11, &["user@a"], false);
+        check(Version::HTTP_11, &["a/b"], false);
+    }
 }
