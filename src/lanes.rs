@@ -47,6 +47,12 @@ impl Lanes {
         tokio::task::spawn_blocking(work).await.ok()
     }
 
+    /// Whether there is work of this key.
+    pub fn is_busy(&self, key: &str) -> bool {
+        let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        keys.get(key).is_some_and(|lane| lane.available_permits() == 0)
+    }
+
     /// How many threads are free.
     pub fn free(&self) -> usize {
         self.threads.available_permits()

@@ -1,5 +1,7 @@
 //! The credential of one cluster: an access token, or a session that is renewed when it ends.
 
+use std::path::Path;
+
 use reqwest::StatusCode;
 
 use super::{
@@ -10,7 +12,8 @@ use super::{
     settings::Credential,
 };
 use crate::{
-    model::{FailureReason, PollFailure},
+    lanes::Lanes,
+    model::{FailureReason, PollFailure, Refusal},
     secret::Secret,
 };
 
@@ -50,12 +53,12 @@ impl Auth {
     /// # Errors
     ///
     /// When there is no credential, or the login fails.
-    pub async fn token(&mut self, api: &Api) -> Result<Secret, PollFailure> {
+    pub async fn token(&mut self, api: &Api, files: &Lanes) -> Result<Secret, PollFailure> {
         match self {
-            Self::Token(file) => file.get().map_err(no_secret),
+            Self::Token(file) => file.get(files).await.map_err(no_secret),
             Self::Session(session) => match &session.token {
-                Some(token) if !session.password.changed() => Ok(token.clone()),
-                _ => session.login(api).await,
+                Some(token) if !session.password.changed(files).await => Ok(token.clone()),
+                _ => session.login(api, files).await,
             },
         }
     }
@@ -66,13 +69,13 @@ impl Auth {
     /// # Errors
     ///
     /// When there is no credential any more, or the login fails.
-    pub async fn renew(&mut self, api: &Api, refused: &Secret) -> Result<Option<Secret>, PollFailure> {
+    pub async fn renew(&mut self, api: &Api, files: &Lanes, refused: &Secret) -> Result<Option<Secret>, PollFailure> {
         match self {
             Self::Token(file) => {
-                let token = file.read().map_err(no_secret)?;
+                let token = file.read(files).await.map_err(no_secret)?;
                 Ok((token != *refused).then_some(token))
             }
-            Self::Session(session) => session.login(api).await.map(Some),
+            Self::Session(session) => session.login(api, files).await.map(Some),
         }
     }
 
@@ -83,16 +86,25 @@ impl Auth {
     /// When it cannot.
     pub fn check(&mut self) -> Result<(), SecretError> {
         match self {
-            Self::Session(session) => session.password.read().map(|_| ()),
-            Self::Token(file) => file.read().map(|_| ()),
+            Self::Session(session) => session.password.check().map(|_| ()),
+            Self::Token(file) => file.check().map(|_| ()),
         }
     }
 
     /// Whether the file of the credential changed since it was last read.
-    pub fn changed(&self) -> bool {
+    pub async fn changed(&self, files: &Lanes) -> bool {
+        self.file().changed(files).await
+    }
+
+    /// The file's path, for messages.
+    pub fn path(&self) -> Option<&Path> {
+        self.file().path()
+    }
+
+    fn file(&self) -> &SecretFile {
         match self {
-            Self::Session(session) => session.password.changed(),
-            Self::Token(file) => file.changed(),
+            Self::Session(session) => &session.password,
+            Self::Token(file) => file,
         }
     }
 }
@@ -100,13 +112,13 @@ impl Auth {
 // === impl Session ===
 
 impl Session {
-    async fn login(&mut self, api: &Api) -> Result<Secret, PollFailure> {
+    async fn login(&mut self, api: &Api, files: &Lanes) -> Result<Secret, PollFailure> {
         self.token = None;
-        let password = self.password.get().map_err(no_secret)?;
+        let password = self.password.get(files).await.map_err(no_secret)?;
         let mut answer = api.login(&self.username, &password).await?;
         if answer.status == StatusCode::UNAUTHORIZED {
             // The file may have been replaced while the request was under way.
-            let again = self.password.read().map_err(no_secret)?;
+            let again = self.password.read(files).await.map_err(no_secret)?;
             if again != password {
                 answer = api.login(&self.username, &again).await?;
             }
@@ -118,22 +130,26 @@ impl Session {
                 Ok(self.token.insert(token).clone())
             }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(self.refused(&answer)),
-            _ => Err(error::bad_status(&answer, "/v1/session/login")),
+            // Nobody knows whether such an attempt counts, so it slows down, unless the cluster says when to come again.
+            _ => {
+                let failure = error::bad_status(&answer, "/v1/session/login");
+                let refusal = failure.retry_after.is_none().then_some(Refusal::Harmless);
+                Err(PollFailure { refusal, ..failure })
+            }
         }
     }
 
     fn refused(&self, answer: &Answer) -> PollFailure {
         let (status, username) = (error::status_and_class(answer), &self.username);
-        PollFailure::new(
-            FailureReason::Authentication,
-            format!(
-                "the cluster refused the login of {username:?} ({status}); it is repeated rarely, so that the \
-                 account is not locked, and at once when the password file changes"
-            ),
-        )
+        let text = format!(
+            "the cluster refused the login of \"{username}\" ({status}); it is repeated rarely, so that the account is not \
+             locked, and at once when the password file changes"
+        );
+        PollFailure { refusal: Some(Refusal::Locks), ..PollFailure::new(FailureReason::Authentication, text) }
     }
 }
 
 fn no_secret(err: SecretError) -> PollFailure {
-    PollFailure::new(FailureReason::Authentication, format!("there is no credential to send: {err}"))
+    let text = format!("there is no credential to send: {err}");
+    PollFailure { refusal: Some(Refusal::Harmless), ..PollFailure::new(FailureReason::Authentication, text) }
 }

@@ -1,29 +1,115 @@
 //! What went wrong -> the model's closed list, with words that say what to do.
 
-use std::{error::Error, io};
+use std::{error::Error, io, time::Duration};
 
 use reqwest::StatusCode;
 
-use super::{answer::Answer, decode, resolve::DnsError, verify};
-use crate::model::{FailureReason, PollFailure};
+use super::{answer::Answer, decode, resolve::DnsError, verify, words};
+use crate::model::{FailureReason, PollFailure, Refusal};
 
-/// A request that got no answer. `place` is the host and port, for the message.
-pub fn no_answer(err: &reqwest::Error, place: &str) -> PollFailure {
-    let cause = causes(err).last().map(ToString::to_string).unwrap_or_default();
-    if let Some(tls) = causes(err).find_map(|cause| cause.downcast_ref::<rustls::Error>()) {
-        let text = verify::refusal_text(tls).unwrap_or_else(|| tls.to_string());
-        PollFailure::new(FailureReason::Tls, format!("TLS with {place} failed: {text}"))
-    } else if let Some(dns) = causes(err).find_map(|cause| cause.downcast_ref::<DnsError>()) {
-        PollFailure::new(FailureReason::Dns, dns.to_string())
-    } else if err.is_timeout() || causes(err).any(timed_out) {
-        PollFailure::new(FailureReason::Timeout, format!("no connection to {place} within the time limit"))
-    } else if causes(err).filter_map(|cause| cause.downcast_ref::<hyper::Error>()).any(hyper::Error::is_parse) {
-        PollFailure::new(FailureReason::Malformed, format!("{place} does not speak HTTP: {cause}"))
-    } else if err.is_connect() {
-        PollFailure::new(FailureReason::Connect, format!("cannot connect to {place}: {cause}"))
-    } else {
-        PollFailure::new(FailureReason::Connect, format!("the connection to {place} broke: {cause}"))
+/// Whom a request went to, for messages.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// The time limit of connecting.
+    pub connect_timeout: Duration,
+    /// Host and port of the cluster.
+    pub place: String,
+    /// The proxy in between, if there may be one.
+    pub proxy: Option<Via>,
+}
+
+/// A proxy, for messages.
+#[derive(Clone, Debug)]
+pub struct Via {
+    /// Whether it gets a user and a password.
+    pub authorized: bool,
+    /// Host and port, or where it is written down.
+    pub place: String,
+}
+
+/// A request that got no answer.
+pub fn no_answer(err: &reqwest::Error, peer: &Peer) -> PollFailure {
+    // The library's type has no name outside of it; a test with real proxies holds its words.
+    let tunnel =
+        causes(err).map(ToString::to_string).find_map(|text| text.strip_prefix("tunnel error: ").map(str::to_owned));
+    match (tunnel, &peer.proxy) {
+        (Some(tunnel), Some(via)) => through(&tunnel, err, via, peer),
+        _ => direct(err, &peer.place, peer),
     }
+}
+
+/// The proxy did not make a connection to the cluster.
+fn through(tunnel: &str, err: &reqwest::Error, via: &Via, peer: &Peer) -> PollFailure {
+    let (proxy, place) = (&via.place, &peer.place);
+    let text = match tunnel {
+        "proxy authorization required" if via.authorized => {
+            let text = format!(
+                "the proxy {proxy} refused the user and password of proxy_authorization (407); they are tried again \
+                 rarely, so that the account is not locked, and at once when the password file changes"
+            );
+            return PollFailure { refusal: Some(Refusal::Locks), ..PollFailure::new(FailureReason::Proxy, text) };
+        }
+        "proxy authorization required" => {
+            format!("the proxy {proxy} wants a user and password (407); set proxy_authorization")
+        }
+        "failed to create underlying connection" => {
+            let inner = direct(err, proxy, peer);
+            format!("the proxy cannot be used: {}", inner.message)
+        }
+        "unsuccessful" => format!(
+            "the proxy {proxy} does not connect to {place}: it answered CONNECT with something else than 200; its log \
+             says why"
+        ),
+        _ => format!("the proxy {proxy} ended the connection before it connected to {place}"),
+    };
+    PollFailure::new(FailureReason::Proxy, text)
+}
+
+fn direct(err: &reqwest::Error, place: &str, peer: &Peer) -> PollFailure {
+    let hyper = || causes(err).filter_map(|cause| cause.downcast_ref::<hyper::Error>());
+    let io = causes(err).filter_map(|cause| cause.downcast_ref::<io::Error>()).last();
+    let (reason, text) = if let Some(tls) = causes(err).find_map(|cause| cause.downcast_ref::<rustls::Error>()) {
+        let text = verify::refusal_text(tls).unwrap_or_else(|| words::tls(tls));
+        (FailureReason::Tls, format!("TLS with {place} failed: {text}"))
+    } else if let Some(dns) = causes(err).find_map(|cause| cause.downcast_ref::<DnsError>()) {
+        (FailureReason::Dns, dns.to_string())
+    } else if err.is_timeout() {
+        let limit = peer.connect_timeout;
+        (FailureReason::Timeout, format!("no connection to {place} within {limit:?}, half of poll_timeout"))
+    } else if io.is_some_and(|err| err.kind() == io::ErrorKind::TimedOut) {
+        (FailureReason::Timeout, format!("no connection to {place}: the network gave no answer"))
+    } else if hyper().any(is_no_http) {
+        let text = "the answer is not HTTP; compare scheme and port in url with those of the REST API";
+        (FailureReason::Malformed, format!("{place} does not speak HTTP: {text}"))
+    } else {
+        let begin = if err.is_connect() { format!("cannot connect to {place}") } else { broke(place) };
+        let text = io.map_or_else(|| "it ended before the answer did".to_owned(), words::io);
+        (FailureReason::Connect, format!("{begin}: {text}"))
+    };
+    PollFailure::new(reason, text)
+}
+
+fn broke(place: &str) -> String {
+    format!("the connection to {place} broke")
+}
+
+/// Whether a connection that had been kept turned out to be broken, so that the request never arrived or is lost.
+pub fn is_broken(err: &reqwest::Error) -> bool {
+    let mut hyper = causes(err).filter_map(|cause| cause.downcast_ref::<hyper::Error>());
+    err.is_request() && !err.is_connect() && !err.is_timeout() && !hyper.any(is_no_http)
+}
+
+/// Something that is no answer; or something before the request, for which hyper has no question of its own.
+fn is_no_http(err: &hyper::Error) -> bool {
+    let known =
+        err.is_canceled() || err.is_closed() || err.is_incomplete_message() || err.is_timeout() || err.is_user();
+    err.is_parse() || (!known && err.source().is_none())
+}
+
+/// Whether the connection ended without the end mark of TLS, which says nothing about an answer that is complete.
+pub fn is_end(err: &reqwest::Error) -> bool {
+    let mut io = causes(err).filter_map(|cause| cause.downcast_ref::<io::Error>());
+    io.any(|err| err.kind() == io::ErrorKind::UnexpectedEof)
 }
 
 /// An answer with another HTTP status than 200. `asked` is the path, for the message.
@@ -50,7 +136,8 @@ pub fn bad_status(answer: &Answer, asked: &str) -> PollFailure {
         ),
         _ => (FailureReason::HttpError, format!("{asked} was answered with HTTP {status}")),
     };
-    PollFailure { message, reason, retry_after: answer.retry_after }
+    let refusal = (reason == FailureReason::Authentication).then_some(Refusal::Harmless);
+    PollFailure { message, reason, refusal, retry_after: answer.retry_after }
 }
 
 /// `401, http_unauthorized_error`, or `401` alone, for messages.
@@ -67,8 +154,4 @@ fn causes<'a>(err: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn E
             None => err.source(),
         }
     })
-}
-
-fn timed_out(err: &(dyn Error + 'static)) -> bool {
-    err.downcast_ref::<io::Error>().is_some_and(|err| err.kind() == io::ErrorKind::TimedOut)
 }

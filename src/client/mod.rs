@@ -1,8 +1,8 @@
 //! One cluster's REST API: one attempt, one outcome, read-only.
 //!
 //! [`Client::poll`] is all that the rest of the program sees. Inside: `settings` (what a client needs to know),
-//! `transport` and `verify` (connections and whom to trust), `resolve`, `secret_file` and `auth` (credentials),
-//! `api` and `answer` (requests), `decode` (JSON -> model) and `error` (what went wrong -> model).
+//! `transport`, `pem`, `sessions` and `verify` (connections and whom to trust), `resolve`, `secret_file` and `auth`
+//! (credentials), `api` and `answer` (requests), `decode` (JSON -> model), `error` and `words` (what went wrong -> model).
 //!
 //! Deliberately absent: pace, retries over time, the wall clock. They are the poller's.
 
@@ -11,12 +11,15 @@ mod api;
 mod auth;
 mod decode;
 mod error;
+mod pem;
 mod pin;
 mod resolve;
 mod secret_file;
+mod sessions;
 mod settings;
 mod transport;
 mod verify;
+mod words;
 
 use std::{
     sync::Arc,
@@ -32,9 +35,13 @@ use self::{
     decode::{DecodeError, Understood, V2Answer},
 };
 pub use self::{
+    api::Effort,
     pin::{Pin, PinError},
     secret_file::SecretError,
-    settings::{ClientCertificate, Credential, ProxySettings, SecretSource, Settings, TlsSettings, TransportSettings},
+    settings::{
+        ClientCertificate, Credential, ProxyAccount, ProxySettings, SecretSource, Settings, TlsSettings,
+        TransportSettings,
+    },
     transport::{TransportError, TransportPool},
 };
 use crate::{
@@ -67,6 +74,15 @@ pub struct Client {
     /// When identity and dialect are looked at again; `None` is now.
     revisit: Option<Instant>,
     settings: Settings,
+    waiting: Waiting,
+}
+
+/// What a poll waits for: what to say when its time is over.
+#[derive(Clone, Copy, Debug)]
+enum Waiting {
+    Answer,
+    Certificates,
+    Credential,
 }
 
 /// Which endpoint answered last.
@@ -81,30 +97,26 @@ enum Dialect {
 // === impl Client ===
 
 impl Client {
-    /// Reads certificate files, sends nothing.
-    ///
-    /// # Errors
-    ///
-    /// When a file of `tls_config` cannot be used.
-    pub fn new(settings: Settings, pool: Arc<TransportPool>) -> Result<Self, TransportError> {
-        let http = pool.get(&settings.transport)?;
-        Ok(Self {
-            api: Api::new(http, settings.url.clone()),
+    /// Reads nothing, sends nothing.
+    pub fn new(settings: Settings, pool: Arc<TransportPool>) -> Self {
+        Self {
+            api: Api::new(settings.url.clone(), &settings.transport),
             auth: Auth::new(&settings.credential),
             dialect: Dialect::V2(None),
             identity: Identity::default(),
             pool,
             revisit: None,
             settings,
-        })
+            waiting: Waiting::Answer,
+        }
     }
 
-    /// Whether the file of the credential changed since it was last read.
-    pub fn credential_changed(&self) -> bool {
-        self.auth.changed()
+    /// Whether the file of a credential changed since it was last read.
+    pub async fn credential_changed(&self) -> bool {
+        self.auth.changed(self.pool.files()).await || self.pool.changed(&self.settings.transport).await
     }
 
-    /// Reads the file of the credential, without sending anything.
+    /// Reads the file of the credential here and now, without sending anything.
     ///
     /// # Errors
     ///
@@ -113,13 +125,17 @@ impl Client {
         self.auth.check()
     }
 
+    /// What the last poll took.
+    pub fn effort(&self) -> Effort {
+        self.api.effort()
+    }
+
     /// Asks the cluster once, within the time limit of its settings. `now` is the monotonic time.
     ///
     /// # Errors
     ///
     /// Without a status.
     pub async fn poll(&mut self, now: Instant) -> Result<Reading, PollFailure> {
-        self.refresh_transport();
         let deadline = tokio::time::Instant::now() + self.settings.timeout;
         let due = self.revisit.is_none_or(|revisit| now >= revisit);
         let status = timeout_at(deadline, self.status(now, due)).await.unwrap_or_else(|_| Err(self.too_slow()));
@@ -133,18 +149,26 @@ impl Client {
             Err(failure) => {
                 // After an outage the cluster may be another version.
                 self.revisit = None;
+                if matches!(failure.reason, FailureReason::Connect | FailureReason::Tls | FailureReason::Timeout) {
+                    self.pool.turn(self.api.host());
+                }
                 Err(failure)
             }
         }
     }
 
     async fn status(&mut self, now: Instant, due: bool) -> Result<(ApiVersion, Understood), PollFailure> {
-        let token = self.auth.token(&self.api).await?;
+        self.waiting = Waiting::Certificates;
+        let http = self.pool.current(&self.settings.transport).await;
+        self.api.begin(http.map_err(|err| PollFailure::new(FailureReason::Tls, err.to_string()))?);
+        self.waiting = Waiting::Credential;
+        let token = self.auth.token(&self.api, self.pool.files()).await?;
+        self.waiting = Waiting::Answer;
         let refusal = match self.ask(now, due, &token).await {
             Err(failure) if failure.reason == FailureReason::Authentication => failure,
             outcome => return outcome,
         };
-        let token = self.auth.renew(&self.api, &token).await?.ok_or(refusal)?;
+        let token = self.auth.renew(&self.api, self.pool.files(), &token).await?.ok_or(refusal)?;
         self.ask(now, due, &token).await
     }
 
@@ -242,16 +266,21 @@ impl Client {
         (answer.status == StatusCode::OK).then_some(answer.body)
     }
 
-    /// Certificate files that were renewed are used from here on. While they are of no use (one of two is written), the
-    /// old ones are.
-    fn refresh_transport(&mut self) {
-        if let Ok(http) = self.pool.get(&self.settings.transport) {
-            self.api.http = http;
-        }
-    }
-
     fn too_slow(&self) -> PollFailure {
         let (place, limit) = (self.api.place(), self.settings.timeout);
-        PollFailure::new(FailureReason::Timeout, format!("no complete answer from {place} within {limit:?}"))
+        let file = match self.waiting {
+            Waiting::Answer => None,
+            Waiting::Certificates => self.settings.transport.files().first().copied(),
+            // With a login, it may also be the cluster that is waited for.
+            Waiting::Credential => self.auth.path().filter(|path| self.pool.files().is_busy(&transport::folder(path))),
+        };
+        let text = match file {
+            None => format!("no complete answer from {place} within {limit:?} (poll_timeout)"),
+            Some(path) => {
+                let path = path.display();
+                format!("{path} cannot be read within {limit:?} (poll_timeout): its file system does not answer")
+            }
+        };
+        PollFailure::new(FailureReason::Timeout, text)
     }
 }

@@ -1,9 +1,10 @@
 //! Names to addresses, with an error of its own type so that it can be told from a refused connection.
 
 use std::{
-    io,
-    net::{SocketAddr, ToSocketAddrs},
-    sync::Arc,
+    collections::HashMap,
+    fmt, io,
+    net::{IpAddr, SocketAddr, ToSocketAddrs},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -14,47 +15,106 @@ use crate::lanes::Lanes;
 #[derive(Debug, thiserror::Error)]
 #[error("cannot resolve {host}: {problem}")]
 pub struct DnsError {
-    host: String,
-    problem: String,
+    /// The name.
+    pub host: String,
+    /// Why not, in words of ours.
+    pub problem: &'static str,
 }
 
 /// Lookups under way at the same time. One that hangs keeps its thread until the system gives it up.
-pub const LOOKUPS: usize = 256;
+const LOOKUPS: usize = 256;
 
-/// The system's resolver.
+/// Asks for a name's addresses; can hang.
+type Lookup = dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync;
+
+/// The addresses of all clusters.
+pub struct Addresses {
+    /// One lookup for each host at a time, shared by all clusters.
+    lanes: Lanes,
+    lookup: Arc<Lookup>,
+    /// How often a host's first address was of no use: so many places the list is turned on.
+    turns: Mutex<HashMap<Box<str>, usize>>,
+}
+
+/// What reqwest asks.
 #[derive(Debug)]
 pub struct Resolver {
-    /// One lookup for each host at a time, shared by all clusters.
-    pub lanes: Arc<Lanes>,
+    /// Where the answers come from.
+    pub addresses: Arc<Addresses>,
     /// Whether other addresses than loopback ones are left out, so that a token never crosses a network in the clear
     /// even if `localhost` were made to point elsewhere.
     pub only_loopback: bool,
 }
 
-impl Resolve for Resolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        let (lanes, only_loopback) = (self.lanes.clone(), self.only_loopback);
-        Box::pin(async move {
-            let host = name.as_str().to_owned();
-            let addresses = lookup(&lanes, &host, only_loopback).await;
-            let addresses = addresses.map_err(|problem| DnsError { host, problem: problem.to_string() })?;
-            Ok(Box::new(addresses.into_iter()) as Addrs)
-        })
+// === impl Addresses ===
+
+impl Addresses {
+    /// Answers of `lookup`.
+    pub fn new(lookup: impl Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync + 'static) -> Self {
+        Self { lanes: Lanes::new(LOOKUPS), lookup: Arc::new(lookup), turns: Mutex::default() }
+    }
+
+    /// Begins with another address of `host` from now on. TCP tries all of them, but an address that takes the connection
+    /// and then hangs would be the first one for ever.
+    pub fn turn(&self, host: &str) {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(turn) = turns.get_mut(host) {
+            *turn = turn.wrapping_add(1);
+        }
+    }
+
+    async fn ask(&self, host: &str, only_loopback: bool) -> Result<Vec<SocketAddr>, &'static str> {
+        let (name, lookup) = (host.to_owned(), self.lookup.clone());
+        let answer = self.lanes.run(host, move || lookup(&name)).await.ok_or("the lookup was given up")?;
+        let mut addresses = answer.map_err(|err| words(&err))?;
+        addresses.retain(|address| !only_loopback || address.is_loopback());
+        if addresses.is_empty() {
+            return Err(if only_loopback { "it has no loopback address" } else { "it has no address" });
+        }
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = *turns.entry(host.into()).or_default();
+        drop(turns);
+        let places = turn % addresses.len();
+        addresses.rotate_left(places);
+        // Port 0 stands for the URL's port.
+        Ok(addresses.into_iter().map(|address| SocketAddr::new(address, 0)).collect())
     }
 }
 
-async fn lookup(lanes: &Lanes, host: &str, only_loopback: bool) -> io::Result<Vec<SocketAddr>> {
-    // Port 0 stands for the URL's port.
-    let mut addresses: Vec<SocketAddr> = lanes
-        .run(host, {
-            let host = host.to_owned();
-            move || (host.as_str(), 0).to_socket_addrs().map(Iterator::collect)
-        })
-        .await
-        .unwrap_or_else(|| Err(io::Error::other("the lookup was given up")))?;
-    addresses.retain(|address| !only_loopback || address.ip().is_loopback());
-    if addresses.is_empty() {
-        return Err(io::Error::other(if only_loopback { "no loopback address" } else { "no address" }));
+/// The system's resolver.
+pub fn system(host: &str) -> io::Result<Vec<IpAddr>> {
+    Ok((host, 0).to_socket_addrs()?.map(|address| address.ip()).collect())
+}
+
+/// `getaddrinfo` has codes of its own, which the standard library gives as text only (of glibc or musl).
+fn words(err: &io::Error) -> &'static str {
+    let text = err.to_string();
+    let has = |parts: &[&str]| parts.iter().any(|part| text.contains(part));
+    if has(&["Temporary failure", "Try again"]) {
+        "no name server answers"
+    } else if has(&["not known", "No address", "not resolve", "Name has no usable"]) {
+        "no such name"
+    } else if err.kind() == io::ErrorKind::InvalidInput {
+        "it cannot be a name"
+    } else {
+        "the resolver of this machine fails"
     }
-    Ok(addresses)
+}
+
+impl fmt::Debug for Addresses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Addresses").finish_non_exhaustive()
+    }
+}
+
+impl Resolve for Resolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let (addresses, only_loopback) = (self.addresses.clone(), self.only_loopback);
+        Box::pin(async move {
+            let host = name.as_str().to_owned();
+            let found = addresses.ask(&host, only_loopback).await;
+            let found = found.map_err(|problem| DnsError { host, problem })?;
+            Ok(Box::new(found.into_iter()) as Addrs)
+        })
+    }
 }

@@ -1,18 +1,17 @@
 //! A secret in a file that may change at any time.
 //!
-//! The file is looked at (one `stat`) before every poll, without leaving the async thread: it is local and small, and
-//! a hop to another thread costs more than the poll's whole decoding.
+//! The file is looked at (one `stat`) before every poll, on another thread: its file system may hang.
 
 use std::{
-    fs::Metadata,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
-use super::settings::SecretSource;
+use super::{settings::SecretSource, transport::folder};
 use crate::{
     file::{self, FileError},
     fingerprint::Fingerprint,
+    lanes::Lanes,
     secret::{Secret, looks_secret},
 };
 
@@ -49,6 +48,14 @@ pub struct SecretFile {
     source: SecretSource,
 }
 
+/// What a look at a file gave.
+struct Look {
+    /// Whether every user of this machine can read it.
+    exposed: bool,
+    secret: Result<Secret, SecretError>,
+    seen: Option<Fingerprint>,
+}
+
 // === impl SecretFile ===
 
 impl SecretFile {
@@ -68,11 +75,9 @@ impl SecretFile {
     ///
     /// When the file cannot be read or holds nothing useful; the last good secret is not used then, because somebody
     /// took it away.
-    pub fn get(&mut self) -> Result<Secret, SecretError> {
-        match &self.loaded {
-            Some(secret) if !self.changed() => Ok(secret.clone()),
-            _ => self.read(),
-        }
+    pub async fn get(&mut self, files: &Lanes) -> Result<Secret, SecretError> {
+        let known = self.loaded.as_ref().and(self.seen.clone());
+        self.look(files, known).await
     }
 
     /// The secret, read again whatever the file looks like: for the moment after a refusal.
@@ -80,32 +85,82 @@ impl SecretFile {
     /// # Errors
     ///
     /// As [`Self::get`].
-    pub fn read(&mut self) -> Result<Secret, SecretError> {
+    pub async fn read(&mut self, files: &Lanes) -> Result<Secret, SecretError> {
+        self.look(files, None).await
+    }
+
+    /// Reads the file here and now, to see whether it can be used. Warns if every user can read it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::get`].
+    pub fn check(&mut self) -> Result<Secret, SecretError> {
+        match &self.source {
+            SecretSource::File(path) => self.take(look(&path.clone(), self.parse)),
+            SecretSource::Fixed(secret) => Ok(secret.clone()),
+        }
+    }
+
+    /// Whether the file is another one than when it was last read (or tried to be).
+    pub async fn changed(&self, files: &Lanes) -> bool {
+        let SecretSource::File(path) = &self.source else { return false };
+        let owned = path.clone();
+        let now = files.run(&folder(path), move || Fingerprint::of(&owned)).await;
+        now.is_some_and(|now| now != self.seen)
+    }
+
+    /// The file's path, if there is one.
+    pub fn path(&self) -> Option<&Path> {
+        match &self.source {
+            SecretSource::File(path) => Some(path),
+            SecretSource::Fixed(_) => None,
+        }
+    }
+
+    /// Looks at the file, and reads it unless it is still the `known` one.
+    async fn look(&mut self, files: &Lanes, known: Option<Fingerprint>) -> Result<Secret, SecretError> {
         let path = match &self.source {
             SecretSource::File(path) => path.clone(),
             SecretSource::Fixed(secret) => return Ok(secret.clone()),
         };
-        self.loaded = None;
-        self.seen = Fingerprint::of(&path);
-        let unusable = |source| SecretError::File { path: path.clone(), source };
-        let content = file::read(&path, file::MAX_SECRET).map_err(unusable)?;
-        let text = String::from_utf8(content.bytes).map_err(|_| unusable(FileError::Utf8))?;
-        let metadata = content.metadata;
-        let seen = Fingerprint::from_metadata(&metadata);
-        if self.seen.as_ref() != Some(&seen) {
-            // Replaced between the two looks: what was read is what counts.
-            self.seen = Some(seen);
+        let parse = self.parse;
+        let owned = path.clone();
+        let changed = move || {
+            let now = known.is_some().then(|| Fingerprint::of(&owned)).flatten();
+            if known.is_some() && now == known { None } else { Some(look(&owned, parse)) }
+        };
+        match (files.run(&folder(&path), changed).await, &self.loaded) {
+            (Some(None), Some(secret)) => Ok(secret.clone()),
+            (Some(Some(look)), _) => self.take(look),
+            // Only while the program ends.
+            _ => Err(SecretError::File { path, source: FileError::Io("the program is ending".to_owned()) }),
         }
-        warn_if_exposed(&path, &metadata);
-        let secret = (self.parse)(&text).map_err(|problem| SecretError::Content { path, problem })?;
-        Ok(self.loaded.insert(secret).clone())
     }
 
-    /// Whether the file is another one than when it was last read (or tried to be).
-    pub fn changed(&self) -> bool {
-        match &self.source {
-            SecretSource::File(path) => Fingerprint::of(path) != self.seen,
-            SecretSource::Fixed(_) => false,
+    fn take(&mut self, look: Look) -> Result<Secret, SecretError> {
+        let Look { exposed, secret, seen } = look;
+        (self.loaded, self.seen) = (None, seen);
+        if exposed && let Some(path) = self.path() {
+            // `qq auth_create_access_token --file` leaves the file readable for all (umask).
+            let path = path.display().to_string();
+            tracing::warn!(%path, "every user of this machine can read a secret: chmod o-r the file");
+        }
+        Ok(self.loaded.insert(secret?).clone())
+    }
+}
+
+/// Reads the file. Can take as long as its file system does.
+fn look(path: &Path, parse: Parse) -> Look {
+    let unusable = |source| SecretError::File { path: path.to_owned(), source };
+    match file::read(path, file::MAX_SECRET) {
+        Err(err) => Look { exposed: false, secret: Err(unusable(err)), seen: Fingerprint::of(path) },
+        Ok(content) => {
+            let text = String::from_utf8(content.bytes).map_err(|_| unusable(FileError::Utf8));
+            let content_error = |problem| SecretError::Content { path: path.to_owned(), problem };
+            let secret = text.and_then(|text| parse(&text).map_err(content_error));
+            // Of the open file: replaced since, it has changed.
+            let seen = Some(Fingerprint::from_metadata(&content.metadata));
+            Look { exposed: content.metadata.mode() & 0o004 != 0, secret, seen }
         }
     }
 }
@@ -118,14 +173,6 @@ fn shown(path: &Path) -> String {
             .to_owned();
     }
     path.display().to_string()
-}
-
-/// `qq auth_create_access_token --file` leaves the file readable for all (umask), so this is worth a line in the log.
-fn warn_if_exposed(path: &Path, metadata: &Metadata) {
-    if metadata.mode() & 0o004 != 0 {
-        let path = path.display().to_string();
-        tracing::warn!(%path, "every user of this machine can read a secret: chmod o-r the file");
-    }
 }
 
 /// A bare token, or `{"bearer_token": "…", "version": 1}`.
@@ -195,41 +242,41 @@ mod tests {
         check("\n", None);
     }
 
-    #[test]
-    fn errors_name_the_file_and_nothing_of_its_content() -> Result<(), Box<dyn Error>> {
-        let folder = tempfile::tempdir()?;
+    #[tokio::test]
+    async fn errors_name_the_file_and_nothing_of_its_content() -> Result<(), Box<dyn Error>> {
+        let (folder, lanes) = (tempfile::tempdir()?, Lanes::new(1));
         let path = folder.path().join("token");
         let mut file = SecretFile::token(SecretSource::File(path.clone()));
-        let message = file.get().unwrap_err().to_string();
+        let message = file.get(&lanes).await.unwrap_err().to_string();
         assert!(message.starts_with(&format!("{}: no such file", path.display())), "{message}");
         fs::write(&path, "hunter2 hunter3")?;
-        let message = file.get().unwrap_err().to_string();
+        let message = file.get(&lanes).await.unwrap_err().to_string();
         assert!(message.contains("it holds more than a token") && !message.contains("hunter"), "{message}");
         fs::write(&path, "x".repeat(file::MAX_SECRET as usize + 1))?;
-        assert!(file.get().unwrap_err().to_string().contains("64 KiB"));
+        assert!(file.get(&lanes).await.unwrap_err().to_string().contains("64 KiB"));
         Ok(())
     }
 
-    #[test]
-    fn a_changed_file_is_read_again() -> Result<(), Box<dyn Error>> {
-        let folder = tempfile::tempdir()?;
+    #[tokio::test]
+    async fn a_changed_file_is_read_again() -> Result<(), Box<dyn Error>> {
+        let (folder, lanes) = (tempfile::tempdir()?, Lanes::new(1));
         let (path, link) = (folder.path().join("one"), folder.path().join("link"));
         fs::write(&path, "first")?;
         symlink(&path, &link)?;
         let mut file = SecretFile::token(SecretSource::File(link.clone()));
-        assert_eq!(file.get()?.expose(), "first");
-        assert!(!file.changed());
+        assert_eq!(file.get(&lanes).await?.expose(), "first");
+        assert!(!file.changed(&lanes).await);
         // As Kubernetes replaces a mounted secret: the link points elsewhere.
         let next = folder.path().join("two");
         fs::write(&next, "other")?;
         fs::remove_file(&link)?;
-        assert!(file.changed(), "a file that is gone has changed");
+        assert!(file.changed(&lanes).await, "a file that is gone has changed");
         symlink(&next, &link)?;
-        assert!(file.changed());
-        assert_eq!(file.get()?.expose(), "other");
+        assert!(file.changed(&lanes).await);
+        assert_eq!(file.get(&lanes).await?.expose(), "other");
         fs::remove_file(&link)?;
-        assert!(file.get().is_err());
-        assert!(!file.changed(), "still gone is no change");
+        assert!(file.get(&lanes).await.is_err());
+        assert!(!file.changed(&lanes).await, "still gone is no change");
         Ok(())
     }
 }

@@ -1,4 +1,7 @@
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use url::Url;
 
@@ -53,7 +56,7 @@ pub struct TransportSettings {
 }
 
 /// Whether and which proxy is used.
-#[derive(Clone, Eq, Hash, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum ProxySettings {
     /// None, whatever the environment says.
     Direct,
@@ -61,11 +64,22 @@ pub enum ProxySettings {
     FromEnvironment,
     /// This one.
     Url {
+        /// The account on the proxy.
+        account: Option<ProxyAccount>,
         /// Hosts that are reached without the proxy, separated by commas.
         no_proxy: String,
-        /// It may hold a password.
+        /// Without user and password.
         url: Url,
     },
+}
+
+/// An account on a proxy.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct ProxyAccount {
+    /// The file with the password, read again when it changes.
+    pub password_file: PathBuf,
+    /// The user.
+    pub username: String,
 }
 
 /// How a cluster's certificate is verified, and the client certificate to show.
@@ -94,12 +108,19 @@ pub struct ClientCertificate {
     pub key_file: PathBuf,
 }
 
-impl fmt::Debug for ProxySettings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Direct => f.write_str("Direct"),
-            Self::FromEnvironment => f.write_str("FromEnvironment"),
-            Self::Url { no_proxy, .. } => f.debug_struct("Url").field("no_proxy", no_proxy).finish_non_exhaustive(),
-        }
+// === impl TransportSettings ===
+
+impl TransportSettings {
+    /// The files that connections depend on.
+    pub fn files(&self) -> Vec<&Path> {
+        let tls = self.tls.iter().flat_map(|tls| {
+            let client = tls.client.iter().flat_map(|client| [&client.cert_file, &client.key_file]);
+            tls.ca_file.iter().chain(client)
+        });
+        let account = match &self.proxy {
+            ProxySettings::Url { account, .. } => account.as_ref(),
+            ProxySettings::Direct | ProxySettings::FromEnvironment => None,
+        };
+        tls.chain(account.map(|account| &account.password_file)).map(PathBuf::as_path).collect()
     }
 }

@@ -5,42 +5,47 @@
 
 use std::{
     collections::HashMap,
+    io,
+    net::IpAddr,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use reqwest::{NoProxy, Proxy, redirect::Policy};
 use rustls::{
     ClientConfig, RootCertStore,
-    client::Resumption,
+    client::{Resumption, Tls12Resumption},
     crypto::CryptoProvider,
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
+    pki_types::ServerName,
     version::{TLS12, TLS13},
 };
 
 use super::{
-    resolve::{LOOKUPS, Resolver},
-    settings::{ClientCertificate, ProxySettings, TlsSettings, TransportSettings},
+    pem::{authorities, client_certificate, unfit},
+    resolve::{self, Addresses, Resolver},
+    secret_file::{SecretError, SecretFile},
+    sessions::Sessions,
+    settings::{ProxySettings, SecretSource, TlsSettings, TransportSettings},
     verify::{Trust, Verifier},
+    words,
 };
 use crate::{fingerprint::Fingerprint, lanes::Lanes};
 
 /// How long a connection is kept unused: longer than nearly every poll interval, and an end for removed clusters.
 const KEEP: Duration = Duration::from_secs(600);
 
-/// Tickets that rustls keeps for each server. Its default cache of 256 is thus for 32 servers, and with more of them
-/// nothing is resumed.
-const SESSIONS_PER_SERVER: usize = 8;
+/// Threads for files of clusters. A folder whose file system hangs holds one.
+const FILES: usize = 64;
 
-/// Why a client cannot be built.
-#[derive(Debug, thiserror::Error)]
+/// Why a client cannot be built. The words follow the cluster's key.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum TransportError {
-    /// What reqwest says.
-    #[error("cannot set up the HTTP client: {0}")]
-    Client(#[from] reqwest::Error),
     /// A file of `tls_config` is of no use.
-    #[error("tls_config.{key} {}: {problem}", path.display())]
+    #[error("tls_config.{key}: {} {problem}", path.display())]
     File {
         /// The configuration's key.
         key: &'static str,
@@ -49,24 +54,40 @@ pub enum TransportError {
         /// What is wrong with it.
         problem: String,
     },
+    /// The runtime is ending.
+    #[error("the program is ending")]
+    Ending,
+    /// reqwest refuses what it is given, which is a bug.
+    #[error("the HTTP client cannot be set up; please report this")]
+    Http,
     /// There is no authority to trust.
-    #[error("no certificate authorities found on this system; install the package ca-certificates or set ca_file")]
+    #[error(
+        "no certificate authorities found on this system; install the package ca-certificates or set tls_config.ca_file \
+         (--cluster.ca-file)"
+    )]
     NoSystemRoots,
+    /// There is no password for the proxy.
+    #[error("proxy_authorization.password_file: {0}")]
+    ProxyPassword(String),
     /// The name to verify is none.
-    #[error("tls_config.server_name {0:?} is neither a host name nor an IP address")]
-    ServerName(String),
+    #[error("tls_config.server_name is neither a host name nor an IP address")]
+    ServerName,
     /// What rustls says.
-    #[error("cannot set up TLS: {0}")]
-    Tls(#[from] rustls::Error),
+    #[error("TLS cannot be set up: {0}")]
+    Tls(String),
 }
 
 /// The clients of all clusters.
 #[derive(Debug)]
 pub struct TransportPool {
+    addresses: Arc<Addresses>,
+    /// Renewed files that are of no use, and what was said about them.
+    broken: Mutex<HashMap<TransportSettings, TransportError>>,
     clients: Mutex<HashMap<TransportSettings, Shared>>,
-    /// About how many there are: how large a session cache has to be.
-    clusters: usize,
-    lookups: Arc<Lanes>,
+    /// How many clusters there are: how large a session cache has to be.
+    clusters: AtomicUsize,
+    files: Lanes,
+    good: Arc<AtomicBool>,
     provider: Arc<CryptoProvider>,
     system_roots: OnceLock<RootCertStore>,
 }
@@ -76,55 +97,145 @@ pub struct TransportPool {
 struct Shared {
     client: reqwest::Client,
     files: Vec<Option<Fingerprint>>,
+    sessions: Arc<Sessions>,
+}
+
+impl Default for TransportPool {
+    fn default() -> Self {
+        Self::with_lookup(resolve::system)
+    }
 }
 
 // === impl TransportPool ===
 
 impl TransportPool {
-    /// A pool for about `clusters` clusters.
-    pub fn new(clusters: usize) -> Self {
+    /// A pool with a resolver of its own.
+    pub fn with_lookup(lookup: impl Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync + 'static) -> Self {
         Self {
+            addresses: Arc::new(Addresses::new(lookup)),
+            broken: Mutex::default(),
             clients: Mutex::default(),
-            clusters: clusters.max(32),
-            lookups: Arc::new(Lanes::new(LOOKUPS)),
+            clusters: AtomicUsize::new(1),
+            files: Lanes::new(FILES),
+            good: Arc::new(AtomicBool::new(true)),
             provider: Arc::new(rustls::crypto::aws_lc_rs::default_provider()),
             system_roots: OnceLock::new(),
         }
     }
 
-    /// The client for these settings: a shared one, unless there is none yet or its certificate files changed.
+    /// Whether no renewed file is of no use; kept up to date.
+    pub fn files_are_good(&self) -> Arc<AtomicBool> {
+        self.good.clone()
+    }
+
+    /// Expects so many clusters from now on.
+    pub fn expect(&self, clusters: usize) {
+        self.clusters.store(clusters, Ordering::Relaxed);
+        for (settings, shared) in lock(&self.clients).iter() {
+            shared.sessions.grow(self.servers(settings));
+        }
+    }
+
+    /// The client for these settings: a shared one, unless there is none yet or its files changed. Reads files, so it may
+    /// take as long as their file systems do.
     ///
     /// # Errors
     ///
     /// When a file cannot be used or there is nothing to trust.
-    pub fn get(&self, settings: &TransportSettings) -> Result<reqwest::Client, TransportError> {
-        let files = settings.tls.as_ref().map(fingerprints).unwrap_or_default();
-        // A panic while the lock was held leaves a complete map behind.
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(shared) = clients.get(settings).filter(|shared| shared.files == files) {
+    pub fn load(&self, settings: &TransportSettings) -> Result<reqwest::Client, TransportError> {
+        let files: Vec<_> = settings.files().into_iter().map(Fingerprint::of).collect();
+        if let Some(shared) = lock(&self.clients).get(settings).filter(|shared| shared.files == files) {
             return Ok(shared.client.clone());
         }
-        let client = self.build(settings)?;
-        clients.insert(settings.clone(), Shared { client: client.clone(), files });
+        let sessions = Arc::new(Sessions::new(self.servers(settings)));
+        let client = self.build(settings, sessions.clone())?;
+        let shared = Shared { client: client.clone(), files, sessions };
+        lock(&self.clients).insert(settings.clone(), shared);
         Ok(client)
+    }
+
+    /// The client to poll with. While renewed files are of no use (one of two is written), it is the one before.
+    ///
+    /// # Errors
+    ///
+    /// When there never was a client.
+    pub(super) async fn current(
+        self: &Arc<Self>,
+        settings: &TransportSettings,
+    ) -> Result<reqwest::Client, TransportError> {
+        let loaded = if settings.files().is_empty() {
+            self.load(settings)
+        } else {
+            let (pool, settings) = (self.clone(), settings.clone());
+            self.files
+                .run(&lane(settings.files()), move || pool.load(&settings))
+                .await
+                .unwrap_or(Err(TransportError::Ending))
+        };
+        self.note(settings, loaded.as_ref().err());
+        loaded.or_else(|err| lock(&self.clients).get(settings).map(|shared| shared.client.clone()).ok_or(err))
+    }
+
+    /// Whether the files that connections depend on changed since the client was built.
+    pub(super) async fn changed(self: &Arc<Self>, settings: &TransportSettings) -> bool {
+        if settings.files().is_empty() {
+            return false;
+        }
+        let owned = settings.clone();
+        let look = move || owned.files().into_iter().map(Fingerprint::of).collect::<Vec<_>>();
+        let now = self.files.run(&lane(settings.files()), look).await;
+        now.is_some_and(|now| lock(&self.clients).get(settings).is_none_or(|shared| shared.files != now))
+    }
+
+    /// Where files are read.
+    pub(super) fn files(&self) -> &Lanes {
+        &self.files
+    }
+
+    /// Begins with another address of `host` from now on.
+    pub(super) fn turn(&self, host: &str) {
+        self.addresses.turn(host);
     }
 
     /// Forgets the clients that nobody needs any more; their connections end with the last poll that uses them.
     pub fn retain(&self, needed: impl Fn(&TransportSettings) -> bool) {
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        clients.retain(|settings, _| needed(settings));
+        lock(&self.clients).retain(|settings, _| needed(settings));
+        let mut broken = lock(&self.broken);
+        broken.retain(|settings, _| needed(settings));
+        self.good.store(broken.is_empty(), Ordering::Relaxed);
     }
 
-    fn build(&self, settings: &TransportSettings) -> Result<reqwest::Client, TransportError> {
+    /// Says once what is wrong with renewed files, and once that it is over.
+    fn note(&self, settings: &TransportSettings, problem: Option<&TransportError>) {
+        let mut broken = lock(&self.broken);
+        match problem {
+            None if broken.remove(settings).is_some() => tracing::info!("renewed files of clusters are in use"),
+            Some(err) if broken.get(settings) != Some(err) => {
+                tracing::error!(%err, "cannot use a renewed file, the last good one stays");
+                broken.insert(settings.clone(), err.clone());
+            }
+            _ => return,
+        }
+        self.good.store(broken.is_empty(), Ordering::Relaxed);
+    }
+
+    /// With how many servers sessions are resumed. Pins name one certificate each, so those clients are for one cluster, or
+    /// for its old and new certificate.
+    fn servers(&self, settings: &TransportSettings) -> usize {
+        let pins = settings.tls.as_ref().map_or(0, |tls| tls.pins.len());
+        if pins > 0 { pins } else { self.clusters.load(Ordering::Relaxed).max(1) }
+    }
+
+    fn build(&self, settings: &TransportSettings, sessions: Arc<Sessions>) -> Result<reqwest::Client, TransportError> {
         // The type of the configuration has to be given even where no TLS is spoken.
-        let tls = self.tls(
-            settings.tls.as_ref().unwrap_or(&TlsSettings { insecure_skip_verify: true, ..TlsSettings::default() }),
-        )?;
+        let none = TlsSettings { insecure_skip_verify: true, ..TlsSettings::default() };
+        let mut tls = self.tls(settings.tls.as_ref().unwrap_or(&none))?;
+        tls.resumption = Resumption::store(sessions).tls12_resumption(Tls12Resumption::SessionIdOrTickets);
         let mut client = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             .https_only(settings.tls.is_some())
             .connect_timeout(settings.connect_timeout)
-            .dns_resolver(Resolver { lanes: self.lookups.clone(), only_loopback: settings.tls.is_none() })
+            .dns_resolver(Resolver { addresses: self.addresses.clone(), only_loopback: settings.tls.is_none() })
             .pool_idle_timeout(KEEP)
             .pool_max_idle_per_host(1)
             .redirect(Policy::none())
@@ -139,11 +250,18 @@ impl TransportPool {
             ProxySettings::Url { no_proxy, .. } if no_proxy.split(',').any(|host| host.trim() == "*") => {
                 client = client.no_proxy();
             }
-            ProxySettings::Url { url, no_proxy } => {
-                client = client.proxy(Proxy::all(url.clone())?.no_proxy(NoProxy::from_string(no_proxy)));
+            ProxySettings::Url { account, url, no_proxy } => {
+                let mut proxy = Proxy::all(url.clone()).map_err(|_| TransportError::Http)?;
+                if let Some(account) = account {
+                    let mut file = SecretFile::password(SecretSource::File(account.password_file.clone()));
+                    let password =
+                        file.check().map_err(|err: SecretError| TransportError::ProxyPassword(err.to_string()))?;
+                    proxy = proxy.basic_auth(&account.username, password.expose());
+                }
+                client = client.proxy(proxy.no_proxy(NoProxy::from_string(no_proxy)));
             }
         }
-        Ok(client.build()?)
+        client.build().map_err(|_| TransportError::Http)
     }
 
     fn tls(&self, settings: &TlsSettings) -> Result<ClientConfig, TransportError> {
@@ -151,27 +269,20 @@ impl TransportPool {
         let name = settings
             .server_name
             .as_ref()
-            .map(|name| ServerName::try_from(name.clone()).map_err(|_| TransportError::ServerName(name.clone())));
+            .map(|name| ServerName::try_from(name.clone()).map_err(|_| TransportError::ServerName));
         let verifier = Verifier::new(self.trust(settings)?, name.transpose()?, self.provider.clone());
         let config = ClientConfig::builder_with_provider(self.provider.clone())
-            .with_protocol_versions(versions)?
+            .with_protocol_versions(versions)
+            .map_err(|err| TransportError::Tls(words::tls(&err)))?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier));
-        let mut config = match &settings.client {
-            None => config.with_no_client_auth(),
+        match &settings.client {
+            None => Ok(config.with_no_client_auth()),
             Some(files) => {
                 let (chain, key) = client_certificate(files)?;
-                config.with_client_auth_cert(chain, key).map_err(|err| TransportError::File {
-                    key: "key_file",
-                    path: files.key_file.clone(),
-                    problem: format!("it does not fit cert_file: {err}"),
-                })?
+                config.with_client_auth_cert(chain, key).map_err(|err| unfit(files, &err))
             }
-        };
-        // Pins name one certificate each, so those clients are for one cluster, or for its old and new certificate.
-        let servers = if settings.pins.is_empty() { self.clusters } else { settings.pins.len() };
-        config.resumption = Resumption::in_memory_sessions(SESSIONS_PER_SERVER * servers);
-        Ok(config)
+        }
     }
 
     fn trust(&self, settings: &TlsSettings) -> Result<Trust, TransportError> {
@@ -199,44 +310,17 @@ impl TransportPool {
     }
 }
 
-fn authorities(path: &Path) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), TransportError> {
-    let certificates = pem_certificates("ca_file", path)?;
-    let mut roots = RootCertStore::empty();
-    for certificate in &certificates {
-        roots.add(certificate.clone()).map_err(|err| TransportError::File {
-            key: "ca_file",
-            path: path.to_owned(),
-            problem: format!("it holds a certificate that cannot be used: {err}"),
-        })?;
-    }
-    Ok((roots, certificates))
+/// The lane of files: that of the first one's folder.
+fn lane(files: Vec<&Path>) -> String {
+    folder(files.first().copied().unwrap_or(Path::new("")))
 }
 
-fn client_certificate(
-    files: &ClientCertificate,
-) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TransportError> {
-    let chain = pem_certificates("cert_file", &files.cert_file)?;
-    let key = PrivateKeyDer::from_pem_file(&files.key_file).map_err(|err| TransportError::File {
-        key: "key_file",
-        path: files.key_file.clone(),
-        problem: format!("no private key (PEM, not encrypted) can be read: {err}"),
-    })?;
-    Ok((chain, key))
+/// What a file's lane is called.
+pub(super) fn folder(path: &Path) -> String {
+    path.parent().unwrap_or(path).to_string_lossy().into_owned()
 }
 
-fn pem_certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TransportError> {
-    let problem = |problem: String| TransportError::File { key, path: path.to_owned(), problem };
-    let certificates = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|err| problem(format!("no certificates (PEM) can be read: {err}")))?;
-    if certificates.is_empty() {
-        return Err(problem("it holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)".to_owned()));
-    }
-    Ok(certificates)
-}
-
-/// What the certificate files look like now.
-fn fingerprints(settings: &TlsSettings) -> Vec<Option<Fingerprint>> {
-    let client = settings.client.iter().flat_map(|client| [&client.cert_file, &client.key_file]);
-    settings.ca_file.iter().chain(client).map(|path| Fingerprint::of(path)).collect()
+/// A panic while a lock was held leaves a complete map behind.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

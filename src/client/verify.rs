@@ -4,7 +4,11 @@
 //! a server's own certificate in the CA file (marked as a CA, as `openssl req -x509` makes them, it is refused by
 //! webpki as a leaf, while OpenSSL and Go accept it as its own trust anchor).
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    net::{Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+};
 
 use rustls::{
     CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
@@ -17,9 +21,9 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime},
     server::ParsedCertificate,
 };
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-use super::pin::Pin;
+use super::{pin::Pin, words};
 
 /// What makes a certificate acceptable.
 #[derive(Debug)]
@@ -164,46 +168,80 @@ fn check_own(leaf: &CertificateDer<'_>, name: &ServerName<'_>, now: UnixTime) ->
 /// What rustls found wrong, with the way out.
 fn explain(err: Error, leaf: &CertificateDer<'_>, name: &ServerName<'_>) -> Error {
     use CertificateError as Problem;
-    let pin = Pin::of(leaf);
+    let pin = format!(
+        "tls_config.pin_sha256 (--cluster.pin-sha256) to its SHA-256 {} after comparing that on the cluster",
+        Pin::of(leaf)
+    );
     let Error::InvalidCertificate(problem) = &err else { return err };
     let text = match problem {
+        Problem::Other(other) if other.0.downcast_ref::<Refusal>().is_some() => return err,
+        _ if version(leaf).is_some_and(|version| version != 3) => return explain_version(err, leaf),
         Problem::Expired | Problem::ExpiredContext { .. } => {
             "the cluster's certificate has expired; renew it".to_owned()
         }
         Problem::NotValidYet | Problem::NotValidYetContext { .. } => {
             "the cluster's certificate is not valid yet; compare the clocks".to_owned()
         }
-        Problem::NotValidForName | Problem::NotValidForNameContext { .. } => format!(
-            "the cluster's certificate is not for {}; set tls_config.server_name to a name in it, or \
-             tls_config.pin_sha256 to its SHA-256 {pin} after comparing that on the cluster",
-            name.to_str()
-        ),
+        Problem::NotValidForName | Problem::NotValidForNameContext { .. } => {
+            let name = name.to_str();
+            match names(leaf).as_slice() {
+                [] => format!(
+                    "the cluster's certificate has no subjectAltName, so it is for no name at all, {name} included; \
+                     reissue it, or set {pin}"
+                ),
+                names => format!(
+                    "the cluster's certificate is not for {name} but for {}; set tls_config.server_name to a name in it, \
+                     or {pin}",
+                    names.join(", ")
+                ),
+            }
+        }
         // A bad signature is what an authority of the same name but another key gives: a self-signed certificate that
         // was made anew, or an authority that was.
         Problem::UnknownIssuer | Problem::BadSignature => format!(
-            "the cluster's certificate is not signed by a trusted authority; set tls_config.ca_file to that authority, \
-             or tls_config.pin_sha256 to its SHA-256 {pin} after comparing that on the cluster"
+            "the cluster's certificate is not signed by a trusted authority; set tls_config.ca_file (--cluster.ca-file) to \
+             that authority, or {pin}"
         ),
         // webpki's CaUsedAsEndEntity arrives here: a self-signed certificate that is marked as a CA.
-        Problem::Other(other) if other.0.downcast_ref::<Refusal>().is_none() && is_ca(leaf) => format!(
+        Problem::Other(_) if is_ca(leaf) => format!(
             "the cluster's certificate is marked as a CA and not trusted itself; put this very certificate into \
-             tls_config.ca_file, or set tls_config.pin_sha256 to its SHA-256 {pin} after comparing that on the cluster"
+             tls_config.ca_file (--cluster.ca-file), or set {pin}"
         ),
-        _ => return explain_version(err, leaf),
+        problem => format!("the cluster's certificate {}; reissue it, or set {pin}", words::certificate(problem)),
     };
     refusal(text)
 }
 
+/// The names that a certificate is for, a few of them, as far as they are plain text.
+fn names(leaf: &CertificateDer<'_>) -> Vec<String> {
+    let Ok((_, certificate)) = X509Certificate::from_der(leaf) else { return Vec::new() };
+    let Ok(Some(extension)) = certificate.subject_alternative_name() else { return Vec::new() };
+    let names = extension.value.general_names.iter().filter_map(|name| match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => match **bytes {
+            [a, b, c, d] => Some(Ipv4Addr::new(a, b, c, d).to_string()),
+            ref bytes => Some(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?).to_string()),
+        },
+        _ => None,
+    });
+    let plain = |name: &String| name.len() <= 253 && name.bytes().all(|byte| byte.is_ascii_graphic());
+    names.filter(plain).take(5).collect()
+}
+
 /// webpki cannot parse X.509 version 1 at all, so not even a pin helps there.
 fn explain_version(err: Error, leaf: &CertificateDer<'_>) -> Error {
-    match X509Certificate::from_der(leaf) {
-        Ok((_, certificate)) if certificate.version().0 != 2 => refusal(format!(
-            "the cluster's certificate is X.509 version {}, which cannot be used; put a version 3 certificate on the \
-             cluster",
-            certificate.version().0 + 1
+    match version(leaf) {
+        Some(version) if version != 3 => refusal(format!(
+            "the cluster's certificate is X.509 version {version}, which cannot be used; put a version 3 certificate on the \
+             cluster"
         )),
         _ => err,
     }
+}
+
+/// The version of a certificate that can be parsed.
+fn version(leaf: &CertificateDer<'_>) -> Option<u32> {
+    X509Certificate::from_der(leaf).ok().map(|(_, certificate)| certificate.version().0 + 1)
 }
 
 fn is_ca(leaf: &CertificateDer<'_>) -> bool {

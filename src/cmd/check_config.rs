@@ -4,12 +4,13 @@ use std::{
     io::{self, Write},
     path::Path,
     process::ExitCode,
+    sync::Arc,
 };
 
 use crate::{
     cli::CheckConfigArgs,
     client::{Client, TransportPool},
-    config::{self, Config, Mistakes},
+    config::{self, Config},
     web_config,
 };
 
@@ -44,17 +45,11 @@ pub fn run(args: &CheckConfigArgs) -> ExitCode {
 
 fn check(path: &Path) -> Result<Config, String> {
     let config = config::load(path).map_err(|err| err.to_string())?;
-    let pool = std::sync::Arc::new(TransportPool::new(config.clusters.len()));
-    let mut mistakes = Mistakes::default();
+    let pool = Arc::<TransportPool>::default();
+    let mut mistakes = super::mistakes(&config, &pool);
     for (index, cluster) in config.clusters.iter().enumerate() {
-        let place = format!("clusters[{index}]");
-        match Client::new(cluster.client.clone(), pool.clone()) {
-            Err(err) => mistakes.add(place, err.to_string()),
-            Ok(mut client) => {
-                if let Err(err) = client.check_credential() {
-                    mistakes.add(place, err.to_string());
-                }
-            }
+        if let Err(err) = Client::new(cluster.client.clone(), pool.clone()).check_credential() {
+            mistakes.add(format!("clusters[{index}]"), err.to_string());
         }
     }
     mistakes.or(config).map_err(|mistakes| format!("{}\n{mistakes}", path.display()))

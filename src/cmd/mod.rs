@@ -22,8 +22,8 @@ use tokio::runtime::Handle;
 
 use crate::{
     cli::{Cli, Command, LogArgs},
-    client::TransportError,
-    config::Mistakes,
+    client::TransportPool,
+    config::{Config, Mistakes},
     logging,
     sim::{FleetFile, FleetSpec},
 };
@@ -144,11 +144,14 @@ fn start_log(args: LogArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Clusters whose files cannot be used, under their keys.
-fn mistakes(failed: Vec<(usize, TransportError)>) -> Mistakes {
+/// Clusters whose files cannot be used, under their keys. Loads the files.
+fn mistakes(config: &Config, pool: &TransportPool) -> Mistakes {
     let mut mistakes = Mistakes::default();
-    for (index, err) in failed {
-        mistakes.add(format!("clusters[{index}]"), err.to_string());
+    pool.expect(config.clusters.len());
+    for (index, cluster) in config.clusters.iter().enumerate() {
+        if let Err(err) = pool.load(&cluster.client.transport) {
+            mistakes.add(format!("clusters[{index}]"), err.to_string());
+        }
     }
     mistakes
 }

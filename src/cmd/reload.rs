@@ -2,13 +2,17 @@
 
 use std::{convert::Infallible, path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::{sync::Notify, time::sleep};
+use tokio::{
+    sync::Notify,
+    time::{sleep, timeout},
+};
 
 use crate::{
     cli::{ClustersArgs, DEFAULT_CONFIG_FILE},
     client::TransportPool,
     clock,
     config::{self, Config, SingleCluster},
+    lanes::Lanes,
     poll::Poller,
     reload::{Outcome, Wishes},
     service::Service,
@@ -21,8 +25,11 @@ use crate::{
 /// and half a list of clusters is a list of clusters.
 const SETTLE: Duration = Duration::from_secs(1);
 
+/// How long the configuration's files may take: their file system may hang.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Where the clusters are described.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Source {
     /// A file, which can change.
     File(PathBuf),
@@ -32,8 +39,9 @@ pub enum Source {
 
 /// Keeps the polled clusters in step with their source.
 pub struct Reloader {
+    files: Arc<Lanes>,
     /// The text tried last, or why there was none, and what came of it.
-    last: Option<(Result<String, String>, Outcome)>,
+    last: Option<(Text, Outcome)>,
     poller: Poller,
     pool: Arc<TransportPool>,
     source: Source,
@@ -41,6 +49,9 @@ pub struct Reloader {
     /// The listener's rules, once there is a listener.
     web: Arc<dyn Policies>,
 }
+
+/// A source's text, or why there is none.
+type Text = Result<String, String>;
 
 // === impl Source ===
 
@@ -67,6 +78,19 @@ impl Source {
             Self::Flags(cluster) => config::single(cluster),
         }
     }
+
+    /// Understands, and loads the files that connections depend on, so that what cannot work is said now.
+    fn prepare(&self, text: &str, pool: &TransportPool) -> Result<Config, String> {
+        let config = self.understand(text).map_err(|err| err.to_string())?;
+        let mistakes = super::mistakes(&config, pool);
+        match mistakes.or(config) {
+            Ok(config) => Ok(config),
+            Err(mistakes) => Err(match self {
+                Self::File(path) => format!("{}\n{mistakes}", path.display()),
+                Self::Flags(_) => mistakes.to_string(),
+            }),
+        }
+    }
 }
 
 // === impl Reloader ===
@@ -74,8 +98,9 @@ impl Source {
 impl Reloader {
     /// Nothing is read and nothing polled yet.
     pub fn new(source: Source, store: Store, telemetry: Arc<Telemetry>) -> Self {
-        let (poller, pool) = (Poller::new(store), Arc::new(TransportPool::new(0)));
-        Self { last: None, poller, pool, source, telemetry, web: Arc::new(Fixed::default()) }
+        let (poller, pool, files) = (Poller::new(store), Arc::<TransportPool>::default(), Arc::new(Lanes::new(1)));
+        telemetry.watch_files(pool.files_are_good());
+        Self { files, last: None, poller, pool, source, telemetry, web: Arc::new(Fixed::default()) }
     }
 
     /// Reloads the listener's rules as well.
@@ -88,26 +113,46 @@ impl Reloader {
     /// # Errors
     ///
     /// Every mistake. Then nothing is changed.
-    pub fn load(&mut self) -> Outcome {
-        let text = self.source.text().map_err(|err| err.to_string());
-        let outcome = text.clone().and_then(|text| self.apply(&text));
+    pub async fn load(&mut self) -> Outcome {
+        let (source, pool) = (self.source.clone(), self.pool.clone());
+        let read = move || {
+            let text = source.text().map_err(|err| err.to_string());
+            let config = text.as_deref().map_err(Clone::clone).and_then(|text| source.prepare(text, &pool));
+            (text, config)
+        };
+        let (text, config) = match self.off_thread(read).await {
+            Ok(read) => read,
+            Err(hanging) => (Err(hanging.clone()), Err(hanging)),
+        };
+        let outcome = config.map(|config| {
+            for warning in &config.warnings {
+                tracing::warn!("{warning}");
+            }
+            self.poller.apply(config.clusters, &self.pool).to_string()
+        });
         self.last = Some((text, outcome.clone()));
         outcome
     }
 
-    fn apply(&mut self, text: &str) -> Outcome {
-        let config = self.source.understand(text).map_err(|err| err.to_string())?;
-        let changes = self.poller.apply(config.clusters, &self.pool).map_err(|failed| {
-            let mistakes = super::mistakes(failed);
-            match &self.source {
-                Source::File(path) => format!("{}\n{mistakes}", path.display()),
-                Source::Flags(_) => mistakes.to_string(),
-            }
-        })?;
-        for warning in &config.warnings {
-            tracing::warn!("{warning}");
+    /// Does what needs files, on another thread and for some seconds at most.
+    async fn off_thread<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
+        match timeout(PATIENCE, self.files.run("", work)).await {
+            Ok(Some(done)) => Ok(done),
+            _ => Err(match &self.source {
+                Source::File(path) => format!(
+                    "{}: it, or a file named in it, cannot be read within {PATIENCE:?}: its file system does not answer",
+                    path.display()
+                ),
+                Source::Flags(_) => {
+                    format!("a file cannot be read within {PATIENCE:?}: its file system does not answer")
+                }
+            }),
         }
-        Ok(changes.to_string())
+    }
+
+    async fn text(&self) -> Text {
+        let source = self.source.clone();
+        self.off_thread(move || source.text().map_err(|err| err.to_string())).await.flatten()
     }
 
     /// Reloads at SIGHUP, when asked, and when the file's text has changed, looking every `check`. Ends never.
@@ -120,10 +165,10 @@ impl Reloader {
     ) -> Infallible {
         loop {
             tokio::select! {
-                () = hangup.notified() => drop(self.reload("SIGHUP", service)),
+                () = hangup.notified() => drop(self.reload("SIGHUP", service).await),
                 wish = wishes.next() => {
                     // Whoever asked may have gone.
-                    let _ = wish.send(self.reload("HTTP", service));
+                    let _ = wish.send(self.reload("HTTP", service).await);
                 }
                 () = pause(check) => self.look().await,
             }
@@ -131,9 +176,9 @@ impl Reloader {
     }
 
     /// Reloads because somebody said so.
-    fn reload(&mut self, by: &str, service: &Service) -> Outcome {
+    async fn reload(&mut self, by: &str, service: &Service) -> Outcome {
         service.reloading();
-        let outcome = self.load();
+        let outcome = self.load().await;
         self.report(by, &outcome);
         // Logged where it happens.
         let web = self.web.reload();
@@ -149,18 +194,18 @@ impl Reloader {
     /// named in it may have come since, and reported only when that changes something.
     async fn look(&mut self) {
         let Some((tried, before)) = self.last.clone() else { return };
-        let text = self.source.text().map_err(|err| err.to_string());
+        let text = self.text().await;
         let edited = text != tried;
         if !edited && before.is_ok() {
             return;
         }
         if edited {
             sleep(SETTLE).await;
-            if self.source.text().map_err(|err| err.to_string()) != text {
+            if self.text().await != text {
                 return;
             }
         }
-        let outcome = self.load();
+        let outcome = self.load().await;
         if edited || outcome != before {
             self.report("file", &outcome);
         }

@@ -204,7 +204,7 @@ impl Cluster<'_> {
         };
         match Url::parse(text) {
             Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {
-                return ProxySettings::Url { no_proxy: raw.no_proxy.clone().unwrap_or_default(), url };
+                return ProxySettings::Url { account: None, no_proxy: raw.no_proxy.clone().unwrap_or_default(), url };
             }
             // The text is not repeated: it may hold a password.
             _ => self.mistake("proxy_url", "must be an http or https URL, as in http://proxy.example.com:3128"),

@@ -23,6 +23,17 @@ pub enum FailureReason {
     HttpError,
     /// An answer that could not be understood.
     Malformed,
+    /// The proxy in between makes no connection to the cluster.
+    Proxy,
+}
+
+/// A credential that was refused, for the pace of further attempts.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Refusal {
+    /// Refusals change nothing: an access token, or a login that fails without a verdict.
+    Harmless,
+    /// Refusals count towards the lock of an account: a password.
+    Locks,
 }
 
 /// A poll that gave no status: what the rest of the program may know of it.
@@ -32,6 +43,8 @@ pub struct PollFailure {
     pub message: String,
     /// The class of the failure.
     pub reason: FailureReason,
+    /// Whether a credential was refused.
+    pub refusal: Option<Refusal>,
     /// How long the cluster asked to be left alone (`Retry-After`).
     pub retry_after: Option<Duration>,
 }
@@ -40,7 +53,7 @@ pub struct PollFailure {
 
 impl FailureReason {
     /// All of them, in the order in which their series are served.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Dns,
         Self::Connect,
         Self::Tls,
@@ -51,6 +64,7 @@ impl FailureReason {
         Self::RateLimited,
         Self::HttpError,
         Self::Malformed,
+        Self::Proxy,
     ];
 
     /// The value of the label `reason`.
@@ -66,6 +80,7 @@ impl FailureReason {
             Self::RateLimited => "rate_limited",
             Self::HttpError => "http_error",
             Self::Malformed => "malformed",
+            Self::Proxy => "proxy",
         }
     }
 }
@@ -73,8 +88,8 @@ impl FailureReason {
 // === impl PollFailure ===
 
 impl PollFailure {
-    /// A failure that asks for no pause.
+    /// A failure that asks for no pause and is no refusal.
     pub fn new(reason: FailureReason, message: impl Into<String>) -> Self {
-        Self { message: message.into(), reason, retry_after: None }
+        Self { message: message.into(), reason, refusal: None, retry_after: None }
     }
 }

@@ -13,7 +13,7 @@ mod status;
 mod text;
 
 pub use dates::{Date, DateField, Dates, Timestamp};
-pub use failure::{FailureReason, PollFailure};
+pub use failure::{FailureReason, PollFailure, Refusal};
 pub use identity::{ApiVersion, ClusterId, CoreVersion, Identity};
 pub use key_store::KeyStore;
 pub use moment::Moment;

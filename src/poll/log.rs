@@ -1,10 +1,29 @@
 //! One line per change. Levels: error for what needs the operator and is a mistake of this program, warn for what
 //! needs looking at, info for the rest.
 
+use std::time::Duration;
+
 use crate::{
-    model::{ClusterName, KeyStore, Status},
+    client::Effort,
+    model::{ClusterName, KeyStore, PollFailure, Reading, Status},
     store::Change,
 };
+
+/// Writes the line of one poll, for those who look for the reason of a failure that comes and goes.
+pub fn poll(cluster: &ClusterName, result: &Result<Reading, PollFailure>, took: Duration, effort: Effort) {
+    let (Effort { connections, requests }, seconds) = (effort, took.as_secs_f64());
+    match result {
+        Ok(reading) => {
+            let (status, encryption_type, api) =
+                (reading.status.label(), reading.key_store.label(), reading.api.label());
+            tracing::debug!(%cluster, status, encryption_type, api, seconds, requests, connections, "polled");
+        }
+        Err(failure) => {
+            let (reason, err) = (failure.reason.label(), &failure.message);
+            tracing::debug!(%cluster, reason, %err, seconds, requests, connections, "polled without a status");
+        }
+    }
+}
 
 /// Writes the line of one change.
 pub fn change(cluster: &ClusterName, change: &Change) {

@@ -1,8 +1,8 @@
 //! Keeps the store fresh: one task per cluster, at most one poll in flight in each.
 //!
 //! A hanging cluster holds up its own task only: what is bounded over all clusters is how many polls begin at a time,
-//! which is when they compute (connecting, TLS), and not how many wait for an answer. A task that dies by a mistake of ours shows as `up` 0 and is started
-//! again one interval later; the cluster's tallies live outside of it.
+//! which is when they compute (connecting, TLS), and not how many wait for an answer. A task that dies by a mistake of ours
+//! shows as `up` 0 and is started again one interval later; the cluster's tallies live outside of it.
 
 mod log;
 mod pace;
@@ -24,7 +24,7 @@ use self::{
     plan::{Plan, Start},
 };
 use crate::{
-    client::{self, Client, TransportError, TransportPool},
+    client::{self, Client, Effort, TransportPool},
     clock, lanes,
     model::{ClusterName, PollFailure, Reading},
     store::{Publisher, Store},
@@ -59,7 +59,10 @@ pub trait Source: Send + Sync + 'static {
     fn poll(&mut self, now: Instant) -> impl Future<Output = Result<Reading, PollFailure>> + Send;
 
     /// Whether there is another credential than at the last attempt.
-    fn credential_changed(&self) -> bool;
+    fn credential_changed(&self) -> impl Future<Output = bool> + Send;
+
+    /// What the last attempt took.
+    fn effort(&self) -> Effort;
 }
 
 /// The tasks of all clusters. Dropping it ends them and empties the store.
@@ -78,8 +81,12 @@ impl Source for Client {
         Client::poll(self, now)
     }
 
-    fn credential_changed(&self) -> bool {
+    fn credential_changed(&self) -> impl Future<Output = bool> + Send {
         Client::credential_changed(self)
+    }
+
+    fn effort(&self) -> Effort {
+        Client::effort(self)
     }
 }
 
@@ -97,26 +104,9 @@ impl Poller {
     ///
     /// Those whose settings did not change are not touched. The others are polled at once, with the counters of a
     /// cluster of the same name, and with its status if the address is the same. What is gone vanishes from the store.
-    ///
-    /// # Errors
-    ///
-    /// When certificate files cannot be used: which clusters of `next` they belong to. Then nothing is changed.
-    pub fn apply(
-        &mut self,
-        next: Vec<Settings>,
-        pool: &Arc<TransportPool>,
-    ) -> Result<Changes, Vec<(usize, TransportError)>> {
+    pub fn apply(&mut self, next: Vec<Settings>, pool: &Arc<TransportPool>) -> Changes {
         let Plan { changes, start, stop } = plan::plan(&self.settings, &next);
-        // Built once here, so that what cannot work is said now, and once for each start of the task, which shares
-        // everything that is expensive.
-        let failed = start.iter().filter_map(|(index, _)| {
-            let client = next.get(*index)?.client.clone();
-            Some((*index, Client::new(client, pool.clone()).err()?))
-        });
-        let failed: Vec<_> = failed.collect();
-        if !failed.is_empty() {
-            return Err(failed);
-        }
+        pool.expect(next.len());
         for name in stop {
             self.tasks.remove(&name);
             // The task ends when the runtime comes to it; the next scrape may be sooner.
@@ -125,14 +115,13 @@ impl Poller {
         for (settings, how) in start.iter().filter_map(|(index, how)| Some((next.get(*index)?.clone(), *how))) {
             let Settings { client, interval, name, stale_after } = settings;
             let pool = pool.clone();
-            let locks = matches!(client.credential, client::Credential::Login { .. });
-            let pace = Pace::new(&name, interval, stale_after, locks, self.origin);
+            let pace = Pace::new(&name, interval, stale_after, self.origin);
             let source = move || Client::new(client.clone(), pool.clone());
             self.start(name, pace, interval, stale_after, how, source);
         }
         self.settings = next.into_iter().map(|settings| (settings.name.clone(), settings)).collect();
         pool.retain(|transport| self.settings.values().any(|settings| settings.client.transport == *transport));
-        Ok(changes)
+        changes
     }
 
     fn start<S: Source>(
@@ -142,7 +131,7 @@ impl Poller {
         interval: Duration,
         stale_after: Duration,
         how: Start,
-        source: impl Fn() -> Result<S, TransportError> + Send + 'static,
+        source: impl Fn() -> S + Send + 'static,
     ) {
         let publisher = match how {
             Start::Anew => self.store.publisher(name.clone(), stale_after),
@@ -155,7 +144,7 @@ impl Poller {
 
 /// Keeps one cluster's task alive.
 async fn supervise<S: Source>(
-    source: impl Fn() -> Result<S, TransportError> + Send + 'static,
+    source: impl Fn() -> S + Send + 'static,
     publisher: Publisher,
     pace: Pace,
     interval: Duration,
@@ -163,14 +152,9 @@ async fn supervise<S: Source>(
 ) {
     let publisher = Arc::new(Mutex::new(publisher));
     loop {
-        match source() {
-            Ok(source) => {
-                let task = tokio::spawn(run(source, publisher.clone(), pace.clone(), beginning.clone()));
-                if AbortOnDropHandle::new(task).await.is_ok() {
-                    return;
-                }
-            }
-            Err(err) => tracing::error!(cluster = %name(&publisher), %err, "cannot start polling"),
+        let task = tokio::spawn(run(source(), publisher.clone(), pace.clone(), beginning.clone()));
+        if AbortOnDropHandle::new(task).await.is_ok() {
+            return;
         }
         record(&publisher, |publisher| publisher.record_crash(clock::now()));
         tokio::time::sleep(interval).await;
@@ -187,6 +171,7 @@ async fn run<S: Source>(mut source: S, publisher: Arc<Mutex<Publisher>>, mut pac
         let (started, result) = lanes::briefly(&beginning, BEGINS_FOR, poll).await;
         let ended = clock::now();
         let next = pace.next(ended.mono, result.as_ref().err());
+        log::poll(&name(&publisher), &result, ended.mono - started.mono, source.effort());
         record(&publisher, |publisher| publisher.record(ended, ended.mono - started.mono, result));
         wait(&source, next).await;
     }
@@ -197,12 +182,17 @@ async fn wait(source: &impl Source, next: Next) {
     if !next.or_new_credential {
         return due.await;
     }
-    tokio::pin!(due);
-    loop {
-        tokio::select! {
-            () = &mut due => return,
-            () = tokio::time::sleep(LOOK_AT_FILE) => if source.credential_changed() { return },
+    let renewed = async {
+        loop {
+            tokio::time::sleep(LOOK_AT_FILE).await;
+            if source.credential_changed().await {
+                return;
+            }
         }
+    };
+    tokio::select! {
+        () = due => {}
+        () = renewed => {}
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::model::{ClusterName, FailureReason, PollFailure};
+use crate::model::{ClusterName, PollFailure, Refusal};
 
 /// The pause after the first refused credential; it doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(300);
@@ -20,8 +20,6 @@ pub struct Pace {
     /// Any point in time on the grid of this cluster's polls.
     anchor: Instant,
     interval: Duration,
-    /// Whether a refusal counts towards the lock of an account: a password's does, an access token's does not.
-    locks: bool,
     /// Refusals in a row.
     refusals: u32,
     /// How long a last good status stays.
@@ -41,25 +39,17 @@ pub struct Next {
 
 impl Pace {
     /// Polls every `interval`, shifted by a stable hash of the name, so that the clusters are spread over the interval
-    /// in the same way after every start. `origin` is the same for all clusters. `locks` says whether refused
-    /// credentials lock the account.
-    pub fn new(name: &ClusterName, interval: Duration, stale_after: Duration, locks: bool, origin: Instant) -> Self {
+    /// in the same way after every start. `origin` is the same for all clusters.
+    pub fn new(name: &ClusterName, interval: Duration, stale_after: Duration, origin: Instant) -> Self {
         let nanos = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX).max(1);
-        Self {
-            anchor: origin + Duration::from_nanos(hash(name.as_str()) % nanos),
-            interval,
-            locks,
-            refusals: 0,
-            stale_after,
-        }
+        Self { anchor: origin + Duration::from_nanos(hash(name.as_str()) % nanos), interval, refusals: 0, stale_after }
     }
 
     /// When to poll after one that ended at `now`.
     pub fn next(&mut self, now: Instant, failure: Option<&PollFailure>) -> Next {
         let tick = self.tick_after(now);
-        let refused = failure.is_some_and(|failure| failure.reason == FailureReason::Authentication);
-        if refused {
-            let pause = self.pause();
+        if let Some(refusal) = failure.and_then(|failure| failure.refusal) {
+            let pause = self.pause(refusal);
             self.refusals = self.refusals.saturating_add(1);
             return Next { at: tick.max(now + pause), or_new_credential: true };
         }
@@ -68,10 +58,10 @@ impl Pace {
         Next { at: tick.max(now + asked), or_new_credential: false }
     }
 
-    /// After a refusal. A token's never costs a status that is still fresh: the next attempt comes before `stale_after`.
-    fn pause(&self) -> Duration {
+    /// After a refusal. A harmless one never costs a status that is still fresh: the next attempt comes before `stale_after`.
+    fn pause(&self, refusal: Refusal) -> Duration {
         let doubled = |first: Duration| first.saturating_mul(1 << self.refusals.min(8));
-        if self.locks {
+        if refusal == Refusal::Locks {
             return doubled(FIRST_PAUSE).min(LONGEST_PAUSE);
         }
         // The poll after the pause takes its own time, for which half is more than enough.
@@ -102,11 +92,12 @@ fn hash(text: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::FailureReason;
 
     const INTERVAL: Duration = Duration::from_secs(60);
 
     fn pace(name: &str, origin: Instant) -> Pace {
-        Pace::new(&ClusterName::new(name).unwrap(), INTERVAL, 5 * INTERVAL, true, origin)
+        Pace::new(&ClusterName::new(name).unwrap(), INTERVAL, 5 * INTERVAL, origin)
     }
 
     fn failure(reason: FailureReason) -> PollFailure {
@@ -142,14 +133,20 @@ mod tests {
         assert_eq!(hash("prod-east") % 60_000, 5_388);
     }
 
+    fn refusal(refusal: Refusal) -> PollFailure {
+        PollFailure { refusal: Some(refusal), ..failure(FailureReason::Authentication) }
+    }
+
     #[test]
     fn only_a_refused_credential_slows_down() {
         let origin = Instant::now();
         for reason in FailureReason::ALL {
             let next = pace("one", origin).next(origin, Some(&failure(reason)));
-            let refused = reason == FailureReason::Authentication;
-            assert_eq!(next.or_new_credential, refused, "{reason:?}");
-            assert_eq!(next.at >= origin + FIRST_PAUSE, refused, "{reason:?}");
+            assert!(!next.or_new_credential && next.at <= origin + INTERVAL, "{reason:?}");
+            // A proxy's account can be locked as a cluster's can.
+            let refused = PollFailure { refusal: Some(Refusal::Locks), ..failure(reason) };
+            let next = pace("one", origin).next(origin, Some(&refused));
+            assert!(next.or_new_credential && next.at >= origin + FIRST_PAUSE, "{reason:?}");
         }
     }
 
@@ -161,12 +158,12 @@ mod tests {
         let mut attempts = Vec::new();
         while attempts.len() < 6 {
             attempts.push((now - origin).as_secs() / 60);
-            now = pace.next(now, Some(&failure(FailureReason::Authentication))).at;
+            now = pace.next(now, Some(&refusal(Refusal::Locks))).at;
         }
         assert!(attempts.iter().filter(|minute| **minute < 10).count() <= 3, "{attempts:?}");
         assert!(attempts[5] >= 95, "{attempts:?}");
         pace.next(now, None);
-        let next = pace.next(now, Some(&failure(FailureReason::Authentication)));
+        let next = pace.next(now, Some(&refusal(Refusal::Locks)));
         assert!(next.at - now <= FIRST_PAUSE + INTERVAL, "a success starts from the shortest pause");
     }
 
@@ -174,10 +171,10 @@ mod tests {
     fn a_refused_token_keeps_the_interval_and_never_costs_a_fresh_status() {
         let origin = Instant::now();
         for (interval, stale_after) in [(60, 300), (15, 75), (30, 150), (3600, 18_000), (60, 70)].map(seconds) {
-            let mut pace = Pace::new(&ClusterName::new("one").unwrap(), interval, stale_after, false, origin);
+            let mut pace = Pace::new(&ClusterName::new("one").unwrap(), interval, stale_after, origin);
             let mut now = origin;
             for attempt in 0..20 {
-                let next = pace.next(now, Some(&failure(FailureReason::Authentication)));
+                let next = pace.next(now, Some(&refusal(Refusal::Harmless)));
                 let pause = next.at - now;
                 assert!(next.or_new_credential);
                 assert!(attempt > 0 || pause <= interval, "the first refusal changes nothing");

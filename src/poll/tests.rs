@@ -4,7 +4,7 @@ use std::{
 };
 
 use super::*;
-use crate::model::{ApiVersion, Dates, FailureReason, Identity, KeyStore, Status};
+use crate::model::{ApiVersion, Dates, FailureReason, Identity, KeyStore, Refusal, Status};
 
 const INTERVAL: Duration = Duration::from_secs(60);
 const STALE_AFTER: Duration = Duration::from_secs(300);
@@ -13,6 +13,7 @@ const STALE_AFTER: Duration = Duration::from_secs(300);
 #[derive(Clone, Debug)]
 enum Act {
     Fail(FailureReason),
+    Refuse(Refusal),
     Hang,
     Panic,
     Succeed,
@@ -38,8 +39,8 @@ impl Script {
     fn start(&self, poller: &mut Poller, name: &str) {
         let script = self.clone();
         let name = ClusterName::new(name).unwrap();
-        let pace = Pace::new(&name, INTERVAL, STALE_AFTER, true, poller.origin);
-        poller.start(name, pace, INTERVAL, STALE_AFTER, Start::Anew, move || Ok(script.clone()));
+        let pace = Pace::new(&name, INTERVAL, STALE_AFTER, poller.origin);
+        poller.start(name, pace, INTERVAL, STALE_AFTER, Start::Anew, move || script.clone());
     }
 }
 
@@ -52,6 +53,10 @@ impl Source for Script {
         };
         match act.expect("a script has an act") {
             Act::Fail(reason) => Err(PollFailure::new(reason, "scripted")),
+            Act::Refuse(refusal) => {
+                let failure = PollFailure::new(FailureReason::Authentication, "scripted");
+                Err(PollFailure { refusal: Some(refusal), ..failure })
+            }
             Act::Hang => std::future::pending().await,
             Act::Panic => panic!("scripted"),
             Act::Succeed => Ok(Reading {
@@ -64,8 +69,12 @@ impl Source for Script {
         }
     }
 
-    fn credential_changed(&self) -> bool {
+    async fn credential_changed(&self) -> bool {
         self.new_credential.swap(false, Ordering::SeqCst)
+    }
+
+    fn effort(&self) -> Effort {
+        Effort::default()
     }
 }
 
@@ -114,10 +123,10 @@ async fn lateness(interval: Duration, timeout: Duration) -> Duration {
     let start = clock::now().mono;
     for number in 0..1000 {
         let name = ClusterName::new(&format!("cluster-{number}")).unwrap();
-        let pace = Pace::new(&name, interval, STALE_AFTER, true, start);
+        let pace = Pace::new(&name, interval, STALE_AFTER, start);
         let hangs = (number % 10 != 0).then_some(timeout);
         let punctual = Punctual { due: start, hangs, pace: pace.clone(), worst: worst.clone() };
-        poller.start(name, pace, interval, STALE_AFTER, Start::Anew, move || Ok(punctual.clone()));
+        poller.start(name, pace, interval, STALE_AFTER, Start::Anew, move || punctual.clone());
     }
     pass(5 * interval).await;
     *worst.lock().unwrap()
@@ -147,8 +156,12 @@ impl Source for Punctual {
         Script::new([Act::Succeed]).poll(now).await
     }
 
-    fn credential_changed(&self) -> bool {
+    async fn credential_changed(&self) -> bool {
         false
+    }
+
+    fn effort(&self) -> Effort {
+        Effort::default()
     }
 }
 
@@ -178,7 +191,7 @@ async fn a_task_that_dies_shows_as_down_and_is_started_again() {
 #[tokio::test(start_paused = true)]
 async fn a_refused_credential_slows_down_until_its_file_changes() {
     let mut poller = Poller::new(Store::default());
-    let script = Script::new([Act::Fail(FailureReason::Authentication)]);
+    let script = Script::new([Act::Refuse(Refusal::Locks)]);
     script.start(&mut poller, "one");
     pass(Duration::from_secs(600)).await;
     assert!(script.polls() <= 3, "{} attempts in ten minutes", script.polls());

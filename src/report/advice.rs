@@ -93,7 +93,9 @@ pub fn not_up(last: Option<&LastPoll>) -> Finding {
     let (text, advice) = match last.map(|last| &last.failure) {
         None => ("Not polled yet".to_owned(), "Wait for the first poll to end."),
         Some(None) => {
-            ("The last status is stale".to_owned(), "The poller is stuck: restart the exporter, and report it.")
+            let advice = "If this machine was suspended or its clock was set, wait for the next poll. Otherwise the poller is \
+                          stuck: restart the exporter, and report it.";
+            ("The last status is stale".to_owned(), advice)
         }
         Some(Some(Failure::Crash)) => {
             ("Polling broke down and is started again".to_owned(), "This is a bug: report it with the log.")
@@ -111,15 +113,24 @@ fn sentence(text: &str) -> String {
 
 fn reason(reason: FailureReason) -> &'static str {
     match reason {
-        FailureReason::Dns => "Check the host name in url, and ask the resolver of the exporter's machine.",
+        FailureReason::Dns => {
+            "Check the host name in the cluster's URL, and ask the resolver of the exporter's machine."
+        }
         FailureReason::Connect => "Check that the cluster runs and that no firewall stands between.",
-        FailureReason::Tls => "Check ca_file, server_name or pin_sha256 against the cluster's certificate.",
-        FailureReason::Timeout => "Look at the cluster; raise poll_timeout if it is only slow.",
+        FailureReason::Tls => {
+            "Check the trust settings of the cluster (tls_config, --cluster.ca-file, --cluster.pin-sha256) against its certificate."
+        }
+        FailureReason::Timeout => {
+            "Look at the cluster. If it is only slow, raise poll_timeout (in a configuration file)."
+        }
         FailureReason::Authentication => "Write a good token or password into the credential's file.",
         FailureReason::Permission => "Give the user's role the privilege PRIVILEGE_ENCRYPTION_READ.",
-        FailureReason::Unsupported => "Check url, and whether this is Qumulo Core 3.1.5 or later.",
-        FailureReason::RateLimited => "Raise poll_interval: the cluster asks for fewer requests.",
+        FailureReason::Unsupported => "Check the cluster's URL, and whether this is Qumulo Core 3.1.5 or later.",
+        FailureReason::RateLimited => {
+            "Raise poll_interval (in a configuration file): the cluster asks for fewer requests."
+        }
         FailureReason::HttpError => "Look for a proxy in between, and at the cluster's own state.",
-        FailureReason::Malformed => "Check that url is the cluster itself; report it with the log if it is.",
+        FailureReason::Proxy => "Check proxy_url, and the proxy: its log says why it makes no connection.",
+        FailureReason::Malformed => "Check that the URL is the cluster itself; report it with the log if it is.",
     }
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use rustls::HandshakeKind;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -59,7 +60,11 @@ async fn serve(state: Arc<State>, stream: TcpStream) {
         state.counter.add(|counts| counts.failed_handshakes += 1);
         return;
     };
-    state.counter.add(|counts| counts.handshakes += 1);
+    let resumed = tls.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
+    state.counter.add(|counts| {
+        counts.handshakes += 1;
+        counts.full_handshakes += u64::from(!resumed);
+    });
     let service = service_fn(|request| {
         let (state, reset) = (Arc::clone(&state), Arc::clone(&reset));
         async move {

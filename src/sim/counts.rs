@@ -12,6 +12,8 @@ pub struct Counts {
     pub connections: u64,
     /// TLS handshakes completed.
     pub handshakes: u64,
+    /// Those of them that resumed no session.
+    pub full_handshakes: u64,
     /// TLS handshakes failed, for example because the client did not trust the certificate.
     pub failed_handshakes: u64,
     /// HTTP requests of any kind.

@@ -6,7 +6,10 @@
 mod process;
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Instant,
 };
 
@@ -21,8 +24,12 @@ use crate::{
 /// The exporter's own metrics.
 #[derive(Debug)]
 pub struct Telemetry {
+    /// Whether the last configuration was loaded.
+    config_loaded: AtomicBool,
     config_successful: Gauge,
     config_time: Gauge,
+    /// Whether the files that clusters' connections depend on are of use.
+    files_are_good: OnceLock<Arc<AtomicBool>>,
     handshake_failures: IntCounter,
     /// Without labels; a vector, so that its one series can be absent.
     listener_certificate: GaugeVec,
@@ -59,7 +66,6 @@ impl Telemetry {
         registry.register(Box::new(build))?;
         let config_successful = gauge(&registry, &catalog::CONFIG_RELOAD_SUCCESSFUL)?;
         let config_time = gauge(&registry, &catalog::CONFIG_RELOAD_TIME)?;
-        config_successful.set(1.0);
         config_time.set(loaded.unix_seconds());
         let web_config_successful = gauge(&registry, &catalog::WEB_CONFIG_RELOAD_SUCCESSFUL)?;
         web_config_successful.set(1.0);
@@ -69,8 +75,10 @@ impl Telemetry {
         registry.register(Box::new(handshake_failures.clone()))?;
         let optional = full.then(|| Optional::new(&registry)).transpose()?;
         Ok(Self {
+            config_loaded: AtomicBool::new(true),
             config_successful,
             config_time,
+            files_are_good: OnceLock::new(),
             handshake_failures,
             listener_certificate,
             optional,
@@ -108,10 +116,16 @@ impl Telemetry {
 
     /// Notes an attempt to load the configuration.
     pub fn config_loaded(&self, at: &Moment, successful: bool) {
-        self.config_successful.set(f64::from(u8::from(successful)));
+        self.config_loaded.store(successful, Ordering::Relaxed);
         if successful {
             self.config_time.set(at.unix_seconds());
         }
+    }
+
+    /// A renewed certificate file of a cluster that is of no use counts as a configuration that could not be loaded.
+    pub fn watch_files(&self, good: Arc<AtomicBool>) {
+        // Only one poller is ever watched.
+        let _ = self.files_are_good.set(good);
     }
 
     /// Appends the exporter's own metrics in the text format. `/proc` is read once a second at most.
@@ -122,6 +136,9 @@ impl Telemetry {
             process.refresh(now);
             process
         });
+        let files = self.files_are_good.get().is_none_or(|good| good.load(Ordering::Relaxed));
+        let good = files && self.config_loaded.load(Ordering::Relaxed);
+        self.config_successful.set(f64::from(u8::from(good)));
         // The encoder fails on families without samples, which `gather` leaves out, and on writing, which a Vec does
         // not.
         if let Err(err) = TextEncoder::new().encode(&self.registry.gather(), text) {
@@ -213,6 +230,15 @@ mod tests {
         let telemetry = Telemetry::new(&clock::now(), true).unwrap();
         telemetry.count_request("/metrics", 200);
         telemetry.count_request("other", 404);
+        let good = Arc::new(AtomicBool::new(true));
+        telemetry.watch_files(good.clone());
+        let successful =
+            || render(&telemetry).contains("config_last_reload_successful 1\n# HELP qumulo_encryption_exporter_http");
+        assert!(successful());
+        good.store(false, Ordering::Relaxed);
+        assert!(!successful());
+        good.store(true, Ordering::Relaxed);
+        assert!(successful());
         telemetry.config_loaded(&clock::now(), false);
         let text = render(&telemetry);
         for line in [

@@ -38,6 +38,12 @@ impl Issued {
         Self { certificate: leaf(name, years).self_signed(&key).unwrap().pem(), key: key.serialize_pem() }
     }
 
+    /// A certificate without subjectAltName, as old guides make them.
+    pub fn nameless() -> Self {
+        let key = KeyPair::generate().unwrap();
+        Self { certificate: params("cluster.example.com").self_signed(&key).unwrap().pem(), key: key.serialize_pem() }
+    }
+
     /// Makes it the certificate of a cluster.
     pub fn install(&self, spec: &mut ClusterSpec) {
         spec.certificate_pem = Some(self.certificate.clone());

@@ -53,7 +53,7 @@ impl Bare {
     /// A client with any credential, over plain HTTP.
     pub fn probe_with(&self, credential: Credential) -> Probe {
         let settings = settings(&format!("http://localhost:{}", self.port), credential);
-        Probe::new(&settings, &Arc::new(TransportPool::new(1))).unwrap()
+        Probe::new(&settings, &Arc::<TransportPool>::default()).unwrap()
     }
 
     /// Shakes hands, and closes.
@@ -62,6 +62,23 @@ impl Bare {
         Self::serve(move |stream, _| {
             let accept = acceptor.accept(stream);
             async move { drop(accept.await) }
+        })
+        .await
+    }
+
+    /// Shakes hands, and answers every request in the same words; then the connection ends without TLS' end mark.
+    pub async fn https(config: ServerConfig, answer: &'static str) -> Self {
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        Self::serve(move |stream, _| {
+            let accept = acceptor.accept(stream);
+            async move {
+                let Ok(stream) = accept.await else { return };
+                let mut stream = BufReader::new(stream);
+                if !head(&mut stream).await.is_empty() {
+                    let _ = stream.write_all(answer.as_bytes()).await;
+                    let _ = stream.flush().await;
+                }
+            }
         })
         .await
     }

@@ -39,9 +39,9 @@ async fn a_rotated_token_is_read_before_it_is_needed() {
     probe.poll().await.unwrap();
     lab.cluster.update(rotate);
     lab.write("token", &format!("{{\"bearer_token\": \"{NEXT_TOKEN}\", \"version\": 1}}\n"));
-    assert!(probe.client.credential_changed());
+    assert!(probe.client.credential_changed().await);
     probe.poll().await.unwrap();
-    assert!(!probe.client.credential_changed());
+    assert!(!probe.client.credential_changed().await);
     assert_eq!(lab.cluster.counts().unauthorized, 0);
 }
 
@@ -192,10 +192,10 @@ async fn a_wrong_password_is_sent_once_per_poll() {
         let words = "refused the login of \"monitor\" (401, http_unauthorized_error)";
         assert_fails(probe.poll().await, FailureReason::Authentication, words);
         assert_eq!(lab.cluster.counts().failed_logins, polls);
-        assert!(!probe.client.credential_changed());
+        assert!(!probe.client.credential_changed().await);
     }
     lab.write("password", "another");
-    assert!(probe.client.credential_changed());
+    assert!(probe.client.credential_changed().await);
     probe.poll().await.unwrap();
     assert_eq!(lab.cluster.counts().status_v2, 1);
 }

@@ -5,7 +5,8 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use qumulo_encryption_exporter::client::{Credential, SecretSource};
+use qumulo_encryption_exporter::client::{Credential, Effort, SecretSource};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
     bare::{Bare, healthy, reply},
@@ -86,4 +87,31 @@ async fn requests_are_gets_with_the_token_where_it_is_needed() {
     })
     .await;
     server.probe().poll().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_no_http_is_not_asked_again() {
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counter = connections.clone();
+    let counting = Bare::serve(move |mut stream, _| {
+        counter.fetch_add(1, Ordering::SeqCst);
+        async move {
+            stream.write_all(b"SSH-2.0-OpenSSH_9.2\r\n").await.unwrap();
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        }
+    })
+    .await;
+    let failure = counting.probe().poll().await.unwrap_err();
+    assert!(failure.message.contains("does not speak HTTP"), "{failure:?}");
+    assert_eq!(connections.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn what_a_poll_took_is_known() {
+    let lab = Lab::new(|_| {}).await;
+    let mut probe = lab.probe();
+    probe.poll().await.unwrap();
+    assert_eq!(probe.client.effort(), Effort { connections: 1, requests: 3 }, "the status, and who it is");
+    probe.poll().await.unwrap();
+    assert_eq!(probe.client.effort(), Effort { connections: 0, requests: 1 }, "a kept connection");
 }

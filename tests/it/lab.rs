@@ -48,7 +48,7 @@ impl Lab {
         let folder = tempfile::tempdir().unwrap();
         let url = &cluster.url();
         let settings = settings(url, Credential::Token(SecretSource::File(folder.path().join("token"))));
-        let mut lab = Self { cluster, folder, pool: Arc::new(TransportPool::new(1)), settings };
+        let mut lab = Self { cluster, folder, pool: Arc::<TransportPool>::default(), settings };
         lab.write("token", leak::TOKEN);
         lab.trust(lab.pinned());
         lab
@@ -101,9 +101,9 @@ impl Probe {
     /// A client of these settings.
     pub fn new(settings: &Settings, pool: &Arc<TransportPool>) -> Result<Self, TransportError> {
         leak::collect_logs();
-        let client = Client::new(settings.clone(), pool.clone());
-        leak::check(&(&client, settings, pool));
-        Ok(Self { client: client?, settings: settings.clone() })
+        let (client, loaded) = (Client::new(settings.clone(), pool.clone()), pool.load(&settings.transport));
+        leak::check(&(&client, settings, pool, &loaded));
+        loaded.map(|_| Self { client, settings: settings.clone() })
     }
 
     /// Polls now.

@@ -1,9 +1,12 @@
 //! Poller, store and metrics together, over several clusters.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use qumulo_encryption_exporter::{
-    client::TransportPool,
+    client::{TlsSettings, TransportPool},
     clock, metrics,
     model::{ClusterName, Moment},
     poll::{self, Changes, Poller},
@@ -11,7 +14,10 @@ use qumulo_encryption_exporter::{
     store::Store,
 };
 
-use crate::lab::{Lab, PATIENT, until};
+use crate::{
+    lab::{Lab, PATIENT, until},
+    leak,
+};
 
 const INTERVAL: Duration = Duration::from_millis(50);
 const STALE_AFTER: Duration = Duration::from_secs(300);
@@ -28,7 +34,7 @@ struct Fleet {
 impl Fleet {
     fn new() -> Self {
         let store = Store::default();
-        let (poller, pool) = (Poller::new(store.clone()), Arc::new(TransportPool::new(4)));
+        let (poller, pool) = (Poller::new(store.clone()), Arc::<TransportPool>::default());
         Self { labs: Vec::new(), poller, pool, settings: Vec::new(), store }
     }
 
@@ -44,7 +50,7 @@ impl Fleet {
 
     /// Polls what is in the settings.
     fn apply(&mut self) -> Changes {
-        self.poller.apply(self.settings.clone(), &self.pool).unwrap()
+        self.poller.apply(self.settings.clone(), &self.pool)
     }
 
     fn lab(&self, name: &str) -> &Lab {
@@ -173,16 +179,39 @@ async fn a_change_of_the_clusters_touches_only_what_changed() {
 }
 
 #[tokio::test]
-async fn a_change_that_cannot_be_made_changes_nothing() {
+async fn files_that_never_were_of_use_are_a_failed_poll() {
     let mut fleet = Fleet::new();
     fleet.add("one", |_| {}).await;
     until(|| fleet.up("one") == Some(1.0)).await;
-    let mut next = fleet.settings.clone();
-    next[0].client.transport.tls.as_mut().unwrap().ca_file = Some("/nowhere/ca.pem".into());
-    next[0].client.transport.tls.as_mut().unwrap().pins.clear();
-    let failed = fleet.poller.apply(next, &fleet.pool).unwrap_err();
-    assert_eq!(failed.len(), 1);
-    assert!(failed[0].1.to_string().contains("/nowhere/ca.pem"), "{:?}", failed[0]);
-    fleet.polls("one", 2.0).await;
-    assert_eq!(fleet.up("one"), Some(1.0));
+    fleet.settings[0].client.transport.tls =
+        Some(TlsSettings { ca_file: Some("/nowhere/ca.pem".into()), ..TlsSettings::default() });
+    assert_eq!(fleet.apply(), Changes { changed: 1, ..Changes::default() });
+    until(|| fleet.up("one") == Some(0.0)).await;
+    assert_eq!(fleet.value("last_poll_failure", "one", ",reason=\"tls\""), Some(1.0));
+    assert!(!fleet.pool.files_are_good().load(Ordering::Relaxed), "the reload gauge shows it");
+}
+
+#[tokio::test]
+async fn renewed_files_of_no_use_are_told_once_and_change_nothing() {
+    let mut fleet = Fleet::new();
+    fleet.add("renewed-broken", |_| {}).await;
+    let (lab, good) = (fleet.lab("renewed-broken"), fleet.pool.files_are_good());
+    let ca_file = lab.write("ca.pem", &lab.cluster.certificate_pem());
+    let tls = TlsSettings { ca_file: Some(ca_file.clone()), ..TlsSettings::default() };
+    fleet.settings[0].client.transport.tls = Some(tls);
+    fleet.apply();
+    fleet.polls("renewed-broken", 2.0).await;
+    let failures = || fleet.value("poll_failures_total", "renewed-broken", ",reason=\"tls\"");
+    let lab = fleet.lab("renewed-broken");
+    lab.write("ca.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n");
+    until(|| !good.load(Ordering::Relaxed)).await;
+    fleet.polls("renewed-broken", 3.0).await;
+    assert_eq!((failures(), fleet.up("renewed-broken")), (Some(0.0), Some(1.0)), "the last good file stays");
+    let lines = leak::logged(&ca_file.display().to_string());
+    let lines: Vec<_> = lines.iter().filter(|line| line.contains("the last good one stays")).collect();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    lab.write("ca.pem", &lab.cluster.certificate_pem());
+    until(|| good.load(Ordering::Relaxed)).await;
+    fleet.polls("renewed-broken", 2.0).await;
+    assert_eq!(failures(), Some(0.0));
 }

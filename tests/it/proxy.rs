@@ -6,8 +6,8 @@ use std::{
 };
 
 use qumulo_encryption_exporter::{
-    client::ProxySettings,
-    model::{FailureReason, PollFailure, Reading},
+    client::{ProxyAccount, ProxySettings},
+    model::{FailureReason, PollFailure, Reading, Refusal},
 };
 use tokio::{
     io::{AsyncWriteExt, BufReader, copy_bidirectional},
@@ -35,9 +35,12 @@ impl Proxy {
         Self { heads, server }
     }
 
-    fn settings(&self, no_proxy: &str) -> ProxySettings {
-        let url = format!("http://monitor:{PROXY_PASSWORD}@127.0.0.1:{}", self.server.port);
-        ProxySettings::Url { no_proxy: no_proxy.to_owned(), url: url.parse().unwrap() }
+    /// With an account whose password is in a file of the lab.
+    fn settings(&self, lab: &Lab, no_proxy: &str) -> ProxySettings {
+        let password_file = lab.write("proxy-password", &format!("{PROXY_PASSWORD}\n"));
+        let account = Some(ProxyAccount { password_file, username: "monitor".to_owned() });
+        let url = format!("http://127.0.0.1:{}", self.server.port).parse().unwrap();
+        ProxySettings::Url { account, no_proxy: no_proxy.to_owned(), url }
     }
 
     fn heads(&self) -> Vec<String> {
@@ -63,7 +66,7 @@ async fn tunnel(stream: TcpStream, refusal: Option<&'static str>, heads: Arc<Mut
 async fn poll(refusal: Option<&'static str>, no_proxy: &str) -> (Result<Reading, PollFailure>, Vec<String>) {
     let proxy = Proxy::start(refusal).await;
     let mut lab = Lab::new(|_| {}).await;
-    lab.settings.transport.proxy = proxy.settings(no_proxy);
+    lab.settings.transport.proxy = proxy.settings(&lab, no_proxy);
     (lab.poll().await, proxy.heads())
 }
 
@@ -91,12 +94,61 @@ async fn exceptions_are_reached_without_the_proxy() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_refuses_is_a_failed_connection() {
-    for refusal in ["407 Proxy Authentication Required", "403 Forbidden", "502 Bad Gateway"] {
+async fn a_proxy_that_refuses_is_named_and_not_taken_for_the_cluster() {
+    for (refusal, words, locks) in [
+        ("407 Proxy Authentication Required", "refused the user and password of proxy_authorization (407)", true),
+        ("403 Forbidden", "something else than 200", false),
+        ("502 Bad Gateway", "something else than 200", false),
+    ] {
         let failure = poll(Some(refusal), "").await.0.unwrap_err();
-        assert_eq!(failure.reason, FailureReason::Connect, "{failure:?}");
-        assert!(failure.message.contains("tunnel error"), "{failure:?}");
+        assert_eq!(failure.reason, FailureReason::Proxy, "{failure:?}");
+        assert!(failure.message.starts_with("the proxy 127.0.0.1:") && failure.message.contains(words), "{failure:?}");
+        assert_eq!(failure.refusal, locks.then_some(Refusal::Locks), "{failure:?}");
     }
+}
+
+/// What the failure of a proxy without an account is called.
+async fn check_proxy(url: &str, words: &[&str]) {
+    let mut lab = Lab::new(|_| {}).await;
+    lab.settings.transport.proxy =
+        ProxySettings::Url { account: None, no_proxy: String::new(), url: url.parse().unwrap() };
+    let failure = lab.poll().await.unwrap_err();
+    assert_eq!(failure.reason, FailureReason::Proxy, "{failure:?}");
+    assert!(words.iter().all(|words| failure.message.contains(words)), "{words:?} in {failure:?}");
+    assert_eq!(failure.refusal, None, "{failure:?}");
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_not_there_is_named() {
+    let asks = Proxy::start(Some("407 Proxy Authentication Required")).await;
+    check_proxy(&format!("http://127.0.0.1:{}", asks.server.port), &["wants a user and password (407)"]).await;
+    let closes = Bare::serve(|stream, _| async move { drop(stream) }).await;
+    check_proxy(&format!("http://127.0.0.1:{}", closes.port), &["the proxy 127.0.0.1:", "before it connected to"])
+        .await;
+    let gone = {
+        let server = Bare::serve(|_, _| async {}).await;
+        server.port
+    };
+    // The port of a server that has ended; accepting is over when its task is.
+    tokio::task::yield_now().await;
+    check_proxy(&format!("http://127.0.0.1:{gone}"), &["the proxy cannot be used", "127.0.0.1"]).await;
+    let nowhere = format!("http://{}.invalid:3128", "x".repeat(64));
+    check_proxy(&nowhere, &["the proxy cannot be used: cannot resolve xxx"]).await;
+}
+
+#[tokio::test]
+async fn a_renewed_password_of_a_proxy_is_used_by_the_next_poll() {
+    let proxy = Proxy::start(None).await;
+    let mut lab = Lab::new(|_| {}).await;
+    lab.settings.transport.proxy = proxy.settings(&lab, "");
+    let mut probe = lab.probe();
+    probe.poll().await.unwrap();
+    assert!(!probe.client.credential_changed().await);
+    lab.write("proxy-password", "hunter2 renewed");
+    assert!(probe.client.credential_changed().await, "a refused one is tried again at once");
+    probe.poll().await.unwrap();
+    let sent: Vec<_> = proxy.heads().iter().map(|head| header(head, "Proxy-Authorization")).collect();
+    assert!(sent.len() == 2 && sent[0] != sent[1], "{}", sent.len());
 }
 
 #[tokio::test]
@@ -105,7 +157,7 @@ async fn plain_http_never_takes_a_proxy() {
     let server = Bare::http(|_| Some(healthy())).await;
     let mut lab = Lab::new(|_| {}).await;
     lab.settings.url = format!("http://localhost:{}", server.port).parse().unwrap();
-    (lab.settings.transport.proxy, lab.settings.transport.tls) = (proxy.settings(""), None);
+    (lab.settings.transport.proxy, lab.settings.transport.tls) = (proxy.settings(&lab, ""), None);
     Probe::new(&lab.settings, &lab.pool).unwrap().poll().await.unwrap();
     assert_eq!(proxy.heads(), [""; 0]);
 }

@@ -119,7 +119,7 @@ async fn output_of_the_demonstration_is_real() {
     let fleet = Fleet::start(FleetSpec::demo()).await.unwrap();
     let store = Store::default();
     let mut poller = Poller::new(store.clone());
-    let pool = std::sync::Arc::new(TransportPool::new(1));
+    let pool = std::sync::Arc::<TransportPool>::default();
     let settings = fleet.iter().map(|cluster| {
         let pins = vec![cluster.fingerprint().parse::<Pin>().unwrap()];
         let transport = TransportSettings {
@@ -133,7 +133,7 @@ async fn output_of_the_demonstration_is_real() {
         let (name, interval) = (ClusterName::new(cluster.name()).unwrap(), Duration::from_secs(60));
         poll::Settings { client, interval, name, stale_after: interval * 5 }
     });
-    poller.apply(settings.collect(), &pool).unwrap();
+    poller.apply(settings.collect(), &pool);
     while !store.view().all_polled() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

@@ -112,7 +112,7 @@ async fn nothing_shows_in_the_log() {
         poll::Settings { client: client.clone(), interval: hour, name, stale_after: hour }
     });
     leak::check(&settings);
-    poller.apply(settings.into(), &lab.pool).unwrap();
+    poller.apply(settings.into(), &lab.pool);
     until(|| ["logged-echo", "logged-refusal"].iter().all(|name| !leak::logged(name).is_empty())).await;
     let line = leak::logged("logged-refusal").concat();
     assert!(line.contains("msg=\"poll failed\"") && line.contains("reason=authentication"), "{line}");

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use qumulo_encryption_exporter::{
-    client::{ClientCertificate, Pin, TlsSettings, TransportError},
+    client::{ClientCertificate, Pin, TlsSettings, TransportError, TransportPool},
     model::FailureReason,
     sim::ClusterSpec,
 };
@@ -14,6 +14,8 @@ use rustls::{
     sign::{CertifiedKey, SingleCertAndKey},
     version::{TLS12, TLS13},
 };
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
     authority::{Authority, Issued},
@@ -73,7 +75,7 @@ async fn a_stranger_is_refused_with_the_two_ways_to_trust_it() {
         check_poll(&lab, &words).await;
         // By default: the system's authorities, which a minimal system lacks.
         lab.trust(TlsSettings::default());
-        match lab.pool.get(&lab.settings.transport) {
+        match lab.pool.load(&lab.settings.transport) {
             Err(err) => assert!(matches!(err, TransportError::NoSystemRoots), "{err}"),
             Ok(_) => check_poll(&lab, &words).await,
         }
@@ -112,7 +114,7 @@ async fn the_name_must_fit() {
     ] {
         let trust = |lab: &Lab| ca(lab, pem.as_ref().unwrap_or(&leaf.certificate));
         let install = |spec: &mut ClusterSpec| leaf.install(spec);
-        check(install, trust, &["is not for 127.0.0.1", "tls_config.server_name"]).await;
+        check(install, trust, &["is not for 127.0.0.1 but for cluster.example.com", "tls_config.server_name"]).await;
         check(install, |lab| named(name, trust(lab)), &[]).await;
         check(install, |lab| named("other.example.com", trust(lab)), &["is not for other.example.com"]).await;
         check(install, Lab::pinned, &[]).await;
@@ -171,7 +173,7 @@ async fn check_version(version: &'static SupportedProtocolVersion, only_tls13: b
     }
 }
 
-fn server(certificate: &str, key: &str, version: &'static SupportedProtocolVersion) -> ServerConfig {
+pub fn server(certificate: &str, key: &str, version: &'static SupportedProtocolVersion) -> ServerConfig {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
     let key = provider.key_provider.load_private_key(key).unwrap();
@@ -188,7 +190,7 @@ fn server(certificate: &str, key: &str, version: &'static SupportedProtocolVersi
 #[tokio::test]
 async fn the_version_of_tls_can_be_limited() {
     check_version(&TLS12, false, None).await;
-    check_version(&TLS12, true, Some("ProtocolVersion")).await;
+    check_version(&TLS12, true, Some("no version of TLS in common (see min_version)")).await;
     check_version(&TLS13, false, None).await;
     check_version(&TLS13, true, None).await;
 }
@@ -220,9 +222,19 @@ async fn clusters_may_ask_for_a_client_certificate() {
         }
     };
     check(asking, showing(authority.issue("exporter", VALID)), &[]).await;
-    check(asking, Lab::pinned, &["CertificateRequired"]).await;
-    check(asking, showing(Authority::new("Other authority").issue("exporter", VALID)), &["UnknownCA"]).await;
-    check(asking, showing(authority.issue("exporter", EXPIRED)), &["CertificateExpired"]).await;
+    check(asking, Lab::pinned, &["wants a client certificate", "certificate_required"]).await;
+    check(
+        asking,
+        showing(Authority::new("Other authority").issue("exporter", VALID)),
+        &["does not know the authority of the client certificate", "unknown_ca"],
+    )
+    .await;
+    check(
+        asking,
+        showing(authority.issue("exporter", EXPIRED)),
+        &["the client certificate in cert_file has expired", "certificate_expired"],
+    )
+    .await;
 }
 
 /// What a client says of `tls_config` before it sends anything.
@@ -241,17 +253,122 @@ async fn files_of_no_use_are_named() {
         ..TlsSettings::default()
     };
     let missing = |_: &Lab| TlsSettings { ca_file: Some("/nonexistent/ca.pem".into()), ..TlsSettings::default() };
-    check_files(missing, &["tls_config.ca_file /nonexistent/ca.pem: "]).await;
-    check_files(|lab| ca(lab, ""), &["tls_config.ca_file", "ca.pem: it holds no certificate in PEM form"]).await;
+    check_files(missing, &["tls_config.ca_file: /nonexistent/ca.pem does not exist"]).await;
+    check_files(|lab| ca(lab, ""), &["tls_config.ca_file", "ca.pem holds no certificate in PEM form"]).await;
+    let device = |_: &Lab| TlsSettings { ca_file: Some("/dev/zero".into()), ..TlsSettings::default() };
+    check_files(device, &["tls_config.ca_file: /dev/zero is not a regular file"]).await;
+    let cut = "-----BEGIN CERTIFICATE-----\nAAAA\n";
+    check_files(|lab| ca(lab, cut), &["ca.pem is cut: a -----BEGIN line has no -----END line"]).await;
+    let wrong = "-----BEGIN CERTIFICATE-----\n????\n-----END CERTIFICATE-----\n";
+    check_files(|lab| ca(lab, wrong), &["ca.pem holds a block that is not base64"]).await;
     let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-    check_files(|lab| ca(lab, broken), &["ca.pem: it holds a certificate that cannot be used"]).await;
-    check_files(|lab| ca(lab, &issued().key), &["it holds no certificate in PEM form"]).await;
+    check_files(|lab| ca(lab, broken), &["ca.pem holds a certificate that cannot be parsed"]).await;
+    check_files(|lab| ca(lab, &issued().key), &["holds no certificate in PEM form"]).await;
     let strange = |lab: &Lab| client(lab.write("own.pem", &issued().certificate), lab.write("own.key", &issued().key));
-    check_files(strange, &["tls_config.key_file", "own.key: it does not fit cert_file"]).await;
+    check_files(strange, &["tls_config.key_file", "own.key does not belong to the certificate in cert_file"]).await;
     let keyless = |lab: &Lab| {
         let path = lab.write("own.pem", &issued().certificate);
         client(path.clone(), path)
     };
-    check_files(keyless, &["tls_config.key_file", "no private key (PEM, not encrypted)"]).await;
-    check_files(|lab| named("no name", own(lab)), &["tls_config.server_name \"no name\" is neither"]).await;
+    check_files(keyless, &["tls_config.key_file", "is not a private key in PEM form"]).await;
+    let locked = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
+    let locked = |lab: &Lab| client(lab.write("own.pem", &issued().certificate), lab.write("own.key", locked));
+    check_files(locked, &["tls_config.key_file", "is encrypted with a passphrase"]).await;
+    let old = |lab: &Lab| client(lab.write("own.pem", X509_V1), lab.write("own.key", X509_V1));
+    check_files(old, &["tls_config.cert_file", "X.509 version before 3"]).await;
+    check_files(|lab| named("no name", own(lab)), &["tls_config.server_name is neither"]).await;
+}
+
+/// A server that is no TLS server.
+#[tokio::test]
+async fn what_speaks_no_tls_is_told_so() {
+    for banner in
+        ["SSH-2.0-OpenSSH_9.2\r\n", "HTTP/1.1 400 Bad Request\r\n\r\n", "220 mail ESMTP\r\n", "\u{15}\u{3}\u{1}"]
+    {
+        let server = Bare::serve(move |mut stream, _| async move {
+            let _ = stream.write_all(banner.as_bytes()).await;
+            // Until the client gives up.
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        })
+        .await;
+        let mut lab = Lab::new(|_| {}).await;
+        lab.settings.url = format!("https://127.0.0.1:{}", server.port).parse().unwrap();
+        if banner.len() > 3 {
+            check_poll(&lab, &["does not speak TLS on this port"]).await;
+        } else {
+            lab.settings.timeout = std::time::Duration::from_millis(200);
+            assert_eq!(lab.poll().await.unwrap_err().reason, FailureReason::Timeout);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_for_no_name_is_told_so() {
+    let nameless = Issued::nameless();
+    let server = Bare::tls(server(&nameless.certificate, &nameless.key, &TLS13)).await;
+    let mut lab = Lab::new(|_| {}).await;
+    lab.settings.url = format!("https://127.0.0.1:{}", server.port).parse().unwrap();
+    lab.trust(ca(&lab, &nameless.certificate));
+    check_poll(&lab, &["has no subjectAltName", "reissue it, or set tls_config.pin_sha256"]).await;
+}
+
+/// More clusters than rustls has room for by default, each of which closes the connection after each answer.
+#[tokio::test]
+async fn sessions_are_resumed_with_every_cluster() {
+    const CLUSTERS: u8 = 40;
+    let mut labs = Vec::new();
+    let pool = Arc::new(TransportPool::default());
+    let issued = Authority::new("Authority");
+    let pem = issued.pem();
+    for number in 1..=CLUSTERS {
+        let host = std::net::Ipv4Addr::new(127, 0, 1, number);
+        let leaf = issued.issue(&host.to_string(), VALID);
+        let mut lab = Lab::new(|spec| {
+            leaf.install(spec);
+            (spec.host, spec.faults.close) = (host.into(), true);
+        })
+        .await;
+        let tls = if number == 1 { ca(&lab, &pem) } else { lab_tls(&labs) };
+        lab.trust(tls);
+        lab.pool = pool.clone();
+        labs.push(lab);
+    }
+    let mut probes: Vec<_> = labs.iter().map(Lab::probe).collect();
+    pool.expect(labs.len());
+    for probe in &mut probes {
+        probe.poll().await.unwrap();
+    }
+    let full = |labs: &[Lab]| labs.iter().map(|lab| lab.cluster.counts().full_handshakes).sum::<u64>();
+    let first = full(&labs);
+    for probe in &mut probes {
+        probe.poll().await.unwrap();
+    }
+    assert_eq!(full(&labs), first, "every later connection resumes a session");
+}
+
+#[tokio::test]
+async fn an_answer_without_an_end_mark_is_one_if_it_is_whole() {
+    let issued = Issued::self_signed("127.0.0.1", VALID);
+    for (answer, good) in [
+        ("HTTP/1.1 200 OK\r\n\r\n{\"type\": \"Local\", \"status\": \"Encrypted\"}", true),
+        ("HTTP/1.1 200 OK\r\n\r\n{\"type\": \"Local\", \"status\": \"Encrypted\"", false),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 90\r\n\r\n{\"status\": \"Encr", false),
+    ] {
+        let server = Bare::https(server(&issued.certificate, &issued.key, &TLS13), answer).await;
+        let mut lab = Lab::new(|_| {}).await;
+        lab.settings.url = format!("https://127.0.0.1:{}", server.port).parse().unwrap();
+        lab.trust(ca(&lab, &issued.certificate));
+        match lab.poll().await {
+            Ok(_) => assert!(good, "{answer:?}"),
+            Err(failure) => {
+                assert!(!good && failure.reason == FailureReason::Connect, "{answer:?}: {failure:?}");
+                assert!(failure.message.ends_with("broke: it ended before the answer did"), "{failure:?}");
+            }
+        }
+    }
+}
+
+/// The TLS settings that all of them share.
+fn lab_tls(labs: &[Lab]) -> TlsSettings {
+    labs[0].settings.transport.tls.clone().unwrap()
 }

@@ -18,6 +18,7 @@ const WALLS: &[(&str, &[&str])] = &[
             "client",
             "clock",
             "config",
+            "lanes",
             "limits",
             "logging",
             "metrics",

@@ -1,0 +1,84 @@
+//! Clusters of several addresses, some of which are dead.
+
+use std::{io, net::Ipv4Addr, sync::Arc, time::Duration};
+
+use qumulo_encryption_exporter::client::{Client, TransportPool};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+use crate::{
+    bare::{Bare, healthy},
+    lab::{Lab, settings},
+};
+
+/// A resolver that knows one host.
+fn pool(addresses: &'static [Ipv4Addr]) -> Arc<TransportPool> {
+    let lookup = move |host: &str| match host {
+        "cluster.test" => Ok(addresses.iter().map(|address| (*address).into()).collect()),
+        _ => Err(io::Error::other("Name or service not known")),
+    };
+    Arc::new(TransportPool::with_lookup(lookup))
+}
+
+const GOOD: Ipv4Addr = Ipv4Addr::LOCALHOST;
+const DEAD: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
+#[tokio::test]
+async fn a_dead_address_costs_no_poll() {
+    let lab = Lab::new(|_| {}).await;
+    let port = lab.settings.url.port().unwrap();
+    for addresses in [&[DEAD, GOOD][..], &[GOOD, DEAD], &[DEAD, DEAD, GOOD]] {
+        let mut settings = lab.settings.clone();
+        settings.url = format!("https://cluster.test:{port}").parse().unwrap();
+        let mut client = Client::new(settings, pool(addresses));
+        client.poll(std::time::Instant::now()).await.unwrap();
+    }
+}
+
+/// A listener whose queue is full, so that further connections get no answer at all.
+async fn hanging(port: u16) -> (TcpListener, Vec<tokio::task::JoinHandle<io::Result<TcpStream>>>) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((DEAD, port).into()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let waiting = (0..4).map(|_| tokio::spawn(TcpStream::connect((DEAD, port)))).collect();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    (listener, waiting)
+}
+
+#[tokio::test]
+async fn an_address_that_takes_no_connection_leaves_time_for_the_next() {
+    let lab = Lab::new(|_| {}).await;
+    let port = lab.settings.url.port().unwrap();
+    let _full = hanging(port).await;
+    let mut settings = lab.settings.clone();
+    settings.url = format!("https://cluster.test:{port}").parse().unwrap();
+    (settings.timeout, settings.transport.connect_timeout) = (Duration::from_secs(8), Duration::from_secs(4));
+    let mut client = Client::new(settings, pool(&[DEAD, GOOD]));
+    client.poll(std::time::Instant::now()).await.unwrap();
+}
+
+#[tokio::test]
+async fn after_an_address_that_hangs_the_next_one_is_asked() {
+    let lab = Lab::new(|_| {}).await;
+    let port = lab.settings.url.port().unwrap();
+    // Takes the connection, and then nothing: TCP has no reason to try another address.
+    let silent = TcpListener::bind((DEAD, port)).await.unwrap();
+    let mut settings = lab.settings.clone();
+    settings.url = format!("https://cluster.test:{port}").parse().unwrap();
+    settings.transport.connect_timeout = Duration::from_millis(200);
+    let mut client = Client::new(settings, pool(&[DEAD, GOOD]));
+    let failure = client.poll(std::time::Instant::now()).await.unwrap_err();
+    assert!(failure.message.ends_with("within 200ms, half of poll_timeout"), "{failure:?}");
+    client.poll(std::time::Instant::now()).await.unwrap();
+    drop(silent);
+}
+
+#[tokio::test]
+async fn a_name_without_an_address_is_told_in_our_words() {
+    let server = Bare::http(|_| Some(healthy())).await;
+    let mut settings = settings(&format!("http://localhost:{}", server.port), server.probe().settings.credential);
+    settings.url = format!("https://other.test:{}", server.port).parse().unwrap();
+    settings.transport.tls = Lab::new(|_| {}).await.settings.transport.tls.clone();
+    let mut client = Client::new(settings, pool(&[]));
+    let failure = client.poll(std::time::Instant::now()).await.unwrap_err();
+    assert_eq!(failure.message, "cannot resolve other.test: no such name");
+}
