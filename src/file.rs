@@ -5,13 +5,16 @@
 //! itself takes is not bounded here: whoever must not wait calls this on a thread of [`crate::lanes`].
 
 use std::{
+    fmt,
     fs::{Metadata, OpenOptions},
     io::{self, Read},
     os::unix::fs::OpenOptionsExt,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use rustix::fs::OFlags;
+
+use crate::secret::is_marked;
 
 /// The limit for files that people write: configuration, fleets. 4 MiB are some 20,000 clusters.
 pub const MAX_TEXT: u64 = 4 * 1024 * 1024;
@@ -21,6 +24,13 @@ pub const MAX_PEM: u64 = 2 * 1024 * 1024;
 
 /// The limit for a token or a password.
 pub const MAX_SECRET: u64 = 64 * 1024;
+
+/// A file that a user named.
+#[derive(Clone, Eq, Hash, PartialEq)]
+pub struct Named {
+    path: PathBuf,
+    written: PathBuf,
+}
 
 /// A file's bytes, and what it was when they were read.
 #[derive(Debug)]
@@ -52,6 +62,45 @@ pub enum FileError {
     /// Text in another encoding.
     #[error("is not UTF-8; save it as UTF-8 (some editors write UTF-16 or Latin-1)")]
     Utf8,
+}
+
+// === impl Named ===
+
+impl Named {
+    /// `written` as it stands in a file of `folder`.
+    pub fn new(folder: &Path, written: &Path) -> Self {
+        Self { path: folder.join(written), written: written.to_owned() }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What to call it in a message. Whoever puts a secret where the path of its file belongs gets an error about a file
+    /// that is not there; so what leads nowhere is not repeated. Looks at the file system.
+    pub fn shown(&self) -> String {
+        let text = self.path.display().to_string();
+        let in_folder = || self.written.components().count() > 1 && self.path.parent().is_some_and(Path::is_dir);
+        if !is_marked(&text) && (self.written.is_absolute() || self.path.exists() || in_folder()) {
+            text
+        } else {
+            "the file named there (not repeated, for it leads nowhere and could be a secret itself)".to_owned()
+        }
+    }
+}
+
+impl From<PathBuf> for Named {
+    fn from(path: PathBuf) -> Self {
+        Self { written: path.clone(), path }
+    }
+}
+
+/// Nothing of it: it could be a secret.
+impl fmt::Debug for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Named").finish_non_exhaustive()
+    }
 }
 
 /// Reads a file of at most `limit` bytes.
@@ -113,9 +162,28 @@ impl From<io::Error> for FileError {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::symlink, path::PathBuf, process::Command};
+    use std::{fs, os::unix::fs::symlink, process::Command};
 
     use super::*;
+
+    #[test]
+    fn a_path_that_could_be_a_secret_is_not_repeated() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("hunter2"), "").unwrap();
+        fs::create_dir(folder.path().join("tokens")).unwrap();
+        let check = |written: &str, shown: bool| {
+            let text = Named::new(folder.path(), Path::new(written)).shown();
+            assert_eq!(text.ends_with(written), shown, "{text}");
+        };
+        check("hunter2", true);
+        check("hunter3", false);
+        check("p4ss.word", false);
+        check("tokens/prod-east", true);
+        check("kJ8s/7dD92==", false);
+        check("/run/secrets/token", true);
+        check("/run/secrets/access-v1:AAAA", false);
+        check("access-v1:AAAA", false);
+    }
 
     #[test]
     fn only_regular_files_of_a_sensible_size_are_read() {

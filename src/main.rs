@@ -2,17 +2,11 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use qumulo_encryption_exporter::{cli::Cli, cmd};
+use qumulo_encryption_exporter::{cli, cmd};
 
 fn main() -> ExitCode {
-    match Cli::try_parse() {
+    match cli::parse(std::env::args_os()) {
         Ok(cli) => cmd::run(cli),
-        Err(err) => {
-            // A closed pipe leaves nobody to tell.
-            let _ = err.print();
-            let command = std::env::args_os().nth(1);
-            cmd::usage(&err, command.as_deref().and_then(|command| command.to_str()))
-        }
+        Err(refused) => refused.report(),
     }
 }

@@ -62,7 +62,7 @@ fn clients(description: &str, folder: &Path) -> Vec<Client> {
             tls: Some(TlsSettings { pins, ..TlsSettings::default() }),
         };
         let settings = Settings {
-            credential: Credential::Token(SecretSource::File(token)),
+            credential: Credential::Token(SecretSource::File(token.into())),
             transport,
             timeout: Duration::from_secs(10),
             url: value(block, "url").parse().unwrap(),

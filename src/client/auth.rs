@@ -84,10 +84,10 @@ impl Auth {
     /// # Errors
     ///
     /// When it cannot.
-    pub fn check(&mut self) -> Result<(), SecretError> {
+    pub fn check(&mut self) -> Result<Option<String>, SecretError> {
         match self {
-            Self::Session(session) => session.password.check().map(|_| ()),
-            Self::Token(file) => file.check().map(|_| ()),
+            Self::Session(session) => session.password.check(),
+            Self::Token(file) => file.check(),
         }
     }
 

@@ -116,12 +116,12 @@ impl Client {
         self.auth.changed(self.pool.files()).await || self.pool.changed(&self.settings.transport).await
     }
 
-    /// Reads the file of the credential here and now, without sending anything.
+    /// Reads the file of the credential here and now, without sending anything. Says what works but should not stay so.
     ///
     /// # Errors
     ///
     /// When it cannot be read or holds nothing useful.
-    pub fn check_credential(&mut self) -> Result<(), SecretError> {
+    pub fn check_credential(&mut self) -> Result<Option<String>, SecretError> {
         self.auth.check()
     }
 
@@ -270,15 +270,18 @@ impl Client {
         let (place, limit) = (self.api.place(), self.settings.timeout);
         let file = match self.waiting {
             Waiting::Answer => None,
-            Waiting::Certificates => self.settings.transport.files().first().copied(),
+            Waiting::Certificates => Some("a file of tls_config or proxy_authorization"),
             // With a login, it may also be the cluster that is waited for.
-            Waiting::Credential => self.auth.path().filter(|path| self.pool.files().is_busy(&transport::folder(path))),
+            Waiting::Credential => self
+                .auth
+                .path()
+                .filter(|path| self.pool.files().is_busy(&transport::folder(path)))
+                .map(|_| "the file of the credential"),
         };
         let text = match file {
             None => format!("no complete answer from {place} within {limit:?} (poll_timeout)"),
-            Some(path) => {
-                let path = path.display();
-                format!("{path} cannot be read within {limit:?} (poll_timeout): its file system does not answer")
+            Some(file) => {
+                format!("{file} cannot be read within {limit:?} (poll_timeout): its file system does not answer")
             }
         };
         PollFailure::new(FailureReason::Timeout, text)

@@ -1,27 +1,25 @@
 //! The certificate files of a cluster's connections.
 
-use std::path::{Path, PathBuf};
-
 use rustls::{
     CertificateError, RootCertStore,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
 
 use super::{settings::ClientCertificate, transport::TransportError, words};
-use crate::file::{self, FileError};
+use crate::file::{self, FileError, Named};
 
 /// The authorities in a file, and the certificates that they are.
 ///
 /// # Errors
 ///
 /// When the file cannot be used.
-pub fn authorities(path: &Path) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), TransportError> {
-    let certificates = pem_certificates("ca_file", path)?;
+pub fn authorities(file: &Named) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), TransportError> {
+    let certificates = pem_certificates("ca_file", file)?;
     let mut roots = RootCertStore::empty();
     for certificate in &certificates {
         roots.add(certificate.clone()).map_err(|_| {
             let problem = "holds a certificate that cannot be parsed, or is of an X.509 version before 3".to_owned();
-            TransportError::File { key: "ca_file", path: path.to_owned(), problem }
+            TransportError::File { key: "ca_file", path: file.shown(), problem }
         })?;
     }
     Ok((roots, certificates))
@@ -36,10 +34,12 @@ pub fn client_certificate(
     files: &ClientCertificate,
 ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TransportError> {
     let chain = pem_certificates("cert_file", &files.cert_file)?;
-    let path = &files.key_file;
-    let unusable =
-        |problem: &str| TransportError::File { key: "key_file", path: path.clone(), problem: problem.to_owned() };
-    let bytes = file::read(path, file::MAX_PEM).map_err(|err| unusable(&after_name(&err)))?.bytes;
+    let unusable = |problem: &str| TransportError::File {
+        key: "key_file",
+        path: files.key_file.shown(),
+        problem: problem.to_owned(),
+    };
+    let bytes = file::read(files.key_file.path(), file::MAX_PEM).map_err(|err| unusable(&after_name(&err)))?.bytes;
     let key = PrivateKeyDer::from_pem_slice(&bytes).map_err(|err| {
         if String::from_utf8_lossy(&bytes).contains("ENCRYPTED") {
             return unusable("is encrypted with a passphrase; write the key without one (openssl pkey -in … -out …)");
@@ -51,9 +51,9 @@ pub fn client_certificate(
 
 /// Why a client certificate and its key cannot be used together.
 pub fn unfit(files: &ClientCertificate, err: &rustls::Error) -> TransportError {
-    let file = |key, path: &PathBuf, problem: &str| TransportError::File {
+    let file = |key, file: &Named, problem: &str| TransportError::File {
         key,
-        path: path.clone(),
+        path: file.shown(),
         problem: problem.to_owned(),
     };
     match err {
@@ -71,9 +71,9 @@ pub fn unfit(files: &ClientCertificate, err: &rustls::Error) -> TransportError {
     }
 }
 
-fn pem_certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TransportError> {
-    let problem = |problem: String| TransportError::File { key, path: path.to_owned(), problem };
-    let bytes = file::read(path, file::MAX_PEM).map_err(|err| problem(after_name(&err)))?.bytes;
+fn pem_certificates(key: &'static str, file: &Named) -> Result<Vec<CertificateDer<'static>>, TransportError> {
+    let problem = |problem: String| TransportError::File { key, path: file.shown(), problem };
+    let bytes = file::read(file.path(), file::MAX_PEM).map_err(|err| problem(after_name(&err)))?.bytes;
     let certificates = CertificateDer::pem_slice_iter(&bytes)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|err| problem(words::pem(&err).to_owned()))?;

@@ -2,17 +2,14 @@
 //!
 //! The file is looked at (one `stat`) before every poll, on another thread: its file system may hang.
 
-use std::{
-    os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
-};
+use std::{os::unix::fs::MetadataExt, path::Path};
 
 use super::{settings::SecretSource, transport::folder};
 use crate::{
-    file::{self, FileError},
+    file::{self, FileError, Named},
     fingerprint::Fingerprint,
     lanes::Lanes,
-    secret::{Secret, looks_secret},
+    secret::Secret,
 };
 
 /// Turns a file's text into the secret in it, or says what is wrong with it.
@@ -22,18 +19,18 @@ type Parse = fn(&str) -> Result<Secret, &'static str>;
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// The content is of no use.
-    #[error("{}: {problem}", shown(path))]
+    #[error("{path}: {problem}")]
     Content {
-        /// The file.
-        path: PathBuf,
+        /// What to call the file.
+        path: String,
         /// What is wrong with it and what belongs there.
         problem: &'static str,
     },
     /// The file cannot be read.
-    #[error("{}: {source}", shown(path))]
+    #[error("{path}: {source}")]
     File {
-        /// The file.
-        path: PathBuf,
+        /// What to call the file.
+        path: String,
         /// Why not. Told in the message.
         source: FileError,
     },
@@ -47,6 +44,9 @@ pub struct SecretFile {
     seen: Option<Fingerprint>,
     source: SecretSource,
 }
+
+/// What to say of a file that is readable for all.
+const EXPOSED: &str = "every user of this machine can read a secret: chmod o-r the file";
 
 /// What a look at a file gave.
 struct Look {
@@ -89,22 +89,34 @@ impl SecretFile {
         self.look(files, None).await
     }
 
-    /// Reads the file here and now, to see whether it can be used. Warns if every user can read it.
+    /// Reads the file here and now.
     ///
     /// # Errors
     ///
     /// As [`Self::get`].
-    pub fn check(&mut self) -> Result<Secret, SecretError> {
+    pub fn load(&mut self) -> Result<Secret, SecretError> {
         match &self.source {
-            SecretSource::File(path) => self.take(look(&path.clone(), self.parse)),
+            SecretSource::File(file) => self.take(look(&file.clone(), self.parse)),
             SecretSource::Fixed(secret) => Ok(secret.clone()),
         }
     }
 
+    /// Reads the file here and now, to see whether it can be used; says what should not stay so.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::get`].
+    pub fn check(&self) -> Result<Option<String>, SecretError> {
+        let SecretSource::File(file) = &self.source else { return Ok(None) };
+        let Look { exposed, secret, .. } = look(file, self.parse);
+        secret?;
+        Ok(exposed.then(|| format!("{}: {EXPOSED}", file.path().display())))
+    }
+
     /// Whether the file is another one than when it was last read (or tried to be).
     pub async fn changed(&self, files: &Lanes) -> bool {
-        let SecretSource::File(path) = &self.source else { return false };
-        let owned = path.clone();
+        let Some(path) = self.path() else { return false };
+        let owned = path.to_owned();
         let now = files.run(&folder(path), move || Fingerprint::of(&owned)).await;
         now.is_some_and(|now| now != self.seen)
     }
@@ -112,28 +124,28 @@ impl SecretFile {
     /// The file's path, if there is one.
     pub fn path(&self) -> Option<&Path> {
         match &self.source {
-            SecretSource::File(path) => Some(path),
+            SecretSource::File(file) => Some(file.path()),
             SecretSource::Fixed(_) => None,
         }
     }
 
     /// Looks at the file, and reads it unless it is still the `known` one.
     async fn look(&mut self, files: &Lanes, known: Option<Fingerprint>) -> Result<Secret, SecretError> {
-        let path = match &self.source {
-            SecretSource::File(path) => path.clone(),
+        let file = match &self.source {
+            SecretSource::File(file) => file.clone(),
             SecretSource::Fixed(secret) => return Ok(secret.clone()),
         };
         let parse = self.parse;
-        let owned = path.clone();
+        let lane = folder(file.path());
         let changed = move || {
-            let now = known.is_some().then(|| Fingerprint::of(&owned)).flatten();
-            if known.is_some() && now == known { None } else { Some(look(&owned, parse)) }
+            let now = known.is_some().then(|| Fingerprint::of(file.path())).flatten();
+            if known.is_some() && now == known { None } else { Some(look(&file, parse)) }
         };
-        match (files.run(&folder(&path), changed).await, &self.loaded) {
+        match (files.run(&lane, changed).await, &self.loaded) {
             (Some(None), Some(secret)) => Ok(secret.clone()),
             (Some(Some(look)), _) => self.take(look),
             // Only while the program ends.
-            _ => Err(SecretError::File { path, source: FileError::Io("the program is ending".to_owned()) }),
+            _ => Err(SecretError::File { path: lane, source: FileError::Io("the program is ending".to_owned()) }),
         }
     }
 
@@ -143,36 +155,27 @@ impl SecretFile {
         if exposed && let Some(path) = self.path() {
             // `qq auth_create_access_token --file` leaves the file readable for all (umask).
             let path = path.display().to_string();
-            tracing::warn!(%path, "every user of this machine can read a secret: chmod o-r the file");
+            tracing::warn!(%path, "{EXPOSED}");
         }
         Ok(self.loaded.insert(secret?).clone())
     }
 }
 
 /// Reads the file. Can take as long as its file system does.
-fn look(path: &Path, parse: Parse) -> Look {
-    let unusable = |source| SecretError::File { path: path.to_owned(), source };
+fn look(file: &Named, parse: Parse) -> Look {
+    let path = file.path();
+    let unusable = |source| SecretError::File { path: file.shown(), source };
     match file::read(path, file::MAX_SECRET) {
         Err(err) => Look { exposed: false, secret: Err(unusable(err)), seen: Fingerprint::of(path) },
         Ok(content) => {
             let text = String::from_utf8(content.bytes).map_err(|_| unusable(FileError::Utf8));
-            let content_error = |problem| SecretError::Content { path: path.to_owned(), problem };
+            let content_error = |problem| SecretError::Content { path: file.shown(), problem };
             let secret = text.and_then(|text| parse(&text).map_err(content_error));
             // Of the open file: replaced since, it has changed.
             let seen = Some(Fingerprint::from_metadata(&content.metadata));
             Look { exposed: content.metadata.mode() & 0o004 != 0, secret, seen }
         }
     }
-}
-
-/// A path for a message. Where somebody put the secret itself in place of its file's path, it is not repeated.
-fn shown(path: &Path) -> String {
-    if looks_secret(path) {
-        return "a text that looks like a secret stands where the path of its file belongs (put it into a file and name \
-                that)"
-            .to_owned();
-    }
-    path.display().to_string()
 }
 
 /// A bare token, or `{"bearer_token": "…", "version": 1}`.
@@ -246,7 +249,7 @@ mod tests {
     async fn errors_name_the_file_and_nothing_of_its_content() -> Result<(), Box<dyn Error>> {
         let (folder, lanes) = (tempfile::tempdir()?, Lanes::new(1));
         let path = folder.path().join("token");
-        let mut file = SecretFile::token(SecretSource::File(path.clone()));
+        let mut file = SecretFile::token(SecretSource::File(path.clone().into()));
         let message = file.get(&lanes).await.unwrap_err().to_string();
         assert!(message.starts_with(&format!("{}: no such file", path.display())), "{message}");
         fs::write(&path, "hunter2 hunter3")?;
@@ -263,7 +266,7 @@ mod tests {
         let (path, link) = (folder.path().join("one"), folder.path().join("link"));
         fs::write(&path, "first")?;
         symlink(&path, &link)?;
-        let mut file = SecretFile::token(SecretSource::File(link.clone()));
+        let mut file = SecretFile::token(SecretSource::File(link.clone().into()));
         assert_eq!(file.get(&lanes).await?.expose(), "first");
         assert!(!file.changed(&lanes).await);
         // As Kubernetes replaces a mounted secret: the link points elsewhere.

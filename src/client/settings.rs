@@ -1,12 +1,9 @@
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::Path, time::Duration};
 
 use url::Url;
 
 use super::pin::Pin;
-use crate::secret::Secret;
+use crate::{file::Named, secret::Secret};
 
 /// All that polling one cluster needs to know. Built by the configuration, checked there.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -39,7 +36,7 @@ pub enum Credential {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum SecretSource {
     /// A file, read again when it changes. The only source that a configuration can name.
-    File(PathBuf),
+    File(Named),
     /// A secret made in this process, for the simulated clusters of the demonstration.
     Fixed(Secret),
 }
@@ -77,7 +74,7 @@ pub enum ProxySettings {
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct ProxyAccount {
     /// The file with the password, read again when it changes.
-    pub password_file: PathBuf,
+    pub password_file: Named,
     /// The user.
     pub username: String,
 }
@@ -86,7 +83,7 @@ pub struct ProxyAccount {
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub struct TlsSettings {
     /// Authorities to trust in place of the system's.
-    pub ca_file: Option<PathBuf>,
+    pub ca_file: Option<Named>,
     /// Client certificate and key.
     pub client: Option<ClientCertificate>,
     /// Accept any certificate.
@@ -103,9 +100,9 @@ pub struct TlsSettings {
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct ClientCertificate {
     /// The chain, leaf first.
-    pub cert_file: PathBuf,
+    pub cert_file: Named,
     /// The private key.
-    pub key_file: PathBuf,
+    pub key_file: Named,
 }
 
 // === impl TransportSettings ===
@@ -121,6 +118,6 @@ impl TransportSettings {
             ProxySettings::Url { account, .. } => account.as_ref(),
             ProxySettings::Direct | ProxySettings::FromEnvironment => None,
         };
-        tls.chain(account.map(|account| &account.password_file)).map(PathBuf::as_path).collect()
+        tls.chain(account.map(|account| &account.password_file)).map(Named::path).collect()
     }
 }

@@ -7,7 +7,7 @@ use std::{
     collections::HashMap,
     io,
     net::IpAddr,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -45,12 +45,12 @@ const FILES: usize = 64;
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum TransportError {
     /// A file of `tls_config` is of no use.
-    #[error("tls_config.{key}: {} {problem}", path.display())]
+    #[error("tls_config.{key}: {path} {problem}")]
     File {
         /// The configuration's key.
         key: &'static str,
-        /// The file.
-        path: PathBuf,
+        /// What to call the file.
+        path: String,
         /// What is wrong with it.
         problem: String,
     },
@@ -255,7 +255,7 @@ impl TransportPool {
                 if let Some(account) = account {
                     let mut file = SecretFile::password(SecretSource::File(account.password_file.clone()));
                     let password =
-                        file.check().map_err(|err: SecretError| TransportError::ProxyPassword(err.to_string()))?;
+                        file.load().map_err(|err: SecretError| TransportError::ProxyPassword(err.to_string()))?;
                     proxy = proxy.basic_auth(&account.username, password.expose());
                 }
                 client = client.proxy(proxy.no_proxy(NoProxy::from_string(no_proxy)));

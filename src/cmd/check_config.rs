@@ -8,49 +8,50 @@ use std::{
 };
 
 use crate::{
-    cli::CheckConfigArgs,
+    cli::{CheckConfigArgs, DEFAULT_CONFIG_FILE},
     client::{Client, TransportPool},
-    config::{self, Config},
+    config::{self, Mistakes},
     web_config,
 };
 
 /// Prints the verdict on standard output. A closed pipe is no failure of the check.
 pub fn run(args: &CheckConfigArgs) -> ExitCode {
-    let web = args.web_config_file.as_deref().map(web_config::load).transpose().map_err(|refusal| refusal.to_string());
-    let checked = match (check(&args.file), web) {
-        (Ok(config), Ok(_)) => Ok(config),
-        (Err(mistakes), Ok(_)) | (Ok(_), Err(mistakes)) => Err(mistakes),
-        (Err(mistakes), Err(more)) => Err(format!("{mistakes}\n{more}")),
-    };
+    let file = args.file.clone().or_else(|| args.config_file.clone()).unwrap_or_else(|| DEFAULT_CONFIG_FILE.into());
+    let web = args.web_config_file.as_deref().map(web_config::load).transpose();
+    let checked = check(&file);
+    let mut wrong = Mistakes::default();
+    wrong.extend(checked.as_ref().err().cloned().unwrap_or_default());
+    wrong.extend(web.err().map(web_config::Refusal::into_mistakes).unwrap_or_default());
     match checked {
-        Ok(config) => {
-            let count = config.clusters.len();
+        Ok((count, warnings)) if wrong.is_empty() => {
             let plural = if count == 1 { "" } else { "s" };
-            let mut text = format!("{} is good: {count} cluster{plural}\n", args.file.display());
+            let mut text = format!("{} is good: {count} cluster{plural}\n", file.display());
             if let Some(file) = &args.web_config_file {
                 text.push_str(&format!("{} is good\n", file.display()));
             }
-            for warning in &config.warnings {
+            for warning in warnings.iter() {
                 text.push_str(&format!("warning: {warning}\n"));
             }
-            let _ = io::stdout().write_all(text.as_bytes());
-            ExitCode::SUCCESS
+            super::report(super::print(text.as_bytes()))
         }
-        Err(mistakes) => {
-            let _ = io::stderr().write_all(format!("{mistakes}\n").as_bytes());
+        _ => {
+            let _ = io::stderr().write_all(format!("{wrong}\n").as_bytes());
             ExitCode::FAILURE
         }
     }
 }
 
-fn check(path: &Path) -> Result<Config, String> {
-    let config = config::load(path).map_err(|err| err.to_string())?;
+/// How many clusters there are, and what should not stay so.
+fn check(path: &Path) -> Result<(usize, Mistakes), Mistakes> {
+    let config = config::load(path)?;
     let pool = Arc::<TransportPool>::default();
-    let mut mistakes = super::mistakes(&config, &pool);
+    let (mut mistakes, mut warnings) = (super::mistakes(&config, &pool), config.warnings.clone());
     for (index, cluster) in config.clusters.iter().enumerate() {
-        if let Err(err) = Client::new(cluster.client.clone(), pool.clone()).check_credential() {
-            mistakes.add(format!("clusters[{index}]"), err.to_string());
+        match Client::new(cluster.client.clone(), pool.clone()).check_credential() {
+            Ok(Some(warning)) => warnings.push(config.mistake(index, warning)),
+            Ok(None) => {}
+            Err(err) => mistakes.push(config.mistake(index, err.to_string())),
         }
     }
-    mistakes.or(config).map_err(|mistakes| format!("{}\n{mistakes}", path.display()))
+    mistakes.or((config.clusters.len(), warnings))
 }

@@ -21,8 +21,8 @@ pub fn run(args: &DaemonArgs) -> anyhow::Result<()> {
     super::runtime()?.block_on(async {
         let (store, telemetry) = (Store::default(), serve::telemetry(&args.web)?);
         let mut reloader = Reloader::new(Source::new(&args.clusters), store.clone(), telemetry.clone());
-        let loaded = reloader.load().await.map_err(anyhow::Error::msg)?;
-        tracing::info!("configuration loaded; {loaded}");
+        let loaded = reloader.load().await?;
+        tracing::info!(clusters = loaded.added, "configuration loaded");
         let (bound, wishes) = serve::bind(&args.web, ListenAddress::any(DEFAULT_PORT), &store, telemetry)?;
         serve::warn_of_few_descriptors(store.view().clusters.len());
         reloader.concern(bound.policies());

@@ -49,9 +49,10 @@ pub fn run(cli: Cli) -> ExitCode {
     let code = match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(err) => {
-            // One line for each mistake; the log's escaping would fold them into one.
-            for line in format!("{err:#}").lines() {
-                tracing::error!(err = line, "cannot start");
+            match err.downcast_ref::<Mistakes>() {
+                Some(mistakes) => log_mistakes(mistakes, "cannot start"),
+                // One line for each; the log's escaping would fold them into one.
+                None => format!("{err:#}").lines().for_each(|line| tracing::error!(err = line, "cannot start")),
             }
             ExitCode::FAILURE
         }
@@ -91,15 +92,6 @@ fn fleet(path: Option<&Path>) -> anyhow::Result<(Option<FleetFile>, FleetSpec)> 
             Ok((Some(file), spec))
         }
         None => Ok((None, FleetSpec::demo())),
-    }
-}
-
-/// The exit status for mistakes on the command line, and for `--help`. To a monitoring plugin 2 means critical.
-pub fn usage(err: &clap::Error, command: Option<&str>) -> ExitCode {
-    match (err.exit_code(), command) {
-        (0, _) => ExitCode::SUCCESS,
-        (_, Some("status")) => ExitCode::from(3),
-        _ => ExitCode::from(2),
     }
 }
 
@@ -144,16 +136,26 @@ fn start_log(args: LogArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Clusters whose files cannot be used, under their keys. Loads the files.
+/// Clusters whose files cannot be used. Loads the files.
 fn mistakes(config: &Config, pool: &TransportPool) -> Mistakes {
     let mut mistakes = Mistakes::default();
     pool.expect(config.clusters.len());
     for (index, cluster) in config.clusters.iter().enumerate() {
         if let Err(err) = pool.load(&cluster.client.transport) {
-            mistakes.add(format!("clusters[{index}]"), err.to_string());
+            mistakes.push(config.mistake(index, err.to_string()));
         }
     }
     mistakes
+}
+
+/// One record for each mistake.
+fn log_mistakes(mistakes: &Mistakes, what: &str) {
+    for mistake in mistakes.iter() {
+        let file = mistake.file.as_ref().map(|file| file.display().to_string());
+        let line = mistake.place.map(|place| place.line);
+        let (cluster, key) = (mistake.cluster.as_deref(), Some(&*mistake.key).filter(|key| !key.is_empty()));
+        tracing::error!(file, line, cluster, key, err = mistake.problem, "{what}");
+    }
 }
 
 /// For commands without a log.

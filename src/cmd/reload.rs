@@ -11,9 +11,9 @@ use crate::{
     cli::{ClustersArgs, DEFAULT_CONFIG_FILE},
     client::TransportPool,
     clock,
-    config::{self, Config, SingleCluster},
+    config::{self, Config, Mistakes, SingleCluster, Text},
     lanes::Lanes,
-    poll::Poller,
+    poll::{Changes, Poller},
     reload::{Outcome, Wishes},
     service::Service,
     store::Store,
@@ -40,8 +40,8 @@ pub enum Source {
 /// Keeps the polled clusters in step with their source.
 pub struct Reloader {
     files: Arc<Lanes>,
-    /// The text tried last, or why there was none, and what came of it.
-    last: Option<(Text, Outcome)>,
+    /// The texts tried last, or why there were none, and what came of them.
+    last: Option<(Texts, Loaded)>,
     poller: Poller,
     pool: Arc<TransportPool>,
     source: Source,
@@ -50,8 +50,11 @@ pub struct Reloader {
     web: Arc<dyn Policies>,
 }
 
-/// A source's text, or why there is none.
-type Text = Result<String, String>;
+/// A source's texts, or why there are none.
+type Texts = Result<Vec<Text>, Mistakes>;
+
+/// What came of a text.
+type Loaded = Result<Changes, Mistakes>;
 
 // === impl Source ===
 
@@ -64,31 +67,35 @@ impl Source {
         }
     }
 
-    /// The file's text; nothing for flags.
-    fn text(&self) -> Result<String, config::ConfigError> {
+    /// The files' text; nothing for flags.
+    fn texts(&self) -> Texts {
         match self {
-            Self::File(path) => config::read_text(path),
-            Self::Flags(_) => Ok(String::new()),
-        }
-    }
-
-    fn understand(&self, text: &str) -> Result<Config, config::ConfigError> {
-        match self {
-            Self::File(path) => config::understand(path, text),
-            Self::Flags(cluster) => config::single(cluster),
+            Self::File(path) => config::read(path),
+            Self::Flags(_) => Ok(Vec::new()),
         }
     }
 
     /// Understands, and loads the files that connections depend on, so that what cannot work is said now.
-    fn prepare(&self, text: &str, pool: &TransportPool) -> Result<Config, String> {
-        let config = self.understand(text).map_err(|err| err.to_string())?;
-        let mistakes = super::mistakes(&config, pool);
-        match mistakes.or(config) {
-            Ok(config) => Ok(config),
-            Err(mistakes) => Err(match self {
-                Self::File(path) => format!("{}\n{mistakes}", path.display()),
-                Self::Flags(_) => mistakes.to_string(),
-            }),
+    fn prepare(&self, texts: &[Text], pool: &TransportPool) -> Result<Config, Mistakes> {
+        let config = match self {
+            Self::File(_) => config::understand(texts)?,
+            Self::Flags(cluster) => config::single(cluster)?,
+        };
+        super::mistakes(&config, pool).or(config)
+    }
+
+    /// A file system does not answer.
+    fn hanging(&self) -> Mistakes {
+        let text = format!(
+            "this file, or one named in it, cannot be read within {PATIENCE:?}: its file system does not answer"
+        );
+        match self {
+            Self::File(path) => Mistakes::of_file(path, text),
+            Self::Flags(_) => {
+                let mut mistakes = Mistakes::default();
+                mistakes.add("--cluster.ca-file, --cluster.token-file", text);
+                mistakes
+            }
         }
     }
 }
@@ -113,46 +120,41 @@ impl Reloader {
     /// # Errors
     ///
     /// Every mistake. Then nothing is changed.
-    pub async fn load(&mut self) -> Outcome {
+    pub async fn load(&mut self) -> Loaded {
         let (source, pool) = (self.source.clone(), self.pool.clone());
         let read = move || {
-            let text = source.text().map_err(|err| err.to_string());
-            let config = text.as_deref().map_err(Clone::clone).and_then(|text| source.prepare(text, &pool));
-            (text, config)
+            let texts = source.texts();
+            let config = texts.clone().and_then(|texts| source.prepare(&texts, &pool));
+            (texts, config)
         };
-        let (text, config) = match self.off_thread(read).await {
+        let (texts, config) = match self.off_thread(read).await {
             Ok(read) => read,
             Err(hanging) => (Err(hanging.clone()), Err(hanging)),
         };
         let outcome = config.map(|config| {
-            for warning in &config.warnings {
-                tracing::warn!("{warning}");
+            for warning in config.warnings.iter() {
+                let file = warning.file.as_ref().map(|file| file.display().to_string());
+                let (cluster, line) = (warning.cluster.as_deref(), warning.place.map(|place| place.line));
+                let key = Some(&*warning.key).filter(|key| !key.is_empty());
+                tracing::warn!(file, line, cluster, key, "{}", warning.problem);
             }
-            self.poller.apply(config.clusters, &self.pool).to_string()
+            self.poller.apply(config.clusters, &self.pool)
         });
-        self.last = Some((text, outcome.clone()));
+        self.last = Some((texts, outcome.clone()));
         outcome
     }
 
     /// Does what needs files, on another thread and for some seconds at most.
-    async fn off_thread<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
+    async fn off_thread<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Mistakes> {
         match timeout(PATIENCE, self.files.run("", work)).await {
             Ok(Some(done)) => Ok(done),
-            _ => Err(match &self.source {
-                Source::File(path) => format!(
-                    "{}: it, or a file named in it, cannot be read within {PATIENCE:?}: its file system does not answer",
-                    path.display()
-                ),
-                Source::Flags(_) => {
-                    format!("a file cannot be read within {PATIENCE:?}: its file system does not answer")
-                }
-            }),
+            _ => Err(self.source.hanging()),
         }
     }
 
-    async fn text(&self) -> Text {
+    async fn texts(&self) -> Texts {
         let source = self.source.clone();
-        self.off_thread(move || source.text().map_err(|err| err.to_string())).await.flatten()
+        self.off_thread(move || source.texts()).await.flatten()
     }
 
     /// Reloads at SIGHUP, when asked, and when the file's text has changed, looking every `check`. Ends never.
@@ -184,24 +186,25 @@ impl Reloader {
         let web = self.web.reload();
         service.ready();
         match (outcome, web) {
-            (Ok(changes), Ok(())) => Ok(changes),
-            (Err(mistakes), Ok(())) | (Ok(_), Err(mistakes)) => Err(mistakes),
+            (Ok(changes), Ok(())) => Ok(changes.to_string()),
+            (Err(mistakes), Ok(())) => Err(mistakes.to_string()),
+            (Ok(_), Err(mistakes)) => Err(mistakes),
             (Err(mistakes), Err(more)) => Err(format!("{mistakes}\n{more}")),
         }
     }
 
-    /// Reloads if the file's text has changed. A text that could not be used is tried again each time, because a file
+    /// Reloads if the text of a file has changed. A text that could not be used is tried again each time, because a file
     /// named in it may have come since, and reported only when that changes something.
     async fn look(&mut self) {
         let Some((tried, before)) = self.last.clone() else { return };
-        let text = self.text().await;
-        let edited = text != tried;
+        let texts = self.texts().await;
+        let edited = texts != tried;
         if !edited && before.is_ok() {
             return;
         }
         if edited {
             sleep(SETTLE).await;
-            if self.text().await != text {
+            if self.texts().await != texts {
                 return;
             }
         }
@@ -211,16 +214,13 @@ impl Reloader {
         }
     }
 
-    fn report(&self, by: &str, outcome: &Outcome) {
+    fn report(&self, by: &str, outcome: &Loaded) {
         self.telemetry.config_loaded(&clock::now(), outcome.is_ok());
         match outcome {
-            Ok(changes) => tracing::info!(by, "configuration reloaded; {changes}"),
-            Err(mistakes) => {
-                // One line for each mistake; the log's escaping would fold them into one.
-                for line in mistakes.lines() {
-                    tracing::error!(by, err = line, "cannot reload, the last good configuration stays");
-                }
+            Ok(Changes { added, changed, removed, unchanged }) => {
+                tracing::info!(by, added, changed, removed, unchanged, "configuration reloaded");
             }
+            Err(mistakes) => super::log_mistakes(mistakes, "cannot reload, the last good configuration stays"),
         }
     }
 }

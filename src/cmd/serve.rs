@@ -120,12 +120,11 @@ fn policies(web: &WebArgs, telemetry: &Arc<Telemetry>) -> anyhow::Result<Arc<dyn
         }
         Err(refusal) => {
             telemetry.web_config_refused();
-            for line in refusal.to_string().lines() {
-                tracing::error!(err = line, "cannot use the web configuration, the last good one stays");
-            }
+            super::log_mistakes(refusal.mistakes(), "cannot use the web configuration, the last good one stays");
         }
     };
-    Ok(Arc::new(WebConfig::open(file, web_config::SETTLE, Box::new(observer))?))
+    let opened = WebConfig::open(file, web_config::SETTLE, Box::new(observer));
+    Ok(Arc::new(opened.map_err(Refusal::into_mistakes)?))
 }
 
 impl Bound {

@@ -71,7 +71,7 @@ fn ask(args: &StatusArgs) -> anyhow::Result<View> {
     super::runtime()?.block_on(async {
         let (store, telemetry) = (Store::default(), Telemetry::new(&clock::now(), false)?);
         let mut clusters = Reloader::new(Source::new(&args.clusters), store.clone(), telemetry.into());
-        clusters.load().await.map_err(anyhow::Error::msg)?;
+        clusters.load().await?;
         let started = Instant::now();
         loop {
             let view = store.view();

@@ -1,7 +1,5 @@
 use std::{fmt, time::Duration};
 
-use serde::{Deserialize, Deserializer, de::Error};
-
 /// A duration as Prometheus writes it: `90s`, `1m30s`, `500ms`, `1h`; units from large to small, each once.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct PromDuration(pub Duration);
@@ -20,14 +18,6 @@ const UNITS: [(&str, u64); 7] = [
     ("ms", 1),
 ];
 
-impl<'de> Deserialize<'de> for PromDuration {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        // The text is not repeated: it could be anything, even a secret on the wrong line.
-        parse(&text).map(Self).ok_or_else(|| D::Error::custom(WANTED))
-    }
-}
-
 impl fmt::Display for PromDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut rest = u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX);
@@ -42,21 +32,6 @@ impl fmt::Display for PromDuration {
             }
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-impl schemars::JsonSchema for PromDuration {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Duration".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({
-            "description": "A duration as Prometheus writes it, such as 30s, 1m30s or 5m.",
-            "type": "string",
-            "pattern": "^(0|([0-9]+y)?([0-9]+w)?([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?)$",
-        })
     }
 }
 

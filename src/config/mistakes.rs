@@ -1,24 +1,61 @@
-use std::fmt;
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use super::document::{Document, Place};
+use crate::{model::ClusterName, secret::is_marked};
 
 /// What is wrong with a configuration: all of it, to be mended in one go.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Mistakes(Vec<Mistake>);
 
-/// One mistake.
-#[derive(Clone, Debug, Eq, PartialEq)]
+/// One mistake, or something that works but should not stay so.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Mistake {
+    /// The name of the cluster that it is about.
+    pub cluster: Option<String>,
+    /// The file that it is in.
+    pub file: Option<PathBuf>,
+    /// A key path such as `global.poll_interval`, or a flag. Empty where it is about the whole file or cluster.
+    pub key: String,
+    /// Line and column.
+    pub place: Option<Place>,
     /// What it is and what to write instead. Never a secret.
     pub problem: String,
-    /// Where: a key path such as `clusters[0].url`, a flag, or a place such as `line 3, column 5`.
-    pub place: String,
 }
 
 // === impl Mistakes ===
 
 impl Mistakes {
-    /// Adds one.
-    pub fn add(&mut self, place: impl Into<String>, problem: impl Into<String>) {
-        self.0.push(Mistake { problem: problem.into(), place: place.into() });
+    /// Adds one, at a key path such as `clusters[0].url`.
+    pub fn add(&mut self, key: impl Into<String>, problem: impl Into<String>) {
+        self.0.push(Mistake { key: key.into(), problem: problem.into(), ..Mistake::default() });
+    }
+
+    /// Adds one that knows where it is.
+    pub fn push(&mut self, mistake: Mistake) {
+        self.0.push(mistake);
+    }
+
+    /// One about a file as a whole.
+    pub fn of_file(file: &Path, problem: impl Into<String>) -> Self {
+        Self(vec![Mistake { file: Some(file.to_owned()), problem: problem.into(), ..Mistake::default() }])
+    }
+
+    /// Adds those of `more`.
+    pub fn extend(&mut self, more: Self) {
+        self.0.extend(more.0);
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Mistake> {
+        self.0.iter()
     }
 
     /// `value`, unless there are mistakes.
@@ -30,9 +67,63 @@ impl Mistakes {
         if self.0.is_empty() { Ok(value) } else { Err(self) }
     }
 
-    /// The same with other places: keys of a file become flags.
-    pub fn map_places(self, place: impl Fn(&str) -> String) -> Self {
-        Self(self.0.into_iter().map(|mistake| Mistake { place: place(&mistake.place), ..mistake }).collect())
+    /// The same under other keys: keys of a file become flags.
+    pub fn map_keys(self, key: impl Fn(&str) -> String) -> Self {
+        Self(self.0.into_iter().map(|mistake| Mistake { key: key(&mistake.key), ..mistake }).collect())
+    }
+
+    /// The mistakes of `document`, in its order, with file, line, column and cluster. Those that follow from another one
+    /// (what has the wrong type also seems to be missing) are left out.
+    pub fn locate(mut self, file: &Path, document: &Document) -> Self {
+        let wrong: Vec<String> =
+            self.0.iter().filter(|each| each.place.is_some()).map(|each| each.key.clone()).collect();
+        let within = |key: &str, outer: &str| {
+            key.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        self.0.retain(|each| each.place.is_some() || !wrong.iter().any(|outer| within(&each.key, outer)));
+        for mistake in self.0.iter_mut().filter(|mistake| mistake.file.is_none()) {
+            mistake.file = Some(file.to_owned());
+            mistake.place = mistake.place.or_else(|| document.place(&mistake.key));
+            let Some((item, rest)) = mistake.key.strip_prefix("clusters[").and_then(|rest| rest.split_once(']')) else {
+                continue;
+            };
+            let name = document.text(&format!("clusters[{item}].name"));
+            mistake.cluster = name.filter(|name| ClusterName::new(name).is_ok() && !is_marked(name)).map(str::to_owned);
+            mistake.key = rest.trim_start_matches('.').to_owned();
+        }
+        self.0.sort_by_key(|mistake| mistake.place);
+        self
+    }
+}
+
+// === impl Mistake ===
+
+impl Mistake {
+    /// Where it is: `clusters.yml:12:5: cluster "prod-east": url`, as far as known.
+    fn place(&self) -> String {
+        let mut place = String::new();
+        if let Some(file) = &self.file {
+            place.push_str(&file.display().to_string());
+            if let Some(Place { line, column }) = self.place {
+                place.push_str(&format!(":{line}:{column}"));
+            }
+        }
+        let cluster = self.cluster.iter().map(|cluster| format!("cluster \"{cluster}\""));
+        let key = Some(self.key.clone()).filter(|key| !key.is_empty());
+        for part in cluster.chain(key) {
+            if !place.is_empty() {
+                place.push_str(": ");
+            }
+            place.push_str(&part);
+        }
+        place
+    }
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = self.place();
+        if place.is_empty() { f.write_str(&self.problem) } else { write!(f, "{place}: {}", self.problem) }
     }
 }
 
@@ -40,7 +131,7 @@ impl fmt::Display for Mistakes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, mistake) in self.0.iter().enumerate() {
             let separator = if index == 0 { "" } else { "\n" };
-            write!(f, "{separator}{}: {}", mistake.place, mistake.problem)?;
+            write!(f, "{separator}{mistake}")?;
         }
         Ok(())
     }

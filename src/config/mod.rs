@@ -1,35 +1,49 @@
 //! The configuration: YAML or flags -> settings of the components, or all mistakes at once.
 //!
-//! The only place that knows the YAML. `raw` is the file as written, `resolve` turns it into what the program runs on
-//! (defaults, paths, every check), and the components own their settings' types, so YAML can change its shape without
-//! touching them. Reading the file is the only IO; files named in it are opened by those who need them.
+//! The only place that knows the YAML. `document` is a file with the place of everything in it, held against its JSON Schema;
+//! `raw` is what then is left; `resolve` turns it into what the program runs on (defaults, paths, every check). The components
+//! own their settings' types, so YAML can change its shape without touching them. Reading the files is the only IO; files
+//! named in them are opened by those who need them.
 
+mod document;
 mod duration;
+mod files;
+mod hints;
 mod mistakes;
 mod raw;
 mod resolve;
+#[cfg(test)]
+mod schema;
 mod url;
-mod yaml;
 
 use std::path::{Path, PathBuf};
 
-use self::raw::{Raw, RawAuthorization, RawCluster, RawTls};
 pub use self::{
+    document::{Document, Place},
+    files::{Text, read},
     mistakes::{Mistake, Mistakes},
-    yaml::read as read_yaml,
 };
-use crate::{
-    file::{self, FileError},
-    poll,
+use self::{
+    raw::{Raw, RawAuthorization, RawCluster, RawClusterFile, RawShared, RawTls},
+    resolve::{Names, Section, Shared},
 };
+use crate::poll;
+
+/// What a configuration file can hold.
+const SCHEMA: &str = include_str!("../../deploy/config.schema.json");
+
+/// What a file of `cluster_files` can hold.
+const CLUSTER_FILE_SCHEMA: &str = include_str!("../../deploy/cluster-file.schema.json");
 
 /// What the program runs on.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Config {
-    /// In the order of the file.
+    /// In the order of the files.
     pub clusters: Vec<poll::Settings>,
+    /// Where each of them is written.
+    origins: Vec<Mistake>,
     /// What works but should not stay so.
-    pub warnings: Vec<String>,
+    pub warnings: Mistakes,
 }
 
 /// One cluster given by flags or environment variables, without a file.
@@ -47,69 +61,98 @@ pub struct SingleCluster {
     pub url: String,
 }
 
-/// A configuration that cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The flags have mistakes.
-    #[error("{0}")]
-    Flags(Mistakes),
-    /// The file has mistakes.
-    #[error("{}\n{mistakes}", path.display())]
-    Mistakes {
-        /// All of them.
-        mistakes: Mistakes,
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file cannot be read.
-    #[error(
-        "the configuration file {}: {reason}; name another one with --config.file, or watch a single \
-         cluster with --cluster.url and --cluster.token-file",
-        path.display()
-    )]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why not. Told in the message, so it is no source in the sense of `std::error::Error`.
-        reason: FileError,
-    },
+/// A document under examination.
+struct Source<'a> {
+    document: &'a Document,
+    file: &'a Path,
 }
 
-/// Reads a configuration file.
+// === impl Config ===
+
+impl Config {
+    /// Something that is wrong with the cluster at this place of the list.
+    pub fn mistake(&self, index: usize, problem: impl Into<String>) -> Mistake {
+        Mistake { problem: problem.into(), ..self.origins.get(index).cloned().unwrap_or_default() }
+    }
+}
+
+/// Reads a configuration file and those that it names.
 ///
 /// # Errors
 ///
-/// When it cannot be read or has mistakes: the first of syntax and types, else all.
-pub fn load(path: &Path) -> Result<Config, ConfigError> {
-    understand(path, &read_text(path)?)
+/// When one cannot be read, or with all their mistakes.
+pub fn load(path: &Path) -> Result<Config, Mistakes> {
+    understand(&read(path)?)
 }
 
-/// The text of a configuration file.
+/// Understands configuration files: the first one, and those of its `cluster_files`.
 ///
 /// # Errors
 ///
-/// When it cannot be read.
-pub fn read_text(path: &Path) -> Result<String, ConfigError> {
-    file::read_text(path, file::MAX_TEXT).map_err(|reason| ConfigError::Read { path: path.to_owned(), reason })
+/// All mistakes.
+pub fn understand(texts: &[Text]) -> Result<Config, Mistakes> {
+    let (mut config, mut mistakes, mut names, mut global) =
+        (Config::default(), Mistakes::default(), Names::default(), Shared::default());
+    for (index, Text { path, text }) in texts.iter().enumerate() {
+        let document = match Document::parse(text) {
+            Ok(document) => document,
+            Err(mistake) => {
+                mistakes.push(Mistake { file: Some(path.clone()), ..mistake });
+                continue;
+            }
+        };
+        let source = Source { document: &document, file: path };
+        let (mut own, mut warnings) = (Mistakes::default(), Mistakes::default());
+        let clusters = if index == 0 {
+            let raw: Raw = document.read(SCHEMA, &mut own);
+            if raw.clusters.is_none() && raw.cluster_files.is_none() {
+                own.add("clusters", "is missing: a list of clusters with `name` and `url`, or `[]` for none");
+            }
+            let mut section = source.section("global".to_owned(), &mut own, &mut warnings);
+            global = section.global(&raw.global.unwrap_or_default());
+            raw.clusters
+        } else {
+            document.read::<RawClusterFile>(CLUSTER_FILE_SCHEMA, &mut own).clusters
+        };
+        for (index, raw) in clusters.iter().flatten().enumerate() {
+            let key = format!("clusters[{index}]");
+            let place = source.place(&key);
+            let mut section = source.section(key.clone(), &mut own, &mut warnings);
+            if let Some(settings) = section.cluster(raw, &global, &mut names, &place) {
+                config.origins.push(source.origin(&key, &settings));
+                config.clusters.push(settings);
+            }
+        }
+        mistakes.extend(own.locate(path, &document));
+        config.warnings.extend(warnings.locate(path, &document));
+    }
+    if let Some(Text { path, .. }) = texts.first()
+        && config.clusters.is_empty()
+    {
+        config.warnings.extend(Mistakes::of_file(path, "has no clusters: nothing is watched"));
+    }
+    mistakes.or(config)
 }
 
-/// Understands the text of the configuration file at `path`.
-///
-/// # Errors
-///
-/// When it has mistakes.
-pub fn understand(path: &Path, text: &str) -> Result<Config, ConfigError> {
-    let folder = path.parent().unwrap_or(Path::new(""));
-    parse(text, folder).map_err(|mistakes| ConfigError::Mistakes { mistakes, path: path.to_owned() })
-}
+impl<'a> Source<'a> {
+    fn section<'b>(&'b self, key: String, mistakes: &'b mut Mistakes, warnings: &'b mut Mistakes) -> Section<'b> {
+        Section { folder: self.file.parent().unwrap_or(Path::new("")), key, mistakes, warnings }
+    }
 
-/// Understands the text of a configuration file whose relative paths start at `folder`.
-///
-/// # Errors
-///
-/// When it has mistakes.
-pub fn parse(text: &str, folder: &Path) -> Result<Config, Mistakes> {
-    resolve::resolve(&yaml::read(text)?, folder)
+    /// What to call a cluster in a mistake of another one.
+    fn place(&self, key: &str) -> String {
+        let line = self.document.place(key).map(|place| place.line).unwrap_or_default();
+        format!("the cluster at {}:{line}", self.file.file_name().unwrap_or_default().display())
+    }
+
+    fn origin(&self, key: &str, settings: &poll::Settings) -> Mistake {
+        Mistake {
+            cluster: Some(settings.name.as_str().to_owned()),
+            file: Some(self.file.to_owned()),
+            place: self.document.place(key),
+            ..Mistake::default()
+        }
+    }
 }
 
 /// Understands a duration as Prometheus writes it: `90s`, `1m30s`, `500ms`.
@@ -126,26 +169,40 @@ pub fn duration(text: &str) -> Result<std::time::Duration, String> {
 /// # Errors
 ///
 /// When they have mistakes, all of them.
-pub fn single(cluster: &SingleCluster) -> Result<Config, ConfigError> {
+pub fn single(cluster: &SingleCluster) -> Result<Config, Mistakes> {
     let host = || self::url::host(&cluster.url).unwrap_or_else(|| "cluster".to_owned());
-    let tls = RawTls { ca_file: cluster.ca_file.clone(), pin_sha256: cluster.pin_sha256.clone(), ..RawTls::default() };
-    let raw = RawCluster {
-        name: cluster.name.clone().unwrap_or_else(host),
-        url: cluster.url.clone(),
+    let pins = cluster.pin_sha256.clone();
+    let tls = RawTls {
+        ca_file: cluster.ca_file.clone(),
+        pin_sha256: (!pins.is_empty()).then_some(pins),
+        ..RawTls::default()
+    };
+    let shared = RawShared {
         authorization: Some(RawAuthorization {
             credentials_file: cluster.token_file.clone(),
             ..RawAuthorization::default()
         }),
-        tls_config: (tls.ca_file.is_some() || !tls.pin_sha256.is_empty()).then_some(tls),
+        tls_config: (tls.ca_file.is_some() || tls.pin_sha256.is_some()).then_some(tls),
+        ..RawShared::default()
+    };
+    let raw = RawCluster {
+        name: Some(cluster.name.clone().unwrap_or_else(host)),
+        url: Some(cluster.url.clone()),
+        shared,
         ..RawCluster::default()
     };
-    resolve::resolve(&Raw { clusters: vec![raw], ..Raw::default() }, Path::new(""))
-        .map_err(|mistakes| ConfigError::Flags(mistakes.map_places(flag)))
+    let (mut mistakes, mut warnings) = (Mistakes::default(), Mistakes::default());
+    let mut section =
+        Section { folder: Path::new(""), key: "flags".to_owned(), mistakes: &mut mistakes, warnings: &mut warnings };
+    let global = section.global(&RawShared::default());
+    let settings = section.cluster(&raw, &global, &mut Names::default(), "");
+    let config = Config { clusters: settings.into_iter().collect(), origins: vec![Mistake::default()], warnings };
+    mistakes.map_keys(flag).or(config)
 }
 
 /// The flag behind a key, with its environment variable.
 fn flag(key: &str) -> String {
-    let flag = match key.strip_prefix("clusters[0].").unwrap_or(key) {
+    let flag = match key.strip_prefix("flags.").unwrap_or(key) {
         "name" => "--cluster.name (QUMULO_CLUSTER_NAME)",
         "authorization.credentials_file" => "--cluster.token-file (QUMULO_TOKEN_FILE)",
         "tls_config.ca_file" => "--cluster.ca-file (QUMULO_CA_FILE)",

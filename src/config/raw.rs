@@ -1,48 +1,58 @@
 //! The configuration file as it is written: what serde can check, and nothing else.
 //!
-//! The doc comments become the descriptions in `deploy/config.schema.json`.
+//! The JSON Schemas in `deploy/` are made from these types, doc comments included. [`super::document`] checks a file against
+//! its schema first, so reading one of these types cannot fail afterwards.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
 
-use super::duration::PromDuration;
-
-/// Configuration of qumulo-encryption-exporter.
+/// Configuration of qumulo-encryption-exporter: the clusters to watch, and what holds for all of them.
 #[derive(Debug, Default, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(title = "qumulo-encryption-exporter", extend("patternProperties" = {"^x-": {}})))]
 #[serde(deny_unknown_fields)]
 pub struct Raw {
-    /// Defaults for all clusters.
-    #[serde(default)]
-    pub global: RawPace,
+    /// Defaults for all clusters: everything that a cluster can have but its name, URL and labels.
+    pub global: Option<RawShared>,
     /// The clusters to watch.
-    #[serde(default)]
-    pub clusters: Vec<RawCluster>,
+    pub clusters: Option<Vec<RawCluster>>,
+    /// More files with a list `clusters`; * and ? stand for parts of a name. Looked at for changes like this one.
+    pub cluster_files: Option<Vec<String>>,
 }
 
-/// How often clusters are asked.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+/// More clusters of a qumulo-encryption-exporter configuration, in a file that `cluster_files` names.
+#[derive(Debug, Default, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(title = "qumulo-encryption-exporter cluster file", extend("patternProperties" = {"^x-": {}})))]
 #[serde(deny_unknown_fields)]
-pub struct RawPace {
-    /// How often a cluster is asked; 1s at least. Default: 60s.
-    pub poll_interval: Option<PromDuration>,
-    /// Time limit of one poll, login included; at most the interval. Default: 10s, or the interval if that is shorter.
-    pub poll_timeout: Option<PromDuration>,
-    /// How long a last good status is still served; at least interval + timeout. Default: 5 times the interval.
-    pub stale_after: Option<PromDuration>,
+pub struct RawClusterFile {
+    /// The clusters to watch.
+    pub clusters: Option<Vec<RawCluster>>,
 }
 
 /// One cluster.
 #[derive(Debug, Default, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
 pub struct RawCluster {
     /// The value of the label `cluster`.
-    pub name: String,
+    #[cfg_attr(test, schemars(required, regex(pattern = super::schema::NAME), length(max = 128)))]
+    pub name: Option<String>,
     /// The cluster's address, such as https://prod.example.com. The port is 8000 unless given.
-    pub url: String,
+    #[cfg_attr(test, schemars(required, regex(pattern = super::schema::CLUSTER_URL)))]
+    pub url: Option<String>,
+    /// Labels for joins: on `qumulo_encryption_cluster_info` and in /sd.
+    #[cfg_attr(test, schemars(extend("propertyNames" = {"pattern": super::schema::LABEL})))]
+    pub labels: Option<BTreeMap<String, String>>,
+    /// The rest, which `global` can hold as well.
+    #[serde(flatten)]
+    pub shared: RawShared,
+}
+
+/// What a cluster and `global` have in common.
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct RawShared {
     /// An access token. Either this or `login` is needed.
     pub authorization: Option<RawAuthorization>,
     /// A session login with user and password.
@@ -50,18 +60,23 @@ pub struct RawCluster {
     /// How the cluster's certificate is verified. By default against the system's authorities.
     pub tls_config: Option<RawTls>,
     /// The proxy to use, such as http://proxy.example.com:3128.
+    #[cfg_attr(test, schemars(regex(pattern = super::schema::PROXY_URL)))]
     pub proxy_url: Option<String>,
+    /// User and password for the proxy. Needs `proxy_url`.
+    pub proxy_authorization: Option<RawLogin>,
     /// Hosts that are reached without the proxy, separated by commas. Needs `proxy_url`.
     pub no_proxy: Option<String>,
     /// Use HTTPS_PROXY and NO_PROXY of the environment. Not together with `proxy_url`.
-    #[serde(default)]
-    pub proxy_from_environment: bool,
-    /// See `global`.
-    pub poll_interval: Option<PromDuration>,
-    /// See `global`.
-    pub poll_timeout: Option<PromDuration>,
-    /// See `global`.
-    pub stale_after: Option<PromDuration>,
+    pub proxy_from_environment: Option<bool>,
+    /// How often a cluster is asked; 1s to 1d. Default: 60s.
+    #[cfg_attr(test, schemars(regex(pattern = super::schema::DURATION)))]
+    pub poll_interval: Option<String>,
+    /// Time limit of one poll, login included; at most the interval. Default: 10s, or the interval if that is shorter.
+    #[cfg_attr(test, schemars(regex(pattern = super::schema::DURATION)))]
+    pub poll_timeout: Option<String>,
+    /// How long a last good status is still served; at least interval + timeout. Default: 5 times the interval.
+    #[cfg_attr(test, schemars(regex(pattern = super::schema::DURATION)))]
+    pub stale_after: Option<String>,
 }
 
 /// An access token.
@@ -71,27 +86,29 @@ pub struct RawCluster {
 pub struct RawAuthorization {
     /// Only Bearer.
     #[serde(rename = "type")]
+    #[cfg_attr(test, schemars(regex(pattern = "^[Bb][Ee][Aa][Rr][Ee][Rr]$")))]
     pub kind: Option<String>,
     /// A file with the token: bare, or the JSON file that qq writes. Read again when it changes.
+    #[cfg_attr(test, schemars(required, length(min = 1)))]
     pub credentials_file: Option<PathBuf>,
     /// Refused: secrets belong into files.
     #[serde(default)]
-    #[cfg_attr(test, schemars(skip))]
     pub credentials: Inline,
 }
 
-/// A session login.
+/// A user and the file with the password.
 #[derive(Debug, Default, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RawLogin {
-    /// A local user of the cluster.
+    /// The user: for `login` a local one of the cluster.
+    #[cfg_attr(test, schemars(required, length(min = 1)))]
     pub username: Option<String>,
     /// A file with the password. Read again when it changes.
+    #[cfg_attr(test, schemars(required, length(min = 1)))]
     pub password_file: Option<PathBuf>,
     /// Refused: secrets belong into files.
     #[serde(default)]
-    #[cfg_attr(test, schemars(skip))]
     pub password: Inline,
 }
 
@@ -107,16 +124,17 @@ pub struct RawTls {
     /// The key of the client certificate, PEM.
     pub key_file: Option<PathBuf>,
     /// The name to verify in place of the URL's host.
+    #[cfg_attr(test, schemars(regex(pattern = "^[^/ ]+$")))]
     pub server_name: Option<String>,
     /// TLS12 or TLS13. Default: TLS12.
+    #[cfg_attr(test, schemars(regex(pattern = "^TLS1[23]$")))]
     pub min_version: Option<String>,
     /// SHA-256 fingerprints of the cluster's certificate, as `openssl x509 -fingerprint -sha256` prints them. A match
     /// replaces all other checks.
-    #[serde(default)]
-    pub pin_sha256: Vec<String>,
+    #[cfg_attr(test, schemars(length(min = 1), inner(regex(pattern = super::schema::PIN))))]
+    pub pin_sha256: Option<Vec<String>>,
     /// Accept any certificate. Anybody between exporter and cluster can then read the credential.
-    #[serde(default)]
-    pub insecure_skip_verify: bool,
+    pub insecure_skip_verify: Option<bool>,
 }
 
 /// A key that is there, whatever its value: the value is thrown away while it is read.
@@ -126,5 +144,16 @@ pub struct Inline(pub bool);
 impl<'de> Deserialize<'de> for Inline {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         IgnoredAny::deserialize(deserializer).map(|_| Self(true))
+    }
+}
+
+#[cfg(test)]
+impl schemars::JsonSchema for Inline {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Refused".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "not": {} })
     }
 }

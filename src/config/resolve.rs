@@ -9,28 +9,58 @@ use std::{
 use url::Url;
 
 use super::{
-    Config, Mistakes,
-    duration::PromDuration,
-    raw::{Raw, RawAuthorization, RawCluster, RawLogin, RawPace, RawTls},
+    Mistakes,
+    duration::{self, PromDuration},
+    raw::{RawAuthorization, RawCluster, RawLogin, RawShared, RawTls},
     url::cluster_url,
 };
 use crate::{
-    client::{self, ClientCertificate, Credential, Pin, ProxySettings, SecretSource, TlsSettings, TransportSettings},
-    model::ClusterName,
+    client::{
+        self, ClientCertificate, Credential, Pin, ProxyAccount, ProxySettings, SecretSource, TlsSettings,
+        TransportSettings,
+    },
+    file::Named,
+    model::{ClusterName, Labels},
     poll,
 };
 
 const INTERVAL: Duration = Duration::from_secs(60);
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
+const LONGEST_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// One cluster under examination.
-struct Cluster<'a> {
-    folder: &'a Path,
-    key: String,
-    mistakes: &'a mut Mistakes,
-    raw: &'a RawCluster,
-    warnings: &'a mut Vec<String>,
+/// A section under examination: `global`, or one cluster.
+pub struct Section<'a> {
+    /// Where relative paths start.
+    pub folder: &'a Path,
+    /// `global`, or `clusters[3]`.
+    pub key: String,
+    /// Where mistakes go.
+    pub mistakes: &'a mut Mistakes,
+    /// What works but should not stay so.
+    pub warnings: &'a mut Mistakes,
+}
+
+/// What a section says; the inner `None` is for what it does not say, and for what is wrong with it.
+#[derive(Debug, Default)]
+pub struct Shared {
+    /// Whether the section says something about credentials, right or wrong.
+    has_credential: bool,
+    credential: Option<Credential>,
+    has_proxy: bool,
+    pace: OwnPace,
+    proxy: Option<ProxySettings>,
+    tls: Option<TlsSettings>,
+}
+
+/// Durations as they are written.
+#[derive(Clone, Copy, Debug, Default)]
+struct OwnPace {
+    /// Whether what there is fits together.
+    good: bool,
+    interval: Option<Duration>,
+    stale_after: Option<Duration>,
+    timeout: Option<Duration>,
 }
 
 /// How often, for how long, until when.
@@ -40,111 +70,166 @@ struct Pace {
     timeout: Duration,
 }
 
-/// Turns the file into settings.
-///
-/// # Errors
-///
-/// All mistakes.
-pub fn resolve(raw: &Raw, folder: &Path) -> Result<Config, Mistakes> {
-    let (mut mistakes, mut warnings) = (Mistakes::default(), Vec::new());
-    let mut clusters = Vec::new();
-    if raw.clusters.is_empty() {
-        mistakes.add("clusters", "needs at least one cluster with `name` and `url`");
+/// Where a cluster is written: for the mistake of using its name once more.
+#[derive(Debug, Default)]
+pub struct Names(HashMap<String, String>);
+
+// === impl Names ===
+
+impl Names {
+    /// Takes a name for the cluster at `place`.
+    ///
+    /// # Errors
+    ///
+    /// When it is no name, or one that is taken.
+    fn take(&mut self, name: &str, place: &str) -> Result<ClusterName, String> {
+        let name = ClusterName::new(name).map_err(|err| err.to_string())?;
+        match self.0.get(name.as_str()) {
+            Some(before) => Err(format!("is the name of {before} already; each cluster needs its own")),
+            None => {
+                self.0.insert(name.as_str().to_owned(), place.to_owned());
+                Ok(name)
+            }
+        }
     }
-    names(&raw.clusters, &mut mistakes);
-    // On its own first, so that a mistake there is reported once and under its own key.
-    let global = pace("global", &raw.global, &RawPace::default(), &mut mistakes);
-    for (index, cluster) in raw.clusters.iter().enumerate() {
-        let key = format!("clusters[{index}]");
-        let mut cluster = Cluster { folder, key, mistakes: &mut mistakes, raw: cluster, warnings: &mut warnings };
-        clusters.extend(cluster.resolve(&raw.global, global.is_some()));
-    }
-    mistakes.or(Config { clusters, warnings })
 }
 
-fn names(clusters: &[RawCluster], mistakes: &mut Mistakes) {
-    let mut first: HashMap<&str, usize> = HashMap::new();
-    for (index, cluster) in clusters.iter().enumerate() {
-        let key = format!("clusters[{index}].name");
-        if let Err(err) = ClusterName::new(&cluster.name) {
-            mistakes.add(key, err.to_string());
-        } else if let Some(before) = first.get(cluster.name.as_str()) {
-            mistakes.add(key, format!("is the name of clusters[{before}] already; each cluster needs its own"));
+// === impl Section ===
+
+impl Section<'_> {
+    /// Examines `global`.
+    pub fn global(&mut self, raw: &RawShared) -> Shared {
+        let mut shared = self.shared(raw);
+        shared.pace.good = self.pace(shared.pace, &OwnPace::default()).is_some();
+        shared
+    }
+
+    /// Examines a cluster. `place` is what to call it in a mistake of another one.
+    pub fn cluster(
+        &mut self,
+        raw: &RawCluster,
+        global: &Shared,
+        names: &mut Names,
+        place: &str,
+    ) -> Option<poll::Settings> {
+        let name = match &raw.name {
+            None => self.missing("name", "what the label `cluster` says"),
+            Some(name) => names.take(name, place).map_err(|problem| self.mistake("name", problem)).ok(),
+        };
+        let url = match &raw.url {
+            None => self.missing("url", "the cluster's address, such as https://prod.example.com"),
+            Some(url) => cluster_url(url).map_err(|problem| self.mistake("url", problem)).ok(),
+        };
+        let labels = raw.labels.iter().flatten().map(|(name, value)| (name.as_str(), value.as_str()));
+        let labels = Labels::new(labels).map_err(|errors| {
+            for (label, err) in errors {
+                self.mistake(&format!("labels.{label}"), err.to_string());
+            }
+        });
+        let own = self.shared(&raw.shared);
+        let says_pace = [&raw.shared.poll_interval, &raw.shared.poll_timeout, &raw.shared.stale_after];
+        let pace = if says_pace.iter().any(|key| key.is_some()) || global.pace.good {
+            self.pace(own.pace, &global.pace)
         } else {
-            first.insert(&cluster.name, index);
+            None
+        };
+        if !own.has_credential && !global.has_credential {
+            self.missing::<()>("authorization", "write `authorization` with `credentials_file`, or `login`");
         }
-    }
-}
-
-/// `None` if there was a mistake.
-fn pace(key: &str, own: &RawPace, global: &RawPace, mistakes: &mut Mistakes) -> Option<Pace> {
-    let pick = |own: Option<PromDuration>, global: Option<PromDuration>| own.or(global).map(|duration| duration.0);
-    let interval = pick(own.poll_interval, global.poll_interval).unwrap_or(INTERVAL);
-    let timeout = pick(own.poll_timeout, global.poll_timeout).unwrap_or(TIMEOUT.min(interval));
-    let shortest = interval.saturating_add(timeout);
-    let stale_after = pick(own.stale_after, global.stale_after).unwrap_or(interval.saturating_mul(5).max(shortest));
-    let (shown, limit) = (PromDuration(interval), PromDuration(shortest));
-    let mut good = true;
-    let mut check = |right: bool, name: &str, problem: String| {
-        if !right {
-            mistakes.add(format!("{key}.{name}"), problem);
-            good = false;
-        }
-    };
-    // What was inherited has been reported where it was written.
-    let too_short = own.poll_interval.is_some() && interval < SHORTEST_INTERVAL;
-    check(!too_short, "poll_interval", "must be 1s at least".to_owned());
-    let none = own.poll_timeout.is_some() && timeout.is_zero();
-    check(!none, "poll_timeout", "must be more than 0s".to_owned());
-    check(timeout <= interval, "poll_timeout", format!("must be at most the poll_interval, {shown}"));
-    check(
-        stale_after >= shortest,
-        "stale_after",
-        format!("must be at least poll_interval + poll_timeout, {limit}, or every slow poll would drop the status"),
-    );
-    good.then_some(Pace { interval, stale_after, timeout })
-}
-
-// === impl Cluster ===
-
-impl Cluster<'_> {
-    fn resolve(&mut self, global: &RawPace, global_is_good: bool) -> Option<poll::Settings> {
-        let raw = self.raw;
-        let own =
-            RawPace { poll_interval: raw.poll_interval, poll_timeout: raw.poll_timeout, stale_after: raw.stale_after };
-        let changed = raw.poll_interval.is_some() || raw.poll_timeout.is_some() || raw.stale_after.is_some();
-        let pace = (changed || global_is_good).then(|| pace(&self.key, &own, global, self.mistakes)).flatten();
-        let url = cluster_url(&raw.url).map_err(|problem| self.mistake("url", problem)).ok();
-        let credential = self.credential();
-        let proxy = self.proxy();
-        let tls = self.tls();
+        let credential = if own.has_credential { own.credential } else { global.credential.clone() };
+        let proxy = if own.has_proxy { own.proxy } else { global.proxy.clone() };
+        let tls = own.tls.or_else(|| global.tls.clone()).unwrap_or_default();
         let plain = url.as_ref().is_some_and(|url| url.scheme() == "http");
-        if plain && raw.tls_config.is_some() {
+        if plain && raw.shared.tls_config.is_some() {
             self.mistake("tls_config", "has no effect with an http url; remove it or write https");
         }
-        if plain && raw.proxy_url.is_some() {
+        if plain && raw.shared.proxy_url.is_some() {
             self.mistake("proxy_url", "cannot be used with an http url, which is for this machine only");
         }
-        let (pace, url, name) = (pace?, url?, ClusterName::new(&raw.name).ok()?);
-        // Half of a poll's time, so that there is some left to ask.
-        let transport = TransportSettings { connect_timeout: pace.timeout / 2, proxy, tls: (!plain).then_some(tls) };
+        let (pace, url) = (pace?, url?);
+        let transport = TransportSettings {
+            // Half of a poll's time, so that there is some left to ask.
+            connect_timeout: pace.timeout / 2,
+            proxy: proxy.unwrap_or(ProxySettings::Direct),
+            tls: (!plain).then_some(tls),
+        };
         Some(poll::Settings {
             client: client::Settings { credential: credential?, transport, timeout: pace.timeout, url },
             interval: pace.interval,
-            name,
+            labels: labels.ok()?,
+            name: name?,
             stale_after: pace.stale_after,
         })
     }
 
-    fn credential(&mut self) -> Option<Credential> {
-        let raw = self.raw;
+    fn shared(&mut self, raw: &RawShared) -> Shared {
+        let has_credential = raw.authorization.is_some() || raw.login.is_some();
+        let has_proxy = raw.proxy_url.is_some()
+            || raw.no_proxy.is_some()
+            || raw.proxy_from_environment.is_some()
+            || raw.proxy_authorization.is_some();
+        Shared {
+            has_credential,
+            credential: self.credential(raw),
+            has_proxy,
+            pace: OwnPace {
+                good: false,
+                interval: self.duration("poll_interval", raw.poll_interval.as_deref()),
+                stale_after: self.duration("stale_after", raw.stale_after.as_deref()),
+                timeout: self.duration("poll_timeout", raw.poll_timeout.as_deref()),
+            },
+            proxy: has_proxy.then(|| self.proxy(raw)),
+            tls: raw.tls_config.as_ref().map(|tls| self.tls(tls)),
+        }
+    }
+
+    fn duration(&mut self, key: &str, text: Option<&str>) -> Option<Duration> {
+        let text = text?;
+        let duration = duration::parse(text);
+        if duration.is_none() {
+            // The text is not repeated: it could be anything, even a secret on the wrong line.
+            self.mistake(key, duration::WANTED);
+        }
+        duration
+    }
+
+    /// `None` if there was a mistake.
+    fn pace(&mut self, own: OwnPace, global: &OwnPace) -> Option<Pace> {
+        let interval = own.interval.or(global.interval).unwrap_or(INTERVAL);
+        let timeout = own.timeout.or(global.timeout).unwrap_or(TIMEOUT.min(interval));
+        let shortest = interval.saturating_add(timeout);
+        let stale_after = own.stale_after.or(global.stale_after).unwrap_or(interval.saturating_mul(5).max(shortest));
+        let (shown, limit) = (PromDuration(interval), PromDuration(shortest));
+        let mut good = true;
+        let mut check = |right: bool, name: &str, problem: String| {
+            if !right {
+                self.mistake(name, problem);
+                good = false;
+            }
+        };
+        // What was inherited has been reported where it was written.
+        let own_interval = own.interval.is_some();
+        check(!own_interval || interval >= SHORTEST_INTERVAL, "poll_interval", "must be 1s at least".to_owned());
+        check(!own_interval || interval <= LONGEST_INTERVAL, "poll_interval", "must be 1d at most".to_owned());
+        let none = own.timeout.is_some() && timeout.is_zero();
+        check(!none, "poll_timeout", "must be more than 0s".to_owned());
+        check(timeout <= interval, "poll_timeout", format!("must be at most the poll_interval, {shown}"));
+        check(
+            stale_after >= shortest,
+            "stale_after",
+            format!("must be at least poll_interval + poll_timeout, {limit}, or every slow poll would drop the status"),
+        );
+        good.then_some(Pace { interval, stale_after, timeout })
+    }
+
+    fn credential(&mut self, raw: &RawShared) -> Option<Credential> {
         match (&raw.authorization, &raw.login) {
             (Some(authorization), None) => self.token(authorization),
-            (None, Some(login)) => self.login(login),
-            (None, None) => {
-                self.mistake("authorization", "is missing: write `authorization` with `credentials_file`, or `login`");
-                None
+            (None, Some(login)) => {
+                let (username, password) = self.account("login", login, "a local user of the cluster")?;
+                Some(Credential::Login { password: SecretSource::File(password), username })
             }
+            (None, None) => None,
             (Some(_), Some(_)) => {
                 self.mistake("login", "cannot stand beside `authorization`; keep one of the two");
                 None
@@ -163,60 +248,83 @@ impl Cluster<'_> {
             );
             return None;
         }
-        let Some(file) = self.file("authorization.credentials_file", raw.credentials_file.as_ref()) else {
-            self.mistake("authorization.credentials_file", "is missing: the file that holds the access token");
-            return None;
+        let key = "authorization.credentials_file";
+        let Some(file) = &raw.credentials_file else {
+            return self.missing(key, "the file that holds the access token");
         };
-        Some(Credential::Token(SecretSource::File(file)))
+        Some(Credential::Token(SecretSource::File(self.file(key, Some(file))?)))
     }
 
-    fn login(&mut self, raw: &RawLogin) -> Option<Credential> {
+    /// A user and the file with the password.
+    fn account(&mut self, key: &str, raw: &RawLogin, user: &str) -> Option<(String, Named)> {
         let username = raw.username.clone().filter(|username| !username.is_empty());
         if username.is_none() {
-            self.mistake("login.username", "is missing: a local user of the cluster");
+            self.missing::<()>(&format!("{key}.username"), user);
         }
         if raw.password.0 {
             self.mistake(
-                "login.password",
+                &format!("{key}.password"),
                 "is not allowed here; put the password into a file and name that in `password_file`",
             );
             return None;
         }
-        let Some(file) = self.file("login.password_file", raw.password_file.as_ref()) else {
-            self.mistake("login.password_file", "is missing: the file that holds the password");
-            return None;
-        };
-        Some(Credential::Login { password: SecretSource::File(file), username: username? })
+        let key = format!("{key}.password_file");
+        let Some(file) = &raw.password_file else { return self.missing(&key, "the file that holds the password") };
+        let file = self.file(&key, Some(file));
+        Some((username?, file?))
     }
 
-    fn proxy(&mut self) -> ProxySettings {
-        let raw = self.raw;
-        if raw.proxy_from_environment && (raw.proxy_url.is_some() || raw.no_proxy.is_some()) {
+    fn proxy(&mut self, raw: &RawShared) -> ProxySettings {
+        let from_environment = raw.proxy_from_environment == Some(true);
+        if from_environment && (raw.proxy_url.is_some() || raw.no_proxy.is_some() || raw.proxy_authorization.is_some())
+        {
             self.mistake(
                 "proxy_from_environment",
-                "cannot stand beside `proxy_url` or `no_proxy`; keep one of the two",
+                "cannot stand beside `proxy_url`, `no_proxy` or `proxy_authorization`; keep one of the two",
             );
-        } else if raw.no_proxy.is_some() && raw.proxy_url.is_none() {
-            self.mistake("no_proxy", "needs `proxy_url`");
-        }
-        let Some(text) = &raw.proxy_url else {
-            return if raw.proxy_from_environment { ProxySettings::FromEnvironment } else { ProxySettings::Direct };
-        };
-        match Url::parse(text) {
-            Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {
-                return ProxySettings::Url { account: None, no_proxy: raw.no_proxy.clone().unwrap_or_default(), url };
+        } else if raw.proxy_url.is_none() {
+            for (key, given) in
+                [("no_proxy", raw.no_proxy.is_some()), ("proxy_authorization", raw.proxy_authorization.is_some())]
+            {
+                if given {
+                    self.mistake(key, "needs `proxy_url` beside it");
+                }
             }
-            // The text is not repeated: it may hold a password.
+        }
+        let account = raw.proxy_authorization.as_ref().and_then(|login| {
+            let (username, password_file) = self.account("proxy_authorization", login, "a user of the proxy")?;
+            Some(ProxyAccount { password_file, username })
+        });
+        let Some(text) = &raw.proxy_url else {
+            return if from_environment { ProxySettings::FromEnvironment } else { ProxySettings::Direct };
+        };
+        // The text is not repeated: it may hold a password.
+        match Url::parse(text) {
+            Ok(url) if !url.username().is_empty() || url.password().is_some() => self.mistake(
+                "proxy_url",
+                "cannot hold a user or password; write `proxy_authorization: {username: …, password_file: …}`",
+            ),
+            Ok(url) if url.path() != "/" || url.query().is_some() || url.fragment().is_some() => {
+                self.mistake("proxy_url", "cannot have a path, a query or a fragment");
+            }
+            Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {
+                return ProxySettings::Url { account, no_proxy: raw.no_proxy.clone().unwrap_or_default(), url };
+            }
             _ => self.mistake("proxy_url", "must be an http or https URL, as in http://proxy.example.com:3128"),
         }
         ProxySettings::Direct
     }
 
-    fn tls(&mut self) -> TlsSettings {
-        let Some(raw) = &self.raw.tls_config else { return TlsSettings::default() };
+    fn tls(&mut self, raw: &RawTls) -> TlsSettings {
         self.tls_conflicts(raw);
         let mut pins = Vec::new();
-        for (index, text) in raw.pin_sha256.iter().enumerate() {
+        if raw.pin_sha256.as_ref().is_some_and(Vec::is_empty) {
+            self.mistake(
+                "tls_config.pin_sha256",
+                "is an empty list, which pins nothing; remove it or add a fingerprint",
+            );
+        }
+        for (index, text) in raw.pin_sha256.iter().flatten().enumerate() {
             match text.parse::<Pin>() {
                 Ok(pin) => pins.push(pin),
                 Err(err) => self.mistake(&format!("tls_config.pin_sha256[{index}]"), err.to_string()),
@@ -234,17 +342,17 @@ impl Cluster<'_> {
                 false
             }
         };
-        if raw.insecure_skip_verify {
-            self.warnings.push(format!(
-                "{}.tls_config.insecure_skip_verify: anybody between exporter and cluster {:?} can read the \
-                 credential; use ca_file or pin_sha256",
-                self.key, self.raw.name
-            ));
+        let insecure_skip_verify = raw.insecure_skip_verify == Some(true);
+        if insecure_skip_verify {
+            self.warnings.add(
+                format!("{}.tls_config.insecure_skip_verify", self.key),
+                "anybody between exporter and cluster can read the credential; use ca_file or pin_sha256",
+            );
         }
         TlsSettings {
             ca_file: self.file("tls_config.ca_file", raw.ca_file.as_ref()),
             client: self.client_certificate(raw),
-            insecure_skip_verify: raw.insecure_skip_verify,
+            insecure_skip_verify,
             only_tls13,
             pins,
             server_name: self.server_name(raw),
@@ -253,9 +361,10 @@ impl Cluster<'_> {
 
     /// What would silently have no effect is a mistake: somebody relies on it.
     fn tls_conflicts(&mut self, raw: &RawTls) {
-        let all = if raw.insecure_skip_verify {
+        let (skips, pins) = (raw.insecure_skip_verify == Some(true), raw.pin_sha256.is_some());
+        let all = if skips {
             "insecure_skip_verify"
-        } else if !raw.pin_sha256.is_empty() {
+        } else if pins {
             "pin_sha256"
         } else {
             return;
@@ -263,7 +372,7 @@ impl Cluster<'_> {
         let mut idle = Vec::new();
         idle.extend(raw.ca_file.as_ref().map(|_| "ca_file"));
         idle.extend(raw.server_name.as_ref().map(|_| "server_name"));
-        idle.extend((raw.insecure_skip_verify && !raw.pin_sha256.is_empty()).then_some("pin_sha256"));
+        idle.extend((skips && pins).then_some("pin_sha256"));
         for key in idle {
             self.mistake(&format!("tls_config.{key}"), format!("has no effect beside `{all}`; keep one of the two"));
         }
@@ -296,12 +405,17 @@ impl Cluster<'_> {
     }
 
     /// A path, against the configuration file's folder.
-    fn file(&mut self, key: &str, path: Option<&PathBuf>) -> Option<PathBuf> {
+    fn file(&mut self, key: &str, path: Option<&PathBuf>) -> Option<Named> {
         let path = path?;
         if path.as_os_str().is_empty() {
             self.mistake(key, "is empty; name a file or remove the key");
         }
-        Some(self.folder.join(path))
+        Some(Named::new(self.folder, path))
+    }
+
+    fn missing<T>(&mut self, key: &str, what: &str) -> Option<T> {
+        self.mistake(key, format!("is missing: {what}"));
+        None
     }
 
     fn mistake(&mut self, key: &str, problem: impl Into<String>) {

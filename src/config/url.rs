@@ -2,12 +2,12 @@
 
 use std::net::IpAddr;
 
-use url::{Host, Url};
+use url::{Host, ParseError, Url};
 
 /// The port of the REST API (Qumulo's list of required ports).
 const DEFAULT_PORT: u16 = 8000;
 
-/// Understands a cluster's URL: `https` (or `http` to this machine), a host, port 8000 unless given, perhaps a path.
+/// Understands a cluster's URL: `https` (or `http` to this machine), a host, port 8000 unless given, no path.
 ///
 /// # Errors
 ///
@@ -17,14 +17,10 @@ pub fn cluster_url(text: &str) -> Result<Url, String> {
         return Err("needs a scheme and a host, as in https://prod.example.com".to_owned());
     }
     let mut url =
-        Url::parse(text).map_err(|err| format!("is no URL ({err}); write one such as https://prod.example.com"))?;
+        Url::parse(text).map_err(|err| format!("{}; write one such as https://prod.example.com", problem(err)))?;
     check(&url)?;
     if !names_port(&url, text) {
         url.set_port(Some(DEFAULT_PORT)).map_err(|()| "cannot have a port".to_owned())?;
-    }
-    if !url.path().ends_with('/') {
-        let path = format!("{}/", url.path());
-        url.set_path(&path);
     }
     Ok(url)
 }
@@ -34,12 +30,26 @@ pub fn host(text: &str) -> Option<String> {
     Url::parse(text).ok()?.host_str().map(|host| host.trim_matches(['[', ']']).to_owned())
 }
 
+/// Why a text is no URL, in words of ours.
+fn problem(err: ParseError) -> &'static str {
+    match err {
+        ParseError::EmptyHost => "has no host",
+        ParseError::IdnaError | ParseError::InvalidDomainCharacter => "has a character in its host that no host has",
+        ParseError::InvalidPort => "has a port that is none (1 to 65535)",
+        ParseError::InvalidIpv4Address | ParseError::InvalidIpv6Address => "has an IP address that is none",
+        _ => "is no URL",
+    }
+}
+
 fn check(url: &Url) -> Result<(), String> {
     if !url.username().is_empty() || url.password().is_some() {
         return Err("cannot hold a user or password; use `authorization` or `login`".to_owned());
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err("cannot have a query or a fragment (? or #)".to_owned());
+    }
+    if url.path() != "/" {
+        return Err("cannot have a path: the REST API is at the root of the host".to_owned());
     }
     match url.scheme() {
         "https" => Ok(()),
@@ -88,7 +98,7 @@ mod tests {
         check("https://prod.example.com:443", Ok("https://prod.example.com:443/"));
         check("https://prod.example.com:8443", Ok("https://prod.example.com:8443/"));
         check("https://PROD.example.com", Ok("https://prod.example.com:8000/"));
-        check("https://gateway/qumulo/east", Ok("https://gateway:8000/qumulo/east/"));
+        check("https://gateway/qumulo/east", Err("cannot have a path"));
         check("https://[2001:db8::1]", Ok("https://[2001:db8::1]:8000/"));
         check("https://[2001:db8::1]:443", Ok("https://[2001:db8::1]:443/"));
         check("http://127.0.0.1:80", Ok("http://127.0.0.1:80/"));
@@ -100,7 +110,10 @@ mod tests {
         check("http://10.0.0.1", Err("must be https"));
         check("ftp://prod.example.com", Err("must begin with https://"));
         check("prod.example.com", Err("needs a scheme"));
-        check("https://", Err("is no URL"));
+        check("https://", Err("has no host"));
+        check("https://prod:99999", Err("a port that is none"));
+        check("https://[::g]", Err("an IP address that is none"));
+        check("https://a b", Err("a character in its host"));
         check("https://user:hunter2@prod", Err("user or password"));
         check("https://prod?x=1", Err("query"));
         check("", Err("needs a scheme"));

@@ -2,7 +2,7 @@
 
 use super::catalog::{self, Metric};
 use crate::{
-    model::{ApiVersion, DateField, FailureReason, KeyStore, Moment, Reading, Status},
+    model::{ApiVersion, DateField, FailureReason, KeyStore, Labels, Moment, Reading, Status},
     store::{Snapshot, View},
 };
 
@@ -10,7 +10,12 @@ use crate::{
 pub trait Sink {
     /// A sample of `metric` for a cluster. `labels` are the values of the labels behind `cluster`: they come from
     /// closed lists or have been checked to be UUIDs and numbers, so none needs escaping.
-    fn sample(&mut self, metric: &'static Metric, cluster: &str, labels: &[&str], value: f64);
+    fn sample(&mut self, metric: &'static Metric, cluster: &str, labels: &[&str], value: f64) {
+        self.labelled(metric, cluster, labels, &Labels::default(), value);
+    }
+
+    /// The same with the operator's labels behind the others.
+    fn labelled(&mut self, metric: &'static Metric, cluster: &str, labels: &[&str], own: &Labels, value: f64);
 }
 
 /// A cluster, and what of it is fresh now.
@@ -86,7 +91,8 @@ fn info(rows: &[Row<'_>], sink: &mut impl Sink) {
         if let Some(Reading { api, identity, .. }) = row.fresh {
             let cluster_id = identity.cluster_id.as_ref().map_or("", |id| id.as_str());
             let version = identity.version.as_ref().map_or("", |version| version.as_str());
-            sink.sample(&catalog::CLUSTER_INFO, row.cluster, &[cluster_id, version, ApiVersion::label(*api)], 1.0);
+            let labels = [cluster_id, version, ApiVersion::label(*api)];
+            sink.labelled(&catalog::CLUSTER_INFO, row.cluster, &labels, row.snapshot.labels(), 1.0);
         }
     }
 }

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     model::{
         ApiVersion, ClusterId, ClusterName, CoreVersion, Date, DateField, Dates, FailureReason, ForeignText, Identity,
-        KeyStore, Moment, PollFailure, Reading, Status, Timestamp,
+        KeyStore, Labels, Moment, PollFailure, Reading, Status, Timestamp,
     },
     store::{Publisher, Store, View},
 };
@@ -30,7 +30,7 @@ const GOLDEN: &str = "tests/golden/metrics.txt";
 struct Families(Vec<MetricFamily>);
 
 impl Sink for Families {
-    fn sample(&mut self, metric: &'static Metric, cluster: &str, labels: &[&str], value: f64) {
+    fn labelled(&mut self, metric: &'static Metric, cluster: &str, labels: &[&str], own: &Labels, value: f64) {
         if self.0.last().is_none_or(|family| family.name() != metric.name) {
             let mut family = MetricFamily::default();
             family.set_name(metric.name.to_owned());
@@ -42,9 +42,9 @@ impl Sink for Families {
             self.0.push(family);
         }
         let values = std::iter::once(cluster).chain(labels.iter().copied());
-        let pairs = metric.labels.iter().zip(values).map(|(name, value)| {
+        let pairs = metric.labels.iter().copied().zip(values).chain(own.iter()).map(|(name, value)| {
             let mut pair = LabelPair::default();
-            pair.set_name((*name).to_owned());
+            pair.set_name(name.to_owned());
             pair.set_value(value.to_owned());
             pair
         });
@@ -217,6 +217,8 @@ proptest! {
         for (name, reading) in clusters {
             let Ok(name) = ClusterName::new(&name) else { continue };
             let mut publisher = store.publisher(name, Duration::from_secs(300));
+            let labels = [("site", "a\\b\"c"), ("rack", "7")];
+            store.describe(publisher.name(), &Labels::new(labels.into_iter().take(seconds as usize % 3)).unwrap());
             if let Some(reading) = reading {
                 publisher.record(moment(origin, 0), Duration::from_micros(seconds), Ok(reading));
             }

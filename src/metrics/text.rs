@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::{catalog::Metric, domain::Sink};
+use crate::model::Labels;
 
 /// Samples as text. `HELP` and `TYPE` are written with a family's first sample.
 #[derive(Debug, Default)]
@@ -70,9 +71,9 @@ impl Text {
 }
 
 impl Sink for Text {
-    fn sample(&mut self, metric: &'static Metric, cluster: &str, labels: &[&str], value: f64) {
+    fn labelled(&mut self, metric: &'static Metric, cluster: &str, labels: &[&str], own: &Labels, value: f64) {
         let values = std::iter::once(cluster).chain(labels.iter().copied());
-        self.line(metric, metric.labels.iter().copied().zip(values), value);
+        self.line(metric, metric.labels.iter().copied().zip(values).chain(own.iter()), value);
     }
 }
 

@@ -13,6 +13,12 @@ pub enum ClusterNameError {
     /// Prometheus treats an empty label as no label.
     #[error("a cluster's name cannot be empty")]
     Empty,
+    /// White space that nobody sees.
+    #[error("a cluster's name cannot begin or end with a space")]
+    Space,
+    /// Characters that nobody sees, or that change how others are shown.
+    #[error("a cluster's name cannot hold invisible characters or accents of their own; type it anew")]
+    Invisible,
     /// More than 128 bytes.
     #[error("a cluster's name can have 128 bytes at most")]
     TooLong,
@@ -29,6 +35,10 @@ impl ClusterName {
             Err(ClusterNameError::TooLong)
         } else if name.chars().any(char::is_control) {
             Err(ClusterNameError::ControlCharacter)
+        } else if name.trim() != name {
+            Err(ClusterNameError::Space)
+        } else if name.chars().any(is_invisible) {
+            Err(ClusterNameError::Invisible)
         } else {
             Ok(Self(name.into()))
         }
@@ -40,8 +50,40 @@ impl ClusterName {
     }
 }
 
+/// Names that look the same must be the same: no zero width, no change of direction, and accents as part of their letter
+/// (the composed form of Unicode).
+fn is_invisible(character: char) -> bool {
+    matches!(character,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{180e}' | '\u{200b}'..='\u{200f}'
+        | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{300}'..='\u{36f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
+        | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+}
+
 impl fmt::Display for ClusterName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_look_the_same_are_the_same() {
+        let check = |name: &str, expect: Option<ClusterNameError>| {
+            assert_eq!(ClusterName::new(name).err(), expect, "{name:?}");
+        };
+        check("prod east", None);
+        check("K\u{f6}ln", None);
+        check("\u{6771}\u{4eac}", None);
+        check("Ko\u{308}ln", Some(ClusterNameError::Invisible));
+        check("prod\u{200b}", Some(ClusterNameError::Invisible));
+        check("\u{202e}dorp", Some(ClusterNameError::Invisible));
+        check("prod ", Some(ClusterNameError::Space));
+        check("\u{a0}prod", Some(ClusterNameError::Space));
+        check(" ", Some(ClusterNameError::Empty));
+        check("a\tb", Some(ClusterNameError::ControlCharacter));
+        check(&"x".repeat(129), Some(ClusterNameError::TooLong));
     }
 }

@@ -25,6 +25,8 @@ pub struct Changes {
 #[derive(Debug, Default, Eq, PartialEq)]
 pub(super) struct Plan {
     pub(super) changes: Changes,
+    /// Places in the new list of clusters whose description is another one.
+    pub(super) describe: Vec<usize>,
     /// Places in the new list.
     pub(super) start: Vec<(usize, Start)>,
     pub(super) stop: Vec<ClusterName>,
@@ -47,12 +49,18 @@ pub(super) fn plan(current: &BTreeMap<ClusterName, Settings>, next: &[Settings])
             None => {
                 plan.changes.added += 1;
                 plan.start.push((index, Start::Anew));
+                plan.describe.push(index);
             }
             Some(before) if before == settings => plan.changes.unchanged += 1,
             Some(before) => {
                 plan.changes.changed += 1;
-                let same = before.client.url == settings.client.url;
-                plan.start.push((index, if same { Start::Over } else { Start::Anew }));
+                let start = if before.client.url == settings.client.url { Start::Over } else { Start::Anew };
+                // What is only said about a cluster touches no connection.
+                let polled = (&before.client, before.interval, before.stale_after);
+                if polled != (&settings.client, settings.interval, settings.stale_after) {
+                    plan.start.push((index, start));
+                }
+                plan.describe.push(index);
             }
         }
     }
@@ -67,7 +75,7 @@ pub(super) fn plan(current: &BTreeMap<ClusterName, Settings>, next: &[Settings])
 impl fmt::Display for Changes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { added, changed, removed, unchanged } = self;
-        write!(f, "clusters: {added} added, {changed} changed, {removed} removed, {unchanged} unchanged")
+        write!(f, "added={added} changed={changed} removed={removed} unchanged={unchanged}")
     }
 }
 
@@ -78,6 +86,7 @@ mod tests {
     use super::*;
     use crate::{
         client::{self, Credential, ProxySettings, SecretSource, TransportSettings},
+        model::Labels,
         secret::Secret,
     };
 
@@ -91,6 +100,7 @@ mod tests {
                 url: url.parse().unwrap(),
             },
             interval: time,
+            labels: Labels::default(),
             name: ClusterName::new(name).unwrap(),
             stale_after: time,
         }
@@ -103,7 +113,7 @@ mod tests {
         assert_eq!(plan.start, start);
         assert_eq!(plan.stop.iter().map(ClusterName::as_str).collect::<Vec<_>>(), stop);
         let Changes { added, changed, removed, unchanged } = plan.changes;
-        assert_eq!((added + changed, removed), (start.len(), stop.len()));
+        assert_eq!((added + changed, removed), (plan.describe.len(), stop.len()));
         assert_eq!((added + changed + unchanged, removed + changed + unchanged), (next.len(), current.len()));
     }
 
@@ -112,7 +122,9 @@ mod tests {
         let (a, b) = (cluster("a", "http://[::1]:1", 9), cluster("b", "http://[::1]:2", 9));
         let slower = cluster("a", "http://[::1]:1", 10);
         let moved = cluster("a", "http://[::1]:3", 9);
+        let labelled = Settings { labels: Labels::new([("site", "berlin")]).unwrap(), ..a.clone() };
         check(&[], &[], &[], &[]);
+        check(&[a.clone(), b.clone()], &[labelled, b.clone()], &[], &[]);
         check(&[], &[a.clone(), b.clone()], &[(0, Start::Anew), (1, Start::Anew)], &[]);
         check(&[a.clone(), b.clone()], &[b.clone(), a.clone()], &[], &[]);
         check(&[a.clone(), b.clone()], &[b.clone(), slower], &[(1, Start::Over)], &[]);

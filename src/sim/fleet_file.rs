@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::fleet::{Changes, Fleet};
 use super::fleet_spec::{FleetError, FleetSpec};
+use crate::file;
 
 /// How often the file is compared with what was last read of it.
 const PERIOD: Duration = Duration::from_millis(250);
@@ -59,17 +60,19 @@ impl FleetFile {
         loop {
             tokio::time::sleep(PERIOD).await;
             let refreshed = self.refresh(fleet).await;
-            let read_failed = matches!(refreshed, Err(FleetError::Read { .. }));
+            let read_failed = matches!(refreshed, Err(FleetError::Read(_)));
             match refreshed {
                 Ok(None) => {}
                 Ok(Some(Changes { added, changed, removed })) => {
-                    tracing::info!(?added, ?changed, ?removed, "simulated fleet changed");
+                    let [added, changed, removed] = [added, changed, removed].map(|names| names.join(", "));
+                    tracing::info!(added, changed, removed, "simulated fleet changed");
                     return;
                 }
                 // Editors replace files: one that is gone is reported once.
                 Err(_) if read_failed && unreadable => {}
                 Err(error) => {
-                    tracing::warn!(err = %error, "fleet file not applied");
+                    let path = self.path.display();
+                    tracing::warn!(file = %path, err = %error, "fleet file not applied");
                     if matches!(error, FleetError::Start { .. }) {
                         return;
                     }
@@ -82,5 +85,5 @@ impl FleetFile {
 
 /// Blocking, which a file of a few kilobytes may.
 fn read(path: &Path) -> Result<String, FleetError> {
-    std::fs::read_to_string(path).map_err(|source| FleetError::Read { path: path.to_owned(), source })
+    file::read_text(path, file::MAX_TEXT).map_err(FleetError::Read)
 }

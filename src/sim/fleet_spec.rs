@@ -2,11 +2,11 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::path::PathBuf;
 
 use serde::Deserialize;
 
 use super::spec::ClusterSpec;
+use crate::file::FileError;
 
 /// A fleet: what a fleet file says.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -32,13 +32,8 @@ pub enum FleetError {
     #[error("cluster `{0}` wants the address of another")]
     DuplicateAddress(String),
     /// The file cannot be read.
-    #[error("cannot read {path}: {source}", path = path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
+    #[error("{0}")]
+    Read(FileError),
     /// A cluster cannot be started.
     #[error("cannot start cluster `{name}`: {source}")]
     Start {

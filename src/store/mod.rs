@@ -12,7 +12,7 @@ use std::{
 };
 
 pub use self::changes::Change;
-use crate::model::{ClusterName, Date, DateField, FailureReason, Moment, PollFailure, Reading, Status};
+use crate::model::{ClusterName, Date, DateField, FailureReason, Labels, Moment, PollFailure, Reading, Status};
 
 /// All clusters. Cheap to clone: clones share the clusters.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +45,7 @@ pub struct View {
 /// What is known of one cluster.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
+    labels: Labels,
     last_good: Option<(Moment, Reading)>,
     last_poll: Option<LastPoll>,
     name: ClusterName,
@@ -108,12 +109,20 @@ impl Store {
         let mut clusters = self.lock();
         let before = clusters.by_name.get(&name).map(|(_, snapshot)| keep(snapshot));
         let (last_good, last_poll, tallies) = before.unwrap_or_default();
-        let snapshot = Arc::new(Snapshot { last_good, last_poll, name: name.clone(), stale_after, tallies });
+        let labels = clusters.by_name.get(&name).map(|(_, snapshot)| snapshot.labels.clone()).unwrap_or_default();
+        let snapshot = Arc::new(Snapshot { labels, last_good, last_poll, name: name.clone(), stale_after, tallies });
         clusters.next += 1;
         let id = clusters.next;
         clusters.by_name.insert(name, (id, snapshot.clone()));
         drop(clusters);
         Publisher { id, snapshot, store: self.clone() }
+    }
+
+    /// Notes what the operator says about a cluster.
+    pub fn describe(&self, name: &ClusterName, labels: &Labels) {
+        if let Some((_, snapshot)) = self.lock().by_name.get_mut(name) {
+            *snapshot = Arc::new(Snapshot { labels: labels.clone(), ..(**snapshot).clone() });
+        }
     }
 
     /// Removes a cluster now, while its publisher may still be about to be dropped.
@@ -163,13 +172,16 @@ impl Publisher {
         self.publish(after)
     }
 
-    fn publish(&mut self, after: Snapshot) -> Vec<Change> {
+    fn publish(&mut self, mut after: Snapshot) -> Vec<Change> {
+        let mut clusters = self.store.lock();
+        let current = clusters.by_name.get_mut(&after.name).filter(|(id, _)| *id == self.id);
+        if let Some((_, snapshot)) = &current {
+            // Described by another hand meanwhile.
+            after.labels = snapshot.labels.clone();
+        }
         let after = Arc::new(after);
         let before = std::mem::replace(&mut self.snapshot, after.clone());
-        let mut clusters = self.store.lock();
-        if let Some((id, snapshot)) = clusters.by_name.get_mut(&after.name)
-            && *id == self.id
-        {
+        if let Some((_, snapshot)) = current {
             *snapshot = after.clone();
         }
         changes::between(&before, &after)
@@ -200,6 +212,11 @@ impl Snapshot {
     /// The cluster's name.
     pub fn name(&self) -> &ClusterName {
         &self.name
+    }
+
+    /// What the operator says about it.
+    pub fn labels(&self) -> &Labels {
+        &self.labels
     }
 
     /// How long after the last success a status may still be served.

@@ -4,13 +4,11 @@ use std::{
     future::poll_fn,
     io,
     net::SocketAddr,
-    sync::Arc,
     task::{Context, Poll},
 };
 
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
     time::{Duration, Instant, sleep},
 };
 use tracing::warn;
@@ -27,40 +25,29 @@ pub(super) struct Acceptor {
     listeners: Vec<TcpListener>,
     /// Whose turn it is to be asked first, so that a busy socket does not starve the others.
     first: usize,
-    connections: Arc<Semaphore>,
     last_warning: Option<Instant>,
     suppressed: u64,
 }
 
-/// A connection, its peer, and the permit to have it, to be dropped with it.
+/// A connection and its peer.
 #[derive(Debug)]
 pub(super) struct Accepted {
     pub(super) stream: TcpStream,
     pub(super) peer: SocketAddr,
-    pub(super) permit: OwnedSemaphorePermit,
 }
 
 // === impl Acceptor ===
 
 impl Acceptor {
-    pub(super) fn new(listeners: Vec<TcpListener>, max_connections: usize) -> Self {
-        let connections = Arc::new(Semaphore::new(max_connections.clamp(1, Semaphore::MAX_PERMITS)));
-        Self { listeners, first: 0, connections, last_warning: None, suppressed: 0 }
+    pub(super) fn new(listeners: Vec<TcpListener>) -> Self {
+        Self { listeners, first: 0, last_warning: None, suppressed: 0 }
     }
 
-    /// The next connection. Never fails and, but for the connection limit, never stops trying. Cancel safe.
-    ///
-    /// The permit comes first: what is over the limit waits in the kernel's backlog and costs us nothing. One permit
-    /// for all sockets, which is why they are asked together: a loop for each would sit on a permit while its socket is
-    /// quiet, and keep it from the others.
+    /// The next connection. Never fails and never stops trying. Cancel safe.
     pub(super) async fn accept(&mut self) -> Accepted {
-        // Nobody closes the semaphore; if somebody did, waiting for the shutdown would be the sane thing to do.
-        let Ok(permit) = Arc::clone(&self.connections).acquire_owned().await else {
-            return std::future::pending().await;
-        };
         loop {
             match poll_fn(|cx| self.poll_accept(cx)).await {
-                Ok((stream, peer)) => return Accepted { stream, peer, permit },
+                Ok((stream, peer)) => return Accepted { stream, peer },
                 Err(error) if is_the_peers_fault(&error) => {}
                 Err(error) => {
                     self.warn(&error);
@@ -118,14 +105,14 @@ mod tests {
         for address in [busy, busy, busy, quiet] {
             clients.push(TcpStream::connect(address).await.unwrap());
         }
-        let mut acceptor = Acceptor::new(listeners, 10);
+        let mut acceptor = Acceptor::new(listeners);
         let first_two = [acceptor.accept().await, acceptor.accept().await];
         assert!(first_two.iter().any(|accepted| accepted.stream.local_addr().unwrap() == quiet));
     }
 
     #[tokio::test(start_paused = true)]
     async fn warnings_are_rare() {
-        let mut acceptor = Acceptor::new(Vec::new(), 1);
+        let mut acceptor = Acceptor::new(Vec::new());
         let error = io::Error::other("too many open files");
         for expect in [0, 1, 2] {
             acceptor.warn(&error);

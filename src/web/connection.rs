@@ -6,43 +6,63 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
     Request, Response, StatusCode, Version,
-    body::Incoming,
+    body::{Body, Incoming},
     header::{HOST, HeaderValue, WWW_AUTHENTICATE},
     server::conn::http1,
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
+use rustls::server::Acceptor;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::Instant,
+    time::{Duration, Instant},
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use crate::web::{
-    basic_auth::Verdict,
-    handler::Handler,
-    policy::{Policies, Policy},
-    respond,
-    timed_io::TimedIo,
-    turn::Turn,
+use crate::{
+    lanes,
+    web::{
+        basic_auth::Verdict,
+        crowd::Seat,
+        handler::Handler,
+        policy::{Policies, Policy},
+        respond,
+        timed_io::TimedIo,
+        turn::Turn,
+    },
 };
 
 /// For a request's head, in bytes. Ours need a few hundred; hyper's default of 400 KiB is a gift to an attacker with
 /// many connections.
 const MAX_HEAD: usize = 16 * 1024;
 
+/// Handshakes that compute at the same time, so that a flood of them leaves time for requests in between.
+const HANDSHAKES: usize = 4;
+
+/// How long a handshake computes; after that it waits for its client.
+const HANDSHAKE_COMPUTES: Duration = Duration::from_millis(10);
+
 /// The way from a connection to the handler, past the limit of concurrent requests.
 #[derive(Debug)]
 pub(super) struct Gate<H> {
     handler: Arc<H>,
+    /// TLS handshakes that compute at the same time.
+    handshakes: Arc<Semaphore>,
     http: http1::Builder,
     policies: Arc<dyn Policies>,
     /// `None` is no limit.
     requests: Option<RequestLimit>,
+}
+
+/// Where a connection stands, and what it is doing.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) seat: Seat,
+    pub(super) turn: Turn,
 }
 
 #[derive(Clone, Debug)]
@@ -63,26 +83,32 @@ impl<H: Handler> Gate<H> {
             .max_buf_size(MAX_HEAD)
             // `TimedIo` bounds the head too.
             .header_read_timeout(None);
-        Self { handler, http, policies, requests: RequestLimit::new(max_requests) }
+        let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
+        Self { handler, handshakes, http, policies, requests: RequestLimit::new(max_requests) }
     }
 
     /// Serves a connection just accepted, after a TLS handshake where the rules want one.
     pub(super) async fn welcome(
         &self,
         stream: TimedIo<TcpStream>,
-        turn: Turn,
+        place: Place,
         peer: SocketAddr,
         shutdown: CancellationToken,
     ) {
         let Some(tls) = self.policies.current().tls.clone() else {
-            return self.serve(stream, turn, peer, shutdown).await;
+            return self.serve(stream, place, peer, shutdown).await;
+        };
+        let shake = async {
+            // Whoever says nothing takes no part of the limit.
+            let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+            lanes::briefly(&self.handshakes, HANDSHAKE_COMPUTES, hello.into_stream(tls.config)).await
         };
         let handshake = tokio::select! {
-            handshake = TlsAcceptor::from(tls.config).accept(stream) => handshake,
+            handshake = shake => handshake,
             () = shutdown.cancelled() => return,
         };
         match handshake {
-            Ok(stream) => self.serve(stream, turn, peer, shutdown).await,
+            Ok(stream) => self.serve(stream, place, peer, shutdown).await,
             Err(error) => {
                 self.handler.handshake_failed();
                 debug!(%peer, err = %error, "TLS handshake failed");
@@ -91,13 +117,13 @@ impl<H: Handler> Gate<H> {
     }
 
     /// Serves `stream` until the client, a time limit or the shutdown ends it.
-    pub(super) async fn serve<S>(&self, stream: S, turn: Turn, peer: SocketAddr, shutdown: CancellationToken)
+    pub(super) async fn serve<S>(&self, stream: S, place: Place, peer: SocketAddr, shutdown: CancellationToken)
     where
         S: AsyncRead + AsyncWrite + Send + Unpin,
     {
         let service = service_fn(|request| {
-            let turn = &turn;
-            async move { Ok::<_, Infallible>(self.answer(request, turn).await) }
+            let place = &place;
+            async move { Ok::<_, Infallible>(self.answer(request, place).await) }
         });
         let mut connection = pin!(self.http.serve_connection(TokioIo::new(stream), service));
         let ended = tokio::select! {
@@ -113,8 +139,8 @@ impl<H: Handler> Gate<H> {
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>, turn: &Turn) -> Response<Full<Bytes>> {
-        turn.begin();
+    async fn answer(&self, request: Request<Incoming>, place: &Place) -> Response<Full<Bytes>> {
+        place.turn.handling();
         let (uri, policy) = (request.uri().clone(), self.policies.current());
         let mut answer = match self.refuse(&policy, &request).await {
             _ if !has_one_host(&request) => {
@@ -123,14 +149,17 @@ impl<H: Handler> Gate<H> {
             Some(refusal) => refusal,
             None => match self.admit(&request) {
                 Ok(permit) => {
-                    permit.into_iter().for_each(|permit| turn.hold(permit));
-                    self.handler.handle(request).await
+                    let answer = self.handler.handle(request).await;
+                    drop(permit);
+                    answer
                 }
                 Err(max) => overloaded(max),
             },
         };
         policy.decorate(answer.headers_mut());
-        turn.answered();
+        let length = usize::try_from(answer.body().size_hint().lower()).unwrap_or(usize::MAX);
+        place.turn.answered(length);
+        place.seat.crowd().answered(length);
         self.handler.answered(uri.path(), answer.status());
         answer
     }
@@ -169,6 +198,7 @@ impl<H> Clone for Gate<H> {
     fn clone(&self) -> Self {
         Self {
             handler: Arc::clone(&self.handler),
+            handshakes: Arc::clone(&self.handshakes),
             http: self.http.clone(),
             policies: self.policies.clone(),
             requests: self.requests.clone(),

@@ -1,12 +1,12 @@
 //! The HTTP listener: bind, then serve. Generic: what the paths answer is a [`Handler`](handler::Handler)'s business.
 //!
 //! Reading order: [`listen`] (everything that can fail at start), [`server`] (accepting, draining), `connection` (one
-//! connection's HTTP), [`timed_io`] and [`turn`] (the one time limit), then what handlers are made of: [`route`],
+//! connection's HTTP), `crowd` (all of them together), [`timed_io`] and [`turn`] (the one time limit), then what handlers are made of: [`route`],
 //! [`respond`], [`gzip`], [`accept_encoding`].
 //!
 //! ```text
 //! TcpListener -> Acceptor -> TimedIo<TcpStream> -> (TLS) -> hyper (HTTP/1) -> Gate -> Handler
-//!                               `------ Turn: deadline, permit -----------'
+//!                               `------ Turn: stage, deadline ------------'
 //! ```
 //!
 //! Time is limited on the raw socket, so that a TLS handshake is under the same rule as a request. Whether there is one,
@@ -31,6 +31,7 @@ pub mod turn;
 
 mod accept;
 mod connection;
+mod crowd;
 
 #[cfg(test)]
 mod tests;

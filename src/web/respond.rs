@@ -57,6 +57,14 @@ pub fn compressible(
     answer
 }
 
+/// 204 with the methods that a path knows.
+pub fn options(allowed: &'static str) -> Response<Full<Bytes>> {
+    let mut answer = Response::new(Full::default());
+    *answer.status_mut() = StatusCode::NO_CONTENT;
+    set(&mut answer, ALLOW, HeaderValue::from_static(allowed));
+    answer
+}
+
 /// 404.
 pub fn not_found() -> Response<Full<Bytes>> {
     text(StatusCode::NOT_FOUND, "404 page not found\n")

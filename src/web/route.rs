@@ -33,6 +33,8 @@ pub enum Methods {
 pub enum Refusal {
     /// The path exists, but for other methods: 405.
     MethodNotAllowed(Methods),
+    /// The client asks which methods there are (RFC 9110, section 9.3.7): 204.
+    Options(Methods),
     /// No such path: 404.
     NotFound,
 }
@@ -44,6 +46,9 @@ pub enum Refusal {
 /// The refusal to answer instead.
 pub fn find<'a, T>(routes: &'a [Route<T>], method: &Method, path: &str) -> Result<&'a Route<T>, Refusal> {
     let route = routes.iter().find(|route| route.path == path).ok_or(Refusal::NotFound)?;
+    if method == Method::OPTIONS {
+        return Err(Refusal::Options(route.methods));
+    }
     if !route.methods.allow(method) {
         return Err(Refusal::MethodNotAllowed(route.methods));
     }
@@ -56,8 +61,8 @@ impl Methods {
     /// The value of an `Allow` header.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Read => "GET, HEAD",
-            Self::Post => "POST",
+            Self::Read => "GET, HEAD, OPTIONS",
+            Self::Post => "POST, OPTIONS",
         }
     }
 
@@ -72,10 +77,11 @@ impl Methods {
 // === impl Refusal ===
 
 impl Refusal {
-    /// The 404 or 405 to send.
+    /// The 204, 404 or 405 to send.
     pub fn into_answer(self) -> Response<Full<Bytes>> {
         match self {
             Self::MethodNotAllowed(methods) => respond::method_not_allowed(methods.as_str()),
+            Self::Options(methods) => respond::options(methods.as_str()),
             Self::NotFound => respond::not_found(),
         }
     }
@@ -99,7 +105,9 @@ mod tests {
         check(Method::GET, "/", Ok(1));
         check(Method::HEAD, "/", Ok(1));
         check(Method::POST, "/", Err(Refusal::MethodNotAllowed(Methods::Read)));
-        check(Method::OPTIONS, "/", Err(Refusal::MethodNotAllowed(Methods::Read)));
+        check(Method::OPTIONS, "/", Err(Refusal::Options(Methods::Read)));
+        check(Method::OPTIONS, "/-/reload", Err(Refusal::Options(Methods::Post)));
+        check(Method::OPTIONS, "/nowhere", Err(Refusal::NotFound));
         check(Method::POST, "/-/reload", Ok(2));
         check(Method::GET, "/-/reload", Err(Refusal::MethodNotAllowed(Methods::Post)));
         check(Method::GET, "/-/reload/", Err(Refusal::NotFound));

@@ -12,7 +12,8 @@ use tracing::error;
 
 use crate::web::{
     accept::{Accepted, Acceptor},
-    connection::Gate,
+    connection::{Gate, Place},
+    crowd::{Crowd, Seat},
     handler::Handler,
     policy::Policies,
     timed_io::TimedIo,
@@ -22,9 +23,9 @@ use crate::web::{
 /// What a server takes upon itself at most.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Limits {
-    /// Connections open at the same time, at least 1; more wait in the kernel's backlog.
+    /// Connections open at the same time, at least 1; for one more, the one that has been silent for longest goes.
     pub max_connections: usize,
-    /// Requests in flight at the same time, until their answers have been flushed; more get 503. 0 is no limit.
+    /// Requests that wait for their answers at the same time; more get 503. 0 is no limit.
     pub max_requests: usize,
     /// How long one connection may take.
     pub time: TimeLimits,
@@ -44,7 +45,8 @@ pub async fn serve<H: Handler>(
     limits: Limits,
     shutdown: CancellationToken,
 ) -> usize {
-    let mut acceptor = Acceptor::new(listeners, limits.max_connections);
+    let mut acceptor = Acceptor::new(listeners);
+    let crowd = Crowd::new(limits.max_connections);
     let gate = Gate::new(handler, policies, limits.max_requests);
     let mut connections = JoinSet::new();
     loop {
@@ -53,7 +55,11 @@ pub async fn serve<H: Handler>(
             () = shutdown.cancelled() => break,
             Some(ended) = connections.join_next() => log_panic(ended),
             accepted = acceptor.accept() => {
-                connections.spawn(connection(accepted, gate.clone(), limits.time, shutdown.clone()));
+                let turn = Turn::new(limits.time);
+                let Some(seat) = crowd.enter(accepted.peer, &turn) else { continue };
+                let id = seat.id();
+                let task = connections.spawn(connection(accepted, seat, turn, gate.clone(), shutdown.clone()));
+                Seat::can_be_ended(&crowd, id, task);
             }
         }
     }
@@ -72,15 +78,19 @@ impl Default for Limits {
 // === helpers ===
 
 /// One connection from its first byte to its end.
-async fn connection<H: Handler>(accepted: Accepted, gate: Gate<H>, time: TimeLimits, shutdown: CancellationToken) {
-    let Accepted { stream, peer, permit } = accepted;
+async fn connection<H: Handler>(
+    accepted: Accepted,
+    seat: Seat,
+    turn: Turn,
+    gate: Gate<H>,
+    shutdown: CancellationToken,
+) {
+    let Accepted { stream, peer } = accepted;
     // Answers are written in one piece: there is nothing to gain from waiting for more. Failing to set it costs speed
     // only.
     let _ = stream.set_nodelay(true);
-    let turn = Turn::new(time);
     let stream = TimedIo::new(stream, turn.clone());
-    gate.welcome(stream, turn, peer, shutdown).await;
-    drop(permit);
+    gate.welcome(stream, Place { seat, turn }, peer, shutdown).await;
 }
 
 async fn drain(mut connections: JoinSet<()>, limit: Duration) -> usize {

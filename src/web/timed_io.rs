@@ -157,7 +157,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn slow_reader_is_bounded_too() {
         let (mut client, turn, mut io) = pair();
-        turn.answered();
+        turn.answered(1);
         let start = Instant::now();
         let reader = tokio::spawn(async move {
             while client.read_u8().await.is_ok() {
@@ -171,7 +171,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn idle_connection_lives_longer_and_its_next_byte_starts_a_request() {
         let (mut client, turn, mut io) = pair();
-        turn.answered();
+        turn.answered(1);
         io.flush().await.unwrap();
         advance(LIMITS.idle - Duration::from_secs(1)).await;
         client.write_u8(b'x').await.unwrap();
@@ -183,7 +183,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn idle_connection_ends() {
         let (_client, turn, mut io) = pair();
-        turn.answered();
+        turn.answered(1);
         io.flush().await.unwrap();
         let start = Instant::now();
         assert_timed_out(io.read_u8().await, start, LIMITS.idle);

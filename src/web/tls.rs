@@ -81,14 +81,14 @@ impl Tls {
         let not_after = not_after(&chain)?;
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&versions)
-            .map_err(|err| err.to_string())?;
+            .map_err(|_| "the versions and cipher suites leave nothing to offer")?;
         let asks = client.is_some();
         let demands = client.as_ref().map(ClientAuth::demands).unwrap_or_default();
         let builder = match client {
             Some(client) => builder.with_client_cert_verifier(Arc::new(Verifier::new(client, provider)?)),
             None => builder.with_no_client_auth(),
         };
-        let mut config = builder.with_single_cert(chain, key).map_err(|err| err.to_string())?;
+        let mut config = builder.with_single_cert(chain, key).map_err(|err| unfit(&err))?;
         config.ignore_client_order = ignore_client_order;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         if asks {
@@ -102,8 +102,21 @@ impl Tls {
 
 fn not_after(chain: &[CertificateDer<'_>]) -> Result<i64, String> {
     let leaf = chain.first().ok_or("there is no certificate")?;
-    let (_, leaf) = X509Certificate::from_der(leaf).map_err(|err| format!("the certificate cannot be read: {err}"))?;
+    let (_, leaf) = X509Certificate::from_der(leaf).map_err(|_| "it holds a certificate that cannot be parsed")?;
+    if leaf.version().0 != 2 {
+        let version = leaf.version().0 + 1;
+        return Err(format!("it holds a certificate of X.509 version {version}; reissue it as version 3"));
+    }
     Ok(leaf.validity().not_after.timestamp())
+}
+
+/// Why a certificate and its key cannot be used, in words of ours.
+fn unfit(err: &Error) -> &'static str {
+    match err {
+        Error::InconsistentKeys(_) => "it does not belong to the key",
+        Error::InvalidCertificate(_) => "it holds a certificate that cannot be used",
+        _ => "the key is of a kind or size that is not supported; use RSA (2048 bits or more), ECDSA or Ed25519",
+    }
 }
 
 /// Go's five kinds of client authentication.
@@ -123,7 +136,7 @@ impl Verifier {
             .roots
             .map(|roots| WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone()).build())
             .transpose()
-            .map_err(|err| err.to_string())?;
+            .map_err(|_| "no authority of clients can be used")?;
         Ok(Self { allowed_sans: client.allowed_sans, mandatory: client.mandatory, provider, webpki })
     }
 

@@ -2,10 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::{
-    sync::OwnedSemaphorePermit,
-    time::{Duration, Instant},
-};
+use tokio::time::{Duration, Instant};
 
 /// How long a connection may take. Both limits are absolute: bytes that trickle do not move them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -20,11 +17,11 @@ pub struct TimeLimits {
 /// The turn of one connection; clones share it.
 ///
 /// ```text
-///              first byte, or a request taken from hyper's buffer
-///        Idle ----------------------------------------------------> Request  <- a new connection
-///         ^                                                            |
-///         `-------------------------- Answer <-------------------------'
-///           flushed; permit returned          the handler has answered
+///              first byte                       the head is complete
+///        Idle ------------> Request <- a new   ----------------------> Handling
+///         ^                           connection                          |
+///         `------------------------- Answer <-----------------------------'
+///                  flushed                     the handler has answered
 /// ```
 #[derive(Clone, Debug)]
 pub struct Turn {
@@ -36,16 +33,24 @@ pub struct Turn {
 
 #[derive(Debug)]
 struct State {
-    phase: Phase,
+    stage: Stage,
+    since: Instant,
     deadline: Instant,
-    /// What makes this request count as in flight.
-    permit: Option<OwnedSemaphorePermit>,
 }
 
+/// What a connection is doing.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Phase {
-    Answer,
+pub enum Stage {
+    /// The client has to read.
+    Answer {
+        /// The length of the answer's body, in bytes.
+        unsent: usize,
+    },
+    /// The handler is at work.
+    Handling,
+    /// Between two requests.
     Idle,
+    /// The client has to send: a handshake, or the head of a request.
     Request,
 }
 
@@ -62,7 +67,8 @@ impl Default for TimeLimits {
 impl Turn {
     /// A connection just accepted: the client's first request is due.
     pub fn new(limits: TimeLimits) -> Self {
-        let state = State { phase: Phase::Request, deadline: Instant::now() + limits.request, permit: None };
+        let now = Instant::now();
+        let state = State { stage: Stage::Request, since: now, deadline: now + limits.request };
         Self { limits, state: Arc::new(Mutex::new(state)) }
     }
 
@@ -71,34 +77,39 @@ impl Turn {
         self.state().deadline
     }
 
-    /// A request's first byte arrived, or the request itself when it came in the bytes of the one before. During a
-    /// request this changes nothing.
+    /// What the connection is doing, and since when.
+    pub fn stage(&self) -> (Stage, Instant) {
+        let state = self.state();
+        (state.stage, state.since)
+    }
+
+    /// A request's first byte arrived. During a request this changes nothing.
     pub fn begin(&self) {
         let mut state = self.state();
-        if state.phase == Phase::Idle {
-            state.phase = Phase::Request;
-            state.deadline = Instant::now() + self.limits.request;
+        if state.stage == Stage::Idle {
+            state.go(Stage::Request);
+            state.deadline = state.since + self.limits.request;
         }
     }
 
-    /// Keeps `permit` until the answer has been flushed or the connection has ended.
-    pub fn hold(&self, permit: OwnedSemaphorePermit) {
-        self.state().permit = Some(permit);
+    /// A request's head is complete; perhaps it came in the bytes of the one before.
+    pub fn handling(&self) {
+        self.begin();
+        self.state().go(Stage::Handling);
     }
 
-    /// The handler has answered: the next flush that completes ends the request.
-    pub fn answered(&self) {
-        self.state().phase = Phase::Answer;
+    /// The handler has answered with a body of `unsent` bytes: the next flush that completes ends the request.
+    pub fn answered(&self, unsent: usize) {
+        self.state().go(Stage::Answer { unsent });
     }
 
     /// All bytes written so far have left. hyper flushes at other times too (before the first byte, between parts of a
     /// request's head, after `100 Continue`), which must not pass for the end of an answer.
     pub fn flushed(&self) {
         let mut state = self.state();
-        if state.phase == Phase::Answer {
-            state.phase = Phase::Idle;
-            state.deadline = Instant::now() + self.limits.idle;
-            state.permit = None;
+        if matches!(state.stage, Stage::Answer { .. }) {
+            state.go(Stage::Idle);
+            state.deadline = state.since + self.limits.idle;
         }
     }
 
@@ -108,10 +119,14 @@ impl Turn {
     }
 }
 
+impl State {
+    fn go(&mut self, stage: Stage) {
+        (self.stage, self.since) = (stage, Instant::now());
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use tokio::sync::Semaphore;
-
     use super::*;
 
     const LIMITS: TimeLimits = TimeLimits { idle: Duration::from_secs(300), request: Duration::from_secs(30) };
@@ -124,34 +139,12 @@ mod tests {
         turn.flushed();
         turn.begin();
         assert_eq!(turn.deadline(), start + LIMITS.request, "neither a flush nor more bytes move a request's deadline");
-        turn.answered();
+        turn.answered(1);
         assert_eq!(turn.deadline(), start + LIMITS.request, "an answer not yet flushed does not either");
         turn.flushed();
         assert_eq!(turn.deadline(), start + Duration::from_secs(10) + LIMITS.idle);
         tokio::time::advance(Duration::from_secs(100)).await;
         turn.begin();
         assert_eq!(turn.deadline(), start + Duration::from_secs(110) + LIMITS.request);
-    }
-
-    #[tokio::test]
-    async fn permit_is_held_until_the_flush() {
-        let permits = Arc::new(Semaphore::new(1));
-        let turn = Turn::new(LIMITS);
-        turn.hold(Arc::clone(&permits).try_acquire_owned().unwrap());
-        turn.flushed();
-        assert_eq!(permits.available_permits(), 0, "not answered yet");
-        turn.answered();
-        assert_eq!(permits.available_permits(), 0, "not flushed yet");
-        turn.flushed();
-        assert_eq!(permits.available_permits(), 1);
-    }
-
-    #[tokio::test]
-    async fn permit_ends_with_the_connection() {
-        let permits = Arc::new(Semaphore::new(1));
-        let turn = Turn::new(LIMITS);
-        turn.hold(Arc::clone(&permits).try_acquire_owned().unwrap());
-        drop(turn);
-        assert_eq!(permits.available_permits(), 1);
     }
 }

@@ -20,7 +20,7 @@ use std::{
 
 use self::raw::Raw;
 use crate::{
-    config::{Mistakes, read_yaml},
+    config::{Document, Mistake, Mistakes},
     file,
     fingerprint::Fingerprint,
     web::policy::{Policies, Policy},
@@ -43,11 +43,11 @@ pub const SETTLE: Duration = Duration::from_secs(1);
 
 /// A web configuration that cannot be used: all mistakes.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("{}\n{mistakes}", path.display())]
-pub struct Refusal {
-    mistakes: Mistakes,
-    path: PathBuf,
-}
+#[error("{0}")]
+pub struct Refusal(Mistakes);
+
+/// What a web configuration file can hold.
+const SCHEMA: &str = include_str!("../../deploy/web-config.schema.json");
 
 /// What files looked like before they were read.
 type Seen = Vec<(PathBuf, Option<Fingerprint>)>;
@@ -74,26 +74,40 @@ pub fn load(path: &Path) -> Result<Policy, Refusal> {
 fn read(path: &Path) -> (Seen, Result<Policy, Refusal>) {
     let mut files = vec![(path.to_owned(), Fingerprint::of(path))];
     let folder = path.parent().unwrap_or(Path::new(""));
-    let policy = text(path).and_then(|text| understand(&text)).and_then(|raw| {
+    let policy = document(path).and_then(|document| {
+        let mut mistakes = Mistakes::default();
+        let raw: Raw = document.read(SCHEMA, &mut mistakes);
         let named = resolve::files(&raw, folder).into_iter();
         files.extend(named.map(|file| (file.clone(), Fingerprint::of(&file))));
-        resolve::resolve(&raw, folder)
+        let policy = resolve::resolve(&raw, folder, &mut mistakes);
+        mistakes.locate(path, &document).or(policy)
     });
-    (files, policy.map_err(|mistakes| Refusal { mistakes, path: path.to_owned() }))
+    (files, policy.map_err(Refusal))
 }
 
-fn text(path: &Path) -> Result<String, Mistakes> {
-    file::read_text(path, file::MAX_TEXT).map_err(|err| {
+/// An empty file is no mistake.
+fn document(path: &Path) -> Result<Document, Mistakes> {
+    let text = file::read_text(path, file::MAX_TEXT)
+        .map_err(|err| Mistakes::of_file(path, format!("{err}; name another one with --web.config.file")))?;
+    Document::parse(&text).map_err(|mistake| {
         let mut mistakes = Mistakes::default();
-        mistakes.add("the file", format!("{err}; name another one with --web.config.file"));
+        mistakes.push(Mistake { file: Some(path.to_owned()), ..mistake });
         mistakes
     })
 }
 
-/// An empty file is no mistake.
-fn understand(text: &str) -> Result<Raw, Mistakes> {
-    let is_empty = text.lines().map(str::trim).all(|line| line.is_empty() || line.starts_with('#') || line == "---");
-    if is_empty { Ok(Raw::default()) } else { read_yaml(text) }
+// === impl Refusal ===
+
+impl Refusal {
+    /// The mistakes.
+    pub fn into_mistakes(self) -> Mistakes {
+        self.0
+    }
+
+    /// The mistakes.
+    pub fn mistakes(&self) -> &Mistakes {
+        &self.0
+    }
 }
 
 // === impl WebConfig ===
@@ -166,9 +180,7 @@ impl WebConfig {
     }
 
     fn refusal(&self, problem: &str) -> Refusal {
-        let mut mistakes = Mistakes::default();
-        mistakes.add("the file", problem);
-        Refusal { mistakes, path: self.path.clone() }
+        Refusal(Mistakes::of_file(&self.path, problem))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

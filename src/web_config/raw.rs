@@ -1,5 +1,6 @@
 //! The web configuration file as it is written, key by key as the Prometheus exporter toolkit documents it
-//! (`docs/web-configuration.md` there). No `Debug`: it holds secrets.
+//! (`docs/web-configuration.md` there). No `Debug`: it holds secrets. `deploy/web-config.schema.json` is
+//! made from these types, and the file is held against it before.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -7,6 +8,9 @@ use serde::Deserialize;
 
 /// The file. An empty one is valid.
 #[derive(Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(title = "Web configuration of qumulo-encryption-exporter"))]
+#[cfg_attr(test, schemars(extend("$id" = "urn:qumulo-encryption-exporter:web-config")))]
 #[serde(deny_unknown_fields)]
 pub struct Raw {
     pub tls_server_config: Option<RawTls>,
@@ -17,13 +21,17 @@ pub struct Raw {
 }
 
 #[derive(Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RawTls {
     /// PEM; the file wins, as for the next two.
+    #[cfg_attr(test, schemars(extend("x-secret" = true)))]
     pub cert: Option<String>,
     pub cert_file: Option<PathBuf>,
+    #[cfg_attr(test, schemars(extend("x-secret" = true)))]
     pub key: Option<String>,
     pub key_file: Option<PathBuf>,
+    #[cfg_attr(test, schemars(extend("x-secret" = true)))]
     pub client_ca: Option<String>,
     pub client_ca_file: Option<PathBuf>,
     pub client_auth_type: Option<String>,
@@ -36,6 +44,7 @@ pub struct RawTls {
 }
 
 #[derive(Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RawHttp {
     /// Accepted. Either way it is HTTP/1.1 that is spoken, which every client of the other knows.
@@ -45,6 +54,7 @@ pub struct RawHttp {
 }
 
 #[derive(Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RawRate {
     /// As Go writes durations.

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     config::Mistakes,
-    file,
+    file::{self, Named},
     web::{
         basic_auth::Users,
         policy::Policy,
@@ -51,22 +51,17 @@ pub fn files(raw: &Raw, folder: &Path) -> Vec<PathBuf> {
     files.flatten().filter(|file| !file.as_os_str().is_empty()).map(|file| folder.join(file)).collect()
 }
 
-/// Turns the file into rules.
-///
-/// # Errors
-///
-/// All mistakes.
-pub fn resolve(raw: &Raw, folder: &Path) -> Result<Policy, Mistakes> {
-    let mut mistakes = Mistakes::default();
+/// Turns the file into rules, which count if there were no mistakes.
+pub fn resolve(raw: &Raw, folder: &Path, mistakes: &mut Mistakes) -> Policy {
     if let Some(tls) = &raw.tls_server_config {
-        names_need_a_certificate(tls, &mut mistakes);
+        names_need_a_certificate(tls, mistakes);
     }
     let tls = raw.tls_server_config.as_ref().filter(|raw| is_enabled(raw));
-    let tls = tls.and_then(|raw| TlsSection { folder, mistakes: &mut mistakes, raw }.resolve());
-    let headers = headers(raw.http_server_config.as_ref().unwrap_or(&RawHttp::default()), &mut mistakes);
-    let users = users(raw.basic_auth_users.as_ref(), &mut mistakes);
-    let rate = rate(raw.rate_limit.as_ref().unwrap_or(&RawRate::default()), &mut mistakes);
-    mistakes.or(Policy { headers, rate, tls, users })
+    let tls = tls.and_then(|raw| TlsSection { folder, mistakes, raw }.resolve());
+    let headers = headers(raw.http_server_config.as_ref().unwrap_or(&RawHttp::default()), mistakes);
+    let users = users(raw.basic_auth_users.as_ref(), mistakes);
+    let rate = rate(raw.rate_limit.as_ref().unwrap_or(&RawRate::default()), mistakes);
+    Policy { headers, rate, tls, users }
 }
 
 /// Where no certificate is demanded, a client without one would come in whatever the names say.
@@ -94,7 +89,7 @@ fn headers(raw: &RawHttp, mistakes: &mut Mistakes) -> Vec<(HeaderName, HeaderVal
         let place = format!("http_server_config.headers.{name}");
         let Some((_, allowed)) = HEADERS.iter().find(|(each, _)| each == name) else {
             let names = HEADERS.map(|(name, _)| name).join(", ");
-            mistakes.add(place, format!("HTTP header {name:?} can not be configured; those that can are {names}"));
+            mistakes.add(place, format!("HTTP header \"{name}\" can not be configured; those that can are {names}"));
             continue;
         };
         if !allowed.is_empty() && !allowed.contains(&text.as_str()) {
@@ -167,11 +162,11 @@ impl TlsSection<'_> {
     /// The PEM text of a key that can stand in the file or in one of its own, with the key it came from.
     fn pem(&mut self, key: &str, text: Option<&String>, file: Option<&PathBuf>) -> Option<(String, Vec<u8>)> {
         if let Some(file) = file.filter(|file| !file.as_os_str().is_empty()) {
-            let (key, path) = (format!("{key}_file"), self.folder.join(file));
-            return match file::read(&path, file::MAX_PEM) {
+            let (key, named) = (format!("{key}_file"), Named::new(self.folder, file));
+            return match file::read(named.path(), file::MAX_PEM) {
                 Ok(content) => Some((key, content.bytes)),
                 Err(err) => {
-                    self.mistake(&key, format!("cannot use {}: {err}", path.display()));
+                    self.mistake(&key, format!("cannot use {}: {err}", named.shown()));
                     None
                 }
             };
@@ -247,8 +242,11 @@ impl TlsSection<'_> {
         let mut roots = RootCertStore::empty();
         if self.is_given(raw.client_ca.as_ref(), raw.client_ca_file.as_ref()) {
             for certificate in self.certificates("client_ca", raw.client_ca.as_ref(), raw.client_ca_file.as_ref())? {
-                if let Err(err) = roots.add(certificate) {
-                    self.mistake("client_ca_file", format!("holds a certificate that cannot be used: {err}"));
+                if roots.add(certificate).is_err() {
+                    self.mistake(
+                        "client_ca_file",
+                        "holds a certificate that cannot be parsed, or is of an X.509 version before 3",
+                    );
                     return None;
                 }
             }

@@ -26,8 +26,7 @@ fn every_good_file_is_understood() {
 fn every_bad_file_gives_its_message() {
     for path in files("bad", "yml") {
         let expect_path = path.with_extension("txt");
-        let got =
-            format!("{}\n", load(&path).unwrap_err().mistakes).replace(&format!("{}/", folder("bad").display()), "");
+        let got = format!("{}\n", load(&path).unwrap_err()).replace(&format!("{}/", folder("bad").display()), "");
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
             fs::write(&expect_path, &got).unwrap();
         }
@@ -35,4 +34,15 @@ fn every_bad_file_gives_its_message() {
         assert!(!got.contains("hunter2"), "a secret in the message for {}", path.display());
     }
     assert_eq!(files("bad", "yml").len(), files("bad", "txt").len());
+}
+
+#[test]
+fn schema_is_in_step_with_the_types() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/web-config.schema.json");
+    let mut schema = serde_json::to_string_pretty(&schemars::schema_for!(Raw)).unwrap();
+    schema.push('\n');
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&path, &schema).unwrap();
+    }
+    assert_eq!(schema, fs::read_to_string(&path).unwrap(), "UPDATE_GOLDEN=1 cargo test accepts the difference");
 }

@@ -45,6 +45,15 @@ def get(url, headers=None):
         return error.code, error.headers, error.read()
 
 
+def post(url):
+    """Status and body of a POST."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
 def metrics(url):
     """The samples of an exporter: {series: value}, a series as it is written."""
     status, headers, body = get(url + "/metrics", {"Accept-Encoding": "gzip"})

@@ -5,7 +5,7 @@ import signal
 import socket
 import subprocess
 
-from support import EXPORTER, ROOT, Case, get, metrics, wait_for
+from support import EXPORTER, ROOT, Case, get, metrics, post, wait_for
 
 
 def run(*arguments, env=None, cwd=None):
@@ -19,20 +19,98 @@ class CommandLine(Case):
     def test_a_good_configuration_is_good_and_a_bad_one_lists_its_mistakes(self):
         config = self.folder / "exporter.yml"
         (self.folder / "token").write_text("access-v1:x")
+        (self.folder / "token").chmod(0o600)
         config.write_text("clusters: [{name: a, url: 'https://a', authorization: {credentials_file: token}}]\n")
         self.assertEqual(run("check-config", config), (0, f"{config} is good: 1 cluster\n", ""))
         (self.folder / "token").unlink()
         code, _, stderr = run("check-config", config)
         self.assertEqual(code, 1)
-        self.assertIn(f"clusters[0]: {self.folder}/token: no such file", stderr)
+        self.assertIn(f'{config}:1:12: cluster "a": the file named there (not repeated', stderr)
         bad = ROOT / "tests/config/bad/everything_at_once.yml"
         code, _, stderr = run("check-config", bad)
-        self.assertEqual((code, stderr), (1, f"{bad}\n{bad.with_suffix('.txt').read_text()}"))
+        self.assertEqual((code, stderr.replace(f"{bad.parent}/", "")), (1, bad.with_suffix(".txt").read_text()))
+
+    def test_every_command_takes_the_file_in_the_same_ways(self):
+        config, other = self.folder / "exporter.yml", {"QUMULO_ENCRYPTION_EXPORTER_CONFIG_FILE": "/nowhere.yml"}
+        config.write_text("clusters: []\n")
+        good = (0, f"{config} is good: 0 clusters\nwarning: {config}: has no clusters: nothing is watched\n", "")
+        self.assertEqual(run("check-config", config), good)
+        self.assertEqual(run("check-config", "--config.file", config), good)
+        self.assertEqual(run("--config.file", config, "check-config"), good)
+        self.assertEqual(run("check-config", config, env=other), good)
+        self.assertIn("/nowhere.yml: no such file", run("check-config", env=other)[2])
+        self.assertEqual(run("status", "--config.file", config)[0], run("--config.file", config, "status")[0])
+
+    def test_a_world_readable_secret_is_warned_about(self):
+        config = self.folder / "exporter.yml"
+        (self.folder / "token").write_text("access-v1:x")
+        (self.folder / "token").chmod(0o644)
+        config.write_text("clusters: [{name: a, url: 'https://a', authorization: {credentials_file: token}}]\n")
+        code, stdout, _ = run("check-config", config)
+        self.assertEqual(code, 0)
+        self.assertIn("chmod o-r the file", stdout)
+
+    def test_variables_as_people_set_them(self):
+        config = self.folder / "exporter.yml"
+        config.write_text("clusters: []\n")
+        name = "QUMULO_ENCRYPTION_EXPORTER_WEB_ENABLE_LIFECYCLE"
+        for value in ("1", "yes", "on", "true", "0", "no", "off", "false", ""):
+            exporter = self.exporter("--config.file", config, env={
+                name: value, "QUMULO_TOKEN_FILE": "", "QUMULO_URL": "", "QUMULO_ENCRYPTION_EXPORTER_LOG_LEVEL": ""})
+            allowed = value in ("1", "yes", "on", "true")
+            self.assertEqual(post(exporter.url + "/-/reload")[0], 200 if allowed else 403, value)
+            exporter.terminate()
+        code, _, stderr = run("--config.file", config, env={name: "maybe"})
+        self.assertEqual(code, 2)
+        self.assertIn(name, stderr)
+        code, _, stderr = run("--config.file", config, env={"QUMULO_ENCRYPTION_EXPORTER_WEB_MAX_REQUESTS": "many"})
+        self.assertEqual(code, 2)
+        self.assertIn("QUMULO_ENCRYPTION_EXPORTER_WEB_MAX_REQUESTS", stderr)
+
+    def test_a_secret_in_the_wrong_place_shows_nowhere(self):
+        """As an argument, in a variable, and as a path of the configuration that the daemon and all its pages read."""
+        token, password = "access-v1:aHVudGVyMg==", "hunter2-hunter2"
+        for secret in (token, password):
+            for arguments, env in (
+                (("--cluster.url", "https://127.0.0.1:1", "--cluster.token-file", secret), {}),
+                (("--cluster.url", "https://127.0.0.1:1", "--cluster.token-file", "t", "--cluster.ca-file", secret), {}),
+                (("check-config", "--web.config.file", secret), {}),
+                (("--cluster.url", secret, "--cluster.token-file", "t"), {}),
+                (("status",), {"QUMULO_TOKEN_FILE": secret, "QUMULO_URL": "https://127.0.0.1:1"}),
+                (("status",), {"QUMULO_TOKEN_FILE": "t", "QUMULO_URL": secret}),
+            ):
+                if secret == token or "--web.config.file" not in arguments:
+                    started = ("--web.listen-address", "127.0.0.1:0") if arguments[0].startswith("--cluster") else ()
+                    if secret == password and started and "--cluster.ca-file" not in arguments and secret != arguments[1]:
+                        continue  # It starts; the daemon is looked at below.
+                    code, stdout, stderr = run(*arguments, *started, env=env)
+                    self.assertNotEqual(code, 0)
+                    self.assertNotIn(secret, stdout + stderr, (arguments, env))
+        for keys in (
+            "authorization: {credentials_file: %s}", "login: {username: x, password_file: %s}",
+            "login: {username: x, password_file: p}, proxy_url: 'http://127.0.0.1:1', "
+            "proxy_authorization: {username: x, password_file: %s}",
+            "authorization: {credentials_file: t}, tls_config: {ca_file: %s}",
+        ):
+            config = self.folder / "exporter.yml"
+            config.write_text("clusters: [{name: a, url: 'https://127.0.0.1:1', %s}]\n" % (keys % password))
+            code, stdout, stderr = run("check-config", config)
+            self.assertNotIn(password, stdout + stderr)
+            code, stdout, stderr = run("status", "--config.file", config)
+            self.assertNotIn(password, stdout + stderr)
+            if "ca_file" in keys or "proxy" in keys:
+                continue  # Refused at the start.
+            exporter = self.exporter("--config.file", config, "--log.level", "debug")
+            wait_for(lambda: get(exporter.url + "/-/ready")[0] == 200, "ready")
+            for path in ("/", "/metrics", "/api/v1/clusters", "/sd"):
+                self.assertNotIn(password, get(exporter.url + path)[1])
+            exporter.terminate()
+            self.assertNotIn(password, exporter.log.read_text())
 
     def test_what_cannot_start_says_why(self):
         code, _, stderr = run(cwd=self.folder)
         self.assertEqual(code, 1)
-        self.assertIn("the configuration file qumulo-encryption-exporter.yml: no such file", stderr)
+        self.assertIn("no such file; name another one with --config.file", stderr)
         self.assertEqual(run("--nonsense")[0], 2)
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))

@@ -35,6 +35,57 @@ class Examples(Case):
         self.assertEqual(text.replace("/run/secrets/qumulo/", ""), EXAMPLE.read_text())
 
 
+# Bad configurations that a schema cannot refuse, and why.
+BEYOND_A_SCHEMA = {
+    "stale_too_soon": "compares durations with each other",
+}
+
+
+class Schema(Case):
+    def refuses(self, path, schema="config"):
+        command = [VENVS / "deploy/bin/check-jsonschema", "--schemafile", ROOT / f"deploy/{schema}.schema.json", path]
+        return subprocess.run(command, capture_output=True).returncode != 0
+
+    def test_the_schema_refuses_what_the_program_refuses(self):
+        for path in sorted((ROOT / "tests/config/good").glob("*.yml")):
+            self.assertFalse(self.refuses(path), path)
+        for path in sorted((ROOT / "tests/config/good/split.d").glob("*.yml")):
+            self.assertFalse(self.refuses(path, "cluster-file"), path)
+        for path in sorted((ROOT / "tests/config/bad").glob("*.yml")):
+            self.assertEqual(self.refuses(path), path.stem not in BEYOND_A_SCHEMA, path)
+
+    def test_each_mistake_alone_is_refused_by_both(self):
+        """One mistake at a time in a file that is good otherwise."""
+        good = "clusters:\n- name: a\n  url: https://a\n  authorization: {credentials_file: t}\n"
+        accepted = []
+        for mistake in (
+            good.replace("name: a", "nam: a"), good.replace("name: a", "name: 'a '"), good.replace("name: a", "name: [a]"),
+            good.replace("https://a", "https://a/api"), good.replace("https://a", "http://a"),
+            good.replace("https://a", "https://u:p@a"), good.replace("https://a", "ftp://a"), good.replace("https://a", "a"),
+            good.replace("https://a", "https://a?x=1"), good.replace("credentials_file: t", "credentials: t"),
+            good.replace("credentials_file: t", "type: Basic, credentials_file: t"), good.replace("credentials_file: t", ""),
+            good.replace("credentials_file: t", "credentials_file: ''"), good + "  login: {username: a, password_file: b}\n",
+            good + "  poll_interval: 60\n", good + "  poll_interval: 1.5s\n", good + "  poll_interval: 500ms\n",
+            good + "  poll_timeout: 0s\n", good + "  poll_interval: 2d\n", good + "  poll_timeout: 2m\n",
+            good + "  tls_config: {min_version: '1.2'}\n", good + "  tls_config: {pin_sha256: []}\n",
+            good + "  tls_config: {pin_sha256: [ab]}\n", good + "  tls_config: {cert_file: a}\n",
+            good + "  tls_config: {insecure_skip_verify: true, ca_file: a}\n",
+            good + "  tls_config: {insecure_skip_verify: maybe}\n", good + "  tls_config: {server_name: 'https://a'}\n",
+            good + "  proxy_url: http://u:p@a\n", good + "  proxy_url: socks5://a\n", good + "  no_proxy: a\n",
+            good + "  proxy_url: http://a\n  proxy_from_environment: true\n", good + "  labels: {cluster: a}\n",
+            good + "  labels: {2a: a}\n", good + "  ca_file: a\n", good + "globl: {}\n", good + "global: {name: a}\n",
+            good + "cluster_files: a.yml\n", "global: {}\n", "clusters: {}\n", "",
+        ):
+            path = self.folder / "mistake.yml"
+            path.write_text(mistake)
+            program = subprocess.run([EXPORTER, "check-config", path], capture_output=True, text=True)
+            self.assertNotEqual(program.returncode, 0, mistake)
+            if not self.refuses(path):
+                accepted.append(mistake.removeprefix(good).strip())
+        # A schema compares no durations.
+        self.assertEqual(accepted, ["poll_interval: 500ms", "poll_timeout: 0s", "poll_interval: 2d", "poll_timeout: 2m"])
+
+
 class Debian(Case):
     def build(self, version):
         run(ROOT / "deploy/debian/build", EXPORTER, self.folder, env={**os.environ, "DEB_VERSION": version})

@@ -59,7 +59,7 @@ async fn a_token_that_is_rotated_by_symlink_is_read() {
     };
     mount(&lab, "first", TOKEN);
     symlink("..data/mounted", &mounted).unwrap();
-    lab.settings.credential = Credential::Token(SecretSource::File(mounted));
+    lab.settings.credential = Credential::Token(SecretSource::File(mounted.into()));
     let mut probe = lab.probe();
     probe.poll().await.unwrap();
     lab.cluster.update(rotate);
@@ -83,7 +83,7 @@ async fn the_poll_that_meets_the_401_reads_the_file_again() {
         Some(reply("401 Unauthorized", ""))
     })
     .await;
-    server.probe_with(Credential::Token(SecretSource::File(path))).poll().await.unwrap();
+    server.probe_with(Credential::Token(SecretSource::File(path.into()))).poll().await.unwrap();
 }
 
 #[tokio::test]
@@ -119,7 +119,7 @@ async fn files_without_a_secret_are_named_and_nothing_is_sent() {
         fs::write(&path, [0xff, b'h', b'u', b'n', b't', b'e', b'r', b'2']).unwrap();
         check(&lab, &path, "is not UTF-8").await;
     }
-    lab.settings.credential = Credential::Token(SecretSource::File(lab.write("token", "hunter2 and more")));
+    lab.settings.credential = Credential::Token(SecretSource::File(lab.write("token", "hunter2 and more").into()));
     assert_fails(lab.poll().await, FailureReason::Authentication, "token: it holds more than a token");
     assert_eq!(lab.cluster.counts().connections, 0);
 }
@@ -229,7 +229,7 @@ async fn logins_fail_as_what_they_are() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("password");
     fs::write(&path, PASSWORD).unwrap();
-    let credential = Credential::Login { password: SecretSource::File(path), username: "monitor".to_owned() };
+    let credential = Credential::Login { password: SecretSource::File(path.into()), username: "monitor".to_owned() };
     assert_fails(server.probe_with(credential).poll().await, FailureReason::Malformed, "no usable `bearer_token`");
 }
 

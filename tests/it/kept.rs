@@ -71,7 +71,7 @@ async fn a_login_is_never_repeated() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("password");
     std::fs::write(&path, leak::PASSWORD).unwrap();
-    let login = Credential::Login { password: SecretSource::File(path), username: "monitor".to_owned() };
+    let login = Credential::Login { password: SecretSource::File(path.into()), username: "monitor".to_owned() };
     server.probe_with(login).poll().await.unwrap_err();
     assert_eq!(logins.load(Ordering::SeqCst), 1);
 }

@@ -47,7 +47,7 @@ impl Lab {
         let cluster = SimCluster::start(spec).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         let url = &cluster.url();
-        let settings = settings(url, Credential::Token(SecretSource::File(folder.path().join("token"))));
+        let settings = settings(url, Credential::Token(SecretSource::File(folder.path().join("token").into())));
         let mut lab = Self { cluster, folder, pool: Arc::<TransportPool>::default(), settings };
         lab.write("token", leak::TOKEN);
         lab.trust(lab.pinned());
@@ -64,7 +64,7 @@ impl Lab {
 
     /// From here on with a session login.
     pub fn log_in(&mut self) {
-        let password = SecretSource::File(self.write("password", &format!("{}\n", leak::PASSWORD)));
+        let password = SecretSource::File(self.write("password", &format!("{}\n", leak::PASSWORD)).into());
         self.settings.credential = Credential::Login { password, username: self.cluster.spec().auth.username };
     }
 

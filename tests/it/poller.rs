@@ -1,6 +1,7 @@
 //! Poller, store and metrics together, over several clusters.
 
 use std::{
+    path::PathBuf,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -8,7 +9,7 @@ use std::{
 use qumulo_encryption_exporter::{
     client::{TlsSettings, TransportPool},
     clock, metrics,
-    model::{ClusterName, Moment},
+    model::{ClusterName, Labels, Moment},
     poll::{self, Changes, Poller},
     sim::ClusterSpec,
     store::Store,
@@ -42,7 +43,13 @@ impl Fleet {
         let lab = Lab::new(change).await;
         let client = lab.settings.clone();
         let cluster = ClusterName::new(name).unwrap();
-        let settings = poll::Settings { client, interval: INTERVAL, name: cluster, stale_after: STALE_AFTER };
+        let settings = poll::Settings {
+            client,
+            interval: INTERVAL,
+            labels: Labels::default(),
+            name: cluster,
+            stale_after: STALE_AFTER,
+        };
         self.settings.push(settings);
         self.apply();
         self.labs.push((name, lab));
@@ -184,7 +191,7 @@ async fn files_that_never_were_of_use_are_a_failed_poll() {
     fleet.add("one", |_| {}).await;
     until(|| fleet.up("one") == Some(1.0)).await;
     fleet.settings[0].client.transport.tls =
-        Some(TlsSettings { ca_file: Some("/nowhere/ca.pem".into()), ..TlsSettings::default() });
+        Some(TlsSettings { ca_file: Some(PathBuf::from("/nowhere/ca.pem").into()), ..TlsSettings::default() });
     assert_eq!(fleet.apply(), Changes { changed: 1, ..Changes::default() });
     until(|| fleet.up("one") == Some(0.0)).await;
     assert_eq!(fleet.value("last_poll_failure", "one", ",reason=\"tls\""), Some(1.0));
@@ -197,7 +204,7 @@ async fn renewed_files_of_no_use_are_told_once_and_change_nothing() {
     fleet.add("renewed-broken", |_| {}).await;
     let (lab, good) = (fleet.lab("renewed-broken"), fleet.pool.files_are_good());
     let ca_file = lab.write("ca.pem", &lab.cluster.certificate_pem());
-    let tls = TlsSettings { ca_file: Some(ca_file.clone()), ..TlsSettings::default() };
+    let tls = TlsSettings { ca_file: Some(ca_file.clone().into()), ..TlsSettings::default() };
     fleet.settings[0].client.transport.tls = Some(tls);
     fleet.apply();
     fleet.polls("renewed-broken", 2.0).await;

@@ -37,7 +37,7 @@ impl Proxy {
 
     /// With an account whose password is in a file of the lab.
     fn settings(&self, lab: &Lab, no_proxy: &str) -> ProxySettings {
-        let password_file = lab.write("proxy-password", &format!("{PROXY_PASSWORD}\n"));
+        let password_file = lab.write("proxy-password", &format!("{PROXY_PASSWORD}\n")).into();
         let account = Some(ProxyAccount { password_file, username: "monitor".to_owned() });
         let url = format!("http://127.0.0.1:{}", self.server.port).parse().unwrap();
         ProxySettings::Url { account, no_proxy: no_proxy.to_owned(), url }

@@ -1,6 +1,6 @@
 //! The README says what is: its tables, examples and outputs are held against the program.
 
-use std::{collections::BTreeSet, path::Path, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use clap::CommandFactory;
 use qumulo_encryption_exporter::{
@@ -8,7 +8,7 @@ use qumulo_encryption_exporter::{
     client::{Credential, Pin, ProxySettings, SecretSource, Settings, TlsSettings, TransportPool, TransportSettings},
     clock, config,
     metrics::{self, Text, catalog},
-    model::{ClusterName, FailureReason, KeyStore, Status},
+    model::{ClusterName, FailureReason, KeyStore, Labels, Status},
     poll::{self, Poller},
     secret::Secret,
     sim::{Fleet, FleetSpec},
@@ -75,7 +75,9 @@ fn configuration_examples_are_good() {
     let examples: Vec<_> = blocks("yaml").into_iter().filter(|block| block.contains("clusters:")).collect();
     assert!(examples.len() >= 2);
     for example in examples {
-        config::parse(example, Path::new("/etc")).unwrap_or_else(|mistakes| panic!("{mistakes}\n{example}"));
+        let text = example.to_owned();
+        let texts = [config::Text { path: "/etc/config.yml".into(), text }];
+        config::understand(&texts).unwrap_or_else(|mistakes| panic!("{mistakes}\n{example}"));
     }
 }
 
@@ -99,8 +101,9 @@ fn commands_are_understood() {
 
 #[test]
 fn defaults_in_the_text_are_the_defaults() {
-    let text = "clusters: [{name: a, url: 'https://a', authorization: {credentials_file: t}}]";
-    let cluster = config::parse(text, Path::new("")).unwrap().clusters.remove(0);
+    let text = "clusters: [{name: a, url: 'https://a', authorization: {credentials_file: t}}]".to_owned();
+    let texts = [config::Text { path: "config.yml".into(), text }];
+    let cluster = config::understand(&texts).unwrap().clusters.remove(0);
     assert!(README.contains("70 seconds by default") && README.contains("`stale_after` (5 minutes by default)"));
     assert_eq!(cluster.interval + cluster.client.timeout, Duration::from_secs(70));
     assert_eq!(cluster.stale_after, Duration::from_secs(300));
@@ -131,7 +134,7 @@ async fn output_of_the_demonstration_is_real() {
         let client =
             Settings { credential, transport, timeout: Duration::from_secs(10), url: cluster.url().parse().unwrap() };
         let (name, interval) = (ClusterName::new(cluster.name()).unwrap(), Duration::from_secs(60));
-        poll::Settings { client, interval, name, stale_after: interval * 5 }
+        poll::Settings { client, interval, labels: Labels::default(), name, stale_after: interval * 5 }
     });
     poller.apply(settings.collect(), &pool);
     while !store.view().all_polled() {

@@ -4,7 +4,7 @@ use std::{fs, time::Duration};
 
 use qumulo_encryption_exporter::{
     client::{Credential, SecretSource},
-    model::{ClusterName, FailureReason},
+    model::{ClusterName, FailureReason, Labels},
     poll::{self, Poller},
     secret::Secret,
     store::Store,
@@ -31,7 +31,7 @@ fn sent(request: &Request) -> String {
 fn login(folder: &TempDir) -> Credential {
     let path = folder.path().join("password");
     fs::write(&path, PASSWORD).unwrap();
-    Credential::Login { password: SecretSource::File(path), username: "monitor".to_owned() }
+    Credential::Login { password: SecretSource::File(path.into()), username: "monitor".to_owned() }
 }
 
 fn error(status: &str, secret: &str) -> String {
@@ -109,7 +109,7 @@ async fn nothing_shows_in_the_log() {
     let settings = [("logged-echo", &echo), ("logged-refusal", &lab.settings)].map(|(name, client)| {
         let hour = Duration::from_secs(3600);
         let name = ClusterName::new(name).unwrap();
-        poll::Settings { client: client.clone(), interval: hour, name, stale_after: hour }
+        poll::Settings { client: client.clone(), interval: hour, labels: Labels::default(), name, stale_after: hour }
     });
     leak::check(&settings);
     poller.apply(settings.into(), &lab.pool);

@@ -52,7 +52,7 @@ async fn check_poll(lab: &Lab, refusal: &[&str]) {
 
 /// Trusts the authorities in `pem`.
 fn ca(lab: &Lab, pem: &str) -> TlsSettings {
-    TlsSettings { ca_file: Some(lab.write("ca.pem", pem)), ..TlsSettings::default() }
+    TlsSettings { ca_file: Some(lab.write("ca.pem", pem).into()), ..TlsSettings::default() }
 }
 
 /// Trusts the certificate that the cluster has.
@@ -218,7 +218,10 @@ async fn clusters_may_ask_for_a_client_certificate() {
     let showing = |issued: Issued| {
         move |lab: &Lab| {
             let (cert_file, key_file) = (lab.write("own.pem", &issued.certificate), lab.write("own.key", &issued.key));
-            TlsSettings { client: Some(ClientCertificate { cert_file, key_file }), ..lab.pinned() }
+            TlsSettings {
+                client: Some(ClientCertificate { cert_file: cert_file.into(), key_file: key_file.into() }),
+                ..lab.pinned()
+            }
         }
     };
     check(asking, showing(authority.issue("exporter", VALID)), &[]).await;
@@ -249,13 +252,14 @@ async fn check_files(tls: impl FnOnce(&Lab) -> TlsSettings, words: &[&str]) {
 async fn files_of_no_use_are_named() {
     let issued = || Issued::self_signed("exporter", VALID);
     let client = |cert_file: PathBuf, key_file: PathBuf| TlsSettings {
-        client: Some(ClientCertificate { cert_file, key_file }),
+        client: Some(ClientCertificate { cert_file: cert_file.into(), key_file: key_file.into() }),
         ..TlsSettings::default()
     };
-    let missing = |_: &Lab| TlsSettings { ca_file: Some("/nonexistent/ca.pem".into()), ..TlsSettings::default() };
+    let missing =
+        |_: &Lab| TlsSettings { ca_file: Some(PathBuf::from("/nonexistent/ca.pem").into()), ..TlsSettings::default() };
     check_files(missing, &["tls_config.ca_file: /nonexistent/ca.pem does not exist"]).await;
     check_files(|lab| ca(lab, ""), &["tls_config.ca_file", "ca.pem holds no certificate in PEM form"]).await;
-    let device = |_: &Lab| TlsSettings { ca_file: Some("/dev/zero".into()), ..TlsSettings::default() };
+    let device = |_: &Lab| TlsSettings { ca_file: Some(PathBuf::from("/dev/zero").into()), ..TlsSettings::default() };
     check_files(device, &["tls_config.ca_file: /dev/zero is not a regular file"]).await;
     let cut = "-----BEGIN CERTIFICATE-----\nAAAA\n";
     check_files(|lab| ca(lab, cut), &["ca.pem is cut: a -----BEGIN line has no -----END line"]).await;

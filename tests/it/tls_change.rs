@@ -54,7 +54,7 @@ async fn a_ca_file_that_is_replaced_is_used_by_the_next_poll() {
     let mut lab = Lab::new(|_| {}).await;
     let ca_file = lab.write("ca.pem", &lab.cluster.certificate_pem());
     let written = ca_file.metadata().unwrap().modified().unwrap();
-    lab.trust(TlsSettings { ca_file: Some(ca_file), ..TlsSettings::default() });
+    lab.trust(TlsSettings { ca_file: Some(ca_file.into()), ..TlsSettings::default() });
     let mut probe = lab.probe();
     probe.poll().await.unwrap();
     // A file of no use changes nothing.
@@ -77,8 +77,8 @@ async fn a_client_certificate_that_is_renewed_is_used_by_the_next_poll() {
     let authority = Authority::new("Authority");
     let mut lab = Lab::new(|spec| spec.client_ca_pem = Some(authority.pem())).await;
     let write = |lab: &Lab, issued: &Issued| ClientCertificate {
-        cert_file: lab.write("own.pem", &issued.certificate),
-        key_file: lab.write("own.key", &issued.key),
+        cert_file: lab.write("own.pem", &issued.certificate).into(),
+        key_file: lab.write("own.key", &issued.key).into(),
     };
     let client = write(&lab, &authority.issue("exporter", [2000, 2001]));
     lab.trust(TlsSettings { client: Some(client), ..lab.pinned() });

@@ -9,45 +9,50 @@ use crate::web::{
     listen::{ListenAddress, bind},
     policy::Fixed,
     server::{Limits, serve},
-    tests::{LARGE, Server, Site, client::Client},
+    tests::{Server, Site, client::Client},
 };
 
 #[tokio::test]
-async fn answer_not_yet_read_counts_as_in_flight() {
+async fn requests_that_wait_for_their_answer_are_limited() {
     let server = Server::start(Limits { max_requests: 1, ..Limits::default() });
-    let mut slow = server.connect().await;
-    slow.ask("GET", "/large", "").await;
-    assert_eq!(slow.head().await.status, 200);
-
+    let mut waiting = server.connect().await;
+    waiting.ask("GET", "/wait", "").await;
+    server.site.entered.notified().await;
     let mut other = server.connect().await;
     let refused = other.get("/metrics").await;
     assert_eq!(refused.status, 503);
     assert_eq!(refused.text(), "Limit of concurrent requests reached (1), try again later.\n");
     assert_eq!(other.get("/-/healthy").await.status, 200, "health checks are not limited");
-
-    let mut left = LARGE;
-    while left > 0 {
-        slow.stream.readable().await.unwrap();
-        left -= slow.stream.try_read(&mut vec![0; 1024 * 1024]).unwrap_or(0);
-    }
+    server.site.release.notify_one();
+    assert_eq!(waiting.reply().await.status, 200);
     assert_eq!(other.get("/metrics").await.status, 200);
 }
 
 #[tokio::test]
-async fn client_that_leaves_gives_its_permit_back() {
+async fn answers_that_are_not_read_keep_nobody_out() {
     let server = Server::start(Limits { max_requests: 1, ..Limits::default() });
+    let mut readers = Vec::new();
     for _ in 0..3 {
         let mut slow = server.connect().await;
         slow.ask("GET", "/large", "").await;
-        // Not refused: the permit of the client before is back as soon as the server knows that it left.
-        let mut status = slow.head().await.status;
-        while status == 503 {
-            slow = server.connect().await;
-            slow.ask("GET", "/large", "").await;
-            status = slow.head().await.status;
-        }
-        assert_eq!(status, 200);
+        assert_eq!(slow.head().await.status, 200);
+        readers.push(slow);
     }
+    assert_eq!(server.connect().await.get("/metrics").await.status, 200);
+    // Each of them is larger than all unsent answers may be.
+    let oldest = readers.remove(0);
+    let mut bytes = vec![0; 1024 * 1024];
+    let ended = async {
+        loop {
+            oldest.stream.readable().await.unwrap();
+            match oldest.stream.try_read(&mut bytes) {
+                Ok(0) => return,
+                Err(err) if err.kind() != std::io::ErrorKind::WouldBlock => return,
+                _ => {}
+            }
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), ended).await.expect("the oldest of them went");
 }
 
 #[tokio::test]
@@ -67,19 +72,21 @@ async fn zero_is_no_limit_of_requests() {
 }
 
 #[tokio::test]
-async fn connections_over_the_limit_wait() {
-    let server = Server::start(Limits { max_connections: 1, ..Limits::default() });
+async fn the_connection_that_is_silent_for_longest_makes_room() {
+    let server = Server::start(Limits { max_connections: 2, ..Limits::default() });
     let mut first = server.connect().await;
     assert_eq!(first.get("/metrics").await.status, 200);
-
-    let mut second = server.connect().await;
-    second.ask("GET", "/metrics", "").await;
-    for _ in 0..10 {
-        assert_eq!(first.get("/metrics").await.status, 200);
+    let silent = server.connect().await;
+    let mut kept = Vec::new();
+    for _ in 0..5 {
+        let mut client = server.connect().await;
+        assert_eq!(client.get("/metrics").await.status, 200);
+        kept.push(client);
     }
-    assert!(second.stream.try_read(&mut [0]).is_err(), "nothing came meanwhile");
-    drop(first);
-    assert_eq!(second.reply().await.status, 200);
+    for gone in [first, silent] {
+        gone.stream.readable().await.unwrap();
+        assert!(matches!(gone.stream.try_read(&mut [0]), Ok(0) | Err(_)), "it was closed");
+    }
 }
 
 #[tokio::test]

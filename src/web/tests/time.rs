@@ -12,7 +12,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::web::{
-    connection::Gate,
+    connection::{Gate, Place},
+    crowd::Crowd,
     policy::Fixed,
     server::Limits,
     tests::{LARGE, Server, Site, client::Client},
@@ -30,7 +31,8 @@ fn connected() -> Client<DuplexStream> {
     tokio::spawn(async move {
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
         let gate = Gate::new(Arc::new(Site::default()), Arc::new(Fixed::default()), 40);
-        gate.serve(stream, turn, peer, CancellationToken::new()).await;
+        let seat = Crowd::new(1).enter(peer, &turn).unwrap();
+        gate.serve(stream, Place { seat, turn }, peer, CancellationToken::new()).await;
     });
     Client::new(client)
 }

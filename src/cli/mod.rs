@@ -1,10 +1,13 @@
 //! The command line: flags with dots, as Prometheus exporters have them, each with an environment variable.
 
+mod environment;
+
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+pub use self::environment::{Refused, parse};
 use crate::{
     config::{SingleCluster, duration},
     logging::options::{LogFormat, LogLevel},
@@ -213,11 +216,14 @@ pub struct WebArgs {
 /// Flags of `check-config`.
 #[derive(Args, Debug)]
 pub struct CheckConfigArgs {
-    /// The configuration file
-    #[arg(value_name = "FILE", default_value = DEFAULT_CONFIG_FILE)]
-    pub file: PathBuf,
+    /// The configuration file [default: that of --config.file, or qumulo-encryption-exporter.yml]
+    #[arg(value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// The same as a flag, as the other commands have it
+    #[arg(long = "config.file", env = "QUMULO_ENCRYPTION_EXPORTER_CONFIG_FILE", value_name = "FILE")]
+    pub config_file: Option<PathBuf>,
     /// A web configuration file to check too
-    #[arg(long = "web.config.file", value_name = "WEB_FILE")]
+    #[arg(long = "web.config.file", env = "QUMULO_ENCRYPTION_EXPORTER_WEB_CONFIG_FILE", value_name = "WEB_FILE")]
     pub web_config_file: Option<PathBuf>,
 }
 
@@ -383,8 +389,9 @@ mod tests {
         check("exporter --config.auto-reload-interval 30", false);
         check("exporter --log.level trace", false);
         check("exporter demo --web.listen-address 127.0.0.1:0 --log.level error", true);
-        check("exporter --config.file a.yml demo", false);
+        check("exporter demo --config.file a.yml", false);
         check("exporter check-config a.yml", true);
+        check("exporter check-config --config.file a.yml --web.config.file b.yml", true);
         check("exporter simulate --print-fleet", true);
         check("exporter completions bash", true);
         check("exporter completions cmd.exe", false);

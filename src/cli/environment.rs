@@ -1,0 +1,165 @@
+//! Arguments and environment variables as people set them: an empty variable is unset, a switch is on with 1, yes or true,
+//! and messages name the variable. And secrets that stand where the path of their file belongs.
+
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    process::ExitCode,
+};
+
+use clap::{
+    Arg, ArgAction, Command, CommandFactory, FromArgMatches,
+    builder::BoolishValueParser,
+    error::{ContextKind, ErrorKind},
+};
+
+use super::Cli;
+use crate::secret::is_marked;
+
+/// A command line that was not understood.
+#[derive(Debug)]
+pub struct Refused {
+    error: clap::Error,
+    /// The environment variable that the mistake is in, and its flag.
+    origin: Option<String>,
+    /// The subcommand, as far as it is known.
+    subcommand: Option<String>,
+}
+
+/// Understands the arguments, with the environment behind them.
+///
+/// # Errors
+///
+/// When they have mistakes; and for `--help` and `--version`.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Refused> {
+    let mut command = with_environment(Cli::command());
+    let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+    subcommand_first(&command, &mut arguments);
+    let subcommand = arguments.get(1).and_then(|argument| argument.to_str()).map(str::to_owned);
+    let refused = |error, command: &Command| {
+        let origin = origin(&error, command, &arguments);
+        Refused { error, origin, subcommand: subcommand.clone() }
+    };
+    if let Some(place) = misplaced_secret(&command, &arguments) {
+        let problem = format!(
+            "{place} holds what looks like a token or a private key; put it into a file of its own and name that file"
+        );
+        let error = command.error(ErrorKind::ValueValidation, problem);
+        return Err(refused(error, &command));
+    }
+    let matches = command.try_get_matches_from_mut(&arguments).map_err(|error| refused(error, &command))?;
+    Cli::from_arg_matches(&matches).map_err(|error| refused(error, &command))
+}
+
+/// `--config.file F status` is `status --config.file F`: flags may stand before the command that they are for.
+fn subcommand_first(command: &Command, arguments: &mut [OsString]) {
+    let takes_value =
+        |flag: &str| all(command).any(|arg| arg.get_long() == Some(flag) && arg.get_action().takes_values());
+    let mut index = 1;
+    while let Some(argument) = arguments.get(index).and_then(|argument| argument.to_str()) {
+        match argument.strip_prefix("--") {
+            Some(flag) => index += 1 + usize::from(takes_value(flag)),
+            None if command.find_subcommand(argument).is_some() => {
+                if let Some(part) = arguments.get_mut(1..=index) {
+                    part.rotate_right(1);
+                }
+                return;
+            }
+            None => return,
+        }
+    }
+}
+
+/// The first argument or variable that holds a secret.
+fn misplaced_secret(command: &Command, arguments: &[OsString]) -> Option<String> {
+    let is_secret = |text: &OsStr| is_marked(&text.to_string_lossy());
+    if let Some(argument) = arguments.iter().skip(1).find(|argument| is_secret(argument)) {
+        let text = argument.to_string_lossy();
+        let flag = text.split_once('=').map(|(flag, _)| flag).filter(|flag| flag.starts_with("--") && !is_marked(flag));
+        return Some(flag.unwrap_or("an argument").to_owned());
+    }
+    let mut names = all(command).filter_map(|arg| arg.get_env());
+    names.find(|name| env::var_os(name).is_some_and(|value| is_secret(&value))).map(|name| name.display().to_string())
+}
+
+/// The arguments of the command and of its subcommands.
+fn all(command: &Command) -> impl Iterator<Item = &Arg> {
+    command.get_arguments().chain(command.get_subcommands().flat_map(Command::get_arguments))
+}
+
+fn with_environment(command: Command) -> Command {
+    command.mut_args(as_people_set_it).mut_subcommands(with_environment)
+}
+
+fn as_people_set_it(arg: Arg) -> Arg {
+    let Some(name) = arg.get_env() else { return arg };
+    let is_empty = env::var_os(name).is_some_and(|value| value.is_empty());
+    let arg = if is_empty { arg.env(None::<&'static str>) } else { arg };
+    if matches!(arg.get_action(), ArgAction::SetTrue) { arg.value_parser(BoolishValueParser::new()) } else { arg }
+}
+
+/// The variable that a mistake is in: that of the flag which is not among the arguments.
+fn origin(error: &clap::Error, command: &Command, arguments: &[OsString]) -> Option<String> {
+    let shown = error.get(ContextKind::InvalidArg)?.to_string();
+    let long = shown.strip_prefix("--")?.split([' ', '=']).next()?.to_owned();
+    let flag = format!("--{long}");
+    let given = |argument: &OsString| argument.to_str().and_then(|text| text.split('=').next()) == Some(&flag);
+    let name = all(command).find(|arg| arg.get_long() == Some(&long))?.get_env()?;
+    (!arguments.iter().any(given) && env::var_os(name).is_some()).then(|| name.display().to_string())
+}
+
+// === impl Refused ===
+
+impl Refused {
+    /// Prints what is wrong. The exit status is 2, for `status` 3: to a monitoring plugin 2 means critical.
+    pub fn report(&self) -> ExitCode {
+        // A closed pipe leaves nobody to tell.
+        let _ = self.error.print();
+        if let Some(origin) = &self.origin {
+            eprintln!("The value is that of the environment variable {origin}.");
+        }
+        match (self.error.exit_code(), self.subcommand.as_deref()) {
+            (0, _) => ExitCode::SUCCESS,
+            (_, Some("status")) => ExitCode::from(3),
+            _ => ExitCode::from(2),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_may_stand_before_their_command() {
+        let check = |line: &str, expect: &str| {
+            let mut arguments: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            subcommand_first(&Cli::command(), &mut arguments);
+            assert_eq!(arguments.join(OsStr::new(" ")), expect, "{line}");
+        };
+        check("exporter --config.file a status", "exporter status --config.file a");
+        check("exporter --config.file=a --output json status", "exporter status --config.file=a --output json");
+        check(
+            "exporter --config.file status status --output json",
+            "exporter status --config.file status --output json",
+        );
+        check("exporter --config.file a", "exporter --config.file a");
+        check("exporter --web.enable-lifecycle demo", "exporter demo --web.enable-lifecycle");
+        check("exporter check-config status", "exporter check-config status");
+        check("exporter", "exporter");
+    }
+
+    #[test]
+    fn secrets_in_arguments_are_not_repeated() {
+        for line in [
+            "exporter --cluster.token-file access-v1:hunter2",
+            "exporter --cluster.token-file=access-v1:hunter2 --cluster.url https://a",
+            "exporter check-config session-v1:hunter2",
+            "exporter --access-v1:hunter2",
+        ] {
+            let refused = parse(line.split(' ').map(OsString::from)).unwrap_err();
+            let text = refused.error.to_string();
+            assert!(text.contains("looks like a token") && !text.contains("hunter2"), "{text}");
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! A YAML file with the place of everything in it, and what its JSON Schema says about it.
+//!
+//! The schema that editors use is the one that is checked here, so the two cannot differ. Unknown keys and wrong types are
+//! noted and left out, so that everything else can be checked in the same run.
+
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, MapAccess, SeqAccess, Visitor},
+};
+use serde_json::Value;
+use serde_saphyr::{Location, Spanned, options::DuplicateKeyPolicy};
+
+use super::{Mistake, Mistakes, hints};
+use crate::secret::is_marked;
+
+/// Line and column, from 1.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Place {
+    /// The line.
+    pub line: u64,
+    /// The column.
+    pub column: u64,
+}
+
+/// A YAML file.
+pub struct Document(Node);
+
+struct Node {
+    place: Place,
+    content: Content,
+}
+
+enum Content {
+    List(Vec<Node>),
+    Map(Vec<(String, Place, Node)>),
+    Null,
+    /// Any scalar, as it is written.
+    Text(String),
+}
+
+/// What the library reads. Its numbers are taken from the text once more: `007` is a name.
+enum Read {
+    List(Vec<Spanned<Read>>),
+    Map(Vec<(Spanned<String>, Spanned<Read>)>),
+    Null,
+    Plain,
+    Text(String),
+}
+
+// === impl Document ===
+
+impl Document {
+    /// Reads YAML.
+    ///
+    /// # Errors
+    ///
+    /// The first mistake of syntax, with its place and nothing of the text, which could be a secret.
+    pub fn parse(text: &str) -> Result<Self, Mistake> {
+        let options = serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::LastWins, with_snippet: false };
+        let root: Spanned<Read> = serde_saphyr::from_str_with_options(text, options).map_err(|err| {
+            let words = err.without_snippet().render_with_formatter(&serde_saphyr::UserMessageFormatter);
+            let problem = hints::syntax(&words);
+            Mistake { place: err.location().map(place), problem: problem.to_owned(), ..Mistake::default() }
+        })?;
+        Ok(Self(Node::new(text, root)))
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        matches!(self.0.content, Content::Null)
+    }
+
+    /// What `schema` lets through, as a `T` that takes everything of that schema; the rest becomes mistakes.
+    pub fn read<T: DeserializeOwned + Default>(&self, schema: &str, mistakes: &mut Mistakes) -> T {
+        let schema: Value = serde_json::from_str(schema).unwrap_or_default();
+        let mut check = Check { mistakes, schema: &schema };
+        let value = check.node(&self.0, &schema, "").unwrap_or_else(|| Value::Object(Default::default()));
+        serde_json::from_value(value).unwrap_or_else(|_| {
+            // The schema is made from `T`.
+            mistakes.add("", "cannot be understood; please report this");
+            T::default()
+        })
+    }
+
+    /// Where a key path such as `clusters[0].url` is, or the closest thing around it.
+    pub fn place(&self, path: &str) -> Option<Place> {
+        let mut last = None;
+        self.0.walk(path, &mut |node, key| last = Some(key.unwrap_or(node.place)));
+        last
+    }
+
+    /// The text at a key path.
+    pub fn text(&self, path: &str) -> Option<&str> {
+        match &self.0.walk(path, &mut |_, _| {})?.content {
+            Content::Text(text) => Some(text),
+            Content::List(_) | Content::Map(_) | Content::Null => None,
+        }
+    }
+}
+
+fn place(location: Location) -> Place {
+    Place { line: location.line(), column: location.column() }
+}
+
+// === impl Node ===
+
+impl Node {
+    fn new(source: &str, spanned: Spanned<Read>) -> Self {
+        let span = spanned.defined.span();
+        let written = || {
+            let (start, length) = (usize::try_from(span.byte_offset()?).ok()?, usize::try_from(span.byte_len()?).ok()?);
+            source.get(start..start.checked_add(length)?)
+        };
+        let content = match spanned.value {
+            Read::List(items) => Content::List(items.into_iter().map(|item| Self::new(source, item)).collect()),
+            Read::Map(entries) => Content::Map(
+                entries
+                    .into_iter()
+                    .map(|(key, value)| (key.value, place(key.defined), Self::new(source, value)))
+                    .collect(),
+            ),
+            Read::Null => Content::Null,
+            Read::Plain => Content::Text(written().unwrap_or_default().to_owned()),
+            Read::Text(text) => Content::Text(text),
+        };
+        Self { place: place(spanned.defined), content }
+    }
+
+    /// Goes down along `path`, and tells each node on the way with the place of its key; `None` if it does not go all the
+    /// way.
+    fn walk<'a>(&'a self, path: &str, tell: &mut impl FnMut(&'a Node, Option<Place>)) -> Option<&'a Node> {
+        tell(self, None);
+        let (mut node, mut rest) = (self, path);
+        while !rest.is_empty() {
+            match &node.content {
+                Content::List(items) => {
+                    let (index, after) = rest.strip_prefix('[')?.split_once(']')?;
+                    node = items.get(index.parse::<usize>().ok()?)?;
+                    tell(node, None);
+                    rest = after;
+                }
+                Content::Map(entries) => {
+                    rest = rest.strip_prefix('.').unwrap_or(rest);
+                    // A name can hold a dot, so whole keys are compared; of keys that are there twice the last one counts.
+                    let found = entries.iter().rev().find_map(|(key, place, child)| {
+                        let after = rest.strip_prefix(key.as_str())?;
+                        (after.is_empty() || after.starts_with(['.', '['])).then_some((place, child, after))
+                    });
+                    let (place, child, after) = found?;
+                    tell(child, Some(*place));
+                    (node, rest) = (child, after);
+                }
+                Content::Null | Content::Text(_) => return None,
+            }
+        }
+        Some(node)
+    }
+}
+
+/// A document against its schema: the keywords that the generator uses.
+struct Check<'a> {
+    mistakes: &'a mut Mistakes,
+    schema: &'a Value,
+}
+
+// === impl Check ===
+
+impl<'a> Check<'a> {
+    /// The part of `node` that is right; `None` if there is nothing of use.
+    fn node(&mut self, node: &Node, schema: &'a Value, path: &str) -> Option<Value> {
+        let schema = resolve(self.schema, schema);
+        if schema.get("not").and_then(Value::as_object).is_some_and(serde_json::Map::is_empty) {
+            // A key that is refused, whatever its value, which is not even looked at.
+            return Some(Value::Bool(true));
+        }
+        let kind = schema.get("type").and_then(|kind| kind.as_str().or_else(|| kind.get(0)?.as_str()));
+        match (kind, &node.content) {
+            (_, Content::Null) => None,
+            (Some("object"), Content::Map(entries)) => Some(self.map(entries, schema, path)),
+            (Some("array"), Content::List(items)) => {
+                let (root, of) = (self.schema, schema.get("items").unwrap_or(&Value::Null));
+                let item = |(index, item)| {
+                    // Something stays in its place, so that the others keep their numbers.
+                    self.node(item, of, &format!("{path}[{index}]")).unwrap_or_else(|| nothing(root, of))
+                };
+                Some(Value::Array(items.iter().enumerate().map(item).collect()))
+            }
+            (Some("string" | "boolean" | "integer"), Content::Text(text))
+                if is_marked(text) && !allows_secret(schema) =>
+            {
+                self.wrong(path, node, hints::SECRET)
+            }
+            (Some("string"), Content::Text(text)) => Some(Value::String(text.clone())),
+            (Some("boolean"), Content::Text(text)) => match text.to_ascii_lowercase().as_str() {
+                "true" | "yes" | "on" => Some(Value::Bool(true)),
+                "false" | "no" | "off" => Some(Value::Bool(false)),
+                _ => self.wrong(path, node, "must be true or false"),
+            },
+            (Some("integer"), Content::Text(text)) => match text.parse::<u32>() {
+                Ok(number) => Some(number.into()),
+                Err(_) => self.wrong(path, node, "must be a whole number"),
+            },
+            (Some("object"), _) => self.wrong(path, node, "must be keys with values (`key: value`)"),
+            (Some("array"), _) => self.wrong(path, node, "must be a list (`- item`)"),
+            (Some("boolean"), _) => self.wrong(path, node, "must be true or false"),
+            (Some("integer"), _) => self.wrong(path, node, "must be a whole number"),
+            (Some("string"), _) => {
+                self.wrong(path, node, "must be a single value, not a list and not keys with values")
+            }
+            // Free.
+            _ => None,
+        }
+    }
+
+    fn map(&mut self, entries: &[(String, Place, Node)], schema: &'a Value, path: &str) -> Value {
+        let mut map = serde_json::Map::new();
+        let properties = schema.get("properties").and_then(Value::as_object);
+        let free = schema.get("patternProperties").and_then(Value::as_object);
+        let other = schema.get("additionalProperties").filter(|other| other.is_object());
+        let (root, mut seen) = (self.schema, Vec::<&str>::new());
+        for (key, place, node) in entries {
+            let inner = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+            if seen.contains(&key.as_str()) {
+                self.at(inner, *place, "stands there twice; keep one of the two".to_owned());
+                continue;
+            }
+            seen.push(key);
+            let known = properties.and_then(|properties| properties.get(key)).or(other);
+            if let Some(known) = known {
+                if let Some(value) = self.node(node, known, &inner) {
+                    map.insert(key.clone(), value);
+                }
+            } else if !free.is_some_and(|free| free.keys().any(|start| key.starts_with(start.trim_start_matches('^'))))
+            {
+                let here: Vec<&str> = properties.into_iter().flat_map(|all| all.keys()).map(String::as_str).collect();
+                let shown = hints::can_be_shown(key);
+                let problem = hints::unknown_key(key, &here, &|key| sections_with(root, key));
+                self.at(if shown { inner } else { format!("{path}.(not repeated)") }, *place, problem);
+            }
+        }
+        Value::Object(map)
+    }
+
+    fn wrong(&mut self, path: &str, node: &Node, problem: &str) -> Option<Value> {
+        self.at(path.to_owned(), node.place, problem.to_owned());
+        None
+    }
+
+    fn at(&mut self, key: String, place: Place, problem: String) {
+        self.mistakes.push(Mistake { key, place: Some(place), problem, ..Mistake::default() });
+    }
+}
+
+/// The keys of sections that know `key`.
+fn sections_with(root: &Value, key: &str) -> Vec<String> {
+    let definitions = root.get("$defs").and_then(Value::as_object);
+    let all = definitions.into_iter().flat_map(|all| all.values()).chain([root]);
+    let mut sections = Vec::new();
+    for (name, section) in all.filter_map(|each| each.get("properties")?.as_object()).flatten() {
+        let inside = resolve(root, section);
+        if inside.get("properties").is_some_and(|properties| properties.get(key).is_some()) {
+            sections.push(name.clone());
+        }
+    }
+    sections.sort();
+    sections.dedup();
+    sections
+}
+
+/// Behind references, and without the choice of null.
+fn resolve<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
+    let choices = schema.get("anyOf").and_then(Value::as_array);
+    let schema = choices.and_then(|choices| choices.iter().find(|each| each.get("$ref").is_some())).unwrap_or(schema);
+    let name = schema.get("$ref").and_then(Value::as_str).and_then(|name| name.strip_prefix("#"));
+    name.and_then(|name| root.pointer(name)).unwrap_or(schema)
+}
+
+fn nothing(root: &Value, schema: &Value) -> Value {
+    match resolve(root, schema).get("type").and_then(Value::as_str) {
+        Some("object") => Value::Object(Default::default()),
+        _ => Value::String(String::new()),
+    }
+}
+
+fn allows_secret(schema: &Value) -> bool {
+    schema.get("x-secret").is_some()
+}
+
+impl<'de> Deserialize<'de> for Read {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ReadVisitor)
+    }
+}
+
+struct ReadVisitor;
+
+impl<'de> Visitor<'de> for ReadVisitor {
+    type Value = Read;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Read, E> {
+        Ok(Read::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Read, E> {
+        Ok(Read::Null)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Read, E> {
+        Ok(Read::Plain)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Read, E> {
+        Ok(Read::Plain)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Read, E> {
+        Ok(Read::Plain)
+    }
+
+    fn visit_i128<E>(self, _: i128) -> Result<Read, E> {
+        Ok(Read::Plain)
+    }
+
+    fn visit_u128<E>(self, _: u128) -> Result<Read, E> {
+        Ok(Read::Plain)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Read, E> {
+        Ok(Read::Plain)
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Read, E> {
+        Ok(Read::Text(text.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Read, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = access.next_element()? {
+            items.push(item);
+        }
+        Ok(Read::List(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Read, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(entry) = access.next_entry()? {
+            entries.push(entry);
+        }
+        Ok(Read::Map(entries))
+    }
+}

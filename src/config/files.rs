@@ -1,0 +1,80 @@
+//! The configuration's files.
+
+use std::path::{Path, PathBuf};
+
+use super::{Document, Mistakes, SCHEMA, raw::Raw};
+use crate::file;
+
+/// A file that was read.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Text {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What is in it.
+    pub text: String,
+}
+
+/// Reads a configuration file and those that its `cluster_files` name, in the order of the list and then of their names.
+///
+/// # Errors
+///
+/// When one cannot be read.
+pub fn read(path: &Path) -> Result<Vec<Text>, Mistakes> {
+    let text = file::read_text(path, file::MAX_TEXT).map_err(|err| {
+        let instead = "name another one with --config.file, or watch a single cluster with --cluster.url and \
+                       --cluster.token-file";
+        Mistakes::of_file(path, format!("{err}; {instead}"))
+    })?;
+    let mut mistakes = Mistakes::default();
+    let patterns = patterns(&text);
+    let mut texts = vec![Text { path: path.to_owned(), text }];
+    let folder = path.parent().unwrap_or(Path::new(""));
+    for (index, pattern) in patterns.iter().enumerate() {
+        match matching(folder, pattern) {
+            Ok(paths) => {
+                for path in paths {
+                    match file::read_text(&path, file::MAX_TEXT) {
+                        _ if texts.iter().any(|text| text.path == path) => {}
+                        Ok(text) => texts.push(Text { path, text }),
+                        Err(err) => mistakes.extend(Mistakes::of_file(&path, err.to_string())),
+                    }
+                }
+            }
+            Err(problem) => {
+                let mut own = Mistakes::default();
+                own.add(format!("cluster_files[{index}]"), problem);
+                let document = texts.first().and_then(|first| Document::parse(&first.text).ok());
+                mistakes.extend(match document {
+                    Some(document) => own.locate(path, &document),
+                    None => own,
+                });
+            }
+        }
+    }
+    mistakes.or(texts)
+}
+
+/// The patterns of `cluster_files`. What is wrong with the file is for whoever understands it.
+fn patterns(text: &str) -> Vec<String> {
+    let raw = Document::parse(text).map(|document| document.read::<Raw>(SCHEMA, &mut Mistakes::default()));
+    raw.ok().and_then(|raw| raw.cluster_files).unwrap_or_default()
+}
+
+/// The files of a pattern, by name. None is right for a pattern, and wrong for a name.
+fn matching(folder: &Path, pattern: &str) -> Result<Vec<PathBuf>, &'static str> {
+    if pattern.is_empty() {
+        return Err("is empty; name files, as in clusters.d/*.yml");
+    }
+    if !pattern.contains(['*', '?', '[']) {
+        return Ok(vec![folder.join(pattern)]);
+    }
+    let folder = folder.to_str().ok_or("cannot be used: the path of the configuration file is not UTF-8")?;
+    let full = if pattern.starts_with('/') || folder.is_empty() {
+        pattern.to_owned()
+    } else {
+        format!("{}/{pattern}", glob::Pattern::escape(folder))
+    };
+    let options = glob::MatchOptions { require_literal_leading_dot: true, ..glob::MatchOptions::new() };
+    let paths = glob::glob_with(&full, options).map_err(|_| "is not a pattern; write one such as clusters.d/*.yml")?;
+    paths.collect::<Result<_, _>>().map_err(|_| "leads through a folder that cannot be read")
+}

@@ -1,0 +1,112 @@
+//! What to tell those who wrote something else.
+
+use crate::secret::is_marked;
+
+/// A secret that stands in the file itself.
+pub const SECRET: &str = "looks like a token or a private key; put it into a file of its own and name that file";
+
+/// Keys that people try, from other exporters and clients, and what they mean here.
+const TRIED: &[(&str, &str)] = &[
+    ("address", "`url`"),
+    ("api_key", "`authorization: {credentials_file: …}`"),
+    ("basic_auth", "`login: {username: …, password_file: …}`"),
+    ("bearer_token", "`authorization: {credentials_file: …}`"),
+    ("bearer_token_file", "`authorization: {credentials_file: …}`"),
+    ("cluster", "`name` and `url`"),
+    ("endpoint", "`url`"),
+    ("host", "`url`"),
+    ("hostname", "`url`"),
+    ("insecure", "`tls_config: {insecure_skip_verify: true}`"),
+    ("interval", "`poll_interval`"),
+    ("password", "`login: {username: …, password_file: …}`"),
+    ("port", "`url`, as in https://prod.example.com:8000"),
+    ("proxy", "`proxy_url`"),
+    ("scrape_interval", "`poll_interval`"),
+    ("scrape_timeout", "`poll_timeout`"),
+    ("ssl_verify", "`tls_config: {insecure_skip_verify: true}`"),
+    ("target", "`url`"),
+    ("targets", "`clusters`"),
+    ("timeout", "`poll_timeout`"),
+    ("tls_verify", "`tls_config: {insecure_skip_verify: true}`"),
+    ("token", "`authorization: {credentials_file: …}`"),
+    ("token_file", "`authorization: {credentials_file: …}`"),
+    ("user", "`login: {username: …, password_file: …}`"),
+    ("username", "`login: {username: …, password_file: …}`"),
+    ("verify", "`tls_config: {insecure_skip_verify: true}`"),
+    ("verify_ssl", "`tls_config: {insecure_skip_verify: true}`"),
+];
+
+/// What the YAML library says of syntax, in words of ours.
+const SYNTAX: &[(&str, &str)] = &[
+    ("unclosed quote", "a quote is opened and not closed"),
+    ("mapping values are not allowed", "a value holds `: `, which begins another one; put it into quotes"),
+    ("unknown value", "an alias (`*name`) has no anchor (`&name`)"),
+    ("tab", "a tab stands where only spaces can indent"),
+    ("indent", "the indentation fits no line above it"),
+    ("recursion", "it is nested too deeply"),
+    ("depth", "it is nested too deeply"),
+    ("budget", "it is larger than a configuration can be, or its aliases grow without end"),
+    ("alias", "its aliases grow without end"),
+    ("null is not allowed", "a key is missing before the colon"),
+    ("multiple documents", "holds more than one document (`---`); keep one"),
+];
+
+/// A mistake of syntax.
+pub fn syntax(words: &str) -> &'static str {
+    let known = SYNTAX.iter().find(|(part, _)| words.contains(part));
+    known
+        .map_or("is not YAML; look at quotes, brackets and indentation here and in the line before", |(_, words)| words)
+}
+
+/// Whether a key can be repeated in a message: a secret that stands where a key belongs cannot.
+pub fn can_be_shown(key: &str) -> bool {
+    key.len() <= 40 && !is_marked(key) && key.chars().all(|c| c.is_alphanumeric() || "_-. ".contains(c))
+}
+
+/// A key that is not known among those `here`. `sections` tells which sections know it.
+pub fn unknown_key(key: &str, here: &[&str], sections: &dyn Fn(&str) -> Vec<String>) -> String {
+    let close = |known: &&str| strsim::damerau_levenshtein(key, known) <= (key.len() / 4).clamp(1, 3);
+    let wanted = here.iter().copied().filter(close).min_by_key(|known| strsim::damerau_levenshtein(key, known));
+    let elsewhere = sections(key);
+    let same = here.iter().find(|known| known.replace('_', "") == key.replace(['_', '-'], "").to_lowercase());
+    if let Some(wanted) = same.copied().or(wanted) {
+        format!("is not a key here; did you mean `{wanted}`?")
+    } else if let Some(section) = elsewhere.first() {
+        format!("is not a key here; it belongs into `{section}`")
+    } else if let Some((_, meant)) = TRIED.iter().find(|(tried, _)| *tried == key) {
+        format!("is not a key here; write {meant}")
+    } else if can_be_shown(key) {
+        format!("is not a key here; known are {}", here.join(", "))
+    } else {
+        format!("is not a key here, and could be a secret; known are {}", here.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_people_try_are_understood() {
+        let here = ["name", "url", "authorization", "login", "tls_config", "poll_interval", "poll_timeout"];
+        let sections = |key: &str| if key == "ca_file" { vec!["tls_config".to_owned()] } else { Vec::new() };
+        let check = |key: &str, words: &str| {
+            let got = unknown_key(key, &here, &sections);
+            assert!(got.ends_with(words), "{key}: {got}");
+        };
+        check("autorization", "did you mean `authorization`?");
+        check("pollInterval", "did you mean `poll_interval`?");
+        check("poll-timeout", "did you mean `poll_timeout`?");
+        check("Name", "did you mean `name`?");
+        check("ca_file", "it belongs into `tls_config`");
+        check("token_file", "write `authorization: {credentials_file: …}`");
+        check("host", "write `url`");
+        check("colour", &format!("known are {}", here.join(", ")));
+        check("kJ8s7dD92hWW/qPz01mZx3==", &format!("could be a secret; known are {}", here.join(", ")));
+    }
+
+    #[test]
+    fn every_key_that_is_tried_is_listed_once_and_in_order() {
+        assert!(TRIED.is_sorted_by(|(one, _), (other, _)| one < other));
+    }
+}

@@ -1,0 +1,88 @@
+//! What a JSON Schema says beyond the types, for editors: the checks of [`super::resolve`] as far as a schema can make them.
+
+use schemars::Schema;
+use serde_json::{Value, json};
+
+/// A cluster's name: no control characters, no white space at its ends.
+pub const NAME: &str = r"^[^\s\u0000-\u001f\u007f]([^\u0000-\u001f\u007f]*[^\s\u0000-\u001f\u007f])?$";
+
+/// https, or http to this machine; no user, no path, no query.
+pub const CLUSTER_URL: &str = r"^(https://[^/?#@]+|http://(localhost|127\.[0-9.]+|\[::1\])(:[0-9]+)?)/?$";
+
+/// http or https; no user.
+pub const PROXY_URL: &str = r"^https?://[^/?#@]+/?$";
+
+/// A duration as Prometheus writes it.
+pub const DURATION: &str = r"^(0|([0-9]+y)?([0-9]+w)?([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?)$";
+
+/// The name of a label that is not taken.
+pub const LABEL: &str = "^(?!__)(?!(cluster|cluster_id|version|api|instance|job)$)[a-zA-Z_][a-zA-Z0-9_]*$";
+
+/// 32 bytes in hexadecimal digits.
+pub const PIN: &str = "^[0-9A-Fa-f]{2}(:?[0-9A-Fa-f]{2}){31}$";
+
+/// Rules between keys, and where the schema is from.
+pub fn finish(schema: &mut Schema) {
+    let name = match schema.get("title").and_then(Value::as_str) {
+        Some("qumulo-encryption-exporter") => "config",
+        _ => "cluster-file",
+    };
+    schema.insert("$id".to_owned(), json!(format!("urn:qumulo-encryption-exporter:{name}")));
+    schema.insert("additionalProperties".to_owned(), json!(false));
+    if name == "config" {
+        schema.insert(
+            "anyOf".to_owned(),
+            json!([
+                {"required": ["clusters"], "properties": {"clusters": {"type": "array"}}},
+                {"required": ["cluster_files"], "properties": {"cluster_files": {"type": "array"}}},
+            ]),
+        );
+        let has_credential = json!({"anyOf": [{"required": ["authorization"]}, {"required": ["login"]}]});
+        schema.insert(
+            "if".to_owned(),
+            json!({"not": {"required": ["global"], "properties": {"global": has_credential}}}),
+        );
+        schema.insert("then".to_owned(), json!({"properties": {"clusters": {"items": has_credential}}}));
+    }
+    let Some(definitions) = schema.get_mut("$defs").and_then(Value::as_object_mut) else { return };
+    for name in ["RawCluster", "RawShared"] {
+        let Some(section) = definitions.get_mut(name).and_then(Value::as_object_mut) else { continue };
+        section.insert("additionalProperties".to_owned(), json!(false));
+        section.insert("not".to_owned(), json!({"required": ["authorization", "login"]}));
+        section.insert(
+            "dependentRequired".to_owned(),
+            json!({"no_proxy": ["proxy_url"], "proxy_authorization": ["proxy_url"]}),
+        );
+        section.insert(
+            "if".to_owned(),
+            json!({"properties": {"proxy_from_environment": {"const": true}}, "required": ["proxy_from_environment"]}),
+        );
+        section.insert("then".to_owned(), json!({"properties": {"proxy_url": {"type": "null"}}}));
+    }
+    // A label's value is a text, which YAML takes for a number where it looks like one.
+    if let Some(labels) =
+        definitions.get_mut("RawCluster").and_then(|cluster| cluster.pointer_mut("/properties/labels"))
+    {
+        labels["additionalProperties"] = json!({"type": ["string", "number", "boolean"]});
+    }
+    if let Some(tls) = definitions.get_mut("RawTls").and_then(Value::as_object_mut) {
+        tls.insert("dependentRequired".to_owned(), json!({"cert_file": ["key_file"], "key_file": ["cert_file"]}));
+        let alone = |keys: &[&str]| {
+            let keys: Vec<Value> = keys.iter().map(|key| json!({"required": [key]})).collect();
+            json!({"not": {"anyOf": keys}})
+        };
+        tls.insert(
+            "allOf".to_owned(),
+            json!([
+                {"if": {"required": ["pin_sha256"]}, "then": alone(&["ca_file", "server_name"])},
+                {
+                    "if": {
+                        "properties": {"insecure_skip_verify": {"const": true}},
+                        "required": ["insecure_skip_verify"],
+                    },
+                    "then": alone(&["ca_file", "server_name", "pin_sha256"]),
+                },
+            ]),
+        );
+    }
+}

@@ -1,0 +1,83 @@
+use std::sync::Arc;
+
+/// Labels that the operator gives a cluster, for joins. Cheap to clone.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Labels(Arc<[(Box<str>, Box<str>)]>);
+
+/// Why a label cannot be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum LabelError {
+    /// Not of the form that Prometheus has.
+    #[error("is not a label's name; letters, digits and underscores, no digit first, no __ at the beginning")]
+    Name,
+    /// The series has it already.
+    #[error("is a label that the exporter or Prometheus sets itself; choose another name")]
+    Taken,
+    /// Control characters, or more than 256 bytes.
+    #[error("must be a value of 256 bytes at most, without line breaks and other control characters")]
+    Value,
+}
+
+/// Labels that mean something else already.
+const TAKEN: [&str; 6] = ["api", "cluster", "cluster_id", "instance", "job", "version"];
+
+// === impl Labels ===
+
+impl Labels {
+    /// Takes pairs of name and value.
+    ///
+    /// # Errors
+    ///
+    /// Those that cannot be labels, by name.
+    pub fn new<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, Vec<(String, LabelError)>> {
+        let (mut labels, mut errors) = (Vec::new(), Vec::new());
+        for (name, value) in pairs {
+            match check(name, value) {
+                Ok(()) => labels.push((name.into(), value.into())),
+                Err(err) => errors.push((name.to_owned(), err)),
+            }
+        }
+        if errors.is_empty() { Ok(Self(labels.into())) } else { Err(errors) }
+    }
+
+    /// Name and value of each.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (&**name, &**value))
+    }
+}
+
+fn check(name: &str, value: &str) -> Result<(), LabelError> {
+    let mut characters = name.chars();
+    let first = characters.next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_');
+    if !first || name.starts_with("__") || !characters.all(|c| c.is_ascii_alphanumeric() || c == '_') {
+        Err(LabelError::Name)
+    } else if TAKEN.contains(&name) {
+        Err(LabelError::Taken)
+    } else if value.len() > 256 || value.chars().any(char::is_control) {
+        Err(LabelError::Value)
+    } else {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_those_of_prometheus_that_are_free() {
+        let check = |name: &str, value: &str, expect: Option<LabelError>| {
+            let got = Labels::new([(name, value)]).err().map(|errors| errors[0].1);
+            assert_eq!(got, expect, "{name:?} {value:?}");
+        };
+        check("site", "berlin", None);
+        check("_site2", "\"Köln\"\\", None);
+        check("2site", "", Some(LabelError::Name));
+        check("", "", Some(LabelError::Name));
+        check("si-te", "", Some(LabelError::Name));
+        check("__name__", "", Some(LabelError::Name));
+        check("cluster", "", Some(LabelError::Taken));
+        check("job", "", Some(LabelError::Taken));
+        check("site", "a\nb", Some(LabelError::Value));
+    }
+}

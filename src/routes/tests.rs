@@ -1,0 +1,169 @@
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use hyper::{
+    Method,
+    header::{ALLOW, CONTENT_TYPE},
+};
+
+use super::*;
+use crate::model::{ClusterName, FailureReason, Labels, PollFailure};
+
+fn routes(store: &Store) -> Routes {
+    with_trigger(store, None)
+}
+
+fn host() -> HeaderMap {
+    HeaderMap::from_iter([(HOST, HeaderValue::from_static("exporter.example.com:10979"))])
+}
+
+fn with_trigger(store: &Store, trigger: Option<Trigger>) -> Routes {
+    let telemetry = Arc::new(Telemetry::new(&clock::now(), true).unwrap());
+    Routes::new(store.clone(), telemetry, "/metrics".to_owned(), trigger)
+}
+
+async fn get(routes: &Routes, path: &str) -> (u16, String) {
+    let answer = routes.answer(&Method::GET, &path.parse().unwrap(), &host()).await;
+    routes.answered(path.split('?').next().unwrap(), answer.status());
+    let status = answer.status().as_u16();
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    (status, String::from_utf8(body.to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn ready_once_every_cluster_was_polled_and_for_ever_after() {
+    let store = Store::default();
+    let routes = routes(&store);
+    let mut first = store.publisher(ClusterName::new("first").unwrap(), Duration::from_secs(300));
+    assert_eq!(get(&routes, "/-/ready").await.0, 503);
+    first.record(clock::now(), Duration::ZERO, Err(PollFailure::new(FailureReason::Dns, "")));
+    assert_eq!(get(&routes, "/-/ready").await.0, 200);
+    let _second = store.publisher(ClusterName::new("second").unwrap(), Duration::from_secs(300));
+    assert_eq!(get(&routes, "/-/ready").await.0, 200);
+}
+
+#[tokio::test]
+async fn metrics_are_the_clusters_and_the_exporter() {
+    let store = Store::default();
+    let _publisher = store.publisher(ClusterName::new("one").unwrap(), Duration::from_secs(300));
+    let routes = routes(&store);
+    let (status, text) = get(&routes, "/metrics").await;
+    assert_eq!(status, 200);
+    assert!(text.contains("qumulo_encryption_polls_total{cluster=\"one\"} 0\n"), "{text}");
+    assert!(text.contains("process_open_fds"), "{text}");
+    let answer = routes.answer(&Method::GET, &Uri::from_static("/metrics"), &HeaderMap::new()).await;
+    assert_eq!(answer.headers()[CONTENT_TYPE], METRICS);
+}
+
+#[tokio::test]
+async fn unknown_paths_are_counted_together() {
+    let routes = routes(&Store::default());
+    for path in ["/a", "/b", "/-/a"] {
+        assert_eq!(get(&routes, path).await.0, 404);
+    }
+    let (_, text) = get(&routes, "/metrics").await;
+    assert!(text.contains("http_requests_total{code=\"404\",handler=\"other\"} 3\n"), "{text}");
+}
+
+#[tokio::test]
+async fn index_links_relatively() {
+    let (status, page) = get(&routes(&Store::default()), "/").await;
+    assert_eq!(status, 200);
+    assert!(page.contains("href=\"metrics\"") && !page.contains("href=\"/"), "{page}");
+}
+
+#[tokio::test]
+async fn page_allows_its_own_style_and_nothing_else() {
+    let routes = routes(&Store::default());
+    let answer = routes.answer(&Method::GET, &Uri::from_static("/"), &HeaderMap::new()).await;
+    let policy = answer.headers()[CONTENT_SECURITY_POLICY].to_str().unwrap().to_owned();
+    assert!(policy.starts_with("default-src 'none'; style-src 'sha256-") && !policy.contains("unsafe"), "{policy}");
+}
+
+#[tokio::test]
+async fn one_cluster_is_probed_from_the_store() {
+    let store = Store::default();
+    let _publishers =
+        ["a b", "other"].map(|name| store.publisher(ClusterName::new(name).unwrap(), Duration::from_secs(300)));
+    let routes = routes(&store);
+    let (status, text) = get(&routes, "/probe?target=a%20b").await;
+    assert_eq!(status, 200);
+    assert!(text.contains("polls_total{cluster=\"a b\"} 0\n") && !text.contains("other"), "{text}");
+    assert!(!text.contains("build_info"), "the exporter's own metrics are on /metrics");
+    for (path, status) in [("/probe", 400), ("/probe?module=x", 400), ("/probe?target=", 404), ("/probe?target=c", 404)]
+    {
+        assert_eq!(get(&routes, path).await.0, status, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn discovery_lists_each_cluster_at_the_address_that_was_asked() {
+    let store = Store::default();
+    let publisher = store.publisher(ClusterName::new("a\"b").unwrap(), Duration::from_secs(300));
+    store.describe(publisher.name(), &Labels::new([("site", "berlin")]).unwrap());
+    let routes = routes(&store);
+    let (status, text) = get(&routes, "/sd").await;
+    assert_eq!(status, 200);
+    let expect = json!([{
+        "targets": ["exporter.example.com:10979"],
+        "labels": { "__metrics_path__": "/probe", "__param_target": "a\"b", "instance": "a\"b", "site": "berlin" },
+    }]);
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), expect);
+    for bad in ["", "a b", "user@host", "a/b"] {
+        let headers = HeaderMap::from_iter([(HOST, HeaderValue::from_str(bad).unwrap())]);
+        let answer = routes.answer(&Method::GET, &Uri::from_static("/sd"), &headers).await;
+        assert_eq!(answer.status(), 400, "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn json_can_be_filtered_by_state() {
+    let store = Store::default();
+    let _publisher = store.publisher(ClusterName::new("one").unwrap(), Duration::from_secs(300));
+    let routes = routes(&store);
+    for (path, clusters) in
+        [("/api/v1/clusters", 1), ("/api/v1/clusters?state=unknown", 1), ("/api/v1/clusters?state=good", 0)]
+    {
+        let (_, text) = get(&routes, path).await;
+        let document: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(document["clusters"].as_array().unwrap().len(), clusters, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn reload_is_by_post_and_only_where_it_is_allowed() {
+    let check = async |routes: &Routes, method: &Method, code: u16, words: &str| {
+        let answer = routes.answer(method, &Uri::from_static(RELOAD), &HeaderMap::new()).await;
+        let status = answer.status().as_u16();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        let body = String::from_utf8(body.to_vec()).unwrap();
+        assert!(status == code && body.contains(words), "{status} {body}");
+    };
+    let forbidding = routes(&Store::default());
+    check(&forbidding, &Method::POST, 403, "--web.enable-lifecycle").await;
+    let (trigger, mut wishes) = crate::reload::channel();
+    let allowing = with_trigger(&Store::default(), Some(trigger));
+    check(&allowing, &Method::GET, 405, "POST, OPTIONS").await;
+    let reloading = async {
+        wishes.next().await.send(Ok("2 added".to_owned())).unwrap();
+        wishes.next().await.send(Err("a.yml\nclusters[0].url: bad".to_owned())).unwrap();
+    };
+    let asking = async {
+        check(&allowing, &Method::POST, 200, "2 added").await;
+        check(&allowing, &Method::POST, 500, "clusters[0].url: bad").await;
+    };
+    tokio::join!(reloading, asking);
+    drop(wishes);
+    check(&allowing, &Method::POST, 500, "ending").await;
+    assert!(allowing.is_limited(RELOAD) && !allowing.is_limited("/-/healthy"));
+}
+
+#[tokio::test]
+async fn nothing_is_changed_by_a_request() {
+    let routes = routes(&Store::default());
+    for path in ["/", "/metrics", "/api/v1/clusters", "/probe", "/sd", "/-/healthy", "/-/ready"] {
+        let answer = routes.answer(&Method::POST, &Uri::from_static(path), &HeaderMap::new()).await;
+        assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED, "{path}");
+        assert_eq!(answer.headers()[ALLOW], "GET, HEAD, OPTIONS", "{path}");
+    }
+}
