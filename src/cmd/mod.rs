@@ -31,6 +31,9 @@ use crate::{
 /// Enough for the resolver, which keeps 64 KiB buffers on its stack.
 const BLOCKING_STACK: usize = 256 * 1024;
 
+/// How many steps of tasks pass at most before sockets are looked at: a step can be a TLS handshake of some milliseconds.
+const EVENT_INTERVAL: u32 = 8;
+
 /// How long the end waits for the log to be written: longer only helps if nobody reads it.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
@@ -102,7 +105,8 @@ struct Runtime(Option<tokio::runtime::Runtime>);
 /// stacks, bounded for each kind by [`crate::lanes`].
 fn runtime() -> anyhow::Result<Runtime> {
     let mut builder = tokio::runtime::Builder::new_current_thread();
-    Ok(Runtime(Some(builder.enable_all().thread_stack_size(BLOCKING_STACK).build()?)))
+    builder.enable_all().event_interval(EVENT_INTERVAL).thread_stack_size(BLOCKING_STACK);
+    Ok(Runtime(Some(builder.build()?)))
 }
 
 impl Runtime {

@@ -17,7 +17,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Duration, Instant},
+    time::{Duration, Instant, timeout},
 };
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -68,14 +68,15 @@ pub(super) struct Place {
 #[derive(Clone, Debug)]
 struct RequestLimit {
     max: usize,
+    patience: Duration,
     permits: Arc<Semaphore>,
 }
 
 // === impl Gate ===
 
 impl<H: Handler> Gate<H> {
-    /// `max_requests` 0 is no limit.
-    pub(super) fn new(handler: Arc<H>, policies: Arc<dyn Policies>, max_requests: usize) -> Self {
+    /// `max_requests` 0 is no limit; `patience` is how long a request waits for others to be answered.
+    pub(super) fn new(handler: Arc<H>, policies: Arc<dyn Policies>, max_requests: usize, patience: Duration) -> Self {
         let mut http = http1::Builder::new();
         http.keep_alive(true)
             // A client may close its sending side after its request and still read the answer.
@@ -84,7 +85,7 @@ impl<H: Handler> Gate<H> {
             // `TimedIo` bounds the head too.
             .header_read_timeout(None);
         let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
-        Self { handler, handshakes, http, policies, requests: RequestLimit::new(max_requests) }
+        Self { handler, handshakes, http, policies, requests: RequestLimit::new(max_requests, patience) }
     }
 
     /// Serves a connection just accepted, after a TLS handshake where the rules want one.
@@ -147,7 +148,7 @@ impl<H: Handler> Gate<H> {
                 respond::text(StatusCode::BAD_REQUEST, "400 the request needs one Host header with a host and port\n")
             }
             Some(refusal) => refusal,
-            None => match self.admit(&request) {
+            None => match self.admit(&request).await {
                 Ok(permit) => {
                     let answer = self.handler.handle(request).await;
                     drop(permit);
@@ -182,11 +183,12 @@ impl<H: Handler> Gate<H> {
         }
     }
 
-    /// A permit for requests that need one; the limit when there is none left.
-    fn admit(&self, request: &Request<Incoming>) -> Result<Option<OwnedSemaphorePermit>, usize> {
+    /// A permit for requests that need one, if need be after a moment; the limit when there is none.
+    async fn admit(&self, request: &Request<Incoming>) -> Result<Option<OwnedSemaphorePermit>, usize> {
         match &self.requests {
             Some(limit) if self.handler.is_limited(request.uri().path()) => {
-                Arc::clone(&limit.permits).try_acquire_owned().map(Some).map_err(|_| limit.max)
+                let permit = Arc::clone(&limit.permits).acquire_owned();
+                timeout(limit.patience, permit).await.ok().and_then(Result::ok).map(Some).ok_or(limit.max)
             }
             _ => Ok(None),
         }
@@ -209,9 +211,9 @@ impl<H> Clone for Gate<H> {
 // === impl RequestLimit ===
 
 impl RequestLimit {
-    fn new(max: usize) -> Option<Self> {
+    fn new(max: usize, patience: Duration) -> Option<Self> {
         let permits = Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS)));
-        (max > 0).then_some(Self { max, permits })
+        (max > 0).then_some(Self { max, patience, permits })
     }
 }
 

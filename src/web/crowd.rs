@@ -9,7 +9,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::{task::AbortHandle, time::Instant};
+use tokio::{
+    task::AbortHandle,
+    time::{Duration, Instant},
+};
 use tracing::debug;
 
 use crate::web::turn::{Stage, Turn};
@@ -19,6 +22,9 @@ const MAX_UNSENT: usize = 32 * 1024 * 1024;
 
 /// An answer that the kernel takes at once is not worth a look at all connections.
 const WORTH_A_LOOK: usize = 64 * 1024;
+
+/// What a connection that has been answered before is ahead of one that has not: a scrape interval.
+const KEPT: Duration = Duration::from_secs(60);
 
 /// The connections of one server.
 #[derive(Debug)]
@@ -109,8 +115,9 @@ impl Members {
     /// Who has been silent for longest; only connections of the largest peer count if it has more than `many`.
     fn silent(&self, many: usize) -> Option<u64> {
         let silent = self.by_id.iter().filter_map(|(id, member)| match member.turn.stage() {
-            (Stage::Idle | Stage::Request, since) => Some((since, *id, member.network)),
-            _ => None,
+            (Stage::Idle, since) => Some((since + KEPT, *id, member.network)),
+            (Stage::Request, since) => Some((since, *id, member.network)),
+            (Stage::Answer { .. } | Stage::Handling, _) => None,
         });
         let silent: Vec<(Instant, u64, Network)> = silent.collect();
         let mut counts: HashMap<Network, usize> = HashMap::new();
@@ -174,10 +181,7 @@ fn network(ip: IpAddr) -> Network {
 mod tests {
     use std::future::pending;
 
-    use tokio::{
-        task::JoinHandle,
-        time::{Duration, advance},
-    };
+    use tokio::{task::JoinHandle, time::advance};
 
     use super::*;
     use crate::web::turn::TimeLimits;
@@ -219,6 +223,27 @@ mod tests {
         assert!(enter(&crowd, "192.0.2.3").is_none(), "everybody is being answered");
         drop(guests.remove(0).seat);
         assert!(enter(&crowd, "192.0.2.3").is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_kept_connection_of_a_scraper_stays() {
+        let crowd = Crowd::new(2);
+        let mut guests = vec![enter(&crowd, "192.0.2.1").unwrap()];
+        guests[0].turn.handling();
+        guests[0].turn.answered(1);
+        guests[0].turn.flushed();
+        advance(Duration::from_secs(30)).await;
+        guests.push(enter(&crowd, "192.0.2.1").unwrap());
+        guests.push(enter(&crowd, "192.0.2.1").unwrap());
+        assert_eq!(gone(&mut guests).await, [1]);
+        advance(Duration::from_secs(31)).await;
+        drop(guests.remove(1));
+        drop(guests.remove(1));
+        guests.push(enter(&crowd, "192.0.2.1").unwrap());
+        advance(Duration::from_secs(1)).await;
+        guests[1].turn.handling();
+        guests.push(enter(&crowd, "192.0.2.1").unwrap());
+        assert_eq!(gone(&mut guests).await, [0], "but not for ever");
     }
 
     #[tokio::test(start_paused = true)]

@@ -25,8 +25,10 @@ use crate::web::{
 pub struct Limits {
     /// Connections open at the same time, at least 1; for one more, the one that has been silent for longest goes.
     pub max_connections: usize,
-    /// Requests that wait for their answers at the same time; more get 503. 0 is no limit.
+    /// Requests that wait for their answers at the same time; more wait for `patience` and then get 503. 0 is no limit.
     pub max_requests: usize,
+    /// How long a request waits for others to be answered: making an answer takes milliseconds.
+    pub patience: Duration,
     /// How long one connection may take.
     pub time: TimeLimits,
     /// How long requests in flight may go on after the shutdown has begun.
@@ -47,7 +49,7 @@ pub async fn serve<H: Handler>(
 ) -> usize {
     let mut acceptor = Acceptor::new(listeners);
     let crowd = Crowd::new(limits.max_connections);
-    let gate = Gate::new(handler, policies, limits.max_requests);
+    let gate = Gate::new(handler, policies, limits.max_requests, limits.patience);
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -71,7 +73,13 @@ pub async fn serve<H: Handler>(
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_connections: 512, max_requests: 40, time: TimeLimits::default(), drain: Duration::from_secs(4) }
+        Self {
+            max_connections: 512,
+            max_requests: 40,
+            patience: Duration::from_secs(1),
+            time: TimeLimits::default(),
+            drain: Duration::from_secs(4),
+        }
     }
 }
 

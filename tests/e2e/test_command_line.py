@@ -103,7 +103,7 @@ class CommandLine(Case):
             exporter = self.exporter("--config.file", config, "--log.level", "debug")
             wait_for(lambda: get(exporter.url + "/-/ready")[0] == 200, "ready")
             for path in ("/", "/metrics", "/api/v1/clusters", "/sd"):
-                self.assertNotIn(password, get(exporter.url + path)[1])
+                self.assertNotIn(password.encode(), get(exporter.url + path)[2])
             exporter.terminate()
             self.assertNotIn(password, exporter.log.read_text())
 

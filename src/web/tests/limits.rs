@@ -2,7 +2,7 @@
 
 use std::{net::Ipv4Addr, sync::Arc};
 
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 use crate::web::{
@@ -14,7 +14,7 @@ use crate::web::{
 
 #[tokio::test]
 async fn requests_that_wait_for_their_answer_are_limited() {
-    let server = Server::start(Limits { max_requests: 1, ..Limits::default() });
+    let server = Server::start(Limits { max_requests: 1, patience: Duration::ZERO, ..Limits::default() });
     let mut waiting = server.connect().await;
     waiting.ask("GET", "/wait", "").await;
     server.site.entered.notified().await;
@@ -52,7 +52,7 @@ async fn answers_that_are_not_read_keep_nobody_out() {
             }
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(20), ended).await.expect("the oldest of them went");
+    tokio::time::timeout(Duration::from_secs(20), ended).await.expect("the oldest of them went");
 }
 
 #[tokio::test]

@@ -30,7 +30,7 @@ fn connected() -> Client<DuplexStream> {
     let stream = TimedIo::new(server, turn.clone());
     tokio::spawn(async move {
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
-        let gate = Gate::new(Arc::new(Site::default()), Arc::new(Fixed::default()), 40);
+        let gate = Gate::new(Arc::new(Site::default()), Arc::new(Fixed::default()), 40, Duration::ZERO);
         let seat = Crowd::new(1).enter(peer, &turn).unwrap();
         gate.serve(stream, Place { seat, turn }, peer, CancellationToken::new()).await;
     });

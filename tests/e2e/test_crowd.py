@@ -1,0 +1,201 @@
+"""The listener under attack, with figures: what others get while many connections do harm.
+
+The limits asserted are generous, because machines are busy; what was measured is printed.
+"""
+
+import base64
+import http.client
+import multiprocessing
+import resource
+import socket
+import ssl
+import subprocess
+import time
+import unittest
+
+from support import EXPORTER, Case, get, metrics, wait_for
+
+FLEET = "clusters:\n" + "".join(f"- {{name: cluster-{number}}}\n" for number in range(20))
+
+
+def raise_descriptors():
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def connect(address):
+    client = socket.create_connection(address, timeout=10)
+    client.setblocking(False)
+    return client
+
+
+def silent(address, count, ready, end):
+    """Connections that say nothing; those that are closed are opened again."""
+    raise_descriptors()
+    clients = [connect(address) for _ in range(count)]
+    ready.set()
+    while not end.is_set():
+        for index, client in enumerate(clients[-500:]):
+            try:
+                if client.recv(1) == b"":
+                    clients[index] = connect(address)
+            except BlockingIOError:
+                pass
+            except OSError:
+                clients[index] = connect(address)
+        time.sleep(0.2)
+
+
+def never_read(address, count, ready, end):
+    """Requests for large answers that are never read; a connection that is closed is opened again."""
+    request = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
+
+    def ask():
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.settimeout(10)
+        client.connect(address)
+        # As many answers as fit into nobody's buffers.
+        client.sendall(request * 20)
+        return client
+
+    clients = [ask() for _ in range(count)]
+    ready.set()
+    end.wait()
+    del clients
+
+
+def guess(address, count, ready, end):
+    """Connections that try passwords one after the other."""
+    clients, number = [http.client.HTTPConnection(*address, timeout=30) for _ in range(count)], 0
+    ready.set()
+    while not end.is_set():
+        for client in clients:
+            number += 1
+            header = "Basic " + base64.b64encode(f"scraper:wrong-{number}".encode()).decode()
+            try:
+                client.request("GET", "/metrics", headers={"Authorization": header})
+            except (OSError, http.client.HTTPException):
+                client.close()
+        for client in clients:
+            try:
+                client.getresponse().read()
+            except (OSError, http.client.HTTPException):
+                client.close()
+
+
+def hellos(address, count, ready, end):
+    """As many first messages of handshakes at a time as there are connections, none of them finished."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    outgoing = ssl.MemoryBIO()
+    try:
+        context.wrap_bio(ssl.MemoryBIO(), outgoing).do_handshake()
+    except ssl.SSLWantReadError:
+        hello = outgoing.read()
+    while not end.is_set():
+        clients = []
+        for _ in range(count):
+            clients.append(socket.create_connection(address, timeout=10))
+        for client in clients:
+            client.sendall(hello)
+        ready.set()
+        time.sleep(0.5)
+        for client in clients:
+            client.close()
+
+
+class Crowd(Case):
+    def attack(self, attacker, exporter, count):
+        host, port = exporter.url.removeprefix("http://").split(":")
+        ready, end = multiprocessing.Event(), multiprocessing.Event()
+        process = multiprocessing.Process(target=attacker, args=((host, int(port)), count, ready, end), daemon=True)
+        process.start()
+        self.addCleanup(process.join)
+        self.addCleanup(process.terminate)
+        self.addCleanup(end.set)
+        self.assertTrue(ready.wait(60), "the attack has begun")
+
+    def times(self, asks, seconds=8):
+        """The longest time of each kind of question, asked every half second; each has to be answered well."""
+        worst, until = dict.fromkeys(asks, 0.0), time.monotonic() + seconds
+        while time.monotonic() < until:
+            for name, ask in asks.items():
+                started = time.monotonic()
+                self.assertEqual(ask(), 200, name)
+                worst[name] = max(worst[name], time.monotonic() - started)
+            time.sleep(0.5)
+        print(f"{self._testMethodName}: " + ", ".join(f"{name} {value * 1000:.0f} ms" for name, value in worst.items()))
+        return max(worst.values())
+
+    def asks(self, exporter):
+        return {path: (lambda path=path: get(exporter.url + path)[0]) for path in ("/metrics", "/-/healthy")}
+
+    def watched(self, *arguments):
+        """An exporter of a fleet that is polled every second."""
+        simulator, entries = self.simulate(FLEET), []
+        for name, cluster in simulator.clusters.items():
+            token = self.folder / f"{name}.token"
+            token.write_text(cluster["token"])
+            entries.append(f"- name: {name}\n  url: {cluster['url']}\n  authorization: {{credentials_file: {token}}}\n"
+                           f"  tls_config: {{pin_sha256: ['{cluster['pin_sha256']}']}}\n")
+        config = self.folder / "exporter.yml"
+        config.write_text("global: {poll_interval: 1s}\nclusters:\n" + "".join(entries))
+        return self.exporter("--config.file", config, *arguments)
+
+    def lost(self, samples):
+        return sum(value for series, value in samples.items() if "poll_failures_total{" in series)
+
+    def test_silent_connections(self):
+        exporter = self.watched()
+        wait_for(lambda: get(exporter.url + "/-/ready")[0] == 200, "ready")
+        self.attack(silent, exporter, 5000)
+        self.assertLess(self.times(self.asks(exporter)), 2)
+        self.assertEqual(self.lost(metrics(exporter.url)), 0)
+
+    def test_readers_that_never_read(self):
+        exporter = self.exporter("demo")
+        self.attack(never_read, exporter, 40)
+        self.assertLess(self.times(self.asks(exporter)), 2)
+
+    def web_config(self, text):
+        path = self.folder / "web.yml"
+        path.write_text(text)
+        return "--web.config.file", path
+
+    def test_password_guessers(self):
+        password = subprocess.run([EXPORTER, "hash-password", "scraper"], input="right", capture_output=True, text=True).stdout
+        exporter = self.watched(*self.web_config("basic_auth_users:\n  " + password))
+        header = {"Authorization": "Basic " + base64.b64encode(b"scraper:right").decode()}
+        scrape = lambda: get(exporter.url + "/metrics", header)[0]
+        wait_for(lambda: scrape() == 200, "the right password is known")
+        self.attack(guess, exporter, 400)
+        self.assertLess(self.times({"/metrics": scrape, "/-/healthy": lambda: get(exporter.url + "/-/healthy")[0]}), 4)
+        samples = get(exporter.url + "/metrics", header)[2].decode()
+        self.assertNotRegex(samples, r'qumulo_encryption_up{[^}]*} 0')
+
+    def test_handshakes_that_are_begun(self):
+        key, certificate = self.folder / "key.pem", self.folder / "certificate.pem"
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:4096", "-nodes", "-keyout", key, "-out", certificate,
+                        "-subj", "/CN=exporter", "-days", "2"], check=True, capture_output=True)
+        exporter = self.watched(*self.web_config(f"tls_server_config: {{cert_file: {certificate}, key_file: {key}}}\n"))
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        host = exporter.url.removeprefix("http://")
+        kept = http.client.HTTPSConnection(host, context=context, timeout=30)
+        self.addCleanup(kept.close)
+
+        def scrape():
+            kept.request("GET", "/metrics")
+            answer = kept.getresponse()
+            scrape.text = answer.read().decode()
+            return answer.status
+
+        wait_for(lambda: scrape() == 200 and "qumulo_encryption_up" in scrape.text, "polled")
+        self.attack(hellos, exporter, 400)
+        self.assertLess(self.times({"/metrics on a kept connection": scrape}), 4)
+        self.assertNotRegex(scrape.text, r'poll_failures_total{[^}]*} [1-9]')
+
+
+if __name__ == "__main__":
+    unittest.main()
