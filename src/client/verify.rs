@@ -21,7 +21,10 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime},
     server::ParsedCertificate,
 };
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+use x509_parser::{
+    prelude::{FromDer, GeneralName, X509Certificate},
+    public_key::PublicKey,
+};
 
 use super::{pin::Pin, words};
 
@@ -175,7 +178,9 @@ fn explain(err: Error, leaf: &CertificateDer<'_>, name: &ServerName<'_>) -> Erro
     let Error::InvalidCertificate(problem) = &err else { return err };
     let text = match problem {
         Problem::Other(other) if other.0.downcast_ref::<Refusal>().is_some() => return err,
-        _ if version(leaf).is_some_and(|version| version != 3) => return explain_version(err, leaf),
+        _ if version(leaf).is_some_and(|version| version != 3) || rsa_bits(leaf).is_some_and(|bits| bits < 2048) => {
+            return explain_version(err, leaf);
+        }
         Problem::Expired | Problem::ExpiredContext { .. } => {
             "the cluster's certificate has expired; renew it".to_owned()
         }
@@ -228,14 +233,27 @@ fn names(leaf: &CertificateDer<'_>) -> Vec<String> {
     names.filter(plain).take(5).collect()
 }
 
-/// webpki cannot parse X.509 version 1 at all, so not even a pin helps there.
+/// webpki cannot parse X.509 version 1 at all, and takes no short RSA keys, so not even a pin helps there.
 fn explain_version(err: Error, leaf: &CertificateDer<'_>) -> Error {
-    match version(leaf) {
-        Some(version) if version != 3 => refusal(format!(
+    match (version(leaf), rsa_bits(leaf)) {
+        (Some(version), _) if version != 3 => refusal(format!(
             "the cluster's certificate is X.509 version {version}, which cannot be used; put a version 3 certificate on the \
              cluster"
         )),
+        (_, Some(bits)) if bits < 2048 => refusal(format!(
+            "the cluster's certificate has an RSA key of {bits} bits, which is too short to be used; put one with 2048 bits \
+             or more on the cluster"
+        )),
         _ => err,
+    }
+}
+
+/// The size of an RSA key.
+fn rsa_bits(leaf: &CertificateDer<'_>) -> Option<usize> {
+    let (_, certificate) = X509Certificate::from_der(leaf).ok()?;
+    match certificate.public_key().parsed().ok()? {
+        PublicKey::RSA(key) => Some(key.key_size()),
+        _ => None,
     }
 }
 

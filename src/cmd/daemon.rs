@@ -1,7 +1,7 @@
 //! The daemon: configuration -> poller -> store -> listener. Polls run on the main thread, the listener on another.
 
 use super::{
-    reload::{Reloader, Source},
+    reload::{Clusters, Reloader, Source},
     serve,
 };
 use crate::{
@@ -20,8 +20,8 @@ pub fn run(args: &DaemonArgs) -> anyhow::Result<()> {
     let service = Service::default();
     super::runtime()?.block_on(async {
         let (store, telemetry) = (Store::default(), serve::telemetry(&args.web)?);
-        let mut reloader = Reloader::new(Source::new(&args.clusters), store.clone(), telemetry.clone());
-        let loaded = reloader.load().await?;
+        let clusters = Clusters::new(Source::new(&args.clusters), store.clone());
+        let (mut reloader, loaded) = Reloader::start(clusters, telemetry.clone()).await?;
         tracing::info!(clusters = loaded.added, "configuration loaded");
         let (bound, wishes) = serve::bind(&args.web, ListenAddress::any(DEFAULT_PORT), &store, telemetry)?;
         serve::warn_of_few_descriptors(store.view().clusters.len());

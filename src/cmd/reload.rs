@@ -37,16 +37,21 @@ pub enum Source {
     Flags(SingleCluster),
 }
 
-/// Keeps the polled clusters in step with their source.
-pub struct Reloader {
+/// The polled clusters, and where they are described.
+pub struct Clusters {
     files: Arc<Lanes>,
-    /// The texts tried last, or why there were none, and what came of them.
-    last: Option<(Texts, Loaded)>,
     poller: Poller,
     pool: Arc<TransportPool>,
     source: Source,
+}
+
+/// Keeps the polled clusters in step with their source.
+pub struct Reloader {
+    clusters: Clusters,
+    /// The texts tried last, or why there were none, and what came of them.
+    last: (Texts, Loaded),
     telemetry: Arc<Telemetry>,
-    /// The listener's rules, once there is a listener.
+    /// The listener's rules.
     web: Arc<dyn Policies>,
 }
 
@@ -100,19 +105,12 @@ impl Source {
     }
 }
 
-// === impl Reloader ===
+// === impl Clusters ===
 
-impl Reloader {
+impl Clusters {
     /// Nothing is read and nothing polled yet.
-    pub fn new(source: Source, store: Store, telemetry: Arc<Telemetry>) -> Self {
-        let (poller, pool, files) = (Poller::new(store), Arc::<TransportPool>::default(), Arc::new(Lanes::new(1)));
-        telemetry.watch_files(pool.files_are_good());
-        Self { files, last: None, poller, pool, source, telemetry, web: Arc::new(Fixed::default()) }
-    }
-
-    /// Reloads the listener's rules as well.
-    pub fn concern(&mut self, web: Arc<dyn Policies>) {
-        self.web = web;
+    pub fn new(source: Source, store: Store) -> Self {
+        Self { files: Arc::new(Lanes::new(1)), poller: Poller::new(store), pool: Arc::default(), source }
     }
 
     /// Reads the source and polls what it says from now on; says what changed.
@@ -121,6 +119,11 @@ impl Reloader {
     ///
     /// Every mistake. Then nothing is changed.
     pub async fn load(&mut self) -> Loaded {
+        self.load_texts().await.1
+    }
+
+    /// The same, with the texts that were read.
+    async fn load_texts(&mut self) -> (Texts, Loaded) {
         let (source, pool) = (self.source.clone(), self.pool.clone());
         let read = move || {
             let texts = source.texts();
@@ -131,7 +134,7 @@ impl Reloader {
             Ok(read) => read,
             Err(hanging) => (Err(hanging.clone()), Err(hanging)),
         };
-        let outcome = config.map(|config| {
+        let loaded = config.map(|config| {
             for warning in config.warnings.iter() {
                 let file = warning.file.as_ref().map(|file| file.display().to_string());
                 let (cluster, line) = (warning.cluster.as_deref(), warning.place.map(|place| place.line));
@@ -140,8 +143,7 @@ impl Reloader {
             }
             self.poller.apply(config.clusters, &self.pool)
         });
-        self.last = Some((texts, outcome.clone()));
-        outcome
+        (texts, loaded)
     }
 
     /// Does what needs files, on another thread and for some seconds at most.
@@ -155,6 +157,32 @@ impl Reloader {
     async fn texts(&self) -> Texts {
         let source = self.source.clone();
         self.off_thread(move || source.texts()).await.flatten()
+    }
+}
+
+// === impl Reloader ===
+
+impl Reloader {
+    /// Loads the clusters for the first time.
+    ///
+    /// # Errors
+    ///
+    /// Every mistake.
+    pub async fn start(mut clusters: Clusters, telemetry: Arc<Telemetry>) -> Result<(Self, Changes), Mistakes> {
+        telemetry.watch_files(clusters.pool.files_are_good());
+        let last = clusters.load_texts().await;
+        let changes = last.1.clone()?;
+        Ok((Self { clusters, last, telemetry, web: Arc::new(Fixed::default()) }, changes))
+    }
+
+    /// Reloads the listener's rules as well.
+    pub fn concern(&mut self, web: Arc<dyn Policies>) {
+        self.web = web;
+    }
+
+    async fn load(&mut self) -> Loaded {
+        self.last = self.clusters.load_texts().await;
+        self.last.1.clone()
     }
 
     /// Reloads at SIGHUP, when asked, and when the file's text has changed, looking every `check`. Ends never.
@@ -196,15 +224,15 @@ impl Reloader {
     /// Reloads if the text of a file has changed. A text that could not be used is tried again each time, because a file
     /// named in it may have come since, and reported only when that changes something.
     async fn look(&mut self) {
-        let Some((tried, before)) = self.last.clone() else { return };
-        let texts = self.texts().await;
+        let (tried, before) = self.last.clone();
+        let texts = self.clusters.texts().await;
         let edited = texts != tried;
         if !edited && before.is_ok() {
             return;
         }
         if edited {
             sleep(SETTLE).await;
-            if self.texts().await != texts {
+            if self.clusters.texts().await != texts {
                 return;
             }
         }

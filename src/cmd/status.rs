@@ -9,14 +9,13 @@ use std::{
 
 use tokio::time::{Instant, sleep};
 
-use super::reload::{Reloader, Source};
+use super::reload::{Clusters, Source};
 use crate::{
     cli::{OutputForm, StatusArgs},
     clock, limits, metrics,
-    model::DateField,
+    model::{DateField, KmsCertificate},
     report::{self, ClusterReport, Report, Severity, span, visible},
     store::{Store, View},
-    telemetry::Telemetry,
 };
 
 /// How often progress is looked at.
@@ -69,8 +68,8 @@ fn code(severity: Severity) -> u8 {
 fn ask(args: &StatusArgs) -> anyhow::Result<View> {
     limits::raise_descriptors();
     super::runtime()?.block_on(async {
-        let (store, telemetry) = (Store::default(), Telemetry::new(&clock::now(), false)?);
-        let mut clusters = Reloader::new(Source::new(&args.clusters), store.clone(), telemetry.into());
+        let store = Store::default();
+        let mut clusters = Clusters::new(Source::new(&args.clusters), store.clone());
         clusters.load().await?;
         let started = Instant::now();
         loop {
@@ -117,8 +116,8 @@ fn table(report: &Report, coloured: bool) -> String {
 }
 
 fn row(cluster: &ClusterReport, report: &Report) -> [String; 7] {
-    let left = |label: &str| {
-        let certificate = cluster.certificates.iter().find(|certificate| certificate.label == label);
+    let left = |kind: KmsCertificate| {
+        let certificate = cluster.certificates.iter().find(|certificate| certificate.kind == kind);
         certificate.map_or("-".to_owned(), |certificate| {
             let span = span(certificate.seconds_left);
             if certificate.seconds_left > 0.0 { span } else { format!("{span} ago") }
@@ -130,8 +129,8 @@ fn row(cluster: &ClusterReport, report: &Report) -> [String; 7] {
         cluster.severity().label().to_owned(),
         visible(&cluster.headline()),
         cluster.key_store().to_owned(),
-        left("kms_ca"),
-        left("kms_client"),
+        left(KmsCertificate::Ca),
+        left(KmsCertificate::Client),
         age.map_or("-".to_owned(), |at| span((report.at - at).num_seconds() as f64)),
     ]
 }

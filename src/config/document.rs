@@ -223,7 +223,7 @@ impl<'a> Check<'a> {
         for (key, place, node) in entries {
             let inner = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
             if seen.contains(&key.as_str()) {
-                self.at(inner, *place, "stands there twice; keep one of the two".to_owned());
+                self.at(inner, *place, "is defined twice; remove one of them".to_owned());
                 continue;
             }
             seen.push(key);

@@ -10,6 +10,7 @@ mod duration;
 mod files;
 mod hints;
 mod mistakes;
+mod pace;
 mod raw;
 mod resolve;
 #[cfg(test)]

@@ -3,14 +3,13 @@
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use url::Url;
 
 use super::{
     Mistakes,
-    duration::{self, PromDuration},
+    pace::OwnPace,
     raw::{RawAuthorization, RawCluster, RawLogin, RawShared, RawTls},
     url::cluster_url,
 };
@@ -23,11 +22,6 @@ use crate::{
     model::{ClusterName, Labels},
     poll,
 };
-
-const INTERVAL: Duration = Duration::from_secs(60);
-const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
-const LONGEST_INTERVAL: Duration = Duration::from_secs(24 * 3600);
-const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A section under examination: `global`, or one cluster.
 pub struct Section<'a> {
@@ -51,23 +45,6 @@ pub struct Shared {
     pace: OwnPace,
     proxy: Option<ProxySettings>,
     tls: Option<TlsSettings>,
-}
-
-/// Durations as they are written.
-#[derive(Clone, Copy, Debug, Default)]
-struct OwnPace {
-    /// Whether what there is fits together.
-    good: bool,
-    interval: Option<Duration>,
-    stale_after: Option<Duration>,
-    timeout: Option<Duration>,
-}
-
-/// How often, for how long, until when.
-struct Pace {
-    interval: Duration,
-    stale_after: Duration,
-    timeout: Duration,
 }
 
 /// Where a cluster is written: for the mistake of using its name once more.
@@ -172,54 +149,10 @@ impl Section<'_> {
             has_credential,
             credential: self.credential(raw),
             has_proxy,
-            pace: OwnPace {
-                good: false,
-                interval: self.duration("poll_interval", raw.poll_interval.as_deref()),
-                stale_after: self.duration("stale_after", raw.stale_after.as_deref()),
-                timeout: self.duration("poll_timeout", raw.poll_timeout.as_deref()),
-            },
+            pace: self.own_pace(raw),
             proxy: has_proxy.then(|| self.proxy(raw)),
             tls: raw.tls_config.as_ref().map(|tls| self.tls(tls)),
         }
-    }
-
-    fn duration(&mut self, key: &str, text: Option<&str>) -> Option<Duration> {
-        let text = text?;
-        let duration = duration::parse(text);
-        if duration.is_none() {
-            // The text is not repeated: it could be anything, even a secret on the wrong line.
-            self.mistake(key, duration::WANTED);
-        }
-        duration
-    }
-
-    /// `None` if there was a mistake.
-    fn pace(&mut self, own: OwnPace, global: &OwnPace) -> Option<Pace> {
-        let interval = own.interval.or(global.interval).unwrap_or(INTERVAL);
-        let timeout = own.timeout.or(global.timeout).unwrap_or(TIMEOUT.min(interval));
-        let shortest = interval.saturating_add(timeout);
-        let stale_after = own.stale_after.or(global.stale_after).unwrap_or(interval.saturating_mul(5).max(shortest));
-        let (shown, limit) = (PromDuration(interval), PromDuration(shortest));
-        let mut good = true;
-        let mut check = |right: bool, name: &str, problem: String| {
-            if !right {
-                self.mistake(name, problem);
-                good = false;
-            }
-        };
-        // What was inherited has been reported where it was written.
-        let own_interval = own.interval.is_some();
-        check(!own_interval || interval >= SHORTEST_INTERVAL, "poll_interval", "must be 1s at least".to_owned());
-        check(!own_interval || interval <= LONGEST_INTERVAL, "poll_interval", "must be 1d at most".to_owned());
-        let none = own.timeout.is_some() && timeout.is_zero();
-        check(!none, "poll_timeout", "must be more than 0s".to_owned());
-        check(timeout <= interval, "poll_timeout", format!("must be at most the poll_interval, {shown}"));
-        check(
-            stale_after >= shortest,
-            "stale_after",
-            format!("must be at least poll_interval + poll_timeout, {limit}, or every slow poll would drop the status"),
-        );
-        good.then_some(Pace { interval, stale_after, timeout })
     }
 
     fn credential(&mut self, raw: &RawShared) -> Option<Credential> {
@@ -231,7 +164,7 @@ impl Section<'_> {
             }
             (None, None) => None,
             (Some(_), Some(_)) => {
-                self.mistake("login", "cannot stand beside `authorization`; keep one of the two");
+                self.mistake("login", "cannot be combined with `authorization`; remove one of them");
                 None
             }
         }
@@ -280,7 +213,7 @@ impl Section<'_> {
         {
             self.mistake(
                 "proxy_from_environment",
-                "cannot stand beside `proxy_url`, `no_proxy` or `proxy_authorization`; keep one of the two",
+                "cannot be combined with `proxy_url`, `no_proxy` or `proxy_authorization`",
             );
         } else if raw.proxy_url.is_none() {
             for (key, given) in
@@ -374,7 +307,7 @@ impl Section<'_> {
         idle.extend(raw.server_name.as_ref().map(|_| "server_name"));
         idle.extend((skips && pins).then_some("pin_sha256"));
         for key in idle {
-            self.mistake(&format!("tls_config.{key}"), format!("has no effect beside `{all}`; keep one of the two"));
+            self.mistake(&format!("tls_config.{key}"), format!("has no effect beside `{all}`; remove one of them"));
         }
     }
 
@@ -418,7 +351,7 @@ impl Section<'_> {
         None
     }
 
-    fn mistake(&mut self, key: &str, problem: impl Into<String>) {
+    pub(super) fn mistake(&mut self, key: &str, problem: impl Into<String>) {
         self.mistakes.add(format!("{}.{key}", self.key), problem);
     }
 }

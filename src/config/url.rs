@@ -30,14 +30,14 @@ pub fn host(text: &str) -> Option<String> {
     Url::parse(text).ok()?.host_str().map(|host| host.trim_matches(['[', ']']).to_owned())
 }
 
-/// Why a text is no URL, in words of ours.
+/// Why a text is not a valid URL, in words of ours.
 fn problem(err: ParseError) -> &'static str {
     match err {
         ParseError::EmptyHost => "has no host",
         ParseError::IdnaError | ParseError::InvalidDomainCharacter => "has a character in its host that no host has",
         ParseError::InvalidPort => "has a port that is none (1 to 65535)",
         ParseError::InvalidIpv4Address | ParseError::InvalidIpv6Address => "has an IP address that is none",
-        _ => "is no URL",
+        _ => "is not a valid URL",
     }
 }
 

@@ -182,6 +182,12 @@ pub static TLS_HANDSHAKE_FAILURES: Metric = counter(
     &[],
     "TLS handshakes with clients of the listener that failed, by missing or bad client certificates for example.",
 );
+/// Lines that nobody read in time.
+pub static LOG_LINES_DROPPED: Metric = counter(
+    "qumulo_encryption_exporter_log_lines_dropped_total",
+    &[],
+    "Lines of the log that were dropped, because standard error was not read in time.",
+);
 /// Requests.
 pub static HTTP_REQUESTS: Metric = counter(
     "qumulo_encryption_exporter_http_requests_total",
@@ -221,13 +227,14 @@ pub static DOMAIN: [&Metric; 16] = [
 ];
 
 /// The metrics of the exporter itself, without the process metrics.
-pub static OWN: [&Metric; 7] = [
+pub static OWN: [&Metric; 8] = [
     &BUILD_INFO,
     &CONFIG_RELOAD_SUCCESSFUL,
     &CONFIG_RELOAD_TIME,
     &WEB_CONFIG_RELOAD_SUCCESSFUL,
     &LISTENER_CERTIFICATE_EXPIRY,
     &TLS_HANDSHAKE_FAILURES,
+    &LOG_LINES_DROPPED,
     &HTTP_REQUESTS,
 ];
 

@@ -2,7 +2,7 @@
 
 use super::catalog::{self, Metric};
 use crate::{
-    model::{ApiVersion, DateField, FailureReason, KeyStore, Labels, Moment, Reading, Status},
+    model::{ApiVersion, DateField, FailureReason, KeyStore, KmsCertificate, Labels, Moment, Reading, Status},
     store::{Snapshot, View},
 };
 
@@ -68,9 +68,9 @@ fn state_sets(rows: &[Row<'_>], sink: &mut impl Sink) {
 fn dates(rows: &[Row<'_>], sink: &mut impl Sink) {
     let of = |row: &Row<'_>, field| row.fresh.and_then(|fresh| fresh.dates.get(field).timestamp());
     for row in rows {
-        for (field, certificate) in [(DateField::CaCertExpiry, "kms_ca"), (DateField::ClientCertExpiry, "kms_client")] {
-            if let Some(at) = of(row, field) {
-                sink.sample(&catalog::CERTIFICATE_EXPIRY, row.cluster, &[certificate], at.unix_seconds());
+        for certificate in KmsCertificate::ALL {
+            if let Some(at) = of(row, certificate.field()) {
+                sink.sample(&catalog::CERTIFICATE_EXPIRY, row.cluster, &[certificate.label()], at.unix_seconds());
             }
         }
     }

@@ -19,6 +19,15 @@ pub enum DateField {
     LastStatusUpdateTime,
 }
 
+/// A certificate of the connection to the key management server whose expiry the cluster tells.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum KmsCertificate {
+    /// Of the authority that the cluster trusts.
+    Ca,
+    /// What the cluster shows.
+    Client,
+}
+
 /// What the answer said of one date.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub enum Date {
@@ -53,6 +62,29 @@ impl Timestamp {
     /// The instant.
     pub fn utc(self) -> DateTime<Utc> {
         self.0
+    }
+}
+
+// === impl KmsCertificate ===
+
+impl KmsCertificate {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Ca, Self::Client];
+
+    /// The value of the label `certificate`.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Ca => "kms_ca",
+            Self::Client => "kms_client",
+        }
+    }
+
+    /// Where its notAfter stands in the answer.
+    pub fn field(self) -> DateField {
+        match self {
+            Self::Ca => DateField::CaCertExpiry,
+            Self::Client => DateField::ClientCertExpiry,
+        }
     }
 }
 

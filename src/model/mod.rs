@@ -13,7 +13,7 @@ mod name;
 mod status;
 mod text;
 
-pub use dates::{Date, DateField, Dates, Timestamp};
+pub use dates::{Date, DateField, Dates, KmsCertificate, Timestamp};
 pub use failure::{FailureReason, PollFailure, Refusal};
 pub use identity::{ApiVersion, ClusterId, CoreVersion, Identity};
 pub use key_store::KeyStore;

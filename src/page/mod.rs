@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::{
-    model::DateField,
+    model::{DateField, KmsCertificate},
     report::{Certificate, ClusterReport, Report, Severity, span, visible},
 };
 
@@ -223,7 +223,10 @@ fn mark(severity: Severity) -> Markup {
 }
 
 fn certificate(certificate: &Certificate) -> Markup {
-    let name = if certificate.label == "kms_ca" { "KMS authority's certificate" } else { "KMS client certificate" };
+    let name = match certificate.kind {
+        KmsCertificate::Ca => "KMS authority's certificate",
+        KmsCertificate::Client => "KMS client certificate",
+    };
     let left = span(certificate.seconds_left);
     fact(
         name,

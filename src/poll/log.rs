@@ -52,7 +52,7 @@ pub fn change(cluster: &ClusterName, change: &Change) {
 fn first(cluster: &ClusterName, key_store: KeyStore, status: &Status) {
     let encryption_type = key_store.label();
     match status {
-        Status::Unknown(text) => tracing::warn!(%cluster, %text, encryption_type, "first status, an unknown one"),
+        Status::Unknown(text) => tracing::warn!(%cluster, %text, encryption_type, "first status is unknown"),
         good if is_good(good) => tracing::info!(%cluster, status = good.label(), encryption_type, "first status"),
         bad => tracing::warn!(%cluster, status = bad.label(), encryption_type, "first status"),
     }

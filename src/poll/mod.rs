@@ -139,8 +139,8 @@ impl Poller {
         source: impl Fn() -> S + Send + 'static,
     ) {
         let publisher = match how {
-            Start::Anew => self.store.publisher(name.clone(), stale_after),
-            Start::Over => self.store.successor(name.clone(), stale_after),
+            Start::Fresh => self.store.publisher(name.clone(), stale_after),
+            Start::Continuing => self.store.successor(name.clone(), stale_after),
         };
         let task = supervise(source, publisher, pace, interval, self.beginning.clone());
         self.tasks.insert(name, AbortOnDropHandle::new(tokio::spawn(task)));

@@ -36,9 +36,9 @@ pub(super) struct Plan {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Start {
     /// A cluster of which nothing is known.
-    Anew,
+    Fresh,
     /// The cluster that was polled before, with other settings.
-    Over,
+    Continuing,
 }
 
 /// Compares. A cluster is its address: under another one, the status known so far is of something else.
@@ -48,13 +48,13 @@ pub(super) fn plan(current: &BTreeMap<ClusterName, Settings>, next: &[Settings])
         match current.get(&settings.name) {
             None => {
                 plan.changes.added += 1;
-                plan.start.push((index, Start::Anew));
+                plan.start.push((index, Start::Fresh));
                 plan.describe.push(index);
             }
             Some(before) if before == settings => plan.changes.unchanged += 1,
             Some(before) => {
                 plan.changes.changed += 1;
-                let start = if before.client.url == settings.client.url { Start::Over } else { Start::Anew };
+                let start = if before.client.url == settings.client.url { Start::Continuing } else { Start::Fresh };
                 // What is only said about a cluster touches no connection.
                 let polled = (&before.client, before.interval, before.stale_after);
                 if polled != (&settings.client, settings.interval, settings.stale_after) {
@@ -125,11 +125,11 @@ mod tests {
         let labelled = Settings { labels: Labels::new([("site", "berlin")]).unwrap(), ..a.clone() };
         check(&[], &[], &[], &[]);
         check(&[a.clone(), b.clone()], &[labelled, b.clone()], &[], &[]);
-        check(&[], &[a.clone(), b.clone()], &[(0, Start::Anew), (1, Start::Anew)], &[]);
+        check(&[], &[a.clone(), b.clone()], &[(0, Start::Fresh), (1, Start::Fresh)], &[]);
         check(&[a.clone(), b.clone()], &[b.clone(), a.clone()], &[], &[]);
-        check(&[a.clone(), b.clone()], &[b.clone(), slower], &[(1, Start::Over)], &[]);
-        check(&[a.clone(), b.clone()], &[b.clone(), moved], &[(1, Start::Anew)], &[]);
+        check(&[a.clone(), b.clone()], &[b.clone(), slower], &[(1, Start::Continuing)], &[]);
+        check(&[a.clone(), b.clone()], &[b.clone(), moved], &[(1, Start::Fresh)], &[]);
         check(&[a.clone(), b.clone()], std::slice::from_ref(&b), &[], &["a"]);
-        check(std::slice::from_ref(&a), &[b], &[(0, Start::Anew)], &["a"]);
+        check(std::slice::from_ref(&a), &[b], &[(0, Start::Fresh)], &["a"]);
     }
 }

@@ -40,7 +40,7 @@ impl Script {
         let script = self.clone();
         let name = ClusterName::new(name).unwrap();
         let pace = Pace::new(&name, INTERVAL, STALE_AFTER, poller.origin);
-        poller.start(name, pace, INTERVAL, STALE_AFTER, Start::Anew, move || script.clone());
+        poller.start(name, pace, INTERVAL, STALE_AFTER, Start::Fresh, move || script.clone());
     }
 }
 
@@ -126,7 +126,7 @@ async fn lateness(interval: Duration, timeout: Duration) -> Duration {
         let pace = Pace::new(&name, interval, STALE_AFTER, start);
         let hangs = (number % 10 != 0).then_some(timeout);
         let punctual = Punctual { due: start, hangs, pace: pace.clone(), worst: worst.clone() };
-        poller.start(name, pace, interval, STALE_AFTER, Start::Anew, move || punctual.clone());
+        poller.start(name, pace, interval, STALE_AFTER, Start::Fresh, move || punctual.clone());
     }
     pass(5 * interval).await;
     *worst.lock().unwrap()

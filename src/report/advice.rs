@@ -2,7 +2,7 @@
 
 use super::{CRITICAL, Certificate, Finding, Severity, WARNING, span};
 use crate::{
-    model::{FailureReason, Status},
+    model::{FailureReason, KmsCertificate, Status},
     store::{Failure, LastPoll},
 };
 
@@ -61,9 +61,9 @@ pub fn status(status: &Status) -> Option<Finding> {
 
 /// What is not well with a certificate.
 pub fn certificate(certificate: &Certificate) -> Option<Finding> {
-    let name = match certificate.label {
-        "kms_ca" => "The certificate of the KMS's authority",
-        _ => "The cluster's client certificate",
+    let name = match certificate.kind {
+        KmsCertificate::Ca => "The certificate of the KMS's authority",
+        KmsCertificate::Client => "The cluster's client certificate",
     };
     let left = certificate.seconds_left;
     let (severity, text) = if left <= 0.0 {
@@ -116,7 +116,7 @@ fn reason(reason: FailureReason) -> &'static str {
         FailureReason::Dns => {
             "Check the host name in the cluster's URL, and ask the resolver of the exporter's machine."
         }
-        FailureReason::Connect => "Check that the cluster runs and that no firewall stands between.",
+        FailureReason::Connect => "Check that the cluster runs and that no firewall blocks it.",
         FailureReason::Tls => {
             "Check the trust settings of the cluster (tls_config, --cluster.ca-file, --cluster.pin-sha256) against its certificate."
         }

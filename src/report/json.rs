@@ -89,7 +89,7 @@ fn cluster(cluster: &ClusterReport) -> Cluster<'_> {
         advice: each.advice,
     });
     let certificates = cluster.certificates.iter().map(|each| Certificate {
-        certificate: each.label,
+        certificate: each.kind.label(),
         expires_at: time(each.expires.utc()),
         // To the second: anything finer is not known.
         seconds_left: each.seconds_left.floor() as i64,

@@ -12,7 +12,7 @@ use std::{cmp::Reverse, fmt::Write, time::Duration};
 use chrono::{DateTime, Utc};
 
 use crate::{
-    model::{ApiVersion, DateField, KeyStore, Moment, Reading, Status, Timestamp},
+    model::{ApiVersion, DateField, KeyStore, KmsCertificate, Moment, Reading, Status, Timestamp},
     store::{Failure, Snapshot, View},
 };
 
@@ -70,8 +70,8 @@ pub struct ClusterReport {
 /// A certificate of the KMS connection.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Certificate {
-    /// The value of the label `certificate`.
-    pub label: &'static str,
+    /// Which one.
+    pub kind: KmsCertificate,
     /// Its notAfter.
     pub expires: Timestamp,
     /// Until then; negative afterwards.
@@ -132,10 +132,9 @@ fn judge(cluster: &Snapshot, now: &Moment) -> ClusterReport {
 }
 
 fn certificates(reading: &Reading, now: &Moment) -> impl Iterator<Item = Certificate> {
-    let fields = [(DateField::CaCertExpiry, "kms_ca"), (DateField::ClientCertExpiry, "kms_client")];
-    fields.into_iter().filter_map(|(field, label)| {
-        let expires = reading.dates.get(field).timestamp()?;
-        Some(Certificate { label, expires, seconds_left: expires.unix_seconds() - now.unix_seconds() })
+    KmsCertificate::ALL.into_iter().filter_map(|kind| {
+        let expires = reading.dates.get(kind.field()).timestamp()?;
+        Some(Certificate { kind, expires, seconds_left: expires.unix_seconds() - now.unix_seconds() })
     })
 }
 

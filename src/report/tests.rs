@@ -112,7 +112,7 @@ fn worst_comes_first() {
 fn certificates_are_judged_at_the_boundaries() {
     let check = |seconds: f64, expect: Option<Severity>| {
         let expires = Timestamp::new(DateTime::UNIX_EPOCH).unwrap();
-        let finding = advice::certificate(&Certificate { label: "kms_ca", expires, seconds_left: seconds });
+        let finding = advice::certificate(&Certificate { kind: KmsCertificate::Ca, expires, seconds_left: seconds });
         assert_eq!(finding.map(|finding| finding.severity), expect, "{seconds}");
     };
     check(30.0 * 86_400.0, None);

@@ -17,6 +17,7 @@ use prometheus::{Encoder, Gauge, GaugeVec, IntCounter, IntCounterVec, Opts, Regi
 
 use self::process::Process;
 use crate::{
+    logging,
     metrics::catalog::{self, Metric},
     model::Moment,
 };
@@ -31,6 +32,7 @@ pub struct Telemetry {
     /// Whether the files that clusters' connections depend on are of use.
     files_are_good: OnceLock<Arc<AtomicBool>>,
     handshake_failures: IntCounter,
+    lines_dropped: IntCounter,
     /// Without labels; a vector, so that its one series can be absent.
     listener_certificate: GaugeVec,
     /// The metrics that `--web.disable-exporter-metrics` leaves out.
@@ -73,6 +75,8 @@ impl Telemetry {
         registry.register(Box::new(listener_certificate.clone()))?;
         let handshake_failures = IntCounter::with_opts(opts(&catalog::TLS_HANDSHAKE_FAILURES))?;
         registry.register(Box::new(handshake_failures.clone()))?;
+        let lines_dropped = IntCounter::with_opts(opts(&catalog::LOG_LINES_DROPPED))?;
+        registry.register(Box::new(lines_dropped.clone()))?;
         let optional = full.then(|| Optional::new(&registry)).transpose()?;
         Ok(Self {
             config_loaded: AtomicBool::new(true),
@@ -80,6 +84,7 @@ impl Telemetry {
             config_time,
             files_are_good: OnceLock::new(),
             handshake_failures,
+            lines_dropped,
             listener_certificate,
             optional,
             registry,
@@ -136,6 +141,8 @@ impl Telemetry {
             process.refresh(now);
             process
         });
+        let dropped = logging::writer::dropped();
+        self.lines_dropped.inc_by(dropped.saturating_sub(self.lines_dropped.get()));
         let files = self.files_are_good.get().is_none_or(|good| good.load(Ordering::Relaxed));
         let good = files && self.config_loaded.load(Ordering::Relaxed);
         self.config_successful.set(f64::from(u8::from(good)));

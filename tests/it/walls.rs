@@ -56,7 +56,7 @@ const WALLS: &[(&str, &[&str])] = &[
     ("signals", &["logging"]),
     ("sim", &["file"]),
     ("store", &["model"]),
-    ("telemetry", &["metrics", "model"]),
+    ("telemetry", &["logging", "metrics", "model"]),
     ("web", &["lanes"]),
     ("web_config", &["config", "file", "fingerprint", "web"]),
 ];

@@ -1,0 +1,116 @@
+"""Failures of TLS that only other implementations can provoke: what the exporter says about them."""
+
+import http.server
+import re
+import socket
+import ssl
+import subprocess
+import threading
+import unittest
+
+from support import EXPORTER, Case, free_port, wait_for
+
+# Names of Rust's types and addresses of documentation have no place in a message.
+FOREIGN = re.compile(r"[a-z][A-Z]|://(?!127)|::|[{}\[\]]|Error|\(\)")
+KNOWN = ("SubjectAltName", "subjectAltName", "ChaCha20", "OpenSSL", "AES-GCM", "IPv4", "IPv6")
+
+
+class Words(Case):
+    def certificate(self, *options):
+        key, certificate = self.folder / "key.pem", self.folder / "certificate.pem"
+        subprocess.run(["openssl", "req", "-x509", "-nodes", "-keyout", key, "-out", certificate, "-subj", "/CN=cluster",
+                        "-days", "2", *options], check=True, capture_output=True)
+        return key, certificate
+
+    def serve(self, key, certificate, *options):
+        """`openssl s_server`, which answers every request with a page."""
+        port = free_port()
+        process = self.start("openssl", "s_server", "-accept", port, "-key", key, "-cert", certificate, "-www", *options)
+
+        def listens():
+            assert process.poll() is None, process.log.read_text()
+            return "ACCEPT" in process.out.read_text()
+
+        wait_for(listens, "the server listens")
+        return port
+
+    def message(self, port, certificate=None, scheme="https"):
+        token = self.folder / "token"
+        token.write_text("access-v1:x")
+        arguments = ["--cluster.url", f"{scheme}://127.0.0.1:{port}", "--cluster.token-file", token]
+        if certificate:
+            arguments += ["--cluster.ca-file", certificate]
+        done = subprocess.run([EXPORTER, "status", *arguments], capture_output=True, text=True, timeout=60)
+        self.assertEqual(done.returncode, 3, done.stdout)
+        text = " ".join(done.stdout.split())
+        plain = text
+        for word in KNOWN:
+            plain = plain.replace(word, "")
+        self.assertIsNone(FOREIGN.search(plain), text)
+        return text
+
+    def test_what_openssl_serves(self):
+        rsa, san = ("-newkey", "rsa:2048"), ("-addext", "subjectAltName=IP:127.0.0.1")
+        for make, options, words in (
+            ((*rsa, *san), ("-tls1_2", "-cipher", "ECDHE-RSA-AES128-SHA"), "no cipher suite in common"),
+            ((*rsa, *san), ("-tls1_2", "-cipher", "AES128-GCM-SHA256"), "no cipher suite in common"),
+            ((*rsa, *san), ("-tls1_1", "-cipher", "ALL:@SECLEVEL=0"), "no version of TLS in common"),
+            (("-newkey", "rsa:1024", *san), ("-cipher", "ALL:@SECLEVEL=0"), "RSA key of 1024 bits"),
+            (rsa, (), "has no subjectAltName"),
+            ((*rsa, "-addext", "subjectAltName=DNS:other.example.com"), (), "not for 127.0.0.1 but for other.example.com"),
+            ((*rsa, *san), ("-Verify", "1"), "wants a client certificate"),
+            ((*rsa, *san, "-addext", "extendedKeyUsage=clientAuth"), (), None),
+            ((*rsa, *san, "-addext", "1.2.3.4=critical,ASN1:NULL"), (), None),
+            ((*rsa, *san), (), "is not JSON"),
+        ):
+            key, certificate = self.certificate(*make)
+            text = self.message(self.serve(key, certificate, *options), certificate)
+            if words:
+                self.assertIn(words, text, (make, options))
+
+    def test_answers_that_are_cut(self):
+        key, certificate = self.certificate("-newkey", "rsa:2048", "-addext", "subjectAltName=IP:127.0.0.1")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        for answer, words in (
+            (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", "broke: it ended before the answer did"),
+            (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{", "broke: it ended before the answer did"),
+            (b"HTTP/1.1 200 OK\r\nContent-Len", "broke: it ended before the answer did"),
+            (b"HTTP/1.1 2000 OK\r\n\r\n", "does not speak HTTP"),
+            (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", "broke"),
+            (b"HTTP/1.1 200 OK\r\nA: " + b"x" * 500000 + b"\r\n\r\n", "does not speak HTTP"),
+            (b"", "broke: it ended before the answer did"),
+        ):
+            listener = socket.create_server(("127.0.0.1", 0))
+
+            def serve():
+                try:
+                    while True:
+                        connection, _ = listener.accept()
+                        with context.wrap_socket(connection, server_side=True) as tls:
+                            tls.recv(10000)
+                            tls.sendall(answer)
+                except OSError:
+                    pass
+
+            threading.Thread(target=serve, daemon=True).start()
+            text = self.message(listener.getsockname()[1], certificate)
+            listener.close()
+            self.assertIn(words, text, answer[:80])
+
+    def test_plain_http_where_tls_is_asked_and_the_other_way_round(self):
+        class Quiet(http.server.BaseHTTPRequestHandler):
+            def log_message(self, *_):
+                pass
+
+        server = http.server.HTTPServer(("127.0.0.1", 0), Quiet)
+        self.addCleanup(server.server_close)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.addCleanup(server.shutdown)
+        self.assertIn("does not speak TLS on this port", self.message(server.server_port))
+        key, certificate = self.certificate("-newkey", "rsa:2048")
+        self.assertRegex(self.message(self.serve(key, certificate), scheme="http"), "does not speak HTTP|broke: it ended")
+
+
+if __name__ == "__main__":
+    unittest.main()
