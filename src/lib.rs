@@ -26,9 +26,10 @@
 //! |---|---|---|
 //! | main | one task for each cluster ([`poll`]), reloads, the watchdog | nothing but its own computing: how many polls begin at a time is bounded, how many wait is not |
 //! | `listener` | accepts, TLS, requests ([`web`], [`routes`]) | its own computing; the polls do not notice |
+//! | `web-config` | looks at the listener's rules once a second ([`web_config`]), if there is a file | its files; the rules stay |
 //! | `signals` | SIGTERM, SIGINT, SIGHUP ([`signals`]) | nothing: a second signal, or the end of the grace, ends the process whatever hangs |
 //! | `log` | writes to standard error ([`logging::writer`]) | whoever reads it; the queue is bounded, what does not fit is dropped and told |
-//! | tokio's blocking ones | name resolution, password hashes | the resolver; the end of the process does not wait for them |
+//! | tokio's blocking ones, bounded by [`lanes`] | names, credentials, certificates, the configuration, password hashes | the resolver, a file system; what waits for them gives up in its own time, and the end of the process does not wait |
 //!
 //! # In which order to read
 //!
@@ -39,7 +40,8 @@
 //! 5. [`metrics`]: [`metrics::catalog`] is the one list of names; `domain` says which samples there are.
 //!    Beside it [`report`]: what to think of each cluster, for people; [`page`] shows it.
 //! 6. [`routes`]: what each path answers, on top of [`web`]: listening, limits, compression, for any handler.
-//! 7. [`config`]: what users write, and every mistake they make; [`web_config`]: the same for the listener.
+//! 7. [`config`]: what users write, held against the JSON Schemas in `deploy/`, and every mistake they make; [`web_config`]:
+//!    the same for the listener.
 //! 8. [`cmd`]: where all of it is put together; [`cli`] and `main` in front.
 //!
 //! Beside the data flow: [`telemetry`] (the exporter about itself), [`logging`], [`secret`] (strings that cannot be

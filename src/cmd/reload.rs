@@ -211,7 +211,8 @@ impl Reloader {
         let outcome = self.load().await;
         self.report(by, &outcome);
         // Logged where it happens.
-        let web = self.web.reload();
+        let web = self.web.clone();
+        let web = self.clusters.off_thread(move || web.reload()).await.unwrap_or_else(|err| Err(err.to_string()));
         service.ready();
         match (outcome, web) {
             (Ok(changes), Ok(())) => Ok(changes.to_string()),

@@ -124,7 +124,9 @@ fn policies(web: &WebArgs, telemetry: &Arc<Telemetry>) -> anyhow::Result<Arc<dyn
         }
     };
     let opened = WebConfig::open(file, web_config::SETTLE, Box::new(observer));
-    Ok(Arc::new(opened.map_err(Refusal::into_mistakes)?))
+    let config = Arc::new(opened.map_err(Refusal::into_mistakes)?);
+    config.follow().context("the system refuses a thread")?;
+    Ok(config)
 }
 
 impl Bound {

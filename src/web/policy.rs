@@ -27,7 +27,7 @@ pub trait Policies: Debug + Send + Sync + 'static {
     /// The rules for what comes next.
     fn current(&self) -> Arc<Policy>;
 
-    /// Takes in changes that are only made when somebody asks for them.
+    /// Takes in changes that are only made when somebody asks for them. May take as long as files do.
     ///
     /// # Errors
     ///

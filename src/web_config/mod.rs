@@ -1,8 +1,8 @@
 //! The web configuration file of the Prometheus exporters (`--web.config.file`): TLS, client certificates, basic
 //! authentication, headers, rate limit. A file that works for the node exporter works here.
 //!
-//! The file and those that it names are looked at for each connection and request (one `stat` each). A change counts once
-//! the files have rested for a moment, because a file that is being written reads as one without its last lines: without
+//! The file and those that it names are looked at once a second, on a thread of its own: their file system may hang, and
+//! then the rules stay what they are. A change counts once the files have rested for a moment, because a file that is being written reads as one without its last lines: without
 //! users, for example. What would take protection away waits for somebody who asks for it ([`Policies::reload`]), however
 //! long the file rests: a disk may have been full. After a broken edit the last good rules stay in force; the original
 //! answers 500 to everything then.
@@ -12,9 +12,10 @@ mod raw;
 mod resolve;
 
 use std::{
-    fmt,
+    fmt, io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    thread,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -33,10 +34,19 @@ pub type Observer = Box<dyn Fn(Result<&Policy, &Refusal>) + Send + Sync>;
 pub struct WebConfig {
     observer: Observer,
     path: PathBuf,
+    /// In force. Held for a moment only.
+    policy: RwLock<Arc<Policy>>,
+    /// Held while files are looked at, however long that takes.
+    seen: Mutex<State>,
     /// How long files have to rest.
     settle: Duration,
-    state: Mutex<State>,
 }
+
+/// How often the files are looked at.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// For reading certificates.
+const STACK: usize = 256 * 1024;
 
 /// How long files have to rest in the running program.
 pub const SETTLE: Duration = Duration::from_secs(1);
@@ -57,7 +67,6 @@ struct State {
     files: Seen,
     /// What they look like now, if it is something else, and since when.
     fresh: Option<(Seen, Instant)>,
-    policy: Arc<Policy>,
 }
 
 /// Reads a web configuration file and those that it names.
@@ -123,8 +132,37 @@ impl WebConfig {
         let (files, policy) = read(path);
         let policy = policy?;
         observer(Ok(&policy));
-        let state = State { files, fresh: None, policy: Arc::new(policy) };
-        Ok(Self { observer, path: path.to_owned(), settle, state: Mutex::new(state) })
+        let (policy, seen) = (RwLock::new(Arc::new(policy)), Mutex::new(State { files, fresh: None }));
+        Ok(Self { observer, path: path.to_owned(), policy, seen, settle })
+    }
+
+    /// Looks at the files from now on, for as long as somebody else has the configuration.
+    ///
+    /// # Errors
+    ///
+    /// When the system refuses a thread.
+    pub fn follow(self: &Arc<Self>) -> io::Result<()> {
+        let config = Arc::downgrade(self);
+        let look = move || {
+            while let Some(config) = config.upgrade() {
+                config.look();
+                drop(config);
+                thread::sleep(PERIOD);
+            }
+        };
+        thread::Builder::new().name("web-config".to_owned()).stack_size(STACK).spawn(look).map(drop)
+    }
+
+    /// Looks at the files once, and takes in what has changed and rested.
+    pub fn look(&self) {
+        let mut state = self.state();
+        let seen = look(&state.files);
+        if seen == state.files {
+            state.fresh = None;
+        } else if self.rests(&mut state, &seen) {
+            // What came of it was told to the observer.
+            let _ = self.take_in(&mut state, false);
+        }
     }
 
     /// Whether nothing has been written to files that look like `seen` for the time they have to rest: by their own
@@ -155,7 +193,8 @@ impl WebConfig {
         }
         state.files = files;
         state.fresh = None;
-        let outcome = policy.and_then(|policy| match state.policy.loses(&policy) {
+        let before = self.current();
+        let outcome = policy.and_then(|policy| match before.loses(&policy) {
             Some(loss) if !asked => Err(self.refusal(&format!(
                 "would {loss}; if that is meant, reload (SIGHUP, or POST /-/reload) or restart the exporter"
             ))),
@@ -163,13 +202,13 @@ impl WebConfig {
         });
         match outcome {
             Ok(mut policy) => {
-                if let (Some(new), Some(old)) = (&policy.rate, &state.policy.rate)
+                if let (Some(new), Some(old)) = (&policy.rate, &before.rate)
                     && new.is_like(old)
                 {
                     policy.rate = Some(old.clone());
                 }
                 (self.observer)(Ok(&policy));
-                state.policy = Arc::new(policy);
+                *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
                 Ok(())
             }
             Err(refusal) => {
@@ -185,7 +224,7 @@ impl WebConfig {
 
     fn state(&self) -> MutexGuard<'_, State> {
         // A panic while it was held leaves valid rules behind.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -196,15 +235,7 @@ fn look(files: &Seen) -> Seen {
 
 impl Policies for WebConfig {
     fn current(&self) -> Arc<Policy> {
-        let mut state = self.state();
-        let seen = look(&state.files);
-        if seen == state.files {
-            state.fresh = None;
-        } else if self.rests(&mut state, &seen) {
-            // What came of it was told to the observer.
-            let _ = self.take_in(&mut state, false);
-        }
-        state.policy.clone()
+        self.policy.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What takes protection away has to rest all the same: whoever asks may not know that a file is being written.

@@ -125,7 +125,7 @@ impl Listener {
     /// Waits for the outcome of this reading.
     async fn outcome(&self, number: usize) -> Result<(), Refusal> {
         until(|| {
-            self.config.current();
+            self.config.look();
             self.outcomes.lock().unwrap().len() >= number
         })
         .await;
@@ -270,6 +270,7 @@ async fn a_file_that_is_being_rewritten_opens_nothing() {
             let mut asked = 0;
             while !done.load(Ordering::SeqCst) {
                 assert!(!listener.admits(None).await, "a client without a certificate came in");
+                listener.config.look();
                 let policy = listener.config.current();
                 let demands = policy.tls.as_ref().map(|tls| tls.demands).unwrap_or_default();
                 assert!(demands.mandatory && demands.verified);
