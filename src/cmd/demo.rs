@@ -6,7 +6,7 @@ use super::serve;
 use crate::{
     cli::{DEFAULT_PORT, DemoArgs},
     client::{self, Credential, Pin, ProxySettings, SecretSource, TlsSettings, TransportPool, TransportSettings},
-    model::{ClusterName, Labels},
+    model::{About, ClusterName},
     poll::{self, Poller},
     reload::Wishes,
     secret::Secret,
@@ -88,7 +88,7 @@ fn settings(cluster: &SimCluster) -> anyhow::Result<poll::Settings> {
             url: cluster.url().parse()?,
         },
         interval: INTERVAL,
-        labels: Labels::default(),
+        about: About::default(),
         name: ClusterName::new(cluster.name())?,
         stale_after: STALE_AFTER,
     })

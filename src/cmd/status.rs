@@ -57,7 +57,7 @@ fn unknown(err: &anyhow::Error) -> ExitCode {
 /// As monitoring plugins have it.
 fn code(severity: Severity) -> u8 {
     match severity {
-        Severity::Good => 0,
+        Severity::Good | Severity::Info => 0,
         Severity::Warning => 1,
         Severity::Critical => 2,
         Severity::Unknown => 3,
@@ -151,7 +151,7 @@ fn line(text: &mut String, cells: &[String; 7], widths: &[usize; 7], colour: Opt
 
 fn colour(severity: Severity) -> &'static str {
     match severity {
-        Severity::Good => "32",
+        Severity::Good | Severity::Info => "32",
         Severity::Warning => "33",
         Severity::Unknown => "35",
         Severity::Critical => "31",

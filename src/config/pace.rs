@@ -46,7 +46,8 @@ impl Section<'_> {
         }
     }
 
-    fn duration(&mut self, key: &str, text: Option<&str>) -> Option<Duration> {
+    /// What a key says, if it is a duration.
+    pub fn duration(&mut self, key: &str, text: Option<&str>) -> Option<Duration> {
         let text = text?;
         let duration = duration::parse(text);
         if duration.is_none() {

@@ -77,6 +77,28 @@ pub struct RawShared {
     /// How long a last good status is still served; at least interval + timeout. Default: 5 times the interval.
     #[cfg_attr(test, schemars(regex(pattern = super::schema::DURATION)))]
     pub stale_after: Option<String>,
+    /// What is well and what is not: for the status page, `status`, the alerts and the dashboards.
+    pub policy: Option<RawPolicy>,
+}
+
+/// What is well and what is not. Each key that a cluster does not have is that of `global`.
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RawPolicy {
+    /// What clusters have to be: any, encrypted or kms; what is written here and not met is critical. Without it, a cluster
+    /// that is not encrypted is worth a warning.
+    #[cfg_attr(test, schemars(regex(pattern = "^(any|encrypted|kms)$")))]
+    pub require: Option<String>,
+    /// Certificates of the KMS connection with less time left are worth a warning; 0s is no limit. Default: 30d.
+    #[cfg_attr(test, schemars(regex(pattern = super::schema::DURATION)))]
+    pub certificate_warning: Option<String>,
+    /// Certificates of the KMS connection with less time left are critical; 0s is no limit. Default: 7d.
+    #[cfg_attr(test, schemars(regex(pattern = super::schema::DURATION)))]
+    pub certificate_critical: Option<String>,
+    /// Master keys that are older are worth a warning; 0s is no limit. Default: 365d.
+    #[cfg_attr(test, schemars(regex(pattern = super::schema::DURATION)))]
+    pub key_max_age: Option<String>,
 }
 
 /// An access token.

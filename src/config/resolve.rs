@@ -3,14 +3,16 @@
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use url::Url;
 
 use super::{
     Mistakes,
+    duration::PromDuration,
     pace::OwnPace,
-    raw::{RawAuthorization, RawCluster, RawLogin, RawShared, RawTls},
+    raw::{RawAuthorization, RawCluster, RawLogin, RawPolicy, RawShared, RawTls},
     url::cluster_url,
 };
 use crate::{
@@ -19,7 +21,7 @@ use crate::{
         TransportSettings,
     },
     file::Named,
-    model::{ClusterName, Labels},
+    model::{About, ClusterName, Labels, Policy, Require},
     poll,
 };
 
@@ -43,6 +45,7 @@ pub struct Shared {
     credential: Option<Credential>,
     has_proxy: bool,
     pace: OwnPace,
+    policy: Policy,
     proxy: Option<ProxySettings>,
     tls: Option<TlsSettings>,
 }
@@ -76,7 +79,7 @@ impl Names {
 impl Section<'_> {
     /// Examines `global`.
     pub fn global(&mut self, raw: &RawShared) -> Shared {
-        let mut shared = self.shared(raw);
+        let mut shared = self.shared(raw, Policy::default());
         shared.pace.good = self.pace(shared.pace, &OwnPace::default()).is_some();
         shared
     }
@@ -103,7 +106,7 @@ impl Section<'_> {
                 self.mistake(&format!("labels.{label}"), err.to_string());
             }
         });
-        let own = self.shared(&raw.shared);
+        let own = self.shared(&raw.shared, global.policy);
         let says_pace = [&raw.shared.poll_interval, &raw.shared.poll_timeout, &raw.shared.stale_after];
         let pace = if says_pace.iter().any(|key| key.is_some()) || global.pace.good {
             self.pace(own.pace, &global.pace)
@@ -133,13 +136,14 @@ impl Section<'_> {
         Some(poll::Settings {
             client: client::Settings { credential: credential?, transport, timeout: pace.timeout, url },
             interval: pace.interval,
-            labels: labels.ok()?,
+            about: About { labels: labels.ok()?, policy: own.policy },
             name: name?,
             stale_after: pace.stale_after,
         })
     }
 
-    fn shared(&mut self, raw: &RawShared) -> Shared {
+    /// `inherited` is the policy of what stands above.
+    fn shared(&mut self, raw: &RawShared, inherited: Policy) -> Shared {
         let has_credential = raw.authorization.is_some() || raw.login.is_some();
         let has_proxy = raw.proxy_url.is_some()
             || raw.no_proxy.is_some()
@@ -150,9 +154,44 @@ impl Section<'_> {
             credential: self.credential(raw),
             has_proxy,
             pace: self.own_pace(raw),
+            policy: raw.policy.as_ref().map_or(inherited, |policy| self.policy(policy, inherited)),
             proxy: has_proxy.then(|| self.proxy(raw)),
             tls: raw.tls_config.as_ref().map(|tls| self.tls(tls)),
         }
+    }
+
+    fn policy(&mut self, raw: &RawPolicy, inherited: Policy) -> Policy {
+        let mut limit = |key: &str, text: &Option<String>, inherited: Option<Duration>| match text {
+            None => inherited,
+            Some(text) => self.duration(&format!("policy.{key}"), Some(text)).filter(|limit| !limit.is_zero()),
+        };
+        let certificate_warning = limit("certificate_warning", &raw.certificate_warning, inherited.certificate_warning);
+        let certificate_critical =
+            limit("certificate_critical", &raw.certificate_critical, inherited.certificate_critical);
+        let key_max_age = limit("key_max_age", &raw.key_max_age, inherited.key_max_age);
+        if let (Some(warning), Some(critical)) = (certificate_warning, certificate_critical)
+            && critical > warning
+        {
+            let key = if raw.certificate_critical.is_some() { "certificate_critical" } else { "certificate_warning" };
+            let shown = |limit| PromDuration(limit);
+            let problem = format!(
+                "certificate_critical ({}) must be at most certificate_warning ({})",
+                shown(critical),
+                shown(warning)
+            );
+            self.mistake(&format!("policy.{key}"), problem);
+        }
+        let require = match raw.require.as_deref() {
+            None => inherited.require,
+            Some(text) => {
+                let require = Require::from_label(text);
+                if require.is_none() {
+                    self.mistake("policy.require", "must be any, encrypted or kms");
+                }
+                require
+            }
+        };
+        Policy { certificate_critical, certificate_warning, key_max_age, require }
     }
 
     fn credential(&mut self, raw: &RawShared) -> Option<Credential> {

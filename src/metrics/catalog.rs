@@ -146,6 +146,30 @@ pub static STATUS_CHANGES: Metric = counter(
     &["cluster"],
     "Changes of the status, compared across outages; the first status is none.",
 );
+/// What the policy requires.
+pub static POLICY_INFO: Metric = gauge(
+    "qumulo_encryption_policy_info",
+    &["cluster", "require"],
+    "1 for what the policy of the configuration requires of the cluster; all 0 where nothing is written down.",
+);
+/// A limit of the policy.
+pub static POLICY_CERTIFICATE_WARNING: Metric = gauge(
+    "qumulo_encryption_policy_certificate_warning_seconds",
+    &["cluster"],
+    "Certificates with less time left are worth a warning, by the policy of the configuration.",
+);
+/// A limit of the policy.
+pub static POLICY_CERTIFICATE_CRITICAL: Metric = gauge(
+    "qumulo_encryption_policy_certificate_critical_seconds",
+    &["cluster"],
+    "Certificates with less time left are critical, by the policy of the configuration.",
+);
+/// A limit of the policy.
+pub static POLICY_KEY_MAX_AGE: Metric = gauge(
+    "qumulo_encryption_policy_key_max_age_seconds",
+    &["cluster"],
+    "Master keys that are older are worth a warning, by the policy of the configuration.",
+);
 /// Build information.
 pub static BUILD_INFO: Metric = gauge(
     "qumulo_encryption_exporter_build_info",
@@ -207,7 +231,7 @@ pub static PROCESS: [Metric; 8] = [
 ];
 
 /// The metrics of clusters, in the order in which they are served.
-pub static DOMAIN: [&Metric; 16] = [
+pub static DOMAIN: [&Metric; 20] = [
     &UP,
     &STATUS,
     &TYPE,
@@ -224,6 +248,10 @@ pub static DOMAIN: [&Metric; 16] = [
     &POLL_FAILURES,
     &UNREADABLE_FIELDS,
     &STATUS_CHANGES,
+    &POLICY_INFO,
+    &POLICY_CERTIFICATE_WARNING,
+    &POLICY_CERTIFICATE_CRITICAL,
+    &POLICY_KEY_MAX_AGE,
 ];
 
 /// The metrics of the exporter itself, without the process metrics.

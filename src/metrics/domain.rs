@@ -1,8 +1,13 @@
 //! Which samples a view gives. One pass decides what is fresh; after that every family is written once.
 
+use std::time::Duration;
+
 use super::catalog::{self, Metric};
 use crate::{
-    model::{ApiVersion, DateField, FailureReason, KeyStore, KmsCertificate, Labels, Moment, Reading, Status},
+    model::{
+        ApiVersion, DateField, FailureReason, KeyStore, KmsCertificate, Labels, Moment, Policy, Reading, Require,
+        Status,
+    },
     store::{Snapshot, View},
 };
 
@@ -35,6 +40,7 @@ pub fn render(view: &View, now: &Moment, sink: &mut impl Sink) {
     info(&rows, sink);
     poll_clocks(&rows, sink);
     counters(&rows, sink);
+    policies(&rows, sink);
 }
 
 impl<'a> Row<'a> {
@@ -92,7 +98,7 @@ fn info(rows: &[Row<'_>], sink: &mut impl Sink) {
             let cluster_id = identity.cluster_id.as_ref().map_or("", |id| id.as_str());
             let version = identity.version.as_ref().map_or("", |version| version.as_str());
             let labels = [cluster_id, version, ApiVersion::label(*api)];
-            sink.labelled(&catalog::CLUSTER_INFO, row.cluster, &labels, row.snapshot.labels(), 1.0);
+            sink.labelled(&catalog::CLUSTER_INFO, row.cluster, &labels, &row.snapshot.about().labels, 1.0);
         }
     }
 }
@@ -149,6 +155,30 @@ fn counters(rows: &[Row<'_>], sink: &mut impl Sink) {
     }
     for row in rows {
         sink.sample(&catalog::STATUS_CHANGES, row.cluster, &[], row.snapshot.tallies().status_changes as f64);
+    }
+}
+
+/// One of the policy's limits.
+type Limit = fn(&Policy) -> Option<Duration>;
+
+/// What the operator wants, for alerts and dashboards. A limit that is off is absent.
+fn policies(rows: &[Row<'_>], sink: &mut impl Sink) {
+    let policy = |row: &Row<'_>| row.snapshot.about().policy;
+    for row in rows {
+        let require = policy(row).require.map(Require::label);
+        one_hot(sink, &catalog::POLICY_INFO, row.cluster, &Require::LABELS, require);
+    }
+    let limits: [(&Metric, Limit); 3] = [
+        (&catalog::POLICY_CERTIFICATE_WARNING, |policy| policy.certificate_warning),
+        (&catalog::POLICY_CERTIFICATE_CRITICAL, |policy| policy.certificate_critical),
+        (&catalog::POLICY_KEY_MAX_AGE, |policy| policy.key_max_age),
+    ];
+    for (metric, limit) in limits {
+        for row in rows {
+            if let Some(limit) = limit(&policy(row)) {
+                sink.sample(metric, row.cluster, &[], limit.as_secs_f64());
+            }
+        }
     }
 }
 

@@ -17,8 +17,8 @@ use super::{
 };
 use crate::{
     model::{
-        ApiVersion, ClusterId, ClusterName, CoreVersion, Date, DateField, Dates, FailureReason, ForeignText, Identity,
-        KeyStore, Labels, Moment, PollFailure, Reading, Status, Timestamp,
+        About, ApiVersion, ClusterId, ClusterName, CoreVersion, Date, DateField, Dates, FailureReason, ForeignText,
+        Identity, KeyStore, Labels, Moment, PollFailure, Reading, Status, Timestamp,
     },
     store::{Publisher, Store, View},
 };
@@ -218,7 +218,8 @@ proptest! {
             let Ok(name) = ClusterName::new(&name) else { continue };
             let mut publisher = store.publisher(name, Duration::from_secs(300));
             let labels = [("site", "a\\b\"c"), ("rack", "7")];
-            store.describe(publisher.name(), &Labels::new(labels.into_iter().take(seconds as usize % 3)).unwrap());
+            let labels = Labels::new(labels.into_iter().take(seconds as usize % 3)).unwrap();
+            store.describe(publisher.name(), &About { labels, ..About::default() });
             if let Some(reading) = reading {
                 publisher.record(moment(origin, 0), Duration::from_micros(seconds), Ok(reading));
             }

@@ -10,6 +10,7 @@ mod key_store;
 mod labels;
 mod moment;
 mod name;
+mod policy;
 mod status;
 mod text;
 
@@ -20,6 +21,7 @@ pub use key_store::KeyStore;
 pub use labels::{LabelError, Labels};
 pub use moment::Moment;
 pub use name::{ClusterName, ClusterNameError};
+pub use policy::{About, Policy, Require};
 pub use status::Status;
 pub use text::ForeignText;
 

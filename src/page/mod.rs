@@ -214,7 +214,7 @@ fn cluster(cluster: &ClusterReport, now: DateTime<Utc>) -> Markup {
 /// A sign beside the colour, for those who do not see it. Not read aloud: the word follows.
 fn mark(severity: Severity) -> Markup {
     let mark = match severity {
-        Severity::Good => "\u{2713}",
+        Severity::Good | Severity::Info => "\u{2713}",
         Severity::Warning => "\u{25b2}",
         Severity::Unknown => "?",
         Severity::Critical => "\u{2715}",

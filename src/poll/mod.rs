@@ -26,7 +26,7 @@ use self::{
 use crate::{
     client::{self, Client, Effort, TransportPool},
     clock, lanes,
-    model::{ClusterName, Labels, PollFailure, Reading},
+    model::{About, ClusterName, PollFailure, Reading},
     store::{Publisher, Store},
 };
 
@@ -47,8 +47,8 @@ pub struct Settings {
     pub client: client::Settings,
     /// How often it is asked.
     pub interval: Duration,
-    /// What the operator says about it, for joins.
-    pub labels: Labels,
+    /// What the operator says about it.
+    pub about: About,
     /// What it is called.
     pub name: ClusterName,
     /// How long after the last success a status may still be served.
@@ -115,14 +115,14 @@ impl Poller {
             self.store.remove(&name);
         }
         for (settings, how) in start.iter().filter_map(|(index, how)| Some((next.get(*index)?.clone(), *how))) {
-            let Settings { client, interval, labels: _, name, stale_after } = settings;
+            let Settings { client, interval, about: _, name, stale_after } = settings;
             let pool = pool.clone();
             let pace = Pace::new(&name, interval, stale_after, self.origin);
             let source = move || Client::new(client.clone(), pool.clone());
             self.start(name, pace, interval, stale_after, how, source);
         }
         for settings in describe.iter().filter_map(|index| next.get(*index)) {
-            self.store.describe(&settings.name, &settings.labels);
+            self.store.describe(&settings.name, &settings.about);
         }
         self.settings = next.into_iter().map(|settings| (settings.name.clone(), settings)).collect();
         pool.retain(|transport| self.settings.values().any(|settings| settings.client.transport == *transport));

@@ -86,7 +86,7 @@ mod tests {
     use super::*;
     use crate::{
         client::{self, Credential, ProxySettings, SecretSource, TransportSettings},
-        model::Labels,
+        model::{About, Labels},
         secret::Secret,
     };
 
@@ -100,7 +100,7 @@ mod tests {
                 url: url.parse().unwrap(),
             },
             interval: time,
-            labels: Labels::default(),
+            about: About::default(),
             name: ClusterName::new(name).unwrap(),
             stale_after: time,
         }
@@ -122,7 +122,10 @@ mod tests {
         let (a, b) = (cluster("a", "http://[::1]:1", 9), cluster("b", "http://[::1]:2", 9));
         let slower = cluster("a", "http://[::1]:1", 10);
         let moved = cluster("a", "http://[::1]:3", 9);
-        let labelled = Settings { labels: Labels::new([("site", "berlin")]).unwrap(), ..a.clone() };
+        let labelled = Settings {
+            about: About { labels: Labels::new([("site", "berlin")]).unwrap(), ..About::default() },
+            ..a.clone()
+        };
         check(&[], &[], &[], &[]);
         check(&[a.clone(), b.clone()], &[labelled, b.clone()], &[], &[]);
         check(&[], &[a.clone(), b.clone()], &[(0, Start::Fresh), (1, Start::Fresh)], &[]);

@@ -29,6 +29,7 @@ struct Cluster<'a> {
     findings: Vec<Finding<'a>>,
     up: Option<bool>,
     status: Option<&'static str>,
+    last_known: Option<LastKnown>,
     raw_status: Option<&'a str>,
     encryption_type: Option<&'static str>,
     certificates: Vec<Certificate>,
@@ -44,10 +45,18 @@ struct Cluster<'a> {
 }
 
 #[derive(Serialize)]
+struct LastKnown {
+    status: &'static str,
+    seconds_ago: u64,
+}
+
+#[derive(Serialize)]
 struct Finding<'a> {
+    id: &'static str,
     severity: &'static str,
     message: &'a str,
     advice: &'static str,
+    runbook: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -84,9 +93,12 @@ pub fn render(report: &Report) -> Vec<u8> {
 
 fn cluster(cluster: &ClusterReport) -> Cluster<'_> {
     let findings = cluster.findings.iter().map(|each| Finding {
+        id: each.id,
         severity: each.severity.label(),
         message: &each.text,
         advice: each.advice,
+        // Relative to the page.
+        runbook: each.alert().map(|alert| format!("runbooks/{alert}")),
     });
     let certificates = cluster.certificates.iter().map(|each| Certificate {
         certificate: each.kind.label(),
@@ -100,6 +112,10 @@ fn cluster(cluster: &ClusterReport) -> Cluster<'_> {
         findings: findings.collect(),
         up: cluster.up,
         status: cluster.reading.as_ref().map(|reading| reading.status.label()),
+        last_known: cluster
+            .last_known
+            .as_ref()
+            .map(|(age, reading)| LastKnown { status: reading.status.label(), seconds_ago: age.as_secs() }),
         raw_status: cluster.raw_status(),
         encryption_type: cluster.reading.as_ref().map(|reading| reading.key_store.label()),
         certificates: certificates.collect(),

@@ -1,32 +1,29 @@
 //! What to think of each cluster: one judgement for the page, the JSON and `status`. Pure.
 //!
-//! The thresholds are those of the shipped alert rules. What a status means and what to do about it is inferred from the
-//! API's names and from KMIP; that nodes fetch the key only when they start is in Qumulo's documentation of encryption at
-//! rest.
+//! The judgement itself is in [`findings`]; its limits are those of the configuration's policy, and the shipped alert rules
+//! follow the same table. What a status means and what to do about it is inferred from the API's names and from KMIP; that
+//! nodes fetch the key only when they start is in Qumulo's documentation of encryption at rest.
 
-mod advice;
+pub mod findings;
 pub mod json;
 
-use std::{cmp::Reverse, fmt::Write, time::Duration};
+use std::{fmt::Write, time::Duration};
 
 use chrono::{DateTime, Utc};
 
+pub use self::findings::Finding;
 use crate::{
     model::{ApiVersion, DateField, KeyStore, KmsCertificate, Moment, Reading, Status, Timestamp},
     store::{Failure, Snapshot, View},
 };
-
-/// Certificates that expire sooner are worth a warning.
-pub const WARNING: Duration = Duration::from_secs(30 * 86_400);
-
-/// Certificates that expire sooner are worth getting up for.
-pub const CRITICAL: Duration = Duration::from_secs(7 * 86_400);
 
 /// How bad it is; greater is worse. What nobody knows outranks a warning: silence must not look like health.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Severity {
     /// All is well.
     Good,
+    /// Worth knowing; a cluster with no more than that is good.
+    Info,
     /// Somebody should look at it soon.
     Warning,
     /// Nobody can say.
@@ -40,14 +37,14 @@ pub enum Severity {
 pub struct Report {
     /// When.
     pub at: DateTime<Utc>,
-    /// By severity, then by what expires first, then by name.
+    /// By the rank of the worst finding, then by what expires first, then by name.
     pub clusters: Vec<ClusterReport>,
 }
 
 /// One cluster.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClusterReport {
-    /// The certificates of the KMS connection whose expiry is known.
+    /// The certificates of the KMS connection whose expiry is known, from the last answer.
     pub certificates: Vec<Certificate>,
     /// What is not well, worst first; empty is good.
     pub findings: Vec<Finding>,
@@ -61,6 +58,8 @@ pub struct ClusterReport {
     pub name: String,
     /// What it said, while that is fresh.
     pub reading: Option<Reading>,
+    /// What it said last, if that is not fresh any more, and how long ago.
+    pub last_known: Option<(Duration, Reading)>,
     /// How long a status is served after the last success.
     pub stale_after: Duration,
     /// See `qumulo_encryption_up`.
@@ -78,23 +77,12 @@ pub struct Certificate {
     pub seconds_left: f64,
 }
 
-/// Something that is not well.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Finding {
-    /// What to do.
-    pub advice: &'static str,
-    /// How bad it is.
-    pub severity: Severity,
-    /// What it is.
-    pub text: String,
-}
-
 /// Judges every cluster.
 pub fn report(view: &View, now: &Moment) -> Report {
     let mut clusters: Vec<ClusterReport> = view.clusters.iter().map(|cluster| judge(cluster, now)).collect();
     clusters.sort_by(|one, other| {
-        let severity = Reverse(one.severity()).cmp(&Reverse(other.severity()));
-        severity.then(one.nearest_expiry().total_cmp(&other.nearest_expiry())).then_with(|| one.name.cmp(&other.name))
+        let rank = findings::rank(one).cmp(&findings::rank(other));
+        rank.then(one.nearest_expiry().total_cmp(&other.nearest_expiry())).then_with(|| one.name.cmp(&other.name))
     });
     Report { at: now.wall, clusters }
 }
@@ -106,22 +94,15 @@ fn judge(cluster: &Snapshot, now: &Moment) -> ClusterReport {
         Failure::Crash => ("crash", "the task that polls it has died; it is started again".to_owned()),
         Failure::Poll(failure) => (failure.reason.label(), failure.message.clone()),
     });
-    let certificates: Vec<Certificate> = reading.iter().flat_map(|reading| certificates(reading, now)).collect();
-    let mut findings = Vec::new();
-    if up != Some(true) {
-        findings.push(advice::not_up(last));
-    }
-    if let Some(reading) = &reading {
-        findings.extend(advice::status(&reading.status));
-        let kms = reading.key_store == KeyStore::Kms;
-        findings.extend((kms && certificates.len() < 2).then(advice::expiry_not_known));
-    }
-    findings.extend(certificates.iter().filter_map(advice::certificate));
-    findings.sort_by_key(|finding| Reverse(finding.severity));
+    let known = cluster.last_known();
+    let certificates: Vec<Certificate> = known.iter().flat_map(|(_, reading)| certificates(reading, now)).collect();
+    let findings = findings::all(cluster, &certificates, now);
+    let last_known = known.filter(|_| reading.is_none()).map(|(at, reading)| (at.age(now), reading.clone()));
     ClusterReport {
         certificates,
         findings,
         last_failure,
+        last_known,
         last_poll: last.map(|last| last.at.wall),
         last_success: cluster.last_success().map(|at| at.wall),
         name: cluster.name().to_string(),
@@ -141,13 +122,14 @@ fn certificates(reading: &Reading, now: &Moment) -> impl Iterator<Item = Certifi
 // === impl Severity ===
 
 impl Severity {
-    /// All, worst first.
+    /// Those that a cluster can have, worst first.
     pub const ALL: [Self; 4] = [Self::Critical, Self::Unknown, Self::Warning, Self::Good];
 
     /// In one word.
     pub fn label(self) -> &'static str {
         match self {
             Self::Good => "good",
+            Self::Info => "info",
             Self::Warning => "warning",
             Self::Unknown => "unknown",
             Self::Critical => "critical",
@@ -170,7 +152,7 @@ impl Report {
 
     /// The worst of all. Without clusters nobody knows.
     pub fn severity(&self) -> Severity {
-        self.clusters.first().map_or(Severity::Unknown, ClusterReport::severity)
+        self.clusters.iter().map(ClusterReport::severity).max().unwrap_or(Severity::Unknown)
     }
 
     /// Without the clusters that `keep` refuses.
@@ -183,32 +165,41 @@ impl Report {
 // === impl ClusterReport ===
 
 impl ClusterReport {
-    /// The worst of the findings.
+    /// The worst of the findings; what is only worth knowing leaves a cluster good.
     pub fn severity(&self) -> Severity {
-        self.findings.first().map_or(Severity::Good, |finding| finding.severity)
+        let all = self.findings.iter().map(|finding| finding.severity);
+        all.filter(|severity| *severity > Severity::Info).max().unwrap_or(Severity::Good)
     }
 
     /// The state in words.
     pub fn headline(&self) -> String {
-        match (&self.reading, self.up) {
-            (Some(reading), _) => advice::words(&reading.status),
-            (None, None) => "Not polled yet".to_owned(),
-            (None, Some(_)) => "No status".to_owned(),
+        match (&self.reading, &self.last_known, self.up) {
+            (Some(reading), _, _) => findings::words(&reading.status),
+            (None, Some((age, reading)), _) => {
+                format!("{}, {} ago", findings::words(&reading.status), span(age.as_secs_f64()))
+            }
+            (None, None, None) => "Not polled yet".to_owned(),
+            (None, None, Some(_)) => "No status".to_owned(),
         }
     }
 
     /// Where the master key is, in words.
     pub fn key_store(&self) -> &'static str {
-        match self.reading.as_ref().map(|reading| reading.key_store) {
+        match self.known().map(|reading| reading.key_store) {
             Some(KeyStore::Local) => "local",
             Some(KeyStore::Kms) => "KMS",
             Some(KeyStore::Unknown) | None => "unknown",
         }
     }
 
-    /// A date of the reading.
+    /// What it said last, fresh or not.
+    pub fn known(&self) -> Option<&Reading> {
+        self.reading.as_ref().or(self.last_known.as_ref().map(|(_, reading)| reading))
+    }
+
+    /// A date of what it said last.
     pub fn date(&self, field: DateField) -> Option<DateTime<Utc>> {
-        self.reading.as_ref()?.dates.get(field).timestamp().map(Timestamp::utc)
+        self.known()?.dates.get(field).timestamp().map(Timestamp::utc)
     }
 
     /// The text of a status that this version does not know.
@@ -221,12 +212,12 @@ impl ClusterReport {
 
     /// Version of Qumulo Core.
     pub fn version(&self) -> Option<&str> {
-        self.reading.as_ref()?.identity.version.as_ref().map(|version| version.as_str())
+        self.known()?.identity.version.as_ref().map(|version| version.as_str())
     }
 
     /// UUID.
     pub fn cluster_id(&self) -> Option<&str> {
-        self.reading.as_ref()?.identity.cluster_id.as_ref().map(|id| id.as_str())
+        self.known()?.identity.cluster_id.as_ref().map(|id| id.as_str())
     }
 
     /// Which API answered.

@@ -4,7 +4,10 @@ use chrono::TimeDelta;
 
 use super::*;
 use crate::{
-    model::{ClusterId, ClusterName, CoreVersion, Date, Dates, FailureReason, ForeignText, Identity, PollFailure},
+    model::{
+        About, ClusterId, ClusterName, CoreVersion, Date, Dates, FailureReason, ForeignText, Identity, Policy,
+        PollFailure, Require,
+    },
     store::{Publisher, Store},
 };
 
@@ -92,27 +95,28 @@ fn worst_comes_first() {
     let order: Vec<(&str, Severity)> =
         report.clusters.iter().map(|cluster| (cluster.name.as_str(), cluster.severity())).collect();
     let expect = [
+        ("lost", Severity::Critical),
         ("expired", Severity::Critical),
         ("very-soon", Severity::Critical),
-        ("lost", Severity::Critical),
         ("failing", Severity::Unknown),
         ("never", Severity::Unknown),
         ("not-polled", Severity::Unknown),
-        ("soon", Severity::Warning),
         ("new", Severity::Warning),
-        ("fine", Severity::Good),
+        ("soon", Severity::Warning),
+        ("fine", Severity::Warning),
         ("local", Severity::Good),
     ];
     assert_eq!(order, expect);
     assert_eq!(report.severity(), Severity::Critical);
-    assert_eq!(Severity::ALL.map(|severity| report.count(severity)), [3, 3, 2, 2]);
+    assert_eq!(Severity::ALL.map(|severity| report.count(severity)), [3, 3, 3, 1]);
 }
 
 #[test]
 fn certificates_are_judged_at_the_boundaries() {
     let check = |seconds: f64, expect: Option<Severity>| {
         let expires = Timestamp::new(DateTime::UNIX_EPOCH).unwrap();
-        let finding = advice::certificate(&Certificate { kind: KmsCertificate::Ca, expires, seconds_left: seconds });
+        let certificate = Certificate { kind: KmsCertificate::Ca, expires, seconds_left: seconds };
+        let finding = findings::certificate(&certificate, &Policy::default());
         assert_eq!(finding.map(|finding| finding.severity), expect, "{seconds}");
     };
     check(30.0 * 86_400.0, None);
@@ -121,6 +125,20 @@ fn certificates_are_judged_at_the_boundaries() {
     check(7.0 * 86_400.0 - 1.0, Some(Severity::Critical));
     check(0.0, Some(Severity::Critical));
     check(-1e9, Some(Severity::Critical));
+}
+
+/// The findings of a cluster with these answers, one a minute, and then nothing for some time.
+fn findings_after(answers: &[Reading], policy: Policy, then: u64) -> Vec<(&'static str, Severity)> {
+    let (store, origin) = (Store::default(), Instant::now());
+    let mut publisher = store.publisher(ClusterName::new("one").unwrap(), Duration::from_secs(300));
+    store.describe(publisher.name(), &About { policy, ..About::default() });
+    let mut second = 0;
+    for answer in answers {
+        publisher.record(moment(origin, second), Duration::ZERO, Ok(answer.clone()));
+        second += 60;
+    }
+    let report = report(&store.view(), &moment(origin, second + then));
+    report.clusters[0].findings.iter().map(|finding| (finding.id, finding.severity)).collect()
 }
 
 #[test]
@@ -132,20 +150,76 @@ fn every_state_of_the_kms_says_what_not_to_do() {
         Status::KmsKeyInactive,
         Status::KmsKeyNotFound,
     ] {
-        let finding = advice::status(&status).unwrap();
-        assert!(finding.advice.starts_with("Do not reboot, upgrade or power-cycle nodes"), "{status:?}");
+        let (store, origin) = (Store::default(), Instant::now());
+        let mut publisher = store.publisher(ClusterName::new("one").unwrap(), Duration::from_secs(300));
+        publisher.record(moment(origin, 0), Duration::ZERO, Ok(kms(status.clone(), [900, 900])));
+        let report = report(&store.view(), &moment(origin, 1));
+        assert!(report.clusters[0].findings[0].forbids_restarts(), "{status:?}");
     }
-    assert_eq!(advice::status(&Status::Encrypted), None);
-    assert_eq!(advice::status(&Status::KmsAvailable), None);
+    let good = Policy { key_max_age: None, ..Policy::default() };
+    assert_eq!(findings_after(&[kms(Status::KmsAvailable, [900, 900])], good, 0), []);
+    assert_eq!(findings_after(&[reading(Status::Encrypted)], good, 0), []);
 }
 
 #[test]
-fn an_outdated_status_is_not_reported() {
+fn a_verdict_about_the_key_stands() {
+    let lost = ("key_not_found", Severity::Critical);
+    let no_age = Policy { key_max_age: None, ..Policy::default() };
+    let kms = |status| kms(status, [900, 900]);
+    let first = |answers: &[Reading], then| findings_after(answers, no_age, then).first().copied();
+    assert_eq!(first(&[kms(Status::KmsKeyNotFound)], 0), Some(lost));
+    assert_eq!(first(&[kms(Status::KmsKeyNotFound)], 86_400), Some(lost), "not readable for a day");
+    assert_eq!(first(&[kms(Status::KmsKeyNotFound), kms(Status::KmsCannotConnect)], 0), Some(lost), "its KMS restarts");
+    assert_eq!(
+        first(&[kms(Status::KmsKeyNotFound), kms(Status::KmsCannotConnect), kms(Status::KmsAvailable)], 0),
+        None
+    );
+}
+
+#[test]
+fn a_kms_that_is_of_no_use_for_an_hour_is_critical_over_both_states() {
+    let (refused, gone) = (kms(Status::KmsAuthenticationError, [900, 900]), kms(Status::KmsCannotConnect, [900, 900]));
+    let severity = |answers: &[Reading]| {
+        let findings = findings_after(answers, Policy::default(), 0);
+        findings.iter().find(|(id, _)| *id == "kms_cannot_connect").map(|(_, severity)| *severity)
+    };
+    assert_eq!(severity(&vec![gone.clone(); 30]), Some(Severity::Warning));
+    assert_eq!(severity(&vec![gone.clone(); 61]), Some(Severity::Critical));
+    assert_eq!(severity(&[vec![refused; 40], vec![gone; 30]].concat()), Some(Severity::Critical));
+}
+
+#[test]
+fn the_policy_decides() {
+    let policy = |require| Policy { require, ..Policy::default() };
+    let violated = |severity| Some(("policy_violated", severity));
+    let check = |answer: Reading, require: Option<Require>, expect: Option<(&'static str, Severity)>| {
+        assert_eq!(
+            findings_after(std::slice::from_ref(&answer), policy(require), 0).first().copied(),
+            expect,
+            "{require:?} {answer:?}"
+        );
+    };
+    check(reading(Status::NotEncrypted), None, violated(Severity::Warning));
+    check(reading(Status::NotEncrypted), Some(Require::Any), None);
+    check(reading(Status::NotEncrypted), Some(Require::Encrypted), violated(Severity::Critical));
+    check(reading(Status::NotEncrypted), Some(Require::Kms), violated(Severity::Critical));
+    check(reading(Status::Encrypted), Some(Require::Encrypted), None);
+    check(reading(Status::Encrypted), Some(Require::Kms), violated(Severity::Critical));
+}
+
+#[test]
+fn what_was_seen_last_stays_in_sight_with_its_age() {
     let (store, origin) = (Store::default(), Instant::now());
     let _publishers = fleet(&store, origin);
     for cluster in report(&store.view(), &moment(origin, 660 + 300)).clusters {
-        assert!(cluster.reading.is_none() && cluster.certificates.is_empty(), "{}", cluster.name);
-        assert_eq!(cluster.severity(), Severity::Unknown, "{}", cluster.name);
+        assert!(cluster.reading.is_none(), "{}: it is no present status", cluster.name);
+        assert!(cluster.severity() >= Severity::Unknown, "{}", cluster.name);
+        if cluster.name == "lost" {
+            assert_eq!(cluster.headline(), "KMS key not found, 5 minutes ago");
+            let findings: Vec<_> = cluster.findings.iter().map(|finding| (finding.id, &*finding.text)).collect();
+            assert_eq!(findings[0], ("key_not_found", "KMS key not found (as of 5 minutes ago)"));
+            assert_eq!(findings[1].0, "not_readable");
+        }
     }
 }
 

@@ -214,7 +214,7 @@ impl Routes {
         let view = self.store.view();
         let targets = view.clusters.iter().map(|cluster| {
             let name = cluster.name().as_str();
-            let own = cluster.labels().iter();
+            let own = cluster.about().labels.iter();
             let ours = [("__metrics_path__", PROBE), ("__param_target", name), ("instance", name)];
             let labels: serde_json::Map<_, _> =
                 own.chain(ours).map(|(name, value)| (name.to_owned(), value.into())).collect();

@@ -4,6 +4,7 @@
 //! `stale_after` can be served, whoever asks.
 
 mod changes;
+mod history;
 
 use std::{
     collections::BTreeMap,
@@ -11,8 +12,8 @@ use std::{
     time::Duration,
 };
 
-pub use self::changes::Change;
-use crate::model::{ClusterName, Date, DateField, FailureReason, Labels, Moment, PollFailure, Reading, Status};
+pub use self::{changes::Change, history::History};
+use crate::model::{About, ClusterName, Date, DateField, FailureReason, Moment, PollFailure, Reading, Status};
 
 /// All clusters. Cheap to clone: clones share the clusters.
 #[derive(Clone, Debug, Default)]
@@ -45,7 +46,8 @@ pub struct View {
 /// What is known of one cluster.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    labels: Labels,
+    about: About,
+    history: History,
     last_good: Option<(Moment, Reading)>,
     last_poll: Option<LastPoll>,
     name: ClusterName,
@@ -90,27 +92,31 @@ impl Store {
     /// Adds a cluster, or takes the place of one with that name. Its tallies go on, for counters must not fall; its
     /// status is forgotten, for it may be another cluster now.
     pub fn publisher(&self, name: ClusterName, stale_after: Duration) -> Publisher {
-        self.register(name, stale_after, |before| (None, None, before.tallies.clone()))
+        self.register(name, stale_after, |before| Snapshot {
+            history: History::default(),
+            last_good: None,
+            last_poll: None,
+            ..before.clone()
+        })
     }
 
     /// Takes the place of the publisher with that name for the same cluster: everything known of it stays.
     pub fn successor(&self, name: ClusterName, stale_after: Duration) -> Publisher {
-        self.register(name, stale_after, |before| {
-            (before.last_good.clone(), before.last_poll.clone(), before.tallies.clone())
-        })
+        self.register(name, stale_after, Snapshot::clone)
     }
 
     fn register(
         &self,
         name: ClusterName,
         stale_after: Duration,
-        keep: impl FnOnce(&Snapshot) -> (Option<(Moment, Reading)>, Option<LastPoll>, Tallies),
+        keep: impl FnOnce(&Snapshot) -> Snapshot,
     ) -> Publisher {
         let mut clusters = self.lock();
-        let before = clusters.by_name.get(&name).map(|(_, snapshot)| keep(snapshot));
-        let (last_good, last_poll, tallies) = before.unwrap_or_default();
-        let labels = clusters.by_name.get(&name).map(|(_, snapshot)| snapshot.labels.clone()).unwrap_or_default();
-        let snapshot = Arc::new(Snapshot { labels, last_good, last_poll, name: name.clone(), stale_after, tallies });
+        let snapshot = match clusters.by_name.get(&name) {
+            Some((_, before)) => Snapshot { stale_after, ..keep(before) },
+            None => Snapshot::new(name.clone(), stale_after),
+        };
+        let snapshot = Arc::new(snapshot);
         clusters.next += 1;
         let id = clusters.next;
         clusters.by_name.insert(name, (id, snapshot.clone()));
@@ -119,9 +125,9 @@ impl Store {
     }
 
     /// Notes what the operator says about a cluster.
-    pub fn describe(&self, name: &ClusterName, labels: &Labels) {
+    pub fn describe(&self, name: &ClusterName, about: &About) {
         if let Some((_, snapshot)) = self.lock().by_name.get_mut(name) {
-            *snapshot = Arc::new(Snapshot { labels: labels.clone(), ..(**snapshot).clone() });
+            *snapshot = Arc::new(Snapshot { about: about.clone(), ..(**snapshot).clone() });
         }
     }
 
@@ -156,6 +162,7 @@ impl Publisher {
         after.tallies.count(&result, after.last_good.as_ref().map(|(_, reading)| &reading.status));
         let failure = match result {
             Ok(reading) => {
+                after.history = after.history.after(at, &reading);
                 after.last_good = Some((at, reading));
                 None
             }
@@ -177,7 +184,7 @@ impl Publisher {
         let current = clusters.by_name.get_mut(&after.name).filter(|(id, _)| *id == self.id);
         if let Some((_, snapshot)) = &current {
             // Described by another hand meanwhile.
-            after.labels = snapshot.labels.clone();
+            after.about = snapshot.about.clone();
         }
         let after = Arc::new(after);
         let before = std::mem::replace(&mut self.snapshot, after.clone());
@@ -214,9 +221,24 @@ impl Snapshot {
         &self.name
     }
 
+    fn new(name: ClusterName, stale_after: Duration) -> Self {
+        let (about, history, tallies) = (About::default(), History::default(), Tallies::default());
+        Self { about, history, last_good: None, last_poll: None, name, stale_after, tallies }
+    }
+
     /// What the operator says about it.
-    pub fn labels(&self) -> &Labels {
-        &self.labels
+    pub fn about(&self) -> &About {
+        &self.about
+    }
+
+    /// What one answer alone does not tell.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// The last good status, however old, and when it was: for people, who are told its age. Never a metric.
+    pub fn last_known(&self) -> Option<&(Moment, Reading)> {
+        self.last_good.as_ref()
     }
 
     /// How long after the last success a status may still be served.
@@ -224,7 +246,7 @@ impl Snapshot {
         self.stale_after
     }
 
-    /// The last good status, while it is younger than `stale_after`. There is no other way to it.
+    /// The last good status, while it is younger than `stale_after`. There is no other way to it for metrics.
     pub fn fresh(&self, now: &Moment) -> Option<&Reading> {
         let (at, reading) = self.last_good.as_ref()?;
         (at.age(now) < self.stale_after).then_some(reading)

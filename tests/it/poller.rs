@@ -9,7 +9,7 @@ use std::{
 use qumulo_encryption_exporter::{
     client::{TlsSettings, TransportPool},
     clock, metrics,
-    model::{ClusterName, Labels, Moment},
+    model::{About, ClusterName, Moment},
     poll::{self, Changes, Poller},
     sim::ClusterSpec,
     store::Store,
@@ -46,7 +46,7 @@ impl Fleet {
         let settings = poll::Settings {
             client,
             interval: INTERVAL,
-            labels: Labels::default(),
+            about: About::default(),
             name: cluster,
             stale_after: STALE_AFTER,
         };

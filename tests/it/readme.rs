@@ -8,7 +8,7 @@ use qumulo_encryption_exporter::{
     client::{Credential, Pin, ProxySettings, SecretSource, Settings, TlsSettings, TransportPool, TransportSettings},
     clock, config,
     metrics::{self, Text, catalog},
-    model::{ClusterName, FailureReason, KeyStore, Labels, Status},
+    model::{About, ClusterName, FailureReason, KeyStore, Status},
     poll::{self, Poller},
     secret::Secret,
     sim::{Fleet, FleetSpec},
@@ -134,7 +134,7 @@ async fn output_of_the_demonstration_is_real() {
         let client =
             Settings { credential, transport, timeout: Duration::from_secs(10), url: cluster.url().parse().unwrap() };
         let (name, interval) = (ClusterName::new(cluster.name()).unwrap(), Duration::from_secs(60));
-        poll::Settings { client, interval, labels: Labels::default(), name, stale_after: interval * 5 }
+        poll::Settings { client, interval, about: About::default(), name, stale_after: interval * 5 }
     });
     poller.apply(settings.collect(), &pool);
     while !store.view().all_polled() {

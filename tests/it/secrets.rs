@@ -4,7 +4,7 @@ use std::{fs, time::Duration};
 
 use qumulo_encryption_exporter::{
     client::{Credential, SecretSource},
-    model::{ClusterName, FailureReason, Labels},
+    model::{About, ClusterName, FailureReason},
     poll::{self, Poller},
     secret::Secret,
     store::Store,
@@ -109,7 +109,7 @@ async fn nothing_shows_in_the_log() {
     let settings = [("logged-echo", &echo), ("logged-refusal", &lab.settings)].map(|(name, client)| {
         let hour = Duration::from_secs(3600);
         let name = ClusterName::new(name).unwrap();
-        poll::Settings { client: client.clone(), interval: hour, labels: Labels::default(), name, stale_after: hour }
+        poll::Settings { client: client.clone(), interval: hour, about: About::default(), name, stale_after: hour }
     });
     leak::check(&settings);
     poller.apply(settings.into(), &lab.pool);

@@ -159,6 +159,14 @@ fn table_has_no_cycle() {
     }
 }
 
+/// Old statuses are for people, who are told their age; a metric is fresh or absent.
+#[test]
+fn metrics_know_no_old_status() {
+    let metrics = &modules()["metrics"];
+    assert!(!metrics.contains("last_known") && !metrics.contains("history"));
+    assert!(modules()["report"].contains("last_known"), "the name is still this");
+}
+
 #[test]
 fn the_core_does_no_io_and_reads_no_clock() {
     let modules = modules();

@@ -1,0 +1,84 @@
+use crate::model::{DateField, KmsCertificate, Moment, Reading, Status};
+
+/// What one answer alone does not tell.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    /// Since when the KMS has been of no use, over all states in which it is: no connection, a refusal, an expired
+    /// certificate.
+    pub kms_unusable_since: Option<Moment>,
+    /// A verdict about the key that nothing has lifted, and when it was first reported.
+    pub verdict: Option<(Moment, Status)>,
+}
+
+// === impl History ===
+
+impl History {
+    /// With one more answer, of this moment.
+    pub(super) fn after(self, at: Moment, reading: &Reading) -> Self {
+        let expired = |certificate: KmsCertificate| {
+            let field: DateField = certificate.field();
+            reading.dates.get(field).timestamp().is_some_and(|expiry| expiry.unix_seconds() <= at.unix_seconds())
+        };
+        let unusable = matches!(reading.status, Status::KmsCannotConnect | Status::KmsAuthenticationError)
+            || KmsCertificate::ALL.into_iter().any(expired);
+        let verdict = match &reading.status {
+            Status::KmsKeyNotFound | Status::KmsKeyInactive => match self.verdict {
+                Some((since, before)) if before == reading.status => Some((since, before)),
+                _ => Some((at, reading.status.clone())),
+            },
+            // These speak about the key.
+            Status::Encrypted | Status::KmsAvailable | Status::NotEncrypted => None,
+            _ => self.verdict,
+        };
+        Self { kms_unusable_since: unusable.then(|| self.kms_unusable_since.unwrap_or(at)), verdict }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use chrono::DateTime;
+
+    use super::*;
+    use crate::model::{ApiVersion, Dates, ForeignText, Identity, KeyStore};
+
+    #[test]
+    fn a_verdict_about_the_key_is_lifted_by_a_status_that_speaks_about_it() {
+        let origin = Instant::now();
+        let at = |seconds| Moment { mono: origin + Duration::from_secs(seconds), wall: DateTime::UNIX_EPOCH };
+        let reading = |status| Reading {
+            api: ApiVersion::V2,
+            dates: Dates::default(),
+            identity: Identity::default(),
+            key_store: KeyStore::Kms,
+            status,
+        };
+        let check = |statuses: &[Status], verdict: Option<(u64, Status)>, unusable: Option<u64>| {
+            let mut history = History::default();
+            for (second, status) in statuses.iter().enumerate() {
+                history = history.after(at(second as u64), &reading(status.clone()));
+            }
+            let got = history.verdict.map(|(since, status)| ((since.mono - origin).as_secs(), status));
+            assert_eq!(got, verdict, "{statuses:?}");
+            assert_eq!(
+                history.kms_unusable_since.map(|since| (since.mono - origin).as_secs()),
+                unusable,
+                "{statuses:?}"
+            );
+        };
+        use Status::{
+            Encrypted, KmsAuthenticationError, KmsAvailable, KmsCannotConnect, KmsKeyInactive, KmsKeyNotFound, Unknown,
+        };
+        let odd = Unknown(ForeignText::new("odd"));
+        check(&[], None, None);
+        check(&[KmsKeyNotFound, KmsKeyNotFound], Some((0, KmsKeyNotFound)), None);
+        check(&[KmsKeyNotFound, KmsCannotConnect, odd.clone()], Some((0, KmsKeyNotFound)), None);
+        check(&[KmsKeyNotFound, KmsKeyInactive], Some((1, KmsKeyInactive)), None);
+        check(&[KmsKeyNotFound, KmsCannotConnect, KmsAvailable], None, None);
+        check(&[KmsKeyInactive, Encrypted], None, None);
+        check(&[KmsCannotConnect, KmsAuthenticationError, KmsCannotConnect], None, Some(0));
+        check(&[KmsCannotConnect, KmsAvailable, KmsAuthenticationError], None, Some(2));
+        check(&[KmsKeyNotFound, KmsCannotConnect], Some((0, KmsKeyNotFound)), Some(1));
+    }
+}
