@@ -6,7 +6,7 @@ import subprocess
 import unittest
 import urllib.parse
 
-from support import EXPORTER, ROOT, Case, free_port, get, metrics, wait_for
+from support import EXPORTER, ROOT, Case, get, metrics, wait_for
 
 FOLDER = ROOT / "dashboards"
 BOARDS = {name: json.loads((FOLDER / f"{name}.json").read_text()) for name in ("fleet", "cluster")}
@@ -70,16 +70,15 @@ class Dashboards(Case):
         path.write_text(fleet)
         demo = self.exporter("demo", "--fleet", path)
         wait_for(lambda: get(demo.url + "/-/ready")[0] == 200, "every cluster was polled")
-        port, config = free_port(), self.folder / "prometheus.yml"
+        config = self.folder / "prometheus.yml"
         config.write_text("global: {scrape_interval: 1s}\nscrape_configs:\n- job_name: qumulo-encryption\n"
                           f"  honor_labels: true\n  static_configs: [{{targets: ['{demo.url.removeprefix('http://')}']}}]\n")
-        self.start("prometheus", f"--config.file={config}", f"--storage.tsdb.path={self.folder}/data-{port}",
-                   f"--web.listen-address=127.0.0.1:{port}")
+        url = self.prometheus(config)
 
         def query(expression):
             expression = expression.replace("$cluster", cluster).replace("$__rate_interval", "10s")
             try:
-                status, _, body = get(f"http://127.0.0.1:{port}/api/v1/query?" + urllib.parse.urlencode({"query": expression}))
+                status, _, body = get(f"{url}/api/v1/query?" + urllib.parse.urlencode({"query": expression}))
             except OSError:
                 return -1
             self.assertEqual(status, 200, f"{expression}: {body}")

@@ -4,7 +4,7 @@ import json
 import unittest
 import urllib.parse
 
-from support import ROOT, Case, free_port, get, wait_for
+from support import ROOT, Case, get, wait_for
 
 EXAMPLES = ROOT / "deploy/prometheus"
 
@@ -19,12 +19,10 @@ class Discovery(Case):
         config = self.folder / example
         config.write_text("global: {scrape_interval: 1s, scrape_timeout: 1s}\n"
                           + text.replace("refresh_interval: 1m", "refresh_interval: 1s"))
-        port = free_port()
-        self.start("prometheus", f"--config.file={config}", f"--storage.tsdb.path={self.folder / 'data'}",
-                   f"--web.listen-address=127.0.0.1:{port}")
+        prometheus = self.prometheus(config)
 
         def query(expression):
-            url = f"http://127.0.0.1:{port}/api/v1/query?" + urllib.parse.urlencode({"query": expression})
+            url = f"{prometheus}/api/v1/query?" + urllib.parse.urlencode({"query": expression})
             try:
                 return json.loads(get(url)[2])["data"]["result"]
             except OSError:

@@ -7,7 +7,7 @@ import urllib.parse
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from support import EXPORTER, ROOT, Case, free_port, get, metrics, wait_for
+from support import EXPORTER, ROOT, Case, get, metrics, wait_for
 
 
 class Prometheus(Case):
@@ -19,17 +19,13 @@ class Prometheus(Case):
         self.demo = self.exporter("demo", "--fleet", self.fleet)
 
     def prometheus(self):
-        port, config = free_port(), self.folder / "prometheus.yml"
+        config = self.folder / "prometheus.yml"
         target = self.demo.url.removeprefix("http://")
         config.write_text(
             "global: {scrape_interval: 1s}\nscrape_configs:\n- job_name: qumulo-encryption\n  honor_labels: true\n"
             f"  static_configs: [{{targets: ['{target}']}}]\n"
         )
-        self.start(
-            "prometheus", f"--config.file={config}", f"--storage.tsdb.path={self.folder}/data",
-            f"--web.listen-address=127.0.0.1:{port}",
-        )
-        self.api = f"http://127.0.0.1:{port}/api/v1/query?query="
+        self.api = self.prometheus(config) + "/api/v1/query?query="
 
     def query(self, expression):
         """{cluster or job: value} of an instant query; None while Prometheus does not answer."""

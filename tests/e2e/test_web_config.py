@@ -68,13 +68,11 @@ scrape_configs:
   static_configs: [{{targets: ['{exporter.address}']}}]
 {scrape}
 """)
-        port = free_port()
-        self.start("prometheus", f"--config.file={config}", f"--storage.tsdb.path={self.folder / f'data-{port}'}",
-                   f"--web.listen-address=127.0.0.1:{port}")
+        url = self.prometheus(config)
 
         def health():
             try:
-                status, _, body = get(f"http://127.0.0.1:{port}/api/v1/targets")
+                status, _, body = get(f"{url}/api/v1/targets")
             except OSError:
                 return None
             targets = json.loads(body)["data"]["activeTargets"] if status == 200 else []

@@ -13,6 +13,7 @@ mod authority;
 mod bare;
 mod client;
 mod credentials;
+mod judgement;
 mod kept;
 mod lab;
 mod leak;
