@@ -255,6 +255,9 @@ pub struct SimulateArgs {
 /// Flags of `status`.
 #[derive(Args, Debug)]
 pub struct StatusArgs {
+    /// Only these clusters of the configuration [default: all]
+    #[arg(value_name = "CLUSTER")]
+    pub names: Vec<String>,
     /// Which clusters.
     #[command(flatten)]
     pub clusters: ClustersArgs,
@@ -268,6 +271,8 @@ pub struct StatusArgs {
 pub enum OutputForm {
     /// As /api/v1/clusters answers
     Json,
+    /// One line and performance data, as monitoring plugins print
+    Plugin,
     /// Prometheus' text format, for the textfile collector of the node exporter
     Prometheus,
     /// For people

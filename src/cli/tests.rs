@@ -60,5 +60,6 @@ fn command_lines_are_understood_or_refused() {
     check("exporter man", true);
     check("exporter status --config.file a.yml --output json", true);
     check("exporter status --output xml", false);
+    check("exporter status --output plugin prod-east prod-west", true);
     check("exporter nonsense", false);
 }

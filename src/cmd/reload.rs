@@ -40,6 +40,8 @@ pub enum Source {
 /// The polled clusters, and where they are described.
 pub struct Clusters {
     files: Arc<Lanes>,
+    /// The names of those to poll; empty is all.
+    only: Vec<String>,
     poller: Poller,
     pool: Arc<TransportPool>,
     source: Source,
@@ -110,7 +112,18 @@ impl Source {
 impl Clusters {
     /// Nothing is read and nothing polled yet.
     pub fn new(source: Source, store: Store) -> Self {
-        Self { files: Arc::new(Lanes::new(1)), poller: Poller::new(store), pool: Arc::default(), source }
+        Self {
+            files: Arc::new(Lanes::new(1)),
+            only: Vec::new(),
+            poller: Poller::new(store),
+            pool: Arc::default(),
+            source,
+        }
+    }
+
+    /// Polls these and no others of the source.
+    pub fn only(&mut self, names: &[String]) {
+        self.only = names.to_vec();
     }
 
     /// Reads the source and polls what it says from now on; says what changed.
@@ -134,7 +147,7 @@ impl Clusters {
             Ok(read) => read,
             Err(hanging) => (Err(hanging.clone()), Err(hanging)),
         };
-        let loaded = config.map(|config| {
+        let loaded = config.and_then(|config| self.chosen(config)).map(|config| {
             for warning in config.warnings.iter() {
                 let file = warning.file.as_ref().map(|file| file.display().to_string());
                 let (cluster, line) = (warning.cluster.as_deref(), warning.place.map(|place| place.line));
@@ -144,6 +157,20 @@ impl Clusters {
             self.poller.apply(config.clusters, &self.pool)
         });
         (texts, loaded)
+    }
+
+    /// Those that are wanted.
+    fn chosen(&self, mut config: Config) -> Result<Config, Mistakes> {
+        let mut mistakes = Mistakes::default();
+        for name in &self.only {
+            if !config.clusters.iter().any(|cluster| cluster.name.as_str() == name) {
+                mistakes.add(name, "no cluster of this name is configured");
+            }
+        }
+        if !self.only.is_empty() {
+            config.clusters.retain(|cluster| self.only.iter().any(|name| cluster.name.as_str() == name));
+        }
+        mistakes.or(config)
     }
 
     /// Does what needs files, on another thread and for some seconds at most.

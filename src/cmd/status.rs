@@ -29,6 +29,7 @@ pub fn run(args: &StatusArgs) -> ExitCode {
             let report = report::report(&view, &now);
             let text = match args.output {
                 OutputForm::Json => report::json::render(&report),
+                OutputForm::Plugin => plugin(&report).into_bytes(),
                 OutputForm::Prometheus => {
                     let mut text = metrics::Text::default();
                     metrics::render(&view, &now, &mut text);
@@ -70,6 +71,7 @@ fn ask(args: &StatusArgs) -> anyhow::Result<View> {
     super::runtime()?.block_on(async {
         let store = Store::default();
         let mut clusters = Clusters::new(Source::new(&args.clusters), store.clone());
+        clusters.only(&args.names);
         clusters.load().await?;
         let started = Instant::now();
         loop {
@@ -93,6 +95,39 @@ fn progress(done: usize, all: usize, started: Instant) {
     let _ = io::stderr().write_all(text.as_bytes());
 }
 
+/// The summary of a monitoring plugin: the worst findings, and the numbers behind the bar.
+fn plugin(report: &Report) -> String {
+    let severity = report.severity();
+    let all = report.clusters.len();
+    let worst = report.clusters.iter().filter(|cluster| cluster.severity() == severity && severity != Severity::Good);
+    let mut summary: Vec<String> = worst
+        .filter_map(|cluster| {
+            let finding = cluster.findings.iter().max_by_key(|finding| finding.severity)?;
+            // The bar begins the numbers.
+            Some(format!("{}: {}", visible(&cluster.name), visible(&finding.text)).replace('|', "/"))
+        })
+        .collect();
+    let (shown, more) = (5, summary.len().saturating_sub(5));
+    summary.truncate(shown);
+    if more > 0 {
+        summary.push(format!("and {more} more"));
+    }
+    if summary.is_empty() {
+        summary.push(counted(all, "good"));
+    }
+    let numbers = Severity::ALL.map(|severity| format!("{}={};;;0;{all}", severity.label(), report.count(severity)));
+    let days =
+        report.clusters.iter().flat_map(|cluster| &cluster.certificates).map(|each| each.seconds_left / 86_400.0);
+    let first = days.min_by(f64::total_cmp).map(|days| format!(" first_expiry_days={days:.1}")).unwrap_or_default();
+    let (label, summary) = (severity.label().to_uppercase(), summary.join("; "));
+    format!("QUMULO ENCRYPTION {label} - {summary} | {}{first}\n", numbers.join(" "))
+}
+
+/// `1 cluster good`, `2 clusters good`.
+fn counted(number: usize, what: &str) -> String {
+    format!("{number} cluster{} {what}", if number == 1 { "" } else { "s" })
+}
+
 fn table(report: &Report, coloured: bool) -> String {
     let head = ["CLUSTER", "STATE", "STATUS", "KEY STORE", "KMS CA", "KMS CLIENT", "KEY AGE"].map(str::to_owned);
     let rows: Vec<[String; 7]> = report.clusters.iter().map(|cluster| row(cluster, report)).collect();
@@ -111,7 +146,7 @@ fn table(report: &Report, coloured: bool) -> String {
         }
     }
     let totals = Severity::ALL.map(|severity| format!("{} {}", report.count(severity), severity.label()));
-    let _ = writeln!(text, "{} clusters: {}", report.clusters.len(), totals.join(", "));
+    let _ = writeln!(text, "{}: {}", counted(report.clusters.len(), "").trim_end(), totals.join(", "));
     text
 }
 
@@ -183,6 +218,19 @@ mod tests {
             .iter()
             .fold(coloured, |text, code| text.replace(&format!("\u{1b}[{code}m"), ""));
         assert_eq!(plain, got, "colour moves nothing");
+    }
+
+    #[test]
+    fn a_plugin_says_the_worst_in_one_line() {
+        let (store, origin) = (Store::default(), Instant::now());
+        let _publishers = fleet(&store, origin);
+        let text = plugin(&report::report(&store.view(), &moment(origin, 670)));
+        assert_eq!(
+            text,
+            "QUMULO ENCRYPTION CRITICAL - lost: KMS key not found; expired: The certificate of the KMS's authority expired 2 \
+             days ago; very-soon: The cluster's client certificate expires in 2 days | critical=3;;;0;10 unknown=3;;;0;10 \
+             warning=3;;;0;10 good=1;;;0;10 first_expiry_days=-2.0\n"
+        );
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! What clusters and the network said is text here and nothing else: maud escapes it, and characters that cannot be seen
 //! or that turn the direction of writing are shown by their code.
 
+pub mod runbooks;
+
 use chrono::{DateTime, Utc};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -87,7 +89,7 @@ pub fn render(report: &Report, selection: &Selection, metrics: &str) -> String {
                 a.skip href="#clusters" { "To the clusters" }
                 header {
                     h1 { "Qumulo encryption" }
-                    p.soft { "As known on " (instant(report.at)) ". Reload the page to see what changed." }
+                    p.soft { "As of " (instant(report.at)) ". Reload the page to see what changed." }
                     nav aria-label="States" { (totals(report, selection)) }
                     (search(selection))
                 }
@@ -187,7 +189,10 @@ fn cluster(cluster: &ClusterReport, now: DateTime<Utc>) -> Markup {
             @if !cluster.findings.is_empty() {
                 ul.findings {
                     @for finding in &cluster.findings {
-                        li { strong { (visible(&finding.text)) "." } " " span.soft { (finding.advice) } }
+                        li {
+                            strong { (visible(&finding.text)) "." } " " span.soft { (finding.advice) }
+                            @if let Some(alert) = finding.alert() { " " a href=(format!("runbooks/{alert}")) { "Runbook" } }
+                        }
                     }
                 }
             }
@@ -265,6 +270,7 @@ fn footer(metrics: &str) -> Markup {
                 ul {
                     li { a href=(metrics) { "Metrics" } }
                     li { a href="api/v1/clusters" { "JSON" } }
+                    li { a href="runbooks/" { "Runbooks" } }
                     li { a href="sd" { "Service discovery" } }
                     li { a href="-/healthy" { "Healthy" } }
                     li { a href="-/ready" { "Ready" } }

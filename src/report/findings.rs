@@ -97,6 +97,9 @@ impl Kind {
 impl Finding {
     /// The alert of the same trouble, and thereby its runbook.
     pub fn alert(&self) -> Option<&'static str> {
+        if self.id == POLICY_VIOLATED.id && self.severity == Severity::Critical {
+            return Some("QumuloEncryptionPolicyViolated");
+        }
         let kind = KINDS.iter().find(|kind| kind.id == self.id)?;
         Some(kind.alert).filter(|alert| !alert.is_empty())
     }
@@ -105,6 +108,11 @@ impl Finding {
     pub fn forbids_restarts(&self) -> bool {
         self.advice.starts_with(DO_NOT)
     }
+}
+
+/// The alerts of all findings that have one.
+pub fn alerts() -> impl Iterator<Item = &'static str> {
+    KINDS.iter().map(|kind| kind.alert).filter(|alert| !alert.is_empty())
 }
 
 /// A status in words.

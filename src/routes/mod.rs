@@ -49,6 +49,9 @@ const PROBE: &str = "/probe";
 const HEALTHY: &str = "/-/healthy";
 const READY: &str = "/-/ready";
 
+/// Below it are the pages of the runbooks.
+const RUNBOOKS: &str = "/runbooks/";
+
 /// The one path that has an effect.
 const RELOAD: &str = "/-/reload";
 
@@ -80,6 +83,7 @@ enum Target {
     Probe,
     Ready,
     Reload,
+    Runbook,
 }
 
 // === impl Routes ===
@@ -97,6 +101,7 @@ impl Routes {
             route(HEALTHY.into(), Target::Healthy),
             route(READY.into(), Target::Ready),
             Route { path: RELOAD.into(), methods: Methods::Post, target: Target::Reload },
+            route(RUNBOOKS.into(), Target::Runbook),
         ];
         let (gzip, length, ready) = (Gzip::default(), AtomicUsize::default(), AtomicBool::default());
         let batch = Batch::default();
@@ -105,7 +110,7 @@ impl Routes {
 
     /// The answer to a request that is known by method, target and headers.
     pub async fn answer(&self, method: &hyper::Method, uri: &Uri, headers: &HeaderMap) -> Response<Full<Bytes>> {
-        match route::find(&self.routes, method, uri.path()) {
+        match route::find(&self.routes, method, known(uri.path())) {
             Err(refusal) => refusal.into_answer(),
             Ok(route) => match route.target {
                 Target::Healthy => respond::text(StatusCode::OK, "Healthy.\n"),
@@ -116,6 +121,7 @@ impl Routes {
                 Target::Probe => self.probe(uri.query(), headers),
                 Target::Ready => self.ready(),
                 Target::Reload => self.reload().await,
+                Target::Runbook => self.runbook(uri.path(), headers),
             },
         }
     }
@@ -129,6 +135,27 @@ impl Routes {
     ) -> Response<Full<Bytes>> {
         let encoding = if accepts_gzip(headers) { "gzip" } else { "plain" };
         self.batch.share(&format!("{encoding} {uri}"), make).await
+    }
+
+    /// The list of runbooks, or one of them.
+    fn runbook(&self, path: &str, headers: &HeaderMap) -> Response<Full<Bytes>> {
+        let page = match path.strip_prefix(RUNBOOKS).unwrap_or_default() {
+            "" => Some(page::runbooks::index()),
+            name => page::runbooks::page(name),
+        };
+        match page {
+            Some(page) => self.html(headers, page),
+            None => respond::not_found(),
+        }
+    }
+
+    fn html(&self, headers: &HeaderMap, page: String) -> Response<Full<Bytes>> {
+        let mut answer = respond::compressible(headers, &self.gzip, respond::HTML, page);
+        let set = answer.headers_mut();
+        set.insert(CONTENT_SECURITY_POLICY, self.page_policy.clone());
+        set.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        set.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        answer
     }
 
     fn metrics(&self, headers: &HeaderMap) -> Response<Full<Bytes>> {
@@ -171,12 +198,7 @@ impl Routes {
     fn index(&self, query: Option<&str>, headers: &HeaderMap) -> Response<Full<Bytes>> {
         let report = report::report(&self.store.view(), &clock::now());
         let page = page::render(&report, &Selection::new(pairs(query)), self.metrics_path.trim_start_matches('/'));
-        let mut answer = respond::compressible(headers, &self.gzip, respond::HTML, page);
-        let set = answer.headers_mut();
-        set.insert(CONTENT_SECURITY_POLICY, self.page_policy.clone());
-        set.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-        set.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        answer
+        self.html(headers, page)
     }
 
     /// The same as JSON.
@@ -251,7 +273,7 @@ impl Handler for Routes {
     }
 
     fn answered(&self, path: &str, status: StatusCode) {
-        let known = self.routes.iter().find(|route| route.path == path);
+        let known = self.routes.iter().find(|route| route.path == known(path));
         self.telemetry.count_request(known.map_or(OTHER, |route| &route.path), status.as_u16());
     }
 
@@ -266,6 +288,11 @@ impl Handler for Routes {
     fn is_limited(&self, path: &str) -> bool {
         !is_health(path)
     }
+}
+
+/// The route's path behind a request's: all runbooks are one.
+fn known(path: &str) -> &str {
+    if path.starts_with(RUNBOOKS) { RUNBOOKS } else { path }
 }
 
 /// What an orchestrator asks: for everybody, and never too many.

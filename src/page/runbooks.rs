@@ -1,0 +1,112 @@
+//! The runbooks of this version as pages, so that every alert's `runbook_url` has an address.
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use pulldown_cmark::{Parser, html::push_html};
+
+use super::STYLE;
+
+macro_rules! pages {
+    ($($name:literal),* $(,)?) => {
+        /// Name and text (Markdown) of each, by name.
+        const PAGES: &[(&str, &str)] =
+            &[$(($name, include_str!(concat!("../../deploy/runbooks/", $name, ".md")))),*];
+    };
+}
+
+pages![
+    "QumuloEncryptionCertificateExpired",
+    "QumuloEncryptionCertificateExpiring",
+    "QumuloEncryptionCertificateExpiringSoon",
+    "QumuloEncryptionClusterForgotten",
+    "QumuloEncryptionClusterNameTwice",
+    "QumuloEncryptionClusterNotPolled",
+    "QumuloEncryptionClusterNotPolledForLong",
+    "QumuloEncryptionConfigurationCorrupted",
+    "QumuloEncryptionCredentialsRejected",
+    "QumuloEncryptionExpiryUnknown",
+    "QumuloEncryptionExporterAbsent",
+    "QumuloEncryptionExporterCannotReach",
+    "QumuloEncryptionExporterDown",
+    "QumuloEncryptionKeyInactive",
+    "QumuloEncryptionKeyNotFound",
+    "QumuloEncryptionKeyStoreChanged",
+    "QumuloEncryptionKeyTooOld",
+    "QumuloEncryptionKmsAuthenticationError",
+    "QumuloEncryptionKmsCannotConnect",
+    "QumuloEncryptionKmsCannotConnectForLong",
+    "QumuloEncryptionKmsUnstable",
+    "QumuloEncryptionLabelsNotHonored",
+    "QumuloEncryptionListenerCertificateExpiring",
+    "QumuloEncryptionManyClustersNotPolled",
+    "QumuloEncryptionManyKmsUnusable",
+    "QumuloEncryptionNotEncrypted",
+    "QumuloEncryptionPolicyViolated",
+    "QumuloEncryptionReloadFailed",
+    "QumuloEncryptionStatusNotRefreshed",
+    "QumuloEncryptionUnknownStatus",
+];
+
+/// The list of all, at `runbooks/`.
+pub fn index() -> String {
+    let list = html! {
+        h1 { "Runbooks" }
+        ul { @for (name, _) in PAGES { li { a href=(name) { (name) } } } }
+    };
+    document("Runbooks", "../", &list)
+}
+
+/// The page of an alert, with or without the ending of its file.
+pub fn page(name: &str) -> Option<String> {
+    let name = name.strip_suffix(".md").unwrap_or(name);
+    let (name, text) = PAGES.iter().find(|(each, _)| *each == name)?;
+    let mut rendered = String::new();
+    push_html(&mut rendered, Parser::new(text));
+    // Our own files, and nothing else.
+    Some(document(name, "../", &html! { (PreEscaped(rendered)) }))
+}
+
+fn document(title: &str, home: &str, content: &Markup) -> String {
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (title) " - Qumulo encryption" }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                header { nav aria-label="Exporter" { ul { li { a href=(home) { "All clusters" } } li { a href="./" { "All runbooks" } } } } }
+                main.runbook { (content) }
+            }
+        }
+    };
+    page.into_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, fs, path::Path};
+
+    use super::*;
+
+    #[test]
+    fn every_runbook_is_a_page() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/runbooks");
+        let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let files: BTreeSet<String> = files.collect();
+        assert_eq!(files, PAGES.iter().map(|(name, _)| format!("{name}.md")).collect());
+        let text = page("QumuloEncryptionKeyNotFound.md").unwrap();
+        assert!(text.contains("<strong>Do not reboot, upgrade or power-cycle nodes"), "{text}");
+        assert!(index().contains("href=\"QumuloEncryptionKeyNotFound\""));
+        assert_eq!(page("../style.css"), None);
+    }
+
+    #[test]
+    fn every_finding_has_its_runbook() {
+        for finding in crate::report::findings::alerts() {
+            assert!(page(finding).is_some(), "{finding}");
+        }
+    }
+}
