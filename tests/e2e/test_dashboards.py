@@ -3,16 +3,18 @@
 import json
 import re
 import subprocess
+import time
 import unittest
 import urllib.parse
 
-from support import EXPORTER, ROOT, Case, get, metrics, wait_for
+from support import EXPORTER, ROOT, Case, get, impatient, metrics, wait_for
 
 FOLDER = ROOT / "dashboards"
 BOARDS = {name: json.loads((FOLDER / f"{name}.json").read_text()) for name in ("fleet", "cluster")}
 
 # Queries that have nothing to answer on the demonstration, with the reason.
-EMPTY = {"qumulo_encryption_exporter_listener_certificate_expiry_timestamp_seconds": "it has no TLS"}
+EMPTY = {"qumulo_encryption_exporter_listener_certificate_expiry_timestamp_seconds": "it has no TLS",
+         "qumulo_encryption_policy_info": "nothing is written down"}
 
 # Served, and deliberately on no panel.
 ABSENT = {"process_": "what every exporter has: a dashboard of processes shows it"}
@@ -60,7 +62,8 @@ class Dashboards(Case):
                     for part in [panel, *panel["targets"]]:
                         self.assertEqual(part["datasource"]["uid"], "${datasource}")
                     for target in panel["targets"]:
-                        self.assertNotRegex(target["expr"], r"\b(job|instance)\b")
+                        # But for the question whether exporters answer.
+                        self.assertNotRegex(target["expr"].replace('up{job="qumulo-encryption"}', ""), r"\b(job|instance)\b")
             for uid in re.findall(r"/d/([\w-]+)", json.dumps(board)):
                 self.assertIn(uid, {each["uid"] for each in BOARDS.values()})
 
@@ -71,12 +74,14 @@ class Dashboards(Case):
         demo = self.exporter("demo", "--fleet", path)
         wait_for(lambda: get(demo.url + "/-/ready")[0] == 200, "every cluster was polled")
         config = self.folder / "prometheus.yml"
-        config.write_text("global: {scrape_interval: 1s}\nscrape_configs:\n- job_name: qumulo-encryption\n"
+        rules = self.folder / "alerts.yml"
+        rules.write_text(impatient((ROOT / "deploy/prometheus/alerts.yml").read_text()))
+        config.write_text(f"global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nrule_files: ['{rules}']\nscrape_configs:\n- job_name: qumulo-encryption\n"
                           f"  honor_labels: true\n  static_configs: [{{targets: ['{demo.url.removeprefix('http://')}']}}]\n")
         url = self.prometheus(config)
 
         def query(expression):
-            expression = expression.replace("$cluster", cluster).replace("$__rate_interval", "10s")
+            expression = expression.replace("$cluster", cluster)
             try:
                 status, _, body = get(f"{url}/api/v1/query?" + urllib.parse.urlencode({"query": expression}))
             except OSError:
@@ -84,7 +89,10 @@ class Dashboards(Case):
             self.assertEqual(status, 200, f"{expression}: {body}")
             return len(json.loads(body)["data"]["result"])
 
-        wait_for(lambda: query("rate(qumulo_encryption_polls_total[10s])") > 0, "there is something to see", seconds=40)
+        wait_for(lambda: query("rate(qumulo_encryption_polls_total[5m])") > 0 and query("cluster:qumulo_encryption:known") > 0
+                 and query('rate(qumulo_encryption_poll_failures_total[5m]) > 0 or absent(ALERTS{alertname="QumuloEncryptionClusterNotPolled"})') > 0,
+                 "there is something to see", seconds=40)
+        time.sleep(3)
         self.served = {series.split("{")[0] for series in metrics(demo.url)}
         answers = {}
         for name, board in BOARDS.items():
@@ -114,7 +122,7 @@ class Dashboards(Case):
             found = [panel for panel in BOARDS[name]["panels"] if panel["title"] == title]
             if found and count == 0:
                 words = found[0]["fieldConfig"]["defaults"]["noValue"]
-                self.assertRegex(words, r"(?i)local|certificates|not reported|TLS|none", title)
+                self.assertRegex(words, r"(?i)local|certificates|not reported|TLS|none|No poll failed|No alert fires|not written down|^-$", title)
 
 
 if __name__ == "__main__":
