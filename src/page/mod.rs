@@ -3,6 +3,7 @@
 //! What clusters and the network said is text here and nothing else: maud escapes it, and characters that cannot be seen
 //! or that turn the direction of writing are shown by their code.
 
+mod expiries;
 pub mod runbooks;
 
 use chrono::{DateTime, Utc};
@@ -10,7 +11,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::{
     model::{DateField, KmsCertificate},
-    report::{Certificate, ClusterReport, Report, Severity, span, visible},
+    report::{Certificate, ClusterReport, Finding, Report, Severity, span, visible},
 };
 
 /// The stylesheet, for the hash in the Content-Security-Policy.
@@ -24,6 +25,8 @@ const PER_PAGE: usize = 100;
 pub struct Selection {
     /// `page`, from 0.
     pub page: usize,
+    /// `refresh`: after so many seconds the page is loaded anew, if the reader wants that.
+    pub refresh: Option<u32>,
     /// `q`: a part of the name, in any case.
     pub search: String,
     /// `state`.
@@ -39,6 +42,7 @@ impl Selection {
         for (key, value) in pairs {
             match key.as_ref() {
                 "state" => selection.state = Severity::from_label(&value),
+                "refresh" => selection.refresh = value.parse().ok().filter(|seconds| (5..=3600).contains(seconds)),
                 "q" => selection.search = value.into_owned(),
                 // People count from 1.
                 "page" => selection.page = value.parse::<usize>().unwrap_or(1).saturating_sub(1),
@@ -50,8 +54,12 @@ impl Selection {
 
     /// Whether a cluster is wanted.
     pub fn admits(&self, cluster: &ClusterReport) -> bool {
-        self.state.is_none_or(|state| cluster.severity() == state)
-            && cluster.name.to_lowercase().contains(&self.search.to_lowercase())
+        self.state.is_none_or(|state| cluster.severity() == state) && self.finds(cluster)
+    }
+
+    /// Whether the name is wanted.
+    fn finds(&self, cluster: &ClusterReport) -> bool {
+        cluster.name.to_lowercase().contains(&self.search.to_lowercase())
     }
 
     /// The link to another selection.
@@ -62,6 +70,9 @@ impl Selection {
         }
         if !self.search.is_empty() {
             query.append_pair("q", &self.search);
+        }
+        if let Some(seconds) = self.refresh {
+            query.append_pair("refresh", &seconds.to_string());
         }
         if page > 0 {
             query.append_pair("page", &(page + 1).to_string());
@@ -82,6 +93,7 @@ pub fn render(report: &Report, selection: &Selection, metrics: &str) -> String {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
+                @if let Some(seconds) = selection.refresh { meta http-equiv="refresh" content=(seconds); }
                 title { (title(report)) }
                 style { (PreEscaped(STYLE)) }
             }
@@ -89,13 +101,17 @@ pub fn render(report: &Report, selection: &Selection, metrics: &str) -> String {
                 a.skip href="#clusters" { "To the clusters" }
                 header {
                     h1 { "Qumulo encryption" }
-                    p.soft { "As of " (instant(report.at)) ". Reload the page to see what changed." }
-                    nav aria-label="States" { (totals(report, selection)) }
-                    (search(selection))
+                    p.soft { "As of " (instant(report.at)) ". " (refresh(selection)) }
+                    (now(report))
+                    div.tools {
+                        nav aria-label="States" { (totals(report, selection)) }
+                        (search(selection))
+                    }
                 }
                 main #clusters tabindex="-1" {
                     p role="status" { (summary(report, wanted.len(), shown.len(), selection)) }
-                    ul.clusters { @for each in &shown { li { (cluster(each, report.at)) } } }
+                    @if selection.search.is_empty() && selection.page == 0 { (expiries::picture(report)) }
+                    ul.clusters { @for each in &shown { li { (cluster(each, report.at, shown.len() == 1)) } } }
                     (pages(wanted.len(), selection))
                 }
                 (footer(metrics))
@@ -116,19 +132,23 @@ fn title(report: &Report) -> String {
     format!("{bad} - Qumulo encryption")
 }
 
+/// Over the clusters that the search finds.
 fn totals(report: &Report, selection: &Selection) -> Markup {
+    let found: Vec<Severity> =
+        report.clusters.iter().filter(|cluster| selection.finds(cluster)).map(ClusterReport::severity).collect();
+    let count = |state| found.iter().filter(|severity| **severity == state).count();
     html! {
         ul.totals {
             li {
                 a href=(selection.link(None, 0)) aria-current=[selection.state.is_none().then_some("true")] {
-                    strong { (report.clusters.len()) } "all"
+                    strong { (found.len()) } "all"
                 }
             }
             @for state in Severity::ALL {
                 li.(state.label()) {
                     a href=(selection.link(Some(state), 0))
                         aria-current=[(selection.state == Some(state)).then_some("true")] {
-                        strong.state { (report.count(state)) } (state.label())
+                        strong.state { (count(state)) } (state.label())
                     }
                 }
             }
@@ -142,6 +162,7 @@ fn search(selection: &Selection) -> Markup {
             label { span.soft { "Cluster " } input type="search" name="q" value=(selection.search); }
             @if let Some(state) = selection.state { input type="hidden" name="state" value=(state.label()); }
             button { "Find" }
+            @if *selection != Selection::default() { a href="?" { "Show all" } }
         }
     }
 }
@@ -153,7 +174,7 @@ fn summary(report: &Report, wanted: usize, shown: usize, selection: &Selection) 
     let from = selection.page.saturating_mul(PER_PAGE);
     match (wanted, shown) {
         (0, _) => "No cluster matches.".to_owned(),
-        (_, 0) => "This page is beyond the last one.".to_owned(),
+        (_, 0) => "This page is beyond the last one; the first is behind \u{201c}Show all\u{201d}.".to_owned(),
         _ if shown < wanted => format!("Clusters {} to {} of {wanted}, worst first.", from + 1, from + shown),
         (1, _) => "1 cluster.".to_owned(),
         _ => format!("{wanted} clusters, worst first."),
@@ -178,40 +199,93 @@ fn pages(wanted: usize, selection: &Selection) -> Markup {
     }
 }
 
-fn cluster(cluster: &ClusterReport, now: DateTime<Utc>) -> Markup {
+/// What must not be done now, and where.
+fn now(report: &Report) -> Markup {
+    let at_stake: Vec<&ClusterReport> =
+        report.clusters.iter().filter(|cluster| cluster.findings.iter().any(Finding::forbids_restarts)).collect();
+    html! {
+        @if !at_stake.is_empty() {
+            section.now role="note" aria-labelledby="now" {
+                h2 #now { "Do not reboot, upgrade or power-cycle nodes of" }
+                ul { @for cluster in at_stake { li { a href=(link_to(&cluster.name)) { (cluster.name) } } } }
+            }
+        }
+    }
+}
+
+fn refresh(selection: &Selection) -> Markup {
+    let (text, seconds) = match selection.refresh {
+        None => ("Refresh every 30 seconds", Some(30)),
+        Some(_) => ("Stop refreshing", None),
+    };
+    html! { a href=(Selection { refresh: seconds, ..selection.clone() }.link(selection.state, selection.page)) { (text) } "." }
+}
+
+/// The permanent link to one cluster.
+fn link_to(name: &str) -> String {
+    let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("q", name).finish();
+    format!("?{query}")
+}
+
+/// One line, and the details on demand; at once where it is the only one.
+fn cluster(cluster: &ClusterReport, now: DateTime<Utc>, alone: bool) -> Markup {
     let severity = cluster.severity();
+    let said = cluster.findings.first().map_or_else(|| cluster.headline(), |worst| worst.text.clone());
+    let first = cluster.certificates.iter().min_by(|one, other| one.seconds_left.total_cmp(&other.seconds_left));
     html! {
         article.cluster.(severity.label()) {
-            div.top {
-                h2 { (cluster.name) }
-                p.state { (mark(severity)) " " (severity.label()) }
-            }
-            @if !cluster.findings.is_empty() {
-                ul.findings {
-                    @for finding in &cluster.findings {
-                        li {
-                            strong { (visible(&finding.text)) "." } " " span.soft { (finding.advice) }
-                            @if let Some(alert) = finding.alert() { " " a href=(format!("runbooks/{alert}")) { "Runbook" } }
+            details open[alone] {
+                summary {
+                    span.state { (mark(severity)) " " (severity.label()) }
+                    h2 { (cluster.name) }
+                    span { (visible(&said)) }
+                    span.soft {
+                        @match first {
+                            Some(first) if first.seconds_left <= 0.0 => strong { "expired" },
+                            Some(first) => (remaining(first)),
+                            None => "",
                         }
+                    }
+                    span.soft { @if let Some(at) = cluster.last_success { (ago(at, now)) } @else { "never seen" } }
+                }
+                (details(cluster, now))
+            }
+        }
+    }
+}
+
+/// What a line does not say.
+fn details(cluster: &ClusterReport, now: DateTime<Utc>) -> Markup {
+    html! {
+        @if !cluster.findings.is_empty() {
+            ul.findings {
+                @for finding in &cluster.findings {
+                    li {
+                        strong { (visible(&finding.text)) "." } " " span.soft { (finding.advice) }
+                        @if let Some(alert) = finding.alert() { " " a href=(format!("runbooks/{alert}")) { "Runbook" } }
                     }
                 }
             }
-            dl {
-                (fact("Status", html! { (visible(&cluster.headline())) }))
-                (fact("Key store", html! { (cluster.key_store()) }))
-                @for each in &cluster.certificates { (certificate(each)) }
-                @if let Some(at) = cluster.date(DateField::LastKeyRotationTime) {
-                    (fact("Key age", html! { (span(seconds(at, now))) ", since " (day(at)) }))
-                }
-                @if let Some(at) = cluster.date(DateField::LastStatusUpdateTime) {
-                    (fact("Cluster's own check", ago(at, now)))
-                }
-                @if let Some(at) = cluster.last_poll { (fact("Last poll", ago(at, now))) }
-                @if cluster.up != Some(true) {
-                    (fact("Last success", match cluster.last_success { Some(at) => ago(at, now), None => html! { "never" } }))
-                }
-                @if let Some(version) = cluster.version() { (fact("Qumulo Core", html! { (version) })) }
+        }
+        dl {
+            (fact("Status", html! { (visible(&cluster.headline())) }))
+            (fact("Key store", html! { (cluster.key_store()) }))
+            @for each in &cluster.certificates { (certificate(each)) }
+            @if let Some(at) = cluster.date(DateField::LastKeyRotationTime) {
+                (fact("Key age", html! { (span(seconds(at, now))) ", since " (day(at)) }))
             }
+            @if let Some(at) = cluster.date(DateField::LastStatusUpdateTime) {
+                (fact("Cluster's own check", ago(at, now)))
+            }
+            @if let Some(at) = cluster.last_poll { (fact("Last poll", ago(at, now))) }
+            @if cluster.up != Some(true) {
+                (fact("Last success", match cluster.last_success { Some(at) => ago(at, now), None => html! { "never" } }))
+            }
+            @if let Some(version) = cluster.version() { (fact("Qumulo Core", html! { (version) })) }
+            (fact("Links", html! {
+                a href=(link_to(&cluster.name)) { "this cluster" } " "
+                a href=(format!("probe{}", link_to(&cluster.name).replacen("?q=", "?target=", 1))) { "series" }
+            }))
         }
     }
 }
@@ -227,19 +301,20 @@ fn mark(severity: Severity) -> Markup {
     html! { span aria-hidden="true" { (mark) } }
 }
 
-fn certificate(certificate: &Certificate) -> Markup {
-    let name = match certificate.kind {
+fn certificate_name(certificate: &Certificate) -> &'static str {
+    match certificate.kind {
         KmsCertificate::Ca => "KMS authority's certificate",
         KmsCertificate::Client => "KMS client certificate",
-    };
+    }
+}
+
+fn certificate(certificate: &Certificate) -> Markup {
+    fact(certificate_name(certificate), html! { (remaining(certificate)) ", " (day(certificate.expires.utc())) })
+}
+
+fn remaining(certificate: &Certificate) -> Markup {
     let left = span(certificate.seconds_left);
-    fact(
-        name,
-        html! {
-            @if certificate.seconds_left > 0.0 { (left) " left" } @else { strong { "expired " (left) " ago" } }
-            ", " (day(certificate.expires.utc()))
-        },
-    )
+    html! { @if certificate.seconds_left > 0.0 { (left) " left" } @else { strong { "expired " (left) " ago" } } }
 }
 
 fn fact(name: &str, value: Markup) -> Markup {

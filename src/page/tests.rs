@@ -45,12 +45,16 @@ fn what_clusters_say_is_text() {
 #[test]
 fn a_selection_is_what_the_query_says() {
     let check = |query: &str, page: usize, search: &str, state: Option<Severity>| {
-        assert_eq!(selection(query), Selection { page, search: search.to_owned(), state }, "{query}");
+        let expect = Selection { page, refresh: None, search: search.to_owned(), state };
+        assert_eq!(selection(query), expect, "{query}");
     };
     check("", 0, "", None);
     check("state=critical&q=Prod&page=3", 2, "Prod", Some(Severity::Critical));
     check("state=nonsense&page=x&other=1", 0, "", None);
     check("page=0", 0, "", None);
+    check("state=Critical", 0, "", Some(Severity::Critical));
+    check("refresh=1&refresh=never", 0, "", None);
+    assert_eq!(selection("refresh=30").refresh, Some(30));
     check("page=99999999999999999999", 0, "", None);
     check("q=a%20b&q=", 0, "", None);
 }

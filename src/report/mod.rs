@@ -13,7 +13,7 @@ use chrono::{DateTime, Utc};
 
 pub use self::findings::Finding;
 use crate::{
-    model::{ApiVersion, DateField, KeyStore, KmsCertificate, Moment, Reading, Status, Timestamp},
+    model::{ApiVersion, DateField, KeyStore, KmsCertificate, Moment, Policy, Reading, Status, Timestamp},
     store::{Failure, Snapshot, View},
 };
 
@@ -56,6 +56,8 @@ pub struct ClusterReport {
     pub last_success: Option<DateTime<Utc>>,
     /// Its name.
     pub name: String,
+    /// What it is judged by.
+    pub policy: Policy,
     /// What it said, while that is fresh.
     pub reading: Option<Reading>,
     /// What it said last, if that is not fresh any more, and how long ago.
@@ -106,6 +108,7 @@ fn judge(cluster: &Snapshot, now: &Moment) -> ClusterReport {
         last_poll: last.map(|last| last.at.wall),
         last_success: cluster.last_success().map(|at| at.wall),
         name: cluster.name().to_string(),
+        policy: cluster.about().policy,
         reading,
         stale_after: cluster.stale_after(),
         up,
@@ -138,7 +141,7 @@ impl Severity {
 
     /// The one with this label.
     pub fn from_label(label: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|severity| severity.label() == label)
+        Self::ALL.into_iter().find(|severity| severity.label().eq_ignore_ascii_case(label))
     }
 }
 

@@ -15,8 +15,8 @@ ROUTES = ROOT / "deploy/alertmanager/alertmanager.yml"
 RUNBOOKS = ROOT / "deploy/runbooks"
 CAUTION = "**Do not reboot, upgrade or power-cycle nodes until the status is available again.**"
 
-# The states in which nodes that restart may not get their key.
-KMS = {"CertificateExpiringSoon", "CertificateExpiring", "CertificateExpired", "KeyNotFound", "KeyInactive",
+# The states in which nodes that restart now may not get their key.
+KMS = {"CertificateExpired", "KeyNotFound", "KeyInactive",
        "ConfigurationCorrupted", "KmsAuthenticationError", "KmsCannotConnect", "KmsCannotConnectForLong", "KmsUnstable",
        "ManyKmsUnusable", "UnknownStatus"}
 
@@ -68,17 +68,27 @@ class Rules(Case):
             text = (RUNBOOKS / f"{name}.md").read_text()
             is_kms = name.removeprefix("QumuloEncryption") in KMS
             self.assertEqual(text.startswith(CAUTION), is_kms, name)
+            if is_kms and name != "QumuloEncryptionUnknownStatus":
+                self.assertLess(text.index("## First\n"), text.index("## What it means\n"), name)
+                self.assertIn("## When it ends\n", text, name)
             for heading in ("What it means", "What is at stake", "What to check", "What to do", "What never to do"):
                 self.assertIn(f"## {heading}\n", text, name)
 
-    def test_every_command_of_qq_exists(self):
-        _, known = run(VENVS / "qumulo-7.10.2.1/bin/qq", "--help")
-        named = set()
+    def test_every_command_of_qq_exists_with_its_flags(self):
+        qq, asked = VENVS / "qumulo-7.10.2.1/bin/qq", {}
         for path in [ROOT / "README.md", *RUNBOOKS.glob("*.md")]:
-            named |= set(re.findall(r"^qq --host \S+ (\w+)", path.read_text(), re.M))
-        self.assertGreater(len(named), 5)
-        for command in named:
-            self.assertRegex(known, rf"\b{command}\b")
+            text = path.read_text().replace("\\\n", " ")
+            for line in re.findall(r"^qq --host \S+ (.*)$", text, re.M):
+                words = line.split()
+                # A mode such as `kms` belongs to the command.
+                command = tuple(words[:2] if words[0] == "encryption_set_key_store" else words[:1])
+                asked.setdefault(command, set()).update(word for word in words if re.match(r"--?[a-z]", word))
+        self.assertGreater(len(asked), 8)
+        for command, flags in asked.items():
+            code, known = run(qq, *command, "--help")
+            self.assertEqual(code, 0, command)
+            for flag in flags:
+                self.assertRegex(known, rf"(^|\s|\[){flag}\b", command)
 
     def test_the_readme_lists_every_alert_as_it_is(self):
         rows = re.findall(r"^\| `(QumuloEncryption\w+)` \| (\w+) \| (\S*) \|", (ROOT / "README.md").read_text(), re.M)
