@@ -81,8 +81,17 @@ impl Selection {
     }
 }
 
-/// The page. `metrics` is the path of the metrics without its slash, so that links work behind any proxy.
-pub fn render(report: &Report, selection: &Selection, metrics: &str) -> String {
+/// The exporter itself, as far as the page shows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Exporter<'a> {
+    /// Whether the configuration is in use as it is written.
+    pub config_is_good: bool,
+    /// The path of the metrics without its slash, so that links work behind any proxy.
+    pub metrics: &'a str,
+}
+
+/// The page.
+pub fn render(report: &Report, selection: &Selection, exporter: Exporter<'_>) -> String {
     let wanted: Vec<&ClusterReport> = report.clusters.iter().filter(|cluster| selection.admits(cluster)).collect();
     let shown: Vec<&ClusterReport> =
         wanted.iter().skip(selection.page.saturating_mul(PER_PAGE)).take(PER_PAGE).copied().collect();
@@ -102,6 +111,13 @@ pub fn render(report: &Report, selection: &Selection, metrics: &str) -> String {
                 header {
                     h1 { "Qumulo encryption" }
                     p.soft { "As of " (instant(report.at)) ". " (refresh(selection)) }
+                    @if !exporter.config_is_good {
+                        p.notice role="alert" {
+                            strong { "The configuration, or a renewed certificate file, cannot be used." }
+                            " The last good one stays; the log says what is wrong. "
+                            a href="runbooks/QumuloEncryptionReloadFailed" { "Runbook" }
+                        }
+                    }
                     (now(report))
                     div.tools {
                         nav aria-label="States" { (totals(report, selection)) }
@@ -114,7 +130,7 @@ pub fn render(report: &Report, selection: &Selection, metrics: &str) -> String {
                     ul.clusters { @for each in &shown { li { (cluster(each, report.at, shown.len() == 1)) } } }
                     (pages(wanted.len(), selection))
                 }
-                (footer(metrics))
+                (footer(exporter.metrics))
             }
         }
     };

@@ -10,6 +10,8 @@ use crate::{
 
 const GOLDEN: &str = "tests/golden/page.html";
 
+const GOOD: Exporter<'_> = Exporter { config_is_good: true, metrics: "metrics" };
+
 fn selection(query: &str) -> Selection {
     Selection::new(url::form_urlencoded::parse(query.as_bytes()))
 }
@@ -18,13 +20,22 @@ fn selection(query: &str) -> Selection {
 fn page_of_a_fixed_fleet_is_the_golden_file() {
     let (store, origin) = (Store::default(), Instant::now());
     let _publishers = fleet(&store, origin);
-    let page = render(&report(&store.view(), &moment(origin, 670)), &Selection::default(), "metrics");
+    let page = render(&report(&store.view(), &moment(origin, 670)), &Selection::default(), GOOD);
     let got = page.replace(env!("QUMULO_ENCRYPTION_EXPORTER_REVISION"), "REVISION");
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(GOLDEN, &got).unwrap();
     }
     assert_eq!(got, std::fs::read_to_string(GOLDEN).unwrap(), "to accept it: UPDATE_GOLDEN=1 cargo test");
     assert!(!page.contains("href=\"/"), "links are relative");
+}
+
+#[test]
+fn a_configuration_that_cannot_be_used_is_told() {
+    let (store, now) = (Store::default(), moment(Instant::now(), 0));
+    let page = |config_is_good| {
+        render(&report(&store.view(), &now), &Selection::default(), Exporter { config_is_good, ..GOOD })
+    };
+    assert!(page(false).contains("cannot be used") && !page(true).contains("cannot be used"));
 }
 
 #[test]
@@ -35,9 +46,9 @@ fn what_clusters_say_is_text() {
     publisher.record(now, Duration::ZERO, Ok(reading(Status::Unknown(ForeignText::new(evil)))));
     let mut other = store.publisher(ClusterName::new("b").unwrap(), Duration::from_secs(60));
     other.record(now, Duration::ZERO, Err(PollFailure::new(FailureReason::HttpError, evil)));
-    let page = render(&report(&store.view(), &now), &selection("q=%3Cscript%3E"), "metrics");
+    let page = render(&report(&store.view(), &now), &selection("q=%3Cscript%3E"), GOOD);
     assert!(!page.contains("<script"), "{page}");
-    let page = render(&report(&store.view(), &now), &Selection::default(), "metrics");
+    let page = render(&report(&store.view(), &now), &Selection::default(), GOOD);
     assert!(!page.contains("<script") && page.matches("&lt;script&gt;").count() >= 3, "{page}");
     assert!(!page.contains(['\u{202e}', '\u{0}', '\u{200b}']) && page.contains("\\u{202e}gnp\\u{0}\\u{200b}"));
 }
@@ -72,7 +83,7 @@ fn a_thousand_clusters_are_shown_in_pages() {
     let _publishers: Vec<_> = (0..1000).map(publish).collect();
     let view = store.view();
     let check = |query: &str, articles: usize, words: &str| {
-        let page = render(&report(&view, &now), &selection(query), "metrics");
+        let page = render(&report(&view, &now), &selection(query), GOOD);
         assert_eq!(page.matches("<article").count(), articles, "{query}");
         assert!(page.contains(words), "{query}: {words}");
         page

@@ -197,7 +197,11 @@ impl Routes {
     /// The status page.
     fn index(&self, query: Option<&str>, headers: &HeaderMap) -> Response<Full<Bytes>> {
         let report = report::report(&self.store.view(), &clock::now());
-        let page = page::render(&report, &Selection::new(pairs(query)), self.metrics_path.trim_start_matches('/'));
+        let exporter = page::Exporter {
+            config_is_good: self.telemetry.config_is_good(),
+            metrics: self.metrics_path.trim_start_matches('/'),
+        };
+        let page = page::render(&report, &Selection::new(pairs(query)), exporter);
         self.html(headers, page)
     }
 

@@ -133,6 +133,12 @@ impl Telemetry {
         let _ = self.files_are_good.set(good);
     }
 
+    /// Whether the configuration is in use as it is written, with all its files.
+    pub fn config_is_good(&self) -> bool {
+        let files = self.files_are_good.get().is_none_or(|good| good.load(Ordering::Relaxed));
+        files && self.config_loaded.load(Ordering::Relaxed)
+    }
+
     /// Appends the exporter's own metrics in the text format. `/proc` is read once a second at most.
     pub fn render(&self, now: Instant, text: &mut Vec<u8>) {
         let process = self.optional.as_ref().map(|optional| {
@@ -143,9 +149,7 @@ impl Telemetry {
         });
         let dropped = logging::writer::dropped();
         self.lines_dropped.inc_by(dropped.saturating_sub(self.lines_dropped.get()));
-        let files = self.files_are_good.get().is_none_or(|good| good.load(Ordering::Relaxed));
-        let good = files && self.config_loaded.load(Ordering::Relaxed);
-        self.config_successful.set(f64::from(u8::from(good)));
+        self.config_successful.set(f64::from(u8::from(self.config_is_good())));
         // The encoder fails on families without samples, which `gather` leaves out, and on writing, which a Vec does
         // not.
         if let Err(err) = TextEncoder::new().encode(&self.registry.gather(), text) {
