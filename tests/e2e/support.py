@@ -121,7 +121,7 @@ class Case(unittest.TestCase):
         process.send_signal(number)
         return process.wait(seconds)
 
-    def prometheus(self, config, *arguments):
+    def run_prometheus(self, config, *arguments):
         """A Prometheus that is ready: until then it answers every question with 503. Gives its URL."""
         port = free_port()
         process = self.start("prometheus", f"--config.file={config}", f"--storage.tsdb.path={self.folder}/data-{port}",

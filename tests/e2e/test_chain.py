@@ -82,7 +82,7 @@ scrape_configs:
   honor_labels: true
   static_configs: [{{targets: ['{self.demo.url.removeprefix("http://")}']}}]
 """)
-        url = self.prometheus(config)
+        url = self.run_prometheus(config)
 
         def value(expression):
             try:

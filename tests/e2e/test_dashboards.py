@@ -78,7 +78,7 @@ class Dashboards(Case):
         rules.write_text(impatient((ROOT / "deploy/prometheus/alerts.yml").read_text()))
         config.write_text(f"global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nrule_files: ['{rules}']\nscrape_configs:\n- job_name: qumulo-encryption\n"
                           f"  honor_labels: true\n  static_configs: [{{targets: ['{demo.url.removeprefix('http://')}']}}]\n")
-        url = self.prometheus(config)
+        url = self.run_prometheus(config)
 
         def query(expression):
             expression = expression.replace("$cluster", cluster)

@@ -19,7 +19,7 @@ class Discovery(Case):
         config = self.folder / example
         config.write_text("global: {scrape_interval: 1s, scrape_timeout: 1s}\n"
                           + text.replace("refresh_interval: 1m", "refresh_interval: 1s"))
-        prometheus = self.prometheus(config)
+        prometheus = self.run_prometheus(config)
 
         def query(expression):
             url = f"{prometheus}/api/v1/query?" + urllib.parse.urlencode({"query": expression})

@@ -25,7 +25,7 @@ class Prometheus(Case):
             "global: {scrape_interval: 1s}\nscrape_configs:\n- job_name: qumulo-encryption\n  honor_labels: true\n"
             f"  static_configs: [{{targets: ['{target}']}}]\n"
         )
-        self.api = self.prometheus(config) + "/api/v1/query?query="
+        self.api = self.run_prometheus(config) + "/api/v1/query?query="
 
     def query(self, expression):
         """{cluster or job: value} of an instant query; None while Prometheus does not answer."""

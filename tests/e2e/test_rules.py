@@ -124,7 +124,7 @@ class Rules(Case):
             f"global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nrule_files: ['{rules}']\nscrape_configs:\n"
             "- job_name: qumulo-encryption\n  honor_labels: true\n"
             f"  static_configs: [{{targets: ['{demo.url.removeprefix('http://')}']}}]\n")
-        url = self.prometheus(config)
+        url = self.run_prometheus(config)
 
         def firing():
             expression = urllib.parse.quote('ALERTS{alertstate="firing"}')

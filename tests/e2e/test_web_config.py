@@ -68,7 +68,7 @@ scrape_configs:
   static_configs: [{{targets: ['{exporter.address}']}}]
 {scrape}
 """)
-        url = self.prometheus(config)
+        url = self.run_prometheus(config)
 
         def health():
             try:
