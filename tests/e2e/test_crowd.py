@@ -132,7 +132,7 @@ class Crowd(Case):
         return {path: (lambda path=path: get(exporter.url + path)[0]) for path in ("/metrics", "/-/healthy")}
 
     def watched(self, *arguments):
-        """An exporter of a fleet that is polled every second."""
+        """An exporter of a fleet that is polled every three seconds."""
         simulator, entries = self.simulate(FLEET), []
         for name, cluster in simulator.clusters.items():
             token = self.folder / f"{name}.token"
@@ -140,7 +140,7 @@ class Crowd(Case):
             entries.append(f"- name: {name}\n  url: {cluster['url']}\n  authorization: {{credentials_file: {token}}}\n"
                            f"  tls_config: {{pin_sha256: ['{cluster['pin_sha256']}']}}\n")
         config = self.folder / "exporter.yml"
-        config.write_text("global: {poll_interval: 1s}\nclusters:\n" + "".join(entries))
+        config.write_text("global: {poll_interval: 3s}\nclusters:\n" + "".join(entries))
         return self.exporter("--config.file", config, *arguments)
 
     def lost(self, samples):
@@ -150,13 +150,13 @@ class Crowd(Case):
         exporter = self.watched()
         wait_for(lambda: get(exporter.url + "/-/ready")[0] == 200, "ready")
         self.attack(silent, exporter, 5000)
-        self.assertLess(self.times(self.asks(exporter)), 2)
+        self.assertLess(self.times(self.asks(exporter)), 5)
         self.assertEqual(self.lost(metrics(exporter.url)), 0)
 
     def test_readers_that_never_read(self):
         exporter = self.exporter("demo")
         self.attack(never_read, exporter, 40)
-        self.assertLess(self.times(self.asks(exporter)), 2)
+        self.assertLess(self.times(self.asks(exporter)), 5)
 
     def web_config(self, text):
         path = self.folder / "web.yml"
@@ -170,7 +170,7 @@ class Crowd(Case):
         scrape = lambda: get(exporter.url + "/metrics", header)[0]
         wait_for(lambda: scrape() == 200, "the right password is known")
         self.attack(guess, exporter, 400)
-        self.assertLess(self.times({"/metrics": scrape, "/-/healthy": lambda: get(exporter.url + "/-/healthy")[0]}), 4)
+        self.assertLess(self.times({"/metrics": scrape, "/-/healthy": lambda: get(exporter.url + "/-/healthy")[0]}), 8)
         samples = get(exporter.url + "/metrics", header)[2].decode()
         self.assertNotRegex(samples, r'qumulo_encryption_up{[^}]*} 0')
 
@@ -193,7 +193,7 @@ class Crowd(Case):
 
         wait_for(lambda: scrape() == 200 and "qumulo_encryption_up" in scrape.text, "polled")
         self.attack(hellos, exporter, 400)
-        self.assertLess(self.times({"/metrics on a kept connection": scrape}), 4)
+        self.assertLess(self.times({"/metrics on a kept connection": scrape}), 15)
         self.assertNotRegex(scrape.text, r'poll_failures_total{[^}]*} [1-9]')
 
 
