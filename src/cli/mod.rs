@@ -6,6 +6,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use url::Url;
 
 pub use self::environment::{Refused, parse};
 use crate::{
@@ -261,6 +262,9 @@ pub struct StatusArgs {
     /// Which clusters.
     #[command(flatten)]
     pub clusters: ClustersArgs,
+    /// Ask a running exporter at this address, in place of the clusters; needs no configuration
+    #[arg(long = "exporter.url", value_name = "URL", conflicts_with_all = ["config_file", "url"])]
+    pub exporter_url: Option<Url>,
     /// How to print it
     #[arg(long, value_name = "FORM", default_value_t, value_enum)]
     pub output: OutputForm,

@@ -11,6 +11,7 @@ mod api;
 mod auth;
 mod decode;
 mod error;
+mod fetch;
 mod pem;
 mod pin;
 mod resolve;
@@ -36,6 +37,7 @@ use self::{
 };
 pub use self::{
     api::Effort,
+    fetch::fetch,
     pin::{Pin, PinError},
     secret_file::SecretError,
     settings::{

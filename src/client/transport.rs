@@ -226,7 +226,21 @@ impl TransportPool {
         if pins > 0 { pins } else { self.clusters.load(Ordering::Relaxed).max(1) }
     }
 
+    /// A client that carries no credential, and may thus speak plain HTTP with any host.
+    pub(super) fn open(&self, settings: &TransportSettings) -> Result<reqwest::Client, TransportError> {
+        self.make(settings, Arc::new(Sessions::new(1)), false)
+    }
+
     fn build(&self, settings: &TransportSettings, sessions: Arc<Sessions>) -> Result<reqwest::Client, TransportError> {
+        self.make(settings, sessions, settings.tls.is_none())
+    }
+
+    fn make(
+        &self,
+        settings: &TransportSettings,
+        sessions: Arc<Sessions>,
+        only_loopback: bool,
+    ) -> Result<reqwest::Client, TransportError> {
         // The type of the configuration has to be given even where no TLS is spoken.
         let none = TlsSettings { insecure_skip_verify: true, ..TlsSettings::default() };
         let mut tls = self.tls(settings.tls.as_ref().unwrap_or(&none))?;
@@ -235,7 +249,7 @@ impl TransportPool {
             .tls_backend_preconfigured(tls)
             .https_only(settings.tls.is_some())
             .connect_timeout(settings.connect_timeout)
-            .dns_resolver(Resolver { addresses: self.addresses.clone(), only_loopback: settings.tls.is_none() })
+            .dns_resolver(Resolver { addresses: self.addresses.clone(), only_loopback })
             .pool_idle_timeout(KEEP)
             .pool_max_idle_per_host(1)
             .redirect(Policy::none())

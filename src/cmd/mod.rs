@@ -9,6 +9,7 @@ mod reload;
 mod serve;
 mod simulate;
 mod status;
+mod summary;
 
 use std::{
     io::{self, Write},

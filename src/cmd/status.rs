@@ -1,20 +1,22 @@
 //! `status`: every cluster asked once, for people and for monitoring plugins.
 
 use std::{
-    fmt::Write as _,
     io::{self, IsTerminal, Write},
     process::ExitCode,
     time::Duration,
 };
 
 use tokio::time::{Instant, sleep};
+use url::Url;
 
-use super::reload::{Clusters, Source};
+use super::{
+    reload::{Clusters, Source},
+    summary::Summary,
+};
 use crate::{
     cli::{OutputForm, StatusArgs},
-    clock, limits, metrics,
-    model::{DateField, KmsCertificate},
-    report::{self, ClusterReport, Report, Severity, span, visible},
+    client, clock, limits, metrics,
+    report::{self, Severity},
     store::{Store, View},
 };
 
@@ -23,30 +25,70 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// Asks, prints, and judges by the exit status.
 pub fn run(args: &StatusArgs) -> ExitCode {
-    match ask(args) {
-        Ok(view) => {
-            let now = clock::now();
-            let report = report::report(&view, &now);
-            let text = match args.output {
-                OutputForm::Json => report::json::render(&report),
-                OutputForm::Plugin => plugin(&report).into_bytes(),
-                OutputForm::Prometheus => {
-                    let mut text = metrics::Text::default();
-                    metrics::render(&view, &now, &mut text);
-                    text.into_string().into_bytes()
-                }
-                OutputForm::Table => {
-                    let colour = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-                    table(&report, colour).into_bytes()
-                }
-            };
-            match super::print(&text) {
-                Ok(()) => ExitCode::from(code(report.severity())),
-                Err(err) => unknown(&err),
-            }
-        }
+    let printed = match &args.exporter_url {
+        Some(url) => told(url, args),
+        None => asked(args),
+    };
+    match printed.and_then(|(text, severity)| super::print(&text).map(|()| severity)) {
+        Ok(severity) => ExitCode::from(code(severity)),
         Err(err) => unknown(&err),
     }
+}
+
+/// From the clusters themselves.
+fn asked(args: &StatusArgs) -> anyhow::Result<(Vec<u8>, Severity)> {
+    let view = ask(args)?;
+    let now = clock::now();
+    let report = report::report(&view, &now);
+    let summary = Summary::new(&report);
+    let text = match args.output {
+        OutputForm::Json => report::json::render(&report),
+        OutputForm::Plugin => summary.plugin().into_bytes(),
+        OutputForm::Prometheus => {
+            let mut text = metrics::Text::default();
+            metrics::render(&view, &now, &mut text);
+            text.into_string().into_bytes()
+        }
+        OutputForm::Table => summary.table(coloured()).into_bytes(),
+    };
+    Ok((text, report.severity()))
+}
+
+/// From a running exporter, which needs no configuration and logs in nowhere.
+fn told(url: &Url, args: &StatusArgs) -> anyhow::Result<(Vec<u8>, Severity)> {
+    if !["http", "https"].contains(&url.scheme()) || !url.username().is_empty() || url.password().is_some() {
+        // Other users of the machine can read a command line.
+        anyhow::bail!("--exporter.url: give http:// or https://, the host and the port, without a user or a password");
+    }
+    if !args.names.is_empty() && matches!(args.output, OutputForm::Json | OutputForm::Prometheus) {
+        anyhow::bail!("--exporter.url prints all clusters in this form of output; name none");
+    }
+    let mut base = url.clone();
+    base.set_query(None);
+    base.set_fragment(None);
+    if let Ok(mut segments) = base.path_segments_mut() {
+        segments.pop_if_empty().push("");
+    }
+    let get = |path: &str| -> anyhow::Result<Vec<u8>> {
+        let url = base.join(path)?;
+        super::runtime()?.block_on(async { client::fetch(&url).await.map_err(anyhow::Error::msg) })
+    };
+    let json = get("api/v1/clusters")?;
+    let no_exporter =
+        || anyhow::anyhow!("what answers at --exporter.url is not this exporter; give the address of its status page");
+    let summary = Summary::of_document(&json).ok_or_else(no_exporter)?;
+    let summary = summary.only(&args.names).map_err(anyhow::Error::msg)?;
+    let text = match args.output {
+        OutputForm::Json => json,
+        OutputForm::Plugin => summary.plugin().into_bytes(),
+        OutputForm::Prometheus => get("metrics")?,
+        OutputForm::Table => summary.table(coloured()).into_bytes(),
+    };
+    Ok((text, summary.severity()))
+}
+
+fn coloured() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }
 
 /// Nothing can be said of the clusters, and why.
@@ -95,143 +137,9 @@ fn progress(done: usize, all: usize, started: Instant) {
     let _ = io::stderr().write_all(text.as_bytes());
 }
 
-/// The summary of a monitoring plugin: the worst findings, and the numbers behind the bar.
-fn plugin(report: &Report) -> String {
-    let severity = report.severity();
-    let all = report.clusters.len();
-    let worst = report.clusters.iter().filter(|cluster| cluster.severity() == severity && severity != Severity::Good);
-    let mut summary: Vec<String> = worst
-        .filter_map(|cluster| {
-            let finding = cluster.findings.iter().max_by_key(|finding| finding.severity)?;
-            // The bar begins the numbers.
-            Some(format!("{}: {}", visible(&cluster.name), visible(&finding.text)).replace('|', "/"))
-        })
-        .collect();
-    let (shown, more) = (5, summary.len().saturating_sub(5));
-    summary.truncate(shown);
-    if more > 0 {
-        summary.push(format!("and {more} more"));
-    }
-    if summary.is_empty() {
-        summary.push(counted(all, "good"));
-    }
-    let numbers = Severity::ALL.map(|severity| format!("{}={};;;0;{all}", severity.label(), report.count(severity)));
-    let days =
-        report.clusters.iter().flat_map(|cluster| &cluster.certificates).map(|each| each.seconds_left / 86_400.0);
-    let first = days.min_by(f64::total_cmp).map(|days| format!(" first_expiry_days={days:.1}")).unwrap_or_default();
-    let (label, summary) = (severity.label().to_uppercase(), summary.join("; "));
-    format!("QUMULO ENCRYPTION {label} - {summary} | {}{first}\n", numbers.join(" "))
-}
-
-/// `1 cluster good`, `2 clusters good`.
-fn counted(number: usize, what: &str) -> String {
-    format!("{number} cluster{} {what}", if number == 1 { "" } else { "s" })
-}
-
-fn table(report: &Report, coloured: bool) -> String {
-    let head = ["CLUSTER", "STATE", "STATUS", "KEY STORE", "KMS CA", "KMS CLIENT", "KEY AGE"].map(str::to_owned);
-    let rows: Vec<[String; 7]> = report.clusters.iter().map(|cluster| row(cluster, report)).collect();
-    let mut widths = head.each_ref().map(|cell| cell.chars().count());
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let mut text = String::new();
-    line(&mut text, &head, &widths, None);
-    for (row, cluster) in rows.iter().zip(&report.clusters) {
-        line(&mut text, row, &widths, coloured.then(|| colour(cluster.severity())));
-        for finding in &cluster.findings {
-            let _ = writeln!(text, "  {}: {}. {}", finding.severity.label(), visible(&finding.text), finding.advice);
-        }
-    }
-    let totals = Severity::ALL.map(|severity| format!("{} {}", report.count(severity), severity.label()));
-    let _ = writeln!(text, "{}: {}", counted(report.clusters.len(), "").trim_end(), totals.join(", "));
-    text
-}
-
-fn row(cluster: &ClusterReport, report: &Report) -> [String; 7] {
-    let left = |kind: KmsCertificate| {
-        let certificate = cluster.certificates.iter().find(|certificate| certificate.kind == kind);
-        certificate.map_or("-".to_owned(), |certificate| {
-            let span = span(certificate.seconds_left);
-            if certificate.seconds_left > 0.0 { span } else { format!("{span} ago") }
-        })
-    };
-    let age = cluster.date(DateField::LastKeyRotationTime);
-    [
-        visible(&cluster.name),
-        cluster.severity().label().to_owned(),
-        visible(&cluster.headline()),
-        cluster.key_store().to_owned(),
-        left(KmsCertificate::Ca),
-        left(KmsCertificate::Client),
-        age.map_or("-".to_owned(), |at| span((report.at - at).num_seconds() as f64)),
-    ]
-}
-
-/// Cells side by side; the second one, the state, in colour.
-fn line(text: &mut String, cells: &[String; 7], widths: &[usize; 7], colour: Option<&str>) {
-    let mut line = String::new();
-    for (index, (cell, width)) in cells.iter().zip(widths).enumerate() {
-        let padding = " ".repeat(width.saturating_sub(cell.chars().count()) + 2);
-        match colour {
-            Some(colour) if index == 1 => line.push_str(&format!("\u{1b}[{colour}m{cell}\u{1b}[0m{padding}")),
-            _ => line.push_str(&format!("{cell}{padding}")),
-        }
-    }
-    text.push_str(line.trim_end());
-    text.push('\n');
-}
-
-fn colour(severity: Severity) -> &'static str {
-    match severity {
-        Severity::Good | Severity::Info => "32",
-        Severity::Warning => "33",
-        Severity::Unknown => "35",
-        Severity::Critical => "31",
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use super::*;
-    use crate::report::tests::{fleet, moment};
-
-    const GOLDEN: &str = "tests/golden/status.txt";
-
-    #[test]
-    fn table_of_a_fixed_fleet_is_the_golden_file() {
-        let (store, origin) = (Store::default(), Instant::now());
-        let _publishers = fleet(&store, origin);
-        let report = report::report(&store.view(), &moment(origin, 670));
-        let got = table(&report, false);
-        if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            std::fs::write(GOLDEN, &got).unwrap();
-        }
-        assert_eq!(got, std::fs::read_to_string(GOLDEN).unwrap(), "to accept it: UPDATE_GOLDEN=1 cargo test");
-        let coloured = table(&report, true);
-        assert!(coloured.contains("\u{1b}[31mcritical\u{1b}[0m  "), "{coloured}");
-        let plain = ["31", "32", "33", "35", "0"]
-            .iter()
-            .fold(coloured, |text, code| text.replace(&format!("\u{1b}[{code}m"), ""));
-        assert_eq!(plain, got, "colour moves nothing");
-    }
-
-    #[test]
-    fn a_plugin_says_the_worst_in_one_line() {
-        let (store, origin) = (Store::default(), Instant::now());
-        let _publishers = fleet(&store, origin);
-        let text = plugin(&report::report(&store.view(), &moment(origin, 670)));
-        assert_eq!(
-            text,
-            "QUMULO ENCRYPTION CRITICAL - lost: KMS key not found; expired: The certificate of the KMS's authority expired 2 \
-             days ago; very-soon: The cluster's client certificate expires in 2 days | critical=3;;;0;10 unknown=3;;;0;10 \
-             warning=3;;;0;10 good=1;;;0;10 first_expiry_days=-2.0\n"
-        );
-    }
 
     #[test]
     fn exit_codes_are_those_of_monitoring_plugins() {

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import unittest
 
-from support import EXPORTER, Case
+from support import EXPORTER, Case, wait_for
 
 
 class Status(Case):
@@ -47,6 +47,28 @@ class Status(Case):
         self.assertIn('qumulo_encryption_status{cluster="one",status="encrypted"} 1\n', stdout)
         checked = subprocess.run(["promtool", "check", "metrics"], input=stdout, capture_output=True, text=True)
         self.assertEqual((code, checked.returncode, checked.stdout + checked.stderr), (0, 0, ""))
+
+    def test_a_running_exporter_answers_as_the_clusters_do(self):
+        fleet = "clusters: [{name: one}, {name: two, type: KMS, status: KMS Key Not Found}]\n"
+        direct, _, _ = self.ask(fleet, "--output", "plugin")
+        url = self.exporter("--config.file", str(self.folder / "exporter.yml")).url
+        wait_for(lambda: "0 unknown" in self.run_status("--exporter.url", url)[1], "two answers")
+        for output in ("table", "json", "prometheus", "plugin"):
+            code, stdout, stderr = self.run_status("--exporter.url", url, "--output", output)
+            self.assertEqual((code, stderr, bool(stdout)), (direct, "", True), output)
+        code, stdout, _ = self.run_status("--exporter.url", url, "one")
+        self.assertEqual((code, "KMS Key" in stdout), (0, False), stdout)
+        for arguments, word in (
+            ((url, "three"), "three: the exporter watches no cluster of this name"),
+            ((url.replace("://", "://me:hush@"),), "without a user or a password"),
+            (("ftp://localhost",), "give http:// or https://"),
+            ((url, "one", "--output", "json"), "name none"),
+            ((f"{url}/nowhere",), "HTTP 404"),
+            (("http://127.0.0.1:1",), "127.0.0.1:1"),
+        ):
+            code, stdout, stderr = self.run_status("--exporter.url", *arguments)
+            self.assertEqual((code, stdout, "hush" in stderr), (3, "", False), stderr)
+            self.assertIn(word, stderr)
 
     def test_completions_and_manual(self):
         for shell in ("bash", "zsh", "fish"):

@@ -1,0 +1,315 @@
+//! What `status` prints for people and for monitoring plugins: from clusters that were asked, or from what a running exporter
+//! says of them.
+
+use std::fmt::Write as _;
+
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+
+use crate::{
+    model::{DateField, KmsCertificate},
+    report::{ClusterReport, Report, Severity, span, visible},
+};
+
+/// All clusters, worst first.
+#[derive(Debug)]
+pub struct Summary(Vec<Line>);
+
+/// One cluster.
+#[derive(Debug)]
+struct Line {
+    /// As they stand in the table, from the name on.
+    cells: [String; 7],
+    findings: Vec<(Severity, String, String)>,
+    first_expiry_days: Option<f64>,
+    severity: Severity,
+}
+
+/// The fields of `/api/v1/clusters` that are needed here.
+#[derive(Deserialize)]
+struct Document {
+    generated_at: String,
+    clusters: Vec<Cluster>,
+}
+
+#[derive(Deserialize)]
+struct Cluster {
+    name: String,
+    severity: String,
+    findings: Vec<Finding>,
+    status: Option<String>,
+    raw_status: Option<String>,
+    last_known: Option<LastKnown>,
+    encryption_type: Option<String>,
+    certificates: Vec<Certificate>,
+    last_key_rotation_at: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct LastKnown {
+    status: String,
+    seconds_ago: u64,
+}
+
+#[derive(Deserialize)]
+struct Finding {
+    severity: String,
+    message: String,
+    advice: String,
+}
+
+#[derive(Deserialize)]
+struct Certificate {
+    certificate: String,
+    seconds_left: i64,
+}
+
+// === impl Summary ===
+
+impl Summary {
+    /// Of clusters that were asked.
+    pub fn new(report: &Report) -> Self {
+        Self(report.clusters.iter().map(|cluster| Line::asked(cluster, report.at)).collect())
+    }
+
+    /// Of what a running exporter says. `None` if that is no such document.
+    pub fn of_document(json: &[u8]) -> Option<Self> {
+        let document: Document = serde_json::from_slice(json).ok()?;
+        let at = moment(&document.generated_at)?;
+        Some(Self(document.clusters.into_iter().map(|cluster| Line::told(cluster, at)).collect()))
+    }
+
+    /// Only these clusters.
+    ///
+    /// # Errors
+    ///
+    /// The first name that no cluster has.
+    pub fn only(mut self, names: &[String]) -> Result<Self, String> {
+        if let Some(name) = names.iter().find(|name| !self.0.iter().any(|line| line.cells[0] == **name)) {
+            return Err(format!("{name}: the exporter watches no cluster of this name"));
+        }
+        if !names.is_empty() {
+            self.0.retain(|line| names.iter().any(|name| line.cells[0] == *name));
+        }
+        Ok(self)
+    }
+
+    /// The worst of all. Without clusters nobody knows.
+    pub fn severity(&self) -> Severity {
+        self.0.iter().map(|line| line.severity).max().unwrap_or(Severity::Unknown)
+    }
+
+    /// The summary of a monitoring plugin: the worst findings, and the numbers behind the bar.
+    pub fn plugin(&self) -> String {
+        const SHOWN: usize = 5;
+        let (severity, all) = (self.severity(), self.0.len());
+        let worst = self.0.iter().filter(|line| line.severity == severity && severity != Severity::Good);
+        let mut summary: Vec<String> = worst
+            .filter_map(|line| {
+                let (_, text, _) = line.findings.iter().find(|(each, _, _)| *each == severity)?;
+                // The bar begins the numbers.
+                Some(format!("{}: {text}", line.cells.first()?).replace('|', "/"))
+            })
+            .collect();
+        let more = summary.len().saturating_sub(SHOWN);
+        summary.truncate(SHOWN);
+        if more > 0 {
+            summary.push(format!("and {more} more"));
+        }
+        if summary.is_empty() {
+            summary.push(counted(all, " good"));
+        }
+        let numbers = Severity::ALL.map(|each| format!("{}={};;;0;{all}", each.label(), self.count(each)));
+        let first = self.0.iter().filter_map(|line| line.first_expiry_days).min_by(f64::total_cmp);
+        let first = first.map(|days| format!(" first_expiry_days={days:.1}")).unwrap_or_default();
+        let (label, summary) = (severity.label().to_uppercase(), summary.join("; "));
+        format!("QUMULO ENCRYPTION {label} - {summary} | {}{first}\n", numbers.join(" "))
+    }
+
+    /// A table with the findings below each line.
+    pub fn table(&self, coloured: bool) -> String {
+        let head = ["CLUSTER", "STATE", "STATUS", "KEY STORE", "KMS CA", "KMS CLIENT", "KEY AGE"].map(str::to_owned);
+        let mut widths = head.each_ref().map(|cell| cell.chars().count());
+        for line in &self.0 {
+            for (width, cell) in widths.iter_mut().zip(&line.cells) {
+                *width = (*width).max(cell.chars().count());
+            }
+        }
+        let mut text = String::new();
+        row(&mut text, &head, &widths, None);
+        for line in &self.0 {
+            row(&mut text, &line.cells, &widths, coloured.then(|| colour(line.severity)));
+            for (severity, finding, advice) in &line.findings {
+                let _ = writeln!(text, "  {}: {finding}. {advice}", severity.label());
+            }
+        }
+        let totals = Severity::ALL.map(|severity| format!("{} {}", self.count(severity), severity.label()));
+        let _ = writeln!(text, "{}: {}", counted(self.0.len(), ""), totals.join(", "));
+        text
+    }
+
+    fn count(&self, severity: Severity) -> usize {
+        self.0.iter().filter(|line| line.severity == severity).count()
+    }
+}
+
+// === impl Line ===
+
+impl Line {
+    fn asked(cluster: &ClusterReport, now: DateTime<Utc>) -> Self {
+        let left = |kind: KmsCertificate| {
+            let certificate = cluster.certificates.iter().find(|certificate| certificate.kind == kind);
+            certificate.map(|certificate| certificate.seconds_left)
+        };
+        let age = cluster.date(DateField::LastKeyRotationTime).map(|at| (now - at).num_seconds() as f64);
+        let findings = cluster.findings.iter();
+        Self::new(
+            [&cluster.name, cluster.severity().label(), &cluster.headline(), cluster.key_store()],
+            KmsCertificate::ALL.map(left),
+            age,
+            findings.map(|each| (each.severity, visible(&each.text), each.advice.to_owned())).collect(),
+        )
+    }
+
+    fn told(cluster: Cluster, now: DateTime<Utc>) -> Self {
+        let left = |kind: KmsCertificate| {
+            let certificate = cluster.certificates.iter().find(|each| each.certificate == kind.label());
+            certificate.map(|each| each.seconds_left as f64)
+        };
+        let status = match (cluster.raw_status, cluster.status, cluster.last_known) {
+            (Some(raw), _, _) => raw,
+            (None, Some(status), _) => status.replace('_', " "),
+            (None, None, Some(known)) => {
+                format!("{}, {} ago", known.status.replace('_', " "), span(known.seconds_ago as f64))
+            }
+            (None, None, None) => "no status".to_owned(),
+        };
+        let findings = cluster.findings.into_iter().map(|each| {
+            (
+                Severity::from_label(&each.severity).unwrap_or(Severity::Info),
+                visible(&each.message),
+                visible(&each.advice),
+            )
+        });
+        Self::new(
+            [&cluster.name, &cluster.severity, &status, cluster.encryption_type.as_deref().unwrap_or("unknown")],
+            KmsCertificate::ALL.map(left),
+            cluster.last_key_rotation_at.and_then(|at| Some((now - moment(&at)?).num_seconds() as f64)),
+            findings.collect(),
+        )
+    }
+
+    fn new(
+        [name, state, status, key_store]: [&str; 4],
+        left: [Option<f64>; 2],
+        key_age: Option<f64>,
+        findings: Vec<(Severity, String, String)>,
+    ) -> Self {
+        let until = |seconds: Option<f64>| {
+            seconds.map_or("-".to_owned(), |left| if left > 0.0 { span(left) } else { format!("{} ago", span(left)) })
+        };
+        let [ca, client] = left.map(until);
+        let age = key_age.map_or("-".to_owned(), span);
+        let first = left.into_iter().flatten().min_by(f64::total_cmp).map(|seconds| seconds / 86_400.0);
+        let cells = [visible(name), state.to_owned(), visible(status), visible(key_store), ca, client, age];
+        Self {
+            cells,
+            findings,
+            first_expiry_days: first,
+            severity: Severity::from_label(state).unwrap_or(Severity::Unknown),
+        }
+    }
+}
+
+/// A time as the exporter writes it, RFC 3339.
+fn moment(text: &str) -> Option<DateTime<Utc>> {
+    Some(DateTime::parse_from_rfc3339(text).ok()?.with_timezone(&Utc))
+}
+
+/// `1 cluster good`, `2 clusters good`.
+fn counted(number: usize, what: &str) -> String {
+    format!("{number} cluster{}{what}", if number == 1 { "" } else { "s" })
+}
+
+/// Cells side by side; the second one, the state, in colour.
+fn row(text: &mut String, cells: &[String; 7], widths: &[usize; 7], colour: Option<&str>) {
+    let mut line = String::new();
+    for (index, (cell, width)) in cells.iter().zip(widths).enumerate() {
+        let padding = " ".repeat(width.saturating_sub(cell.chars().count()) + 2);
+        match colour {
+            Some(colour) if index == 1 => line.push_str(&format!("\u{1b}[{colour}m{cell}\u{1b}[0m{padding}")),
+            _ => line.push_str(&format!("{cell}{padding}")),
+        }
+    }
+    text.push_str(line.trim_end());
+    text.push('\n');
+}
+
+fn colour(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Good | Severity::Info => "32",
+        Severity::Warning => "33",
+        Severity::Unknown => "35",
+        Severity::Critical => "31",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::{
+        report::{
+            self, json,
+            tests::{fleet, moment as clock},
+        },
+        store::Store,
+    };
+
+    const GOLDEN: &str = "tests/golden/status.txt";
+
+    fn reported() -> Report {
+        let (store, origin) = (Store::default(), Instant::now());
+        let _publishers = fleet(&store, origin);
+        report::report(&store.view(), &clock(origin, 670))
+    }
+
+    #[test]
+    fn table_of_a_fixed_fleet_is_the_golden_file() {
+        let summary = Summary::new(&reported());
+        let got = summary.table(false);
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(GOLDEN, &got).unwrap();
+        }
+        assert_eq!(got, std::fs::read_to_string(GOLDEN).unwrap(), "to accept it: UPDATE_GOLDEN=1 cargo test");
+        let coloured = summary.table(true);
+        assert!(coloured.contains("\u{1b}[31mcritical\u{1b}[0m  "), "{coloured}");
+        let plain = ["31", "32", "33", "35", "0"]
+            .iter()
+            .fold(coloured, |text, code| text.replace(&format!("\u{1b}[{code}m"), ""));
+        assert_eq!(plain, got, "colour moves nothing");
+    }
+
+    #[test]
+    fn a_plugin_says_the_worst_in_one_line() {
+        assert_eq!(
+            Summary::new(&reported()).plugin(),
+            "QUMULO ENCRYPTION CRITICAL - lost: KMS key not found; expired: The certificate of the KMS's authority expired 2 \
+             days ago; very-soon: The cluster's client certificate expires in 2 days | critical=3;;;0;10 unknown=3;;;0;10 \
+             warning=3;;;0;10 good=1;;;0;10 first_expiry_days=-2.0\n"
+        );
+    }
+
+    #[test]
+    fn what_an_exporter_says_reads_as_if_the_clusters_had_been_asked() {
+        let report = reported();
+        let (asked, told) = (Summary::new(&report), Summary::of_document(&json::render(&report)).unwrap());
+        assert_eq!(told.severity(), asked.severity());
+        assert_eq!(told.plugin(), asked.plugin());
+        let lost = Summary::of_document(&json::render(&report)).unwrap().only(&["lost".to_owned()]).unwrap();
+        assert!(lost.table(false).contains("lost     critical  kms key not found  kms"), "{}", lost.table(false));
+        assert!(told.only(&["none".to_owned()]).is_err());
+        assert!(Summary::of_document(b"<html>").is_none());
+    }
+}
