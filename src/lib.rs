@@ -40,7 +40,7 @@
 //! 5. [`metrics`]: [`metrics::catalog`] is the one list of names; `domain` says which samples there are.
 //!    Beside it [`report`]: what to think of each cluster, for people; [`page`] shows it.
 //! 6. [`routes`]: what each path answers, on top of [`web`]: listening, limits, compression, for any handler.
-//! 7. [`config`]: what users write, held against the JSON Schemas in `deploy/`, and every mistake they make; [`web_config`]:
+//! 7. [`config`]: what users write, held against the JSON Schemas in `deploy/`, and every error they make; [`web_config`]:
 //!    the same for the listener.
 //! 8. [`cmd`]: where all of it is put together; [`cli`] and `main` in front.
 //!

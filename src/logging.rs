@@ -21,7 +21,7 @@ use tracing::subscriber::SetGlobalDefaultError;
 use tracing_subscriber::layer::SubscriberExt;
 
 use crate::logging::{
-    layer::{LogLayer, Sink},
+    layer::{LineSink, LogLayer},
     options::{LogFormat, LogLevel},
 };
 
@@ -39,7 +39,7 @@ pub fn init(level: LogLevel, format: LogFormat) -> Result<(), SetGlobalDefaultEr
 /// The standard error stream, by way of its own thread.
 struct Stderr;
 
-impl Sink for Stderr {
+impl LineSink for Stderr {
     fn write(&self, line: String) {
         writer::push(line);
     }

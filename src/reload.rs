@@ -1,23 +1,23 @@
-//! Asking the running program to read its configuration again, from wherever the wish comes.
+//! Asking the running program to read its configuration again, from wherever the request comes.
 
 use tokio::sync::{mpsc, oneshot};
 
-/// What came of a reload: what changed, or every mistake. Text for a person, without secrets.
+/// What came of a reload: what changed, or every error. Text for a person, without secrets.
 pub type Outcome = Result<String, String>;
 
 /// Asks for reloads. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Trigger(mpsc::Sender<oneshot::Sender<Outcome>>);
 
-/// The wishes, for the one who reloads.
+/// The requests, for the one who reloads.
 #[derive(Debug)]
-pub struct Wishes(mpsc::Receiver<oneshot::Sender<Outcome>>);
+pub struct ReloadRequests(mpsc::Receiver<oneshot::Sender<Outcome>>);
 
 /// A trigger and its other end.
-pub fn channel() -> (Trigger, Wishes) {
+pub fn channel() -> (Trigger, ReloadRequests) {
     // One waits while one is served; more only wait at another place.
     let (sender, receiver) = mpsc::channel(1);
-    (Trigger(sender), Wishes(receiver))
+    (Trigger(sender), ReloadRequests(receiver))
 }
 
 // === impl Trigger ===
@@ -32,13 +32,13 @@ impl Trigger {
     }
 }
 
-// === impl Wishes ===
+// === impl ReloadRequests ===
 
-impl Wishes {
-    /// The next wish: where its outcome goes. Never comes when nobody can ask any more. Can be dropped at any time.
+impl ReloadRequests {
+    /// The next request: where its outcome goes. Never comes when nobody can ask any more. Can be dropped at any time.
     pub async fn next(&mut self) -> oneshot::Sender<Outcome> {
         match self.0.recv().await {
-            Some(wish) => wish,
+            Some(request) => request,
             None => std::future::pending().await,
         }
     }

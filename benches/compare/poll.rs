@@ -4,7 +4,8 @@ use std::{fs, path::Path, process::Command, sync::Arc, time::Duration};
 
 use qumulo_encryption_exporter::{
     client::{
-        Client, Credential, Pin, ProxySettings, SecretSource, Settings, TlsSettings, TransportPool, TransportSettings,
+        Client, ClientSettings, Credential, Pin, ProxySettings, SecretSource, TlsSettings, TransportPool,
+        TransportSettings,
     },
     clock,
 };
@@ -61,7 +62,7 @@ fn clients(description: &str, folder: &Path) -> Vec<Client> {
             proxy: ProxySettings::Direct,
             tls: Some(TlsSettings { pins, ..TlsSettings::default() }),
         };
-        let settings = Settings {
+        let settings = ClientSettings {
             credential: Credential::Token(SecretSource::File(token.into())),
             transport,
             timeout: Duration::from_secs(10),

@@ -20,7 +20,7 @@ use crate::secret::is_marked;
 #[derive(Debug)]
 pub struct Refused {
     error: clap::Error,
-    /// The environment variable that the mistake is in, and its flag.
+    /// The environment variable that the error is in, and its flag.
     origin: Option<String>,
     /// The subcommand, as far as it is known.
     subcommand: Option<String>,
@@ -30,7 +30,7 @@ pub struct Refused {
 ///
 /// # Errors
 ///
-/// When they have mistakes; and for `--help` and `--version`.
+/// When they have errors; and for `--help` and `--version`.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Refused> {
     let mut command = with_environment(Cli::command());
     let mut arguments: Vec<OsString> = arguments.into_iter().collect();
@@ -98,7 +98,7 @@ fn as_people_set_it(arg: Arg) -> Arg {
     if matches!(arg.get_action(), ArgAction::SetTrue) { arg.value_parser(BoolishValueParser::new()) } else { arg }
 }
 
-/// The variable that a mistake is in: that of the flag which is not among the arguments.
+/// The variable that an error is in: that of the flag which is not among the arguments.
 fn origin(error: &clap::Error, command: &Command, arguments: &[OsString]) -> Option<String> {
     let shown = error.get(ContextKind::InvalidArg)?.to_string();
     let long = shown.strip_prefix("--")?.split([' ', '=']).next()?.to_owned();

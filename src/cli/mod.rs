@@ -28,7 +28,7 @@ const VERSION: &str = concat!(
 /// Prometheus exporter for the at-rest encryption of Qumulo clusters.
 ///
 /// Without a subcommand: polls the clusters of the configuration and serves /metrics. Exit status: 0 after SIGTERM or
-/// SIGINT, 1 if it cannot start or the configuration has mistakes, 2 for mistakes on the command line, 128 plus the
+/// SIGINT, 1 if it cannot start or the configuration has errors, 2 for errors on the command line, 128 plus the
 /// signal's number after a second signal.
 #[derive(Debug, Parser)]
 #[command(name = "qumulo-encryption-exporter", version = VERSION, args_conflicts_with_subcommands = true)]
@@ -51,7 +51,7 @@ pub enum Command {
     },
     /// Print the manual page.
     Man,
-    /// Check a configuration file and the files named in it; print every mistake.
+    /// Check a configuration file and the files named in it; print every error.
     CheckConfig(CheckConfigArgs),
     /// Watch a fleet of simulated clusters that show every kind of state.
     Demo(DemoArgs),
@@ -63,7 +63,7 @@ pub enum Command {
     /// Ask every cluster once and print what it said.
     ///
     /// Exit status, as monitoring plugins have it: 0 all good, 1 warning, 2 critical, 3 unknown (a cluster could not be
-    /// asked, or mistakes in configuration or command line).
+    /// asked, or errors in configuration or command line).
     Status(StatusArgs),
 }
 

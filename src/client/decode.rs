@@ -30,9 +30,9 @@ pub enum DecodeError {
     /// No JSON at all. The answer itself is not repeated: it can be anything.
     #[error("the answer is not JSON (line {line}, column {column})")]
     Syntax {
-        /// Line of the first mistake, from 1.
+        /// Line of the first error, from 1.
         line: usize,
-        /// Column of the first mistake, from 1.
+        /// Column of the first error, from 1.
         column: usize,
     },
 }

@@ -41,7 +41,7 @@ pub use self::{
     pin::{Pin, PinError},
     secret_file::SecretError,
     settings::{
-        ClientCertificate, Credential, ProxyAccount, ProxySettings, SecretSource, Settings, TlsSettings,
+        ClientCertificate, ClientSettings, Credential, ProxyAccount, ProxySettings, SecretSource, TlsSettings,
         TransportSettings,
     },
     transport::{TransportError, TransportPool},
@@ -75,7 +75,7 @@ pub struct Client {
     pool: Arc<TransportPool>,
     /// When identity and dialect are looked at again; `None` is now.
     revisit: Option<Instant>,
-    settings: Settings,
+    settings: ClientSettings,
     waiting: Waiting,
 }
 
@@ -100,7 +100,7 @@ enum Dialect {
 
 impl Client {
     /// Reads nothing, sends nothing.
-    pub fn new(settings: Settings, pool: Arc<TransportPool>) -> Self {
+    pub fn new(settings: ClientSettings, pool: Arc<TransportPool>) -> Self {
         Self {
             api: Api::new(settings.url.clone(), &settings.transport),
             auth: Auth::new(&settings.credential),

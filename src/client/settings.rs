@@ -7,7 +7,7 @@ use crate::{file::Named, secret::Secret};
 
 /// All that polling one cluster needs to know. Built by the configuration, checked there.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Settings {
+pub struct ClientSettings {
     /// What the cluster is asked with.
     pub credential: Credential,
     /// How the cluster is reached.

@@ -30,7 +30,7 @@ use super::{
     secret_file::{SecretError, SecretFile},
     sessions::Sessions,
     settings::{ProxySettings, SecretSource, TlsSettings, TransportSettings},
-    verify::{Trust, Verifier},
+    verify::{ServerVerifier, Trust},
     words,
 };
 use crate::{fingerprint::Fingerprint, lanes::Lanes};
@@ -284,7 +284,7 @@ impl TransportPool {
             .server_name
             .as_ref()
             .map(|name| ServerName::try_from(name.clone()).map_err(|_| TransportError::ServerName));
-        let verifier = Verifier::new(self.trust(settings)?, name.transpose()?, self.provider.clone());
+        let verifier = ServerVerifier::new(self.trust(settings)?, name.transpose()?, self.provider.clone());
         let config = ClientConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(versions)
             .map_err(|err| TransportError::Tls(words::tls(&err)))?

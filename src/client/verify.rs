@@ -46,7 +46,7 @@ pub enum Trust {
 
 /// A verifier for one set of TLS settings.
 #[derive(Debug)]
-pub struct Verifier {
+pub struct ServerVerifier {
     name: Option<ServerName<'static>>,
     provider: Arc<CryptoProvider>,
     trust: Trust,
@@ -54,7 +54,7 @@ pub struct Verifier {
 
 /// A certificate that is not accepted, with what to do about it.
 #[derive(Debug)]
-struct Refusal(String);
+struct VerifyError(String);
 
 // === impl Trust ===
 
@@ -74,9 +74,9 @@ impl Trust {
     }
 }
 
-// === impl Verifier ===
+// === impl ServerVerifier ===
 
-impl Verifier {
+impl ServerVerifier {
     /// `name` is the name to verify in place of the URL's host.
     pub fn new(trust: Trust, name: Option<ServerName<'static>>, provider: Arc<CryptoProvider>) -> Self {
         Self { name, provider, trust }
@@ -101,7 +101,7 @@ impl Verifier {
     }
 }
 
-impl ServerCertVerifier for Verifier {
+impl ServerCertVerifier for ServerVerifier {
     fn verify_server_cert(
         &self,
         leaf: &CertificateDer<'_>,
@@ -177,7 +177,7 @@ fn explain(err: Error, leaf: &CertificateDer<'_>, name: &ServerName<'_>) -> Erro
     );
     let Error::InvalidCertificate(problem) = &err else { return err };
     let text = match problem {
-        Problem::Other(other) if other.0.downcast_ref::<Refusal>().is_some() => return err,
+        Problem::Other(other) if other.0.downcast_ref::<VerifyError>().is_some() => return err,
         _ if version(leaf).is_some_and(|version| version != 3) || rsa_bits(leaf).is_some_and(|bits| bits < 2048) => {
             return explain_version(err, leaf);
         }
@@ -267,22 +267,22 @@ fn is_ca(leaf: &CertificateDer<'_>) -> bool {
 }
 
 fn refusal(text: String) -> Error {
-    Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(Refusal(text)))))
+    Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(VerifyError(text)))))
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for VerifyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for Refusal {}
+impl std::error::Error for VerifyError {}
 
 /// The text of a refusal of ours, if that is what `err` holds: rustls prints it in its Debug form only.
 pub fn refusal_text(err: &Error) -> Option<String> {
     match err {
         Error::InvalidCertificate(CertificateError::Other(OtherError(inner))) => {
-            inner.downcast_ref::<Refusal>().map(|refusal| refusal.0.clone())
+            inner.downcast_ref::<VerifyError>().map(|refusal| refusal.0.clone())
         }
         _ => None,
     }

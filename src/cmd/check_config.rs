@@ -1,4 +1,4 @@
-//! `check-config`: every mistake of a configuration, and of the files named in it.
+//! `check-config`: every error of a configuration, and of the files named in it.
 
 use std::{
     io::{self, Write},
@@ -10,7 +10,7 @@ use std::{
 use crate::{
     cli::{CheckConfigArgs, DEFAULT_CONFIG_FILE},
     client::{Client, TransportPool},
-    config::{self, Mistakes},
+    config::{self, ConfigErrors},
     web_config,
 };
 
@@ -19,9 +19,9 @@ pub fn run(args: &CheckConfigArgs) -> ExitCode {
     let file = args.file.clone().or_else(|| args.config_file.clone()).unwrap_or_else(|| DEFAULT_CONFIG_FILE.into());
     let web = args.web_config_file.as_deref().map(web_config::load).transpose();
     let checked = check(&file);
-    let mut wrong = Mistakes::default();
+    let mut wrong = ConfigErrors::default();
     wrong.extend(checked.as_ref().err().cloned().unwrap_or_default());
-    wrong.extend(web.err().map(web_config::Refusal::into_mistakes).unwrap_or_default());
+    wrong.extend(web.err().map(web_config::WebConfigErrors::into_errors).unwrap_or_default());
     match checked {
         Ok((count, warnings)) if wrong.is_empty() => {
             let plural = if count == 1 { "" } else { "s" };
@@ -42,16 +42,16 @@ pub fn run(args: &CheckConfigArgs) -> ExitCode {
 }
 
 /// How many clusters there are, and what should not stay so.
-fn check(path: &Path) -> Result<(usize, Mistakes), Mistakes> {
+fn check(path: &Path) -> Result<(usize, ConfigErrors), ConfigErrors> {
     let config = config::load(path)?;
     let pool = Arc::<TransportPool>::default();
-    let (mut mistakes, mut warnings) = (super::mistakes(&config, &pool), config.warnings.clone());
+    let (mut errors, mut warnings) = (super::errors(&config, &pool), config.warnings.clone());
     for (index, cluster) in config.clusters.iter().enumerate() {
         match Client::new(cluster.client.clone(), pool.clone()).check_credential() {
-            Ok(Some(warning)) => warnings.push(config.mistake(index, warning)),
+            Ok(Some(warning)) => warnings.push(config.error(index, warning)),
             Ok(None) => {}
-            Err(err) => mistakes.push(config.mistake(index, err.to_string())),
+            Err(err) => errors.push(config.error(index, err.to_string())),
         }
     }
-    mistakes.or((config.clusters.len(), warnings))
+    errors.or((config.clusters.len(), warnings))
 }

@@ -1,7 +1,7 @@
 //! The daemon: configuration -> poller -> store -> listener. Polls run on the main thread, the listener on another.
 
 use super::{
-    reload::{Clusters, Reloader, Source},
+    reloader::{Clusters, ConfigSource, Reloader},
     serve,
 };
 use crate::{
@@ -20,10 +20,10 @@ pub fn run(args: &DaemonArgs) -> anyhow::Result<()> {
     let service = Service::default();
     super::runtime()?.block_on(async {
         let (store, telemetry) = (Store::default(), serve::telemetry(&args.web)?);
-        let clusters = Clusters::new(Source::new(&args.clusters), store.clone());
+        let clusters = Clusters::new(ConfigSource::new(&args.clusters), store.clone());
         let (mut reloader, loaded) = Reloader::start(clusters, telemetry.clone()).await?;
         tracing::info!(clusters = loaded.added, "configuration loaded");
-        let (bound, wishes) = serve::bind(&args.web, ListenAddress::any(DEFAULT_PORT), &store, telemetry)?;
+        let (bound, requests) = serve::bind(&args.web, ListenAddress::any(DEFAULT_PORT), &store, telemetry)?;
         serve::warn_of_few_descriptors(store.view().clusters.len());
         reloader.concern(bound.policies());
         let mut serving = bound.start(signals.shutdown.clone())?;
@@ -33,7 +33,7 @@ pub fn run(args: &DaemonArgs) -> anyhow::Result<()> {
             biased;
             () = signals.shutdown.cancelled() => {}
             ended = serving.end() => return ended,
-            never = reloader.follow(wishes, &signals.reload, args.reload.interval(), &service) => match never {},
+            never = reloader.follow(requests, &signals.reload, args.reload.interval(), &service) => match never {},
             never = service.keep_alive(listener) => match never {},
         }
         service.stopping();

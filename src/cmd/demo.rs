@@ -8,7 +8,7 @@ use crate::{
     client::{self, Credential, Pin, ProxySettings, SecretSource, TlsSettings, TransportPool, TransportSettings},
     model::{About, ClusterName},
     poll::{self, Poller},
-    reload::Wishes,
+    reload::ReloadRequests,
     secret::Secret,
     signals::Signals,
     sim::{Fleet, FleetFile, SimCluster},
@@ -35,7 +35,7 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
     super::runtime()?.block_on(async {
         let store = Store::default();
         let default = ListenAddress::new(Ipv4Addr::LOCALHOST.into(), DEFAULT_PORT);
-        let (bound, mut wishes) = serve::bind(&args.web, default, &store, serve::telemetry(&args.web)?)?;
+        let (bound, mut requests) = serve::bind(&args.web, default, &store, serve::telemetry(&args.web)?)?;
         let (mut file, spec) = super::fleet(args.fleet.as_deref())?;
         let mut fleet = Fleet::start(spec).await?;
         let mut watch = Watch { poller: Poller::new(store), pool: Arc::default() };
@@ -45,15 +45,15 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
         tokio::select! {
             ended = serving.end() => ended,
             result = watch.follow(file.as_mut(), &mut fleet) => result,
-            () = answer(&mut wishes) => Ok(()),
+            () = answer(&mut requests) => Ok(()),
         }
     })
 }
 
 /// There is no configuration here that could be read again.
-async fn answer(wishes: &mut Wishes) {
+async fn answer(requests: &mut ReloadRequests) {
     loop {
-        let _ = wishes.next().await.send(Ok("nothing to reload: an edited fleet is followed at once".to_owned()));
+        let _ = requests.next().await.send(Ok("nothing to reload: an edited fleet is followed at once".to_owned()));
     }
 }
 
@@ -70,18 +70,18 @@ impl Watch {
     }
 
     fn update(&mut self, fleet: &Fleet) -> anyhow::Result<()> {
-        let settings: Vec<poll::Settings> = fleet.iter().map(settings).collect::<anyhow::Result<_>>()?;
+        let settings: Vec<poll::ClusterSettings> = fleet.iter().map(settings).collect::<anyhow::Result<_>>()?;
         self.poller.apply(settings, &self.pool);
         Ok(())
     }
 }
 
-fn settings(cluster: &SimCluster) -> anyhow::Result<poll::Settings> {
+fn settings(cluster: &SimCluster) -> anyhow::Result<poll::ClusterSettings> {
     let pins = vec![cluster.fingerprint().parse::<Pin>()?];
     let tls = TlsSettings { pins, ..TlsSettings::default() };
     let timeout = INTERVAL;
-    Ok(poll::Settings {
-        client: client::Settings {
+    Ok(poll::ClusterSettings {
+        client: client::ClientSettings {
             credential: Credential::Token(SecretSource::Fixed(Secret::new(&cluster.spec().token()))),
             transport: TransportSettings { connect_timeout: timeout / 2, proxy: ProxySettings::Direct, tls: Some(tls) },
             timeout,

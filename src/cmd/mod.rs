@@ -5,7 +5,7 @@ mod daemon;
 mod demo;
 mod generate;
 mod hash_password;
-mod reload;
+mod reloader;
 mod serve;
 mod simulate;
 mod status;
@@ -24,7 +24,7 @@ use tokio::runtime::Handle;
 use crate::{
     cli::{Cli, Command, LogArgs},
     client::TransportPool,
-    config::{Config, Mistakes},
+    config::{Config, ConfigErrors},
     logging,
     sim::{FleetFile, FleetSpec},
 };
@@ -53,8 +53,8 @@ pub fn run(cli: Cli) -> ExitCode {
     let code = match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(err) => {
-            match err.downcast_ref::<Mistakes>() {
-                Some(mistakes) => log_mistakes(mistakes, "cannot start"),
+            match err.downcast_ref::<ConfigErrors>() {
+                Some(errors) => log_errors(errors, "cannot start"),
                 // One line for each; the log's escaping would fold them into one.
                 None => format!("{err:#}").lines().for_each(|line| tracing::error!(err = line, "cannot start")),
             }
@@ -142,24 +142,24 @@ fn start_log(args: LogArgs) -> anyhow::Result<()> {
 }
 
 /// Clusters whose files cannot be used. Loads the files.
-fn mistakes(config: &Config, pool: &TransportPool) -> Mistakes {
-    let mut mistakes = Mistakes::default();
+fn errors(config: &Config, pool: &TransportPool) -> ConfigErrors {
+    let mut errors = ConfigErrors::default();
     pool.expect(config.clusters.len());
     for (index, cluster) in config.clusters.iter().enumerate() {
         if let Err(err) = pool.load(&cluster.client.transport) {
-            mistakes.push(config.mistake(index, err.to_string()));
+            errors.push(config.error(index, err.to_string()));
         }
     }
-    mistakes
+    errors
 }
 
-/// One record for each mistake.
-fn log_mistakes(mistakes: &Mistakes, what: &str) {
-    for mistake in mistakes.iter() {
-        let file = mistake.file.as_ref().map(|file| file.display().to_string());
-        let line = mistake.place.map(|place| place.line);
-        let (cluster, key) = (mistake.cluster.as_deref(), Some(&*mistake.key).filter(|key| !key.is_empty()));
-        tracing::error!(file, line, cluster, key, err = mistake.problem, "{what}");
+/// One record for each error.
+fn log_errors(errors: &ConfigErrors, what: &str) {
+    for error in errors.iter() {
+        let file = error.file.as_ref().map(|file| file.display().to_string());
+        let line = error.place.map(|place| place.line);
+        let (cluster, key) = (error.cluster.as_deref(), Some(&*error.key).filter(|key| !key.is_empty()));
+        tracing::error!(file, line, cluster, key, err = error.problem, "{what}");
     }
 }
 

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     cli::WebArgs,
     clock, limits,
-    reload::{self, Wishes},
+    reload::{self, ReloadRequests},
     routes::{Health, Routes},
     service,
     store::Store,
@@ -19,7 +19,7 @@ use crate::{
         policy::{Fixed, Policies, Policy},
         server::{self, Limits},
     },
-    web_config::{self, Refusal, WebConfig},
+    web_config::{self, WebConfig, WebConfigErrors},
 };
 
 /// For the deepest call of a request: rendering, compressing, TLS.
@@ -44,14 +44,14 @@ pub struct Bound {
     runtime: super::Runtime,
 }
 
-/// Binds the sockets, so that a taken port is said before anything is polled. The wishes are those of clients who want
+/// Binds the sockets, so that a taken port is said before anything is polled. The requests are those of clients who want
 /// the configuration to be reloaded; none come unless that is allowed.
 pub fn bind(
     web: &WebArgs,
     default: ListenAddress,
     store: &Store,
     telemetry: Arc<Telemetry>,
-) -> anyhow::Result<(Bound, Wishes)> {
+) -> anyhow::Result<(Bound, ReloadRequests)> {
     let runtime = super::runtime()?;
     // The sockets belong to the runtime that is entered here.
     let handle = runtime.handle().context("the runtime has ended")?.clone();
@@ -73,13 +73,13 @@ pub fn bind(
     for listener in &health {
         tracing::info!(address = %listener.local_addr()?, "listening for health checks");
     }
-    let (trigger, wishes) = reload::channel();
+    let (trigger, requests) = reload::channel();
     let trigger = web.enable_lifecycle.then_some(trigger);
     let routes = Arc::new(Routes::new(store.clone(), telemetry, web.telemetry_path.clone(), trigger));
     let servers = if health.is_empty() { 1 } else { 2 };
     let limits =
         Limits { max_connections: max_connections(servers), max_requests: web.max_requests, ..Limits::default() };
-    Ok((Bound { health, limits, listeners, policies, routes, runtime }, wishes))
+    Ok((Bound { health, limits, listeners, policies, routes, runtime }, requests))
 }
 
 /// Half of the descriptors at most, so that connections of clients never take those of the polls.
@@ -113,18 +113,18 @@ pub fn telemetry(web: &WebArgs) -> anyhow::Result<Arc<Telemetry>> {
 fn policies(web: &WebArgs, telemetry: &Arc<Telemetry>) -> anyhow::Result<Arc<dyn Policies>> {
     let Some(file) = &web.web_config_file else { return Ok(Arc::new(Fixed::default())) };
     let telemetry = telemetry.clone();
-    let observer = move |outcome: Result<&Policy, &Refusal>| match outcome {
+    let observer = move |outcome: Result<&Policy, &WebConfigErrors>| match outcome {
         Ok(policy) => {
             telemetry.web_config_loaded(policy.tls.as_ref().map(|tls| tls.not_after));
             tracing::info!(tls = policy.tls.is_some(), users = policy.users.is_some(), "web configuration loaded");
         }
         Err(refusal) => {
             telemetry.web_config_refused();
-            super::log_mistakes(refusal.mistakes(), "cannot use the web configuration, the last good one stays");
+            super::log_errors(refusal.errors(), "cannot use the web configuration, the last good one stays");
         }
     };
     let opened = WebConfig::open(file, web_config::SETTLE, Box::new(observer));
-    let config = Arc::new(opened.map_err(Refusal::into_mistakes)?);
+    let config = Arc::new(opened.map_err(WebConfigErrors::into_errors)?);
     config.follow().context("the system refuses a thread")?;
     Ok(config)
 }

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 use url::Url;
 
 use super::{
-    reload::{Clusters, Source},
+    reloader::{Clusters, ConfigSource},
     summary::Summary,
 };
 use crate::{
@@ -112,7 +112,7 @@ fn ask(args: &StatusArgs) -> anyhow::Result<View> {
     limits::raise_descriptors();
     super::runtime()?.block_on(async {
         let store = Store::default();
-        let mut clusters = Clusters::new(Source::new(&args.clusters), store.clone());
+        let mut clusters = Clusters::new(ConfigSource::new(&args.clusters), store.clone());
         clusters.only(&args.names);
         clusters.load().await?;
         let started = Instant::now();

@@ -12,7 +12,7 @@ use serde::{
 use serde_json::Value;
 use serde_saphyr::{Location, Spanned, options::DuplicateKeyPolicy};
 
-use super::{Mistake, Mistakes, hints};
+use super::{ConfigError, ConfigErrors, hints};
 use crate::secret::is_marked;
 
 /// Line and column, from 1.
@@ -56,13 +56,13 @@ impl Document {
     ///
     /// # Errors
     ///
-    /// The first mistake of syntax, with its place and nothing of the text, which could be a secret.
-    pub fn parse(text: &str) -> Result<Self, Mistake> {
+    /// The first error of syntax, with its place and nothing of the text, which could be a secret.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let options = serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::LastWins, with_snippet: false };
         let root: Spanned<Read> = serde_saphyr::from_str_with_options(text, options).map_err(|err| {
             let words = err.without_snippet().render_with_formatter(&serde_saphyr::UserMessageFormatter);
             let problem = hints::syntax(&words);
-            Mistake { place: err.location().map(place), problem: problem.to_owned(), ..Mistake::default() }
+            ConfigError { place: err.location().map(place), problem: problem.to_owned(), ..ConfigError::default() }
         })?;
         Ok(Self(Node::new(text, root)))
     }
@@ -72,14 +72,14 @@ impl Document {
         matches!(self.0.content, Content::Null)
     }
 
-    /// What `schema` lets through, as a `T` that takes everything of that schema; the rest becomes mistakes.
-    pub fn read<T: DeserializeOwned + Default>(&self, schema: &str, mistakes: &mut Mistakes) -> T {
+    /// What `schema` lets through, as a `T` that takes everything of that schema; the rest becomes errors.
+    pub fn read<T: DeserializeOwned + Default>(&self, schema: &str, errors: &mut ConfigErrors) -> T {
         let schema: Value = serde_json::from_str(schema).unwrap_or_default();
-        let mut check = Check { mistakes, schema: &schema };
+        let mut check = Check { errors, schema: &schema };
         let value = check.node(&self.0, &schema, "").unwrap_or_else(|| Value::Object(Default::default()));
         serde_json::from_value(value).unwrap_or_else(|_| {
             // The schema is made from `T`.
-            mistakes.add("", "cannot be understood; please report this");
+            errors.add("", "cannot be understood; please report this");
             T::default()
         })
     }
@@ -161,7 +161,7 @@ impl Node {
 
 /// A document against its schema: the keywords that the generator uses.
 struct Check<'a> {
-    mistakes: &'a mut Mistakes,
+    errors: &'a mut ConfigErrors,
     schema: &'a Value,
 }
 
@@ -249,7 +249,7 @@ impl<'a> Check<'a> {
     }
 
     fn at(&mut self, key: String, place: Place, problem: String) {
-        self.mistakes.push(Mistake { key, place: Some(place), problem, ..Mistake::default() });
+        self.errors.push(ConfigError { key, place: Some(place), problem, ..ConfigError::default() });
     }
 }
 

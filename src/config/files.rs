@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Document, Mistakes, SCHEMA, raw::Raw};
+use super::{ConfigErrors, Document, SCHEMA, raw::Raw};
 use crate::file;
 
 /// A file that was read.
@@ -19,13 +19,13 @@ pub struct Text {
 /// # Errors
 ///
 /// When one cannot be read.
-pub fn read(path: &Path) -> Result<Vec<Text>, Mistakes> {
+pub fn read(path: &Path) -> Result<Vec<Text>, ConfigErrors> {
     let text = file::read_text(path, file::MAX_TEXT).map_err(|err| {
         let instead = "name another one with --config.file, or watch a single cluster with --cluster.url and \
                        --cluster.token-file";
-        Mistakes::of_file(path, format!("{err}; {instead}"))
+        ConfigErrors::of_file(path, format!("{err}; {instead}"))
     })?;
-    let mut mistakes = Mistakes::default();
+    let mut errors = ConfigErrors::default();
     let patterns = patterns(&text);
     let mut texts = vec![Text { path: path.to_owned(), text }];
     let folder = path.parent().unwrap_or(Path::new(""));
@@ -36,27 +36,27 @@ pub fn read(path: &Path) -> Result<Vec<Text>, Mistakes> {
                     match file::read_text(&path, file::MAX_TEXT) {
                         _ if texts.iter().any(|text| text.path == path) => {}
                         Ok(text) => texts.push(Text { path, text }),
-                        Err(err) => mistakes.extend(Mistakes::of_file(&path, err.to_string())),
+                        Err(err) => errors.extend(ConfigErrors::of_file(&path, err.to_string())),
                     }
                 }
             }
             Err(problem) => {
-                let mut own = Mistakes::default();
+                let mut own = ConfigErrors::default();
                 own.add(format!("cluster_files[{index}]"), problem);
                 let document = texts.first().and_then(|first| Document::parse(&first.text).ok());
-                mistakes.extend(match document {
+                errors.extend(match document {
                     Some(document) => own.locate(path, &document),
                     None => own,
                 });
             }
         }
     }
-    mistakes.or(texts)
+    errors.or(texts)
 }
 
 /// The patterns of `cluster_files`. What is wrong with the file is for whoever understands it.
 fn patterns(text: &str) -> Vec<String> {
-    let raw = Document::parse(text).map(|document| document.read::<Raw>(SCHEMA, &mut Mistakes::default()));
+    let raw = Document::parse(text).map(|document| document.read::<Raw>(SCHEMA, &mut ConfigErrors::default()));
     raw.ok().and_then(|raw| raw.cluster_files).unwrap_or_default()
 }
 

@@ -51,7 +51,7 @@ const SYNTAX: &[(&str, &str)] = &[
     ("multiple documents", "holds more than one document (`---`); keep one"),
 ];
 
-/// A mistake of syntax.
+/// A error of syntax.
 pub fn syntax(words: &str) -> &'static str {
     let known = SYNTAX.iter().find(|(part, _)| words.contains(part));
     known

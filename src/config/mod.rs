@@ -1,4 +1,4 @@
-//! The configuration: YAML or flags -> settings of the components, or all mistakes at once.
+//! The configuration: YAML or flags -> settings of the components, or all errors at once.
 //!
 //! The only place that knows the YAML. `document` is a file with the place of everything in it, held against its JSON Schema;
 //! `raw` is what then is left; `resolve` turns it into what the program runs on (defaults, paths, every check). The components
@@ -7,9 +7,9 @@
 
 mod document;
 mod duration;
+mod errors;
 mod files;
 mod hints;
-mod mistakes;
 mod pace;
 mod raw;
 mod resolve;
@@ -21,8 +21,8 @@ use std::path::{Path, PathBuf};
 
 pub use self::{
     document::{Document, Place},
+    errors::{ConfigError, ConfigErrors},
     files::{Text, read},
-    mistakes::{Mistake, Mistakes},
 };
 use self::{
     raw::{Raw, RawAuthorization, RawCluster, RawClusterFile, RawShared, RawTls},
@@ -40,11 +40,11 @@ const CLUSTER_FILE_SCHEMA: &str = include_str!("../../deploy/cluster-file.schema
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Config {
     /// In the order of the files.
-    pub clusters: Vec<poll::Settings>,
+    pub clusters: Vec<poll::ClusterSettings>,
     /// Where each of them is written.
-    origins: Vec<Mistake>,
+    origins: Vec<ConfigError>,
     /// What works but should not stay so.
-    pub warnings: Mistakes,
+    pub warnings: ConfigErrors,
 }
 
 /// One cluster given by flags or environment variables, without a file.
@@ -63,7 +63,7 @@ pub struct SingleCluster {
 }
 
 /// A document under examination.
-struct Source<'a> {
+struct ParsedFile<'a> {
     document: &'a Document,
     file: &'a Path,
 }
@@ -72,8 +72,8 @@ struct Source<'a> {
 
 impl Config {
     /// Something that is wrong with the cluster at this place of the list.
-    pub fn mistake(&self, index: usize, problem: impl Into<String>) -> Mistake {
-        Mistake { problem: problem.into(), ..self.origins.get(index).cloned().unwrap_or_default() }
+    pub fn error(&self, index: usize, problem: impl Into<String>) -> ConfigError {
+        ConfigError { problem: problem.into(), ..self.origins.get(index).cloned().unwrap_or_default() }
     }
 }
 
@@ -81,29 +81,29 @@ impl Config {
 ///
 /// # Errors
 ///
-/// When one cannot be read, or with all their mistakes.
-pub fn load(path: &Path) -> Result<Config, Mistakes> {
-    understand(&read(path)?)
+/// When one cannot be read, or with all their errors.
+pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
+    parse(&read(path)?)
 }
 
 /// Understands configuration files: the first one, and those of its `cluster_files`.
 ///
 /// # Errors
 ///
-/// All mistakes.
-pub fn understand(texts: &[Text]) -> Result<Config, Mistakes> {
-    let (mut config, mut mistakes, mut names, mut global) =
-        (Config::default(), Mistakes::default(), Names::default(), Shared::default());
+/// All errors.
+pub fn parse(texts: &[Text]) -> Result<Config, ConfigErrors> {
+    let (mut config, mut errors, mut names, mut global) =
+        (Config::default(), ConfigErrors::default(), Names::default(), Shared::default());
     for (index, Text { path, text }) in texts.iter().enumerate() {
         let document = match Document::parse(text) {
             Ok(document) => document,
-            Err(mistake) => {
-                mistakes.push(Mistake { file: Some(path.clone()), ..mistake });
+            Err(error) => {
+                errors.push(ConfigError { file: Some(path.clone()), ..error });
                 continue;
             }
         };
-        let source = Source { document: &document, file: path };
-        let (mut own, mut warnings) = (Mistakes::default(), Mistakes::default());
+        let source = ParsedFile { document: &document, file: path };
+        let (mut own, mut warnings) = (ConfigErrors::default(), ConfigErrors::default());
         let clusters = if index == 0 {
             let raw: Raw = document.read(SCHEMA, &mut own);
             if raw.clusters.is_none() && raw.cluster_files.is_none() {
@@ -124,34 +124,34 @@ pub fn understand(texts: &[Text]) -> Result<Config, Mistakes> {
                 config.clusters.push(settings);
             }
         }
-        mistakes.extend(own.locate(path, &document));
+        errors.extend(own.locate(path, &document));
         config.warnings.extend(warnings.locate(path, &document));
     }
     if let Some(Text { path, .. }) = texts.first()
         && config.clusters.is_empty()
     {
-        config.warnings.extend(Mistakes::of_file(path, "has no clusters: nothing is watched"));
+        config.warnings.extend(ConfigErrors::of_file(path, "has no clusters: nothing is watched"));
     }
-    mistakes.or(config)
+    errors.or(config)
 }
 
-impl<'a> Source<'a> {
-    fn section<'b>(&'b self, key: String, mistakes: &'b mut Mistakes, warnings: &'b mut Mistakes) -> Section<'b> {
-        Section { folder: self.file.parent().unwrap_or(Path::new("")), key, mistakes, warnings }
+impl<'a> ParsedFile<'a> {
+    fn section<'b>(&'b self, key: String, errors: &'b mut ConfigErrors, warnings: &'b mut ConfigErrors) -> Section<'b> {
+        Section { folder: self.file.parent().unwrap_or(Path::new("")), key, errors, warnings }
     }
 
-    /// What to call a cluster in a mistake of another one.
+    /// What to call a cluster in an error of another one.
     fn place(&self, key: &str) -> String {
         let line = self.document.place(key).map(|place| place.line).unwrap_or_default();
         format!("the cluster at {}:{line}", self.file.file_name().unwrap_or_default().display())
     }
 
-    fn origin(&self, key: &str, settings: &poll::Settings) -> Mistake {
-        Mistake {
+    fn origin(&self, key: &str, settings: &poll::ClusterSettings) -> ConfigError {
+        ConfigError {
             cluster: Some(settings.name.as_str().to_owned()),
             file: Some(self.file.to_owned()),
             place: self.document.place(key),
-            ..Mistake::default()
+            ..ConfigError::default()
         }
     }
 }
@@ -169,8 +169,8 @@ pub fn duration(text: &str) -> Result<std::time::Duration, String> {
 ///
 /// # Errors
 ///
-/// When they have mistakes, all of them.
-pub fn single(cluster: &SingleCluster) -> Result<Config, Mistakes> {
+/// When they have errors, all of them.
+pub fn single(cluster: &SingleCluster) -> Result<Config, ConfigErrors> {
     let host = || self::url::host(&cluster.url).unwrap_or_else(|| "cluster".to_owned());
     let pins = cluster.pin_sha256.clone();
     let tls = RawTls {
@@ -192,13 +192,13 @@ pub fn single(cluster: &SingleCluster) -> Result<Config, Mistakes> {
         shared,
         ..RawCluster::default()
     };
-    let (mut mistakes, mut warnings) = (Mistakes::default(), Mistakes::default());
+    let (mut errors, mut warnings) = (ConfigErrors::default(), ConfigErrors::default());
     let mut section =
-        Section { folder: Path::new(""), key: "flags".to_owned(), mistakes: &mut mistakes, warnings: &mut warnings };
+        Section { folder: Path::new(""), key: "flags".to_owned(), errors: &mut errors, warnings: &mut warnings };
     let global = section.global(&RawShared::default());
     let settings = section.cluster(&raw, &global, &mut Names::default(), "");
-    let config = Config { clusters: settings.into_iter().collect(), origins: vec![Mistake::default()], warnings };
-    mistakes.map_keys(flag).or(config)
+    let config = Config { clusters: settings.into_iter().collect(), origins: vec![ConfigError::default()], warnings };
+    errors.map_keys(flag).or(config)
 }
 
 /// The flag behind a key, with its environment variable.

@@ -24,7 +24,7 @@ pub struct OwnPace {
 }
 
 /// How often, for how long, until when.
-pub struct Pace {
+pub struct PollTimes {
     /// How often.
     pub interval: Duration,
     /// Until when a status is served.
@@ -52,13 +52,13 @@ impl Section<'_> {
         let duration = duration::parse(text);
         if duration.is_none() {
             // The text is not repeated: it could be anything, even a secret on the wrong line.
-            self.mistake(key, duration::WANTED);
+            self.error(key, duration::WANTED);
         }
         duration
     }
 
-    /// `None` if there was a mistake.
-    pub fn pace(&mut self, own: OwnPace, global: &OwnPace) -> Option<Pace> {
+    /// `None` if there was an error.
+    pub fn pace(&mut self, own: OwnPace, global: &OwnPace) -> Option<PollTimes> {
         let interval = own.interval.or(global.interval).unwrap_or(INTERVAL);
         let timeout = own.timeout.or(global.timeout).unwrap_or(TIMEOUT.min(interval));
         let shortest = interval.saturating_add(timeout);
@@ -67,7 +67,7 @@ impl Section<'_> {
         let mut good = true;
         let mut check = |right: bool, name: &str, problem: String| {
             if !right {
-                self.mistake(name, problem);
+                self.error(name, problem);
                 good = false;
             }
         };
@@ -83,6 +83,6 @@ impl Section<'_> {
             "stale_after",
             format!("must be at least poll_interval + poll_timeout, {limit}, or every slow poll would drop the status"),
         );
-        good.then_some(Pace { interval, stale_after, timeout })
+        good.then_some(PollTimes { interval, stale_after, timeout })
     }
 }

@@ -1,4 +1,4 @@
-//! What the user wrote -> what the program runs on. Every mistake that can be seen here is reported in one run.
+//! What the user wrote -> what the program runs on. Every error that can be seen here is reported in one run.
 
 use std::{
     collections::HashMap,
@@ -9,7 +9,7 @@ use std::{
 use url::Url;
 
 use super::{
-    Mistakes,
+    ConfigErrors,
     duration::PromDuration,
     pace::OwnPace,
     raw::{RawAuthorization, RawCluster, RawLogin, RawPolicy, RawShared, RawTls},
@@ -31,10 +31,10 @@ pub struct Section<'a> {
     pub folder: &'a Path,
     /// `global`, or `clusters[3]`.
     pub key: String,
-    /// Where mistakes go.
-    pub mistakes: &'a mut Mistakes,
+    /// Where errors go.
+    pub errors: &'a mut ConfigErrors,
     /// What works but should not stay so.
-    pub warnings: &'a mut Mistakes,
+    pub warnings: &'a mut ConfigErrors,
 }
 
 /// What a section says; the inner `None` is for what it does not say, and for what is wrong with it.
@@ -50,7 +50,7 @@ pub struct Shared {
     tls: Option<TlsSettings>,
 }
 
-/// Where a cluster is written: for the mistake of using its name once more.
+/// Where a cluster is written: for the error of using its name once more.
 #[derive(Debug, Default)]
 pub struct Names(HashMap<String, String>);
 
@@ -84,26 +84,26 @@ impl Section<'_> {
         shared
     }
 
-    /// Examines a cluster. `place` is what to call it in a mistake of another one.
+    /// Examines a cluster. `place` is what to call it in an error of another one.
     pub fn cluster(
         &mut self,
         raw: &RawCluster,
         global: &Shared,
         names: &mut Names,
         place: &str,
-    ) -> Option<poll::Settings> {
+    ) -> Option<poll::ClusterSettings> {
         let name = match &raw.name {
             None => self.missing("name", "what the label `cluster` says"),
-            Some(name) => names.take(name, place).map_err(|problem| self.mistake("name", problem)).ok(),
+            Some(name) => names.take(name, place).map_err(|problem| self.error("name", problem)).ok(),
         };
         let url = match &raw.url {
             None => self.missing("url", "the cluster's address, such as https://prod.example.com"),
-            Some(url) => cluster_url(url).map_err(|problem| self.mistake("url", problem)).ok(),
+            Some(url) => cluster_url(url).map_err(|problem| self.error("url", problem)).ok(),
         };
         let labels = raw.labels.iter().flatten().map(|(name, value)| (name.as_str(), value.as_str()));
         let labels = Labels::new(labels).map_err(|errors| {
             for (label, err) in errors {
-                self.mistake(&format!("labels.{label}"), err.to_string());
+                self.error(&format!("labels.{label}"), err.to_string());
             }
         });
         let own = self.shared(&raw.shared, global.policy);
@@ -121,10 +121,10 @@ impl Section<'_> {
         let tls = own.tls.or_else(|| global.tls.clone()).unwrap_or_default();
         let plain = url.as_ref().is_some_and(|url| url.scheme() == "http");
         if plain && raw.shared.tls_config.is_some() {
-            self.mistake("tls_config", "has no effect with an http url; remove it or write https");
+            self.error("tls_config", "has no effect with an http url; remove it or write https");
         }
         if plain && raw.shared.proxy_url.is_some() {
-            self.mistake("proxy_url", "cannot be used with an http url, which is for this machine only");
+            self.error("proxy_url", "cannot be used with an http url, which is for this machine only");
         }
         let (pace, url) = (pace?, url?);
         let transport = TransportSettings {
@@ -133,8 +133,8 @@ impl Section<'_> {
             proxy: proxy.unwrap_or(ProxySettings::Direct),
             tls: (!plain).then_some(tls),
         };
-        Some(poll::Settings {
-            client: client::Settings { credential: credential?, transport, timeout: pace.timeout, url },
+        Some(poll::ClusterSettings {
+            client: client::ClientSettings { credential: credential?, transport, timeout: pace.timeout, url },
             interval: pace.interval,
             about: About { labels: labels.ok()?, policy: own.policy },
             name: name?,
@@ -179,14 +179,14 @@ impl Section<'_> {
                 shown(critical),
                 shown(warning)
             );
-            self.mistake(&format!("policy.{key}"), problem);
+            self.error(&format!("policy.{key}"), problem);
         }
         let require = match raw.require.as_deref() {
             None => inherited.require,
             Some(text) => {
                 let require = Require::from_label(text);
                 if require.is_none() {
-                    self.mistake("policy.require", "must be any, encrypted or kms");
+                    self.error("policy.require", "must be any, encrypted or kms");
                 }
                 require
             }
@@ -203,7 +203,7 @@ impl Section<'_> {
             }
             (None, None) => None,
             (Some(_), Some(_)) => {
-                self.mistake("login", "cannot be combined with `authorization`; remove one of them");
+                self.error("login", "cannot be combined with `authorization`; remove one of them");
                 None
             }
         }
@@ -211,10 +211,10 @@ impl Section<'_> {
 
     fn token(&mut self, raw: &RawAuthorization) -> Option<Credential> {
         if raw.kind.as_ref().is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer")) {
-            self.mistake("authorization.type", "must be Bearer, the only type that clusters know");
+            self.error("authorization.type", "must be Bearer, the only type that clusters know");
         }
         if raw.credentials.0 {
-            self.mistake(
+            self.error(
                 "authorization.credentials",
                 "is not allowed here; put the token into a file and name that in `credentials_file`",
             );
@@ -234,7 +234,7 @@ impl Section<'_> {
             self.missing::<()>(&format!("{key}.username"), user);
         }
         if raw.password.0 {
-            self.mistake(
+            self.error(
                 &format!("{key}.password"),
                 "is not allowed here; put the password into a file and name that in `password_file`",
             );
@@ -250,7 +250,7 @@ impl Section<'_> {
         let from_environment = raw.proxy_from_environment == Some(true);
         if from_environment && (raw.proxy_url.is_some() || raw.no_proxy.is_some() || raw.proxy_authorization.is_some())
         {
-            self.mistake(
+            self.error(
                 "proxy_from_environment",
                 "cannot be combined with `proxy_url`, `no_proxy` or `proxy_authorization`",
             );
@@ -259,7 +259,7 @@ impl Section<'_> {
                 [("no_proxy", raw.no_proxy.is_some()), ("proxy_authorization", raw.proxy_authorization.is_some())]
             {
                 if given {
-                    self.mistake(key, "needs `proxy_url` beside it");
+                    self.error(key, "needs `proxy_url` beside it");
                 }
             }
         }
@@ -272,17 +272,17 @@ impl Section<'_> {
         };
         // The text is not repeated: it may hold a password.
         match Url::parse(text) {
-            Ok(url) if !url.username().is_empty() || url.password().is_some() => self.mistake(
+            Ok(url) if !url.username().is_empty() || url.password().is_some() => self.error(
                 "proxy_url",
                 "cannot hold a user or password; write `proxy_authorization: {username: …, password_file: …}`",
             ),
             Ok(url) if url.path() != "/" || url.query().is_some() || url.fragment().is_some() => {
-                self.mistake("proxy_url", "cannot have a path, a query or a fragment");
+                self.error("proxy_url", "cannot have a path, a query or a fragment");
             }
             Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {
                 return ProxySettings::Url { account, no_proxy: raw.no_proxy.clone().unwrap_or_default(), url };
             }
-            _ => self.mistake("proxy_url", "must be an http or https URL, as in http://proxy.example.com:3128"),
+            _ => self.error("proxy_url", "must be an http or https URL, as in http://proxy.example.com:3128"),
         }
         ProxySettings::Direct
     }
@@ -291,26 +291,23 @@ impl Section<'_> {
         self.tls_conflicts(raw);
         let mut pins = Vec::new();
         if raw.pin_sha256.as_ref().is_some_and(Vec::is_empty) {
-            self.mistake(
-                "tls_config.pin_sha256",
-                "is an empty list, which pins nothing; remove it or add a fingerprint",
-            );
+            self.error("tls_config.pin_sha256", "is an empty list, which pins nothing; remove it or add a fingerprint");
         }
         for (index, text) in raw.pin_sha256.iter().flatten().enumerate() {
             match text.parse::<Pin>() {
                 Ok(pin) => pins.push(pin),
-                Err(err) => self.mistake(&format!("tls_config.pin_sha256[{index}]"), err.to_string()),
+                Err(err) => self.error(&format!("tls_config.pin_sha256[{index}]"), err.to_string()),
             }
         }
         let only_tls13 = match raw.min_version.as_deref() {
             None | Some("TLS12") => false,
             Some("TLS13") => true,
             Some("TLS10" | "TLS11") => {
-                self.mistake("tls_config.min_version", "must be TLS12 or TLS13; older versions are not supported");
+                self.error("tls_config.min_version", "must be TLS12 or TLS13; older versions are not supported");
                 false
             }
             Some(_) => {
-                self.mistake("tls_config.min_version", "must be TLS12 or TLS13");
+                self.error("tls_config.min_version", "must be TLS12 or TLS13");
                 false
             }
         };
@@ -331,7 +328,7 @@ impl Section<'_> {
         }
     }
 
-    /// What would silently have no effect is a mistake: somebody relies on it.
+    /// What would silently have no effect is an error: somebody relies on it.
     fn tls_conflicts(&mut self, raw: &RawTls) {
         let (skips, pins) = (raw.insecure_skip_verify == Some(true), raw.pin_sha256.is_some());
         let all = if skips {
@@ -346,7 +343,7 @@ impl Section<'_> {
         idle.extend(raw.server_name.as_ref().map(|_| "server_name"));
         idle.extend((skips && pins).then_some("pin_sha256"));
         for key in idle {
-            self.mistake(&format!("tls_config.{key}"), format!("has no effect beside `{all}`; remove one of them"));
+            self.error(&format!("tls_config.{key}"), format!("has no effect beside `{all}`; remove one of them"));
         }
     }
 
@@ -356,11 +353,11 @@ impl Section<'_> {
         match (cert_file, key_file) {
             (Some(cert_file), Some(key_file)) => Some(ClientCertificate { cert_file, key_file }),
             (Some(_), None) => {
-                self.mistake("tls_config.key_file", "is missing: `cert_file` needs its key");
+                self.error("tls_config.key_file", "is missing: `cert_file` needs its key");
                 None
             }
             (None, Some(_)) => {
-                self.mistake("tls_config.cert_file", "is missing: `key_file` needs its certificate");
+                self.error("tls_config.cert_file", "is missing: `key_file` needs its certificate");
                 None
             }
             (None, None) => None,
@@ -370,7 +367,7 @@ impl Section<'_> {
     fn server_name(&mut self, raw: &RawTls) -> Option<String> {
         let name = raw.server_name.clone()?;
         if rustls::pki_types::ServerName::try_from(name.as_str()).is_err() {
-            self.mistake("tls_config.server_name", "must be a host name or an IP address, without scheme and port");
+            self.error("tls_config.server_name", "must be a host name or an IP address, without scheme and port");
             return None;
         }
         Some(name)
@@ -380,17 +377,17 @@ impl Section<'_> {
     fn file(&mut self, key: &str, path: Option<&PathBuf>) -> Option<Named> {
         let path = path?;
         if path.as_os_str().is_empty() {
-            self.mistake(key, "is empty; name a file or remove the key");
+            self.error(key, "is empty; name a file or remove the key");
         }
         Some(Named::new(self.folder, path))
     }
 
     fn missing<T>(&mut self, key: &str, what: &str) -> Option<T> {
-        self.mistake(key, format!("is missing: {what}"));
+        self.error(key, format!("is missing: {what}"));
         None
     }
 
-    pub(super) fn mistake(&mut self, key: &str, problem: impl Into<String>) {
-        self.mistakes.add(format!("{}.{key}", self.key), problem);
+    pub(super) fn error(&mut self, key: &str, problem: impl Into<String>) {
+        self.errors.add(format!("{}.{key}", self.key), problem);
     }
 }

@@ -32,8 +32,8 @@ fn every_good_file_is_understood() {
 fn every_bad_file_gives_its_message() {
     for path in files("bad", "yml") {
         let expect_path = path.with_extension("txt");
-        let mistakes = load(&path).unwrap_err();
-        let got = format!("{mistakes}\n").replace(&format!("{}/", folder("bad").display()), "");
+        let errors = load(&path).unwrap_err();
+        let got = format!("{errors}\n").replace(&format!("{}/", folder("bad").display()), "");
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
             fs::write(&expect_path, &got).unwrap();
         }
@@ -45,12 +45,12 @@ fn every_bad_file_gives_its_message() {
 }
 
 /// Understands a text as if it stood in a file of this folder.
-fn parse(text: &str, folder: &Path) -> Result<Config, Mistakes> {
-    understand(&[Text { path: folder.join("config.yml"), text: text.to_owned() }])
+fn parse(text: &str, folder: &Path) -> Result<Config, ConfigErrors> {
+    super::parse(&[Text { path: folder.join("config.yml"), text: text.to_owned() }])
 }
 
-/// Every mistake of a text, one line each.
-fn mistakes(text: &str) -> String {
+/// Every error of a text, one line each.
+fn errors(text: &str) -> String {
     parse(text, Path::new("")).unwrap_err().to_string()
 }
 
@@ -131,7 +131,7 @@ clusters:
     let config = parse(text, Path::new("/etc")).unwrap();
     let [inherits, own, direct] = config.clusters.as_slice() else { panic!("{config:?}") };
     assert!(matches!(&inherits.client.credential, Credential::Login { username, .. } if username == "monitor"));
-    let tls = |cluster: &poll::Settings| cluster.client.transport.tls.clone().unwrap();
+    let tls = |cluster: &poll::ClusterSettings| cluster.client.transport.tls.clone().unwrap();
     assert!(tls(inherits).ca_file.is_some() && tls(own).ca_file.is_none() && tls(own).only_tls13);
     assert!(matches!(&inherits.client.transport.proxy, ProxySettings::Url { account: Some(_), .. }));
     assert!(matches!(&own.client.transport.proxy, ProxySettings::Url { account: None, .. }), "never half of it");
@@ -147,7 +147,7 @@ clusters:
 - {name: a, url: 'https://a'}
 - {name: b, url: 'https://b'}
 ";
-    let text = mistakes(text);
+    let text = errors(text);
     assert_eq!(text.lines().count(), 2, "{text}");
     assert!(text.starts_with("config.yml:2:10: global.poll_timeout: must be at most"), "{text}");
 }
@@ -157,11 +157,11 @@ fn a_configuration_can_be_split_and_be_without_clusters() {
     let config = load(&folder("good/split.yml")).unwrap();
     let names: Vec<_> = config.clusters.iter().map(|cluster| cluster.name.as_str()).collect();
     assert_eq!(names, ["first", "east", "west"]);
-    assert!(config.mistake(2, "x").to_string().contains("split.d/west.yml:3:5: cluster \"west\""));
+    assert!(config.error(2, "x").to_string().contains("split.d/west.yml:3:5: cluster \"west\""));
     let none = parse("clusters: []", Path::new("")).unwrap();
     assert_eq!(none.warnings.to_string(), "config.yml: has no clusters: nothing is watched");
     assert_eq!(
-        mistakes("cluster_files: [a.yml, 'b*.yml']\nclusters: [x]"),
+        errors("cluster_files: [a.yml, 'b*.yml']\nclusters: [x]"),
         "config.yml:2:12: must be keys with values (`key: value`)"
     );
 }
@@ -210,7 +210,7 @@ fn a_secret_in_the_wrong_place_is_not_repeated() {
             lines[index] = &pasted;
             let text = match parse(&lines.join("\n"), &folder("good")) {
                 Ok(config) => format!("{config:?}"),
-                Err(mistakes) => format!("{mistakes} {mistakes:?}"),
+                Err(errors) => format!("{errors} {errors:?}"),
             };
             assert!(!text.contains("hunter2"), "{pasted}: {text}");
         }

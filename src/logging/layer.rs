@@ -17,7 +17,7 @@ const OWN_CRATE: &str = env!("CARGO_CRATE_NAME");
 pub type Clock = fn() -> SystemTime;
 
 /// Where lines go.
-pub trait Sink: Send + Sync + 'static {
+pub trait LineSink: Send + Sync + 'static {
     /// Takes one whole line, newline included. Failing is its own affair: whoever logs cannot do anything about it.
     fn write(&self, line: String);
 }
@@ -33,7 +33,7 @@ pub struct LogLayer<W> {
 
 // === impl LogLayer ===
 
-impl<W: Sink> LogLayer<W> {
+impl<W: LineSink> LogLayer<W> {
     /// Shows our own events from `level` on; those of other crates from `warn` on at the most.
     pub fn new(level: LogLevel, format: LogFormat, sink: W, clock: Clock) -> Self {
         Self { level, format, sink, clock }
@@ -46,7 +46,7 @@ impl<W: Sink> LogLayer<W> {
     }
 }
 
-impl<W: Sink, S: Subscriber> Layer<S> for LogLayer<W> {
+impl<W: LineSink, S: Subscriber> Layer<S> for LogLayer<W> {
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
         self.shows(metadata)
     }

@@ -9,14 +9,14 @@ use proptest::prelude::*;
 use tracing_subscriber::layer::SubscriberExt;
 
 use crate::logging::{
-    layer::{LogLayer, Sink},
+    layer::{LineSink, LogLayer},
     options::{LogFormat, LogLevel},
 };
 
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<String>>);
 
-impl Sink for Lines {
+impl LineSink for Lines {
     fn write(&self, line: String) {
         self.0.lock().unwrap().push_str(&line);
     }

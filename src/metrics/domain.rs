@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Where samples go.
-pub trait Sink {
+pub trait SampleSink {
     /// A sample of `metric` for a cluster. `labels` are the values of the labels behind `cluster`: they come from
     /// closed lists or have been checked to be UUIDs and numbers, so none needs escaping.
     fn sample(&mut self, metric: &'static Metric, cluster: &str, labels: &[&str], value: f64) {
@@ -32,7 +32,7 @@ struct Row<'a> {
 }
 
 /// Writes all samples of all clusters, family by family. A family without a sample is not mentioned.
-pub fn render(view: &View, now: &Moment, sink: &mut impl Sink) {
+pub fn render(view: &View, now: &Moment, sink: &mut impl SampleSink) {
     let rows: Vec<Row<'_>> = view.clusters.iter().map(|snapshot| Row::new(snapshot, now)).collect();
     up(&rows, sink);
     state_sets(&rows, sink);
@@ -50,7 +50,7 @@ impl<'a> Row<'a> {
     }
 }
 
-fn up(rows: &[Row<'_>], sink: &mut impl Sink) {
+fn up(rows: &[Row<'_>], sink: &mut impl SampleSink) {
     for row in rows {
         if let Some(up) = row.up {
             sink.sample(&catalog::UP, row.cluster, &[], flag(up));
@@ -58,7 +58,7 @@ fn up(rows: &[Row<'_>], sink: &mut impl Sink) {
     }
 }
 
-fn state_sets(rows: &[Row<'_>], sink: &mut impl Sink) {
+fn state_sets(rows: &[Row<'_>], sink: &mut impl SampleSink) {
     for row in rows {
         if let Some(fresh) = row.fresh {
             one_hot(sink, &catalog::STATUS, row.cluster, &Status::LABELS, Some(fresh.status.label()));
@@ -71,7 +71,7 @@ fn state_sets(rows: &[Row<'_>], sink: &mut impl Sink) {
     }
 }
 
-fn dates(rows: &[Row<'_>], sink: &mut impl Sink) {
+fn dates(rows: &[Row<'_>], sink: &mut impl SampleSink) {
     let of = |row: &Row<'_>, field| row.fresh.and_then(|fresh| fresh.dates.get(field).timestamp());
     for row in rows {
         for certificate in KmsCertificate::ALL {
@@ -92,7 +92,7 @@ fn dates(rows: &[Row<'_>], sink: &mut impl Sink) {
     }
 }
 
-fn info(rows: &[Row<'_>], sink: &mut impl Sink) {
+fn info(rows: &[Row<'_>], sink: &mut impl SampleSink) {
     for row in rows {
         if let Some(Reading { api, identity, .. }) = row.fresh {
             let cluster_id = identity.cluster_id.as_ref().map_or("", |id| id.as_str());
@@ -103,7 +103,7 @@ fn info(rows: &[Row<'_>], sink: &mut impl Sink) {
     }
 }
 
-fn poll_clocks(rows: &[Row<'_>], sink: &mut impl Sink) {
+fn poll_clocks(rows: &[Row<'_>], sink: &mut impl SampleSink) {
     for row in rows {
         if let Some(last) = row.snapshot.last_poll() {
             sink.sample(&catalog::LAST_POLL, row.cluster, &[], last.at.unix_seconds());
@@ -137,24 +137,24 @@ fn poll_clocks(rows: &[Row<'_>], sink: &mut impl Sink) {
 }
 
 /// Counts of polls, exact up to 2^53.
-fn counters(rows: &[Row<'_>], sink: &mut impl Sink) {
+fn counters(rows: &[Row<'_>], sink: &mut impl SampleSink) {
     for row in rows {
-        sink.sample(&catalog::POLLS, row.cluster, &[], row.snapshot.tallies().polls as f64);
+        sink.sample(&catalog::POLLS, row.cluster, &[], row.snapshot.counters().polls as f64);
     }
     for row in rows {
         for reason in FailureReason::ALL {
-            let count = row.snapshot.tallies().failures(reason) as f64;
+            let count = row.snapshot.counters().failures(reason) as f64;
             sink.sample(&catalog::POLL_FAILURES, row.cluster, &[reason.label()], count);
         }
     }
     for row in rows {
         for field in DateField::ALL {
-            let count = row.snapshot.tallies().unreadable(field) as f64;
+            let count = row.snapshot.counters().unreadable(field) as f64;
             sink.sample(&catalog::UNREADABLE_FIELDS, row.cluster, &[field.label()], count);
         }
     }
     for row in rows {
-        sink.sample(&catalog::STATUS_CHANGES, row.cluster, &[], row.snapshot.tallies().status_changes as f64);
+        sink.sample(&catalog::STATUS_CHANGES, row.cluster, &[], row.snapshot.counters().status_changes as f64);
     }
 }
 
@@ -162,7 +162,7 @@ fn counters(rows: &[Row<'_>], sink: &mut impl Sink) {
 type Limit = fn(&Policy) -> Option<Duration>;
 
 /// What the operator wants, for alerts and dashboards. A limit that is off is absent.
-fn policies(rows: &[Row<'_>], sink: &mut impl Sink) {
+fn policies(rows: &[Row<'_>], sink: &mut impl SampleSink) {
     let policy = |row: &Row<'_>| row.snapshot.about().policy;
     for row in rows {
         let require = policy(row).require.map(Require::label);
@@ -183,7 +183,7 @@ fn policies(rows: &[Row<'_>], sink: &mut impl Sink) {
 }
 
 /// One series per possible value, all of them present: 1 for `current`, 0 for the others.
-fn one_hot(sink: &mut impl Sink, metric: &'static Metric, cluster: &str, values: &[&str], current: Option<&str>) {
+fn one_hot(sink: &mut impl SampleSink, metric: &'static Metric, cluster: &str, values: &[&str], current: Option<&str>) {
     for value in values {
         sink.sample(metric, cluster, &[value], flag(current == Some(value)));
     }

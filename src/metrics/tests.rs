@@ -12,7 +12,7 @@ use proptest::prelude::*;
 
 use super::{
     catalog::{Kind, Metric},
-    domain::Sink,
+    domain::SampleSink,
     *,
 };
 use crate::{
@@ -29,7 +29,7 @@ const GOLDEN: &str = "tests/golden/metrics.txt";
 #[derive(Default)]
 struct Families(Vec<MetricFamily>);
 
-impl Sink for Families {
+impl SampleSink for Families {
     fn labelled(&mut self, metric: &'static Metric, cluster: &str, labels: &[&str], own: &Labels, value: f64) {
         if self.0.last().is_none_or(|family| family.name() != metric.name) {
             let mut family = MetricFamily::default();

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{catalog::Metric, domain::Sink};
+use super::{catalog::Metric, domain::SampleSink};
 use crate::model::Labels;
 
 /// Samples as text. `HELP` and `TYPE` are written with a family's first sample.
@@ -70,7 +70,7 @@ impl Text {
     }
 }
 
-impl Sink for Text {
+impl SampleSink for Text {
     fn labelled(&mut self, metric: &'static Metric, cluster: &str, labels: &[&str], own: &Labels, value: f64) {
         let values = std::iter::once(cluster).chain(labels.iter().copied());
         self.line(metric, metric.labels.iter().copied().zip(values).chain(own.iter()), value);

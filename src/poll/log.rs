@@ -1,4 +1,4 @@
-//! One line per change. Levels: error for what needs the operator and is a mistake of this program, warn for what
+//! One line per change. Levels: error for what needs the operator and is a bug of this program, warn for what
 //! needs looking at, info for the rest.
 
 use std::time::Duration;

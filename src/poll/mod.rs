@@ -1,8 +1,8 @@
 //! Keeps the store fresh: one task per cluster, at most one poll in flight in each.
 //!
 //! A hanging cluster holds up its own task only: what is bounded over all clusters is how many polls begin at a time,
-//! which is when they compute (connecting, TLS), and not how many wait for an answer. A task that dies by a mistake of ours
-//! shows as `up` 0 and is started again one interval later; the cluster's tallies live outside of it.
+//! which is when they compute (connecting, TLS), and not how many wait for an answer. A task that dies by a bug of ours
+//! shows as `up` 0 and is started again one interval later; the cluster's counters live outside of it.
 
 mod log;
 mod pace;
@@ -42,9 +42,9 @@ const LOOK_AT_FILE: Duration = Duration::from_secs(1);
 
 /// What polling one cluster needs to know.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Settings {
+pub struct ClusterSettings {
     /// How the cluster is asked.
-    pub client: client::Settings,
+    pub client: client::ClientSettings,
     /// How often it is asked.
     pub interval: Duration,
     /// What the operator says about it.
@@ -56,7 +56,7 @@ pub struct Settings {
 }
 
 /// A cluster that can be asked. The poller knows no more of it, so that pace is tested without a network.
-pub trait Source: Send + Sync + 'static {
+pub trait StatusSource: Send + Sync + 'static {
     /// One attempt, one outcome.
     fn poll(&mut self, now: Instant) -> impl Future<Output = Result<Reading, PollFailure>> + Send;
 
@@ -73,12 +73,12 @@ pub struct Poller {
     origin: Instant,
     beginning: Arc<Semaphore>,
     /// Of the clusters that are polled.
-    settings: BTreeMap<ClusterName, Settings>,
+    settings: BTreeMap<ClusterName, ClusterSettings>,
     store: Store,
     tasks: BTreeMap<ClusterName, AbortOnDropHandle<()>>,
 }
 
-impl Source for Client {
+impl StatusSource for Client {
     fn poll(&mut self, now: Instant) -> impl Future<Output = Result<Reading, PollFailure>> + Send {
         Client::poll(self, now)
     }
@@ -106,7 +106,7 @@ impl Poller {
     ///
     /// Those whose settings did not change are not touched. The others are polled at once, with the counters of a
     /// cluster of the same name, and with its status if the address is the same. What is gone vanishes from the store.
-    pub fn apply(&mut self, next: Vec<Settings>, pool: &Arc<TransportPool>) -> Changes {
+    pub fn apply(&mut self, next: Vec<ClusterSettings>, pool: &Arc<TransportPool>) -> Changes {
         let Plan { changes, describe, start, stop } = plan::plan(&self.settings, &next);
         pool.expect(next.len());
         for name in stop {
@@ -115,7 +115,7 @@ impl Poller {
             self.store.remove(&name);
         }
         for (settings, how) in start.iter().filter_map(|(index, how)| Some((next.get(*index)?.clone(), *how))) {
-            let Settings { client, interval, about: _, name, stale_after } = settings;
+            let ClusterSettings { client, interval, about: _, name, stale_after } = settings;
             let pool = pool.clone();
             let pace = Pace::new(&name, interval, stale_after, self.origin);
             let source = move || Client::new(client.clone(), pool.clone());
@@ -129,7 +129,7 @@ impl Poller {
         changes
     }
 
-    fn start<S: Source>(
+    fn start<S: StatusSource>(
         &mut self,
         name: ClusterName,
         pace: Pace,
@@ -148,7 +148,7 @@ impl Poller {
 }
 
 /// Keeps one cluster's task alive.
-async fn supervise<S: Source>(
+async fn supervise<S: StatusSource>(
     source: impl Fn() -> S + Send + 'static,
     publisher: Publisher,
     pace: Pace,
@@ -167,7 +167,12 @@ async fn supervise<S: Source>(
 }
 
 /// Polls one cluster for ever.
-async fn run<S: Source>(mut source: S, publisher: Arc<Mutex<Publisher>>, mut pace: Pace, beginning: Arc<Semaphore>) {
+async fn run<S: StatusSource>(
+    mut source: S,
+    publisher: Arc<Mutex<Publisher>>,
+    mut pace: Pace,
+    beginning: Arc<Semaphore>,
+) {
     loop {
         let poll = async {
             let started = clock::now();
@@ -182,7 +187,7 @@ async fn run<S: Source>(mut source: S, publisher: Arc<Mutex<Publisher>>, mut pac
     }
 }
 
-async fn wait(source: &impl Source, next: Next) {
+async fn wait(source: &impl StatusSource, next: Next) {
     let due = sleep_until(next.at.into());
     if !next.or_new_credential {
         return due.await;

@@ -5,7 +5,7 @@ use std::{
     fmt,
 };
 
-use super::Settings;
+use super::ClusterSettings;
 use crate::model::ClusterName;
 
 /// What a change of the configuration did, in numbers of clusters.
@@ -42,7 +42,7 @@ pub(super) enum Start {
 }
 
 /// Compares. A cluster is its address: under another one, the status known so far is of something else.
-pub(super) fn plan(current: &BTreeMap<ClusterName, Settings>, next: &[Settings]) -> Plan {
+pub(super) fn plan(current: &BTreeMap<ClusterName, ClusterSettings>, next: &[ClusterSettings]) -> Plan {
     let mut plan = Plan::default();
     for (index, settings) in next.iter().enumerate() {
         match current.get(&settings.name) {
@@ -90,10 +90,10 @@ mod tests {
         secret::Secret,
     };
 
-    fn cluster(name: &str, url: &str, seconds: u64) -> Settings {
+    fn cluster(name: &str, url: &str, seconds: u64) -> ClusterSettings {
         let time = Duration::from_secs(seconds);
-        Settings {
-            client: client::Settings {
+        ClusterSettings {
+            client: client::ClientSettings {
                 credential: Credential::Token(SecretSource::Fixed(Secret::new("token"))),
                 transport: TransportSettings { connect_timeout: time, proxy: ProxySettings::Direct, tls: None },
                 timeout: time,
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(current: &[Settings], next: &[Settings], start: &[(usize, Start)], stop: &[&str]) {
+    fn check(current: &[ClusterSettings], next: &[ClusterSettings], start: &[(usize, Start)], stop: &[&str]) {
         let current: BTreeMap<_, _> = current.iter().map(|each| (each.name.clone(), each.clone())).collect();
         let plan = plan(&current, next);
         assert_eq!(plan.start, start);
@@ -122,7 +122,7 @@ mod tests {
         let (a, b) = (cluster("a", "http://[::1]:1", 9), cluster("b", "http://[::1]:2", 9));
         let slower = cluster("a", "http://[::1]:1", 10);
         let moved = cluster("a", "http://[::1]:3", 9);
-        let labelled = Settings {
+        let labelled = ClusterSettings {
             about: About { labels: Labels::new([("site", "berlin")]).unwrap(), ..About::default() },
             ..a.clone()
         };

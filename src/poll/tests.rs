@@ -44,7 +44,7 @@ impl Script {
     }
 }
 
-impl Source for Script {
+impl StatusSource for Script {
     async fn poll(&mut self, _now: Instant) -> Result<Reading, PollFailure> {
         self.polls.fetch_add(1, Ordering::SeqCst);
         let act = {
@@ -141,7 +141,7 @@ struct Punctual {
     worst: Arc<Mutex<Duration>>,
 }
 
-impl Source for Punctual {
+impl StatusSource for Punctual {
     async fn poll(&mut self, now: Instant) -> Result<Reading, PollFailure> {
         if let Some(timeout) = self.hangs {
             pass(timeout).await;
@@ -185,7 +185,7 @@ async fn a_task_that_dies_shows_as_down_and_is_started_again() {
     assert_eq!((up(&store, "one"), script.polls()), (Some(false), 2));
     pass(INTERVAL).await;
     assert_eq!(up(&store, "one"), Some(true));
-    assert!(store.view().clusters[0].tallies().polls >= 2, "tallies survive the task");
+    assert!(store.view().clusters[0].counters().polls >= 2, "counters survive the task");
 }
 
 #[tokio::test(start_paused = true)]

@@ -187,8 +187,8 @@ impl Routes {
         };
         match trigger.reload().await {
             Ok(changes) => respond::text(StatusCode::OK, format!("Reloaded; {changes}\n")),
-            Err(mistakes) => {
-                let body = format!("Not reloaded, the last good configuration stays.\n{mistakes}\n");
+            Err(errors) => {
+                let body = format!("Not reloaded, the last good configuration stays.\n{errors}\n");
                 respond::text(StatusCode::INTERNAL_SERVER_ERROR, body)
             }
         }

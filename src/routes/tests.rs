@@ -142,19 +142,19 @@ async fn reload_is_by_post_and_only_where_it_is_allowed() {
     };
     let forbidding = routes(&Store::default());
     check(&forbidding, &Method::POST, 403, "--web.enable-lifecycle").await;
-    let (trigger, mut wishes) = crate::reload::channel();
+    let (trigger, mut requests) = crate::reload::channel();
     let allowing = with_trigger(&Store::default(), Some(trigger));
     check(&allowing, &Method::GET, 405, "POST, OPTIONS").await;
     let reloading = async {
-        wishes.next().await.send(Ok("2 added".to_owned())).unwrap();
-        wishes.next().await.send(Err("a.yml\nclusters[0].url: bad".to_owned())).unwrap();
+        requests.next().await.send(Ok("2 added".to_owned())).unwrap();
+        requests.next().await.send(Err("a.yml\nclusters[0].url: bad".to_owned())).unwrap();
     };
     let asking = async {
         check(&allowing, &Method::POST, 200, "2 added").await;
         check(&allowing, &Method::POST, 500, "clusters[0].url: bad").await;
     };
     tokio::join!(reloading, asking);
-    drop(wishes);
+    drop(requests);
     check(&allowing, &Method::POST, 500, "ending").await;
     assert!(allowing.is_limited(RELOAD) && !allowing.is_limited("/-/healthy"));
 }

@@ -19,10 +19,10 @@ pub(super) struct SimBody {
     padding: u64,
     /// Whether the length is announced; if not, the body is chunked.
     sized: bool,
-    pace: Pace,
+    pace: Delivery,
 }
 
-enum Pace {
+enum Delivery {
     Full,
     /// This many bytes, then nothing, and no end either.
     Stall(u64),
@@ -32,7 +32,7 @@ enum Pace {
 impl SimBody {
     /// `data`, sent at once with its length.
     pub(super) fn whole(data: Bytes) -> SimBody {
-        SimBody { data, padding: 0, sized: true, pace: Pace::Full }
+        SimBody { data, padding: 0, sized: true, pace: Delivery::Full }
     }
 
     /// Only the first half, announced as if it were all.
@@ -53,12 +53,12 @@ impl SimBody {
 
     /// Stops for ever after half of it.
     pub(super) fn stalling(self) -> SimBody {
-        SimBody { pace: Pace::Stall(self.left() / 2), ..self }
+        SimBody { pace: Delivery::Stall(self.left() / 2), ..self }
     }
 
     /// One byte at a time, each after a pause.
     pub(super) fn trickling(self, pause: Duration) -> SimBody {
-        SimBody { pace: Pace::Trickle(pause, Box::pin(sleep(pause))), ..self }
+        SimBody { pace: Delivery::Trickle(pause, Box::pin(sleep(pause))), ..self }
     }
 
     fn left(&self) -> u64 {
@@ -85,17 +85,17 @@ impl Body for SimBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = self.get_mut();
         let bytes = match &mut this.pace {
-            Pace::Full => this.take(u64::MAX),
+            Delivery::Full => this.take(u64::MAX),
             // Nobody is ever woken: the connection ends only when a side closes it.
-            Pace::Stall(0) => return Poll::Pending,
-            Pace::Stall(left) => {
+            Delivery::Stall(0) => return Poll::Pending,
+            Delivery::Stall(left) => {
                 let limit = *left;
                 let bytes = this.take(limit);
                 let sent = bytes.as_ref().map_or(0, |bytes| bytes.len() as u64);
-                this.pace = Pace::Stall(limit - sent);
+                this.pace = Delivery::Stall(limit - sent);
                 bytes
             }
-            Pace::Trickle(pause, timer) => {
+            Delivery::Trickle(pause, timer) => {
                 ready!(timer.as_mut().poll(cx));
                 timer.as_mut().reset(Instant::now() + *pause);
                 this.take(1)

@@ -52,7 +52,7 @@ pub struct Snapshot {
     last_poll: Option<LastPoll>,
     name: ClusterName,
     stale_after: Duration,
-    tallies: Tallies,
+    counters: Counters,
 }
 
 /// A poll that has ended.
@@ -69,7 +69,7 @@ pub struct LastPoll {
 /// Why there is no status.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Failure {
-    /// The task that polls ended by a mistake in this program; it is started again.
+    /// The task that polls ended by a bug in this program; it is started again.
     Crash,
     /// The poll failed.
     Poll(PollFailure),
@@ -77,7 +77,7 @@ pub enum Failure {
 
 /// Counted since the cluster was added; never set back.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Tallies {
+pub struct Counters {
     failures: [u64; FailureReason::ALL.len()],
     /// Polls that ended.
     pub polls: u64,
@@ -89,7 +89,7 @@ pub struct Tallies {
 // === impl Store ===
 
 impl Store {
-    /// Adds a cluster, or takes the place of one with that name. Its tallies go on, for counters must not fall; its
+    /// Adds a cluster, or takes the place of one with that name. Its counters go on, for counters must not fall; its
     /// status is forgotten, for it may be another cluster now.
     pub fn publisher(&self, name: ClusterName, stale_after: Duration) -> Publisher {
         self.register(name, stale_after, |before| Snapshot {
@@ -159,7 +159,7 @@ impl Publisher {
     /// Publishes what a poll brought and tells what that changed. `at` is when it ended.
     pub fn record(&mut self, at: Moment, duration: Duration, result: Result<Reading, PollFailure>) -> Vec<Change> {
         let mut after = (*self.snapshot).clone();
-        after.tallies.count(&result, after.last_good.as_ref().map(|(_, reading)| &reading.status));
+        after.counters.count(&result, after.last_good.as_ref().map(|(_, reading)| &reading.status));
         let failure = match result {
             Ok(reading) => {
                 after.history = after.history.after(at, &reading);
@@ -222,8 +222,8 @@ impl Snapshot {
     }
 
     fn new(name: ClusterName, stale_after: Duration) -> Self {
-        let (about, history, tallies) = (About::default(), History::default(), Tallies::default());
-        Self { about, history, last_good: None, last_poll: None, name, stale_after, tallies }
+        let (about, history, counters) = (About::default(), History::default(), Counters::default());
+        Self { about, history, last_good: None, last_poll: None, name, stale_after, counters }
     }
 
     /// What the operator says about it.
@@ -269,8 +269,8 @@ impl Snapshot {
     }
 
     /// What was counted.
-    pub fn tallies(&self) -> &Tallies {
-        &self.tallies
+    pub fn counters(&self) -> &Counters {
+        &self.counters
     }
 }
 
@@ -286,17 +286,17 @@ impl LastPoll {
     }
 }
 
-// === impl Tallies ===
+// === impl Counters ===
 
-impl Tallies {
+impl Counters {
     /// Polls that failed for `reason`.
     pub fn failures(&self, reason: FailureReason) -> u64 {
-        tally(&FailureReason::ALL, &self.failures, reason)
+        count_of(&FailureReason::ALL, &self.failures, reason)
     }
 
     /// Answers in which `field` could not be read.
     pub fn unreadable(&self, field: DateField) -> u64 {
-        tally(&DateField::ALL, &self.unreadable, field)
+        count_of(&DateField::ALL, &self.unreadable, field)
     }
 
     /// `before` is the status of the last success, however long ago: changes are compared across outages.
@@ -318,8 +318,8 @@ impl Tallies {
     }
 }
 
-fn tally<T: PartialEq>(of: &[T], tallies: &[u64], one: T) -> u64 {
-    of.iter().zip(tallies).filter(|(each, _)| **each == one).map(|(_, tally)| tally).sum()
+fn count_of<T: PartialEq>(of: &[T], counters: &[u64], one: T) -> u64 {
+    of.iter().zip(counters).filter(|(each, _)| **each == one).map(|(_, tally)| tally).sum()
 }
 
 #[cfg(test)]

@@ -80,7 +80,7 @@ fn a_crash_shows_as_not_up_and_counts_no_poll() {
     publisher.record(clock.at(0), Duration::ZERO, Ok(reading(Status::Encrypted)));
     publisher.record_crash(clock.at(1));
     let snapshot = only(&store);
-    assert_eq!((snapshot.up(&clock.at(1)), snapshot.tallies().polls), (Some(false), 1));
+    assert_eq!((snapshot.up(&clock.at(1)), snapshot.counters().polls), (Some(false), 1));
     assert!(snapshot.fresh(&clock.at(1)).is_some(), "the last status is served on");
 }
 
@@ -91,7 +91,7 @@ fn changes_are_counted_across_outages_and_the_first_status_is_none() {
     let mut check = |result: Result<Status, FailureReason>, changes: u64| {
         let result = result.map(reading).map_err(failure);
         publisher.record(clock.at(0), Duration::ZERO, result);
-        assert_eq!(only(&store).tallies().status_changes, changes);
+        assert_eq!(only(&store).counters().status_changes, changes);
     };
     check(Ok(Status::KmsAvailable), 0);
     check(Ok(Status::KmsAvailable), 0);
@@ -117,10 +117,10 @@ fn failures_and_unreadable_dates_are_tallied_apart() {
     });
     publisher.record(clock.at(0), Duration::ZERO, Ok(bad_date));
     let snapshot = only(&store);
-    let failures = FailureReason::ALL.map(|reason| snapshot.tallies().failures(reason));
+    let failures = FailureReason::ALL.map(|reason| snapshot.counters().failures(reason));
     assert_eq!(failures, [1, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0]);
-    assert_eq!(DateField::ALL.map(|field| snapshot.tallies().unreadable(field)), [0, 1, 0, 0]);
-    assert_eq!(snapshot.tallies().polls, 4);
+    assert_eq!(DateField::ALL.map(|field| snapshot.counters().unreadable(field)), [0, 1, 0, 0]);
+    assert_eq!(snapshot.counters().polls, 4);
 }
 
 #[test]
@@ -143,12 +143,12 @@ fn a_publisher_that_takes_anothers_place_keeps_what_is_still_true() {
     drop(first);
     let snapshot = only(&store);
     assert_eq!(snapshot.up(&clock.at(599)), Some(true), "the same cluster, with a longer time limit");
-    assert_eq!(snapshot.tallies().polls, 1);
+    assert_eq!(snapshot.counters().polls, 1);
     let _third = store.publisher(name("one"), STALE_AFTER);
     drop(second);
     let snapshot = only(&store);
     assert_eq!(snapshot.up(&clock.at(0)), None, "another cluster: its status is not known yet");
-    assert_eq!(snapshot.tallies().polls, 1, "a counter does not fall");
+    assert_eq!(snapshot.counters().polls, 1, "a counter does not fall");
 }
 
 #[test]

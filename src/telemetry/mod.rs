@@ -48,7 +48,7 @@ struct Optional {
     requests: IntCounterVec,
 }
 
-/// Metrics that cannot be registered: a mistake in the catalog, which every start shows.
+/// Metrics that cannot be registered: an error in the catalog, which every start shows.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot register the exporter's own metrics: {0}")]
 pub struct TelemetryError(#[from] prometheus::Error);
@@ -61,7 +61,7 @@ impl Telemetry {
     ///
     /// # Errors
     ///
-    /// When the catalog has a mistake.
+    /// When the catalog has an error.
     pub fn new(loaded: &Moment, full: bool) -> Result<Self, TelemetryError> {
         let registry = Registry::new();
         let build = build_info()?;

@@ -35,7 +35,7 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// When the catalog has a mistake.
+    /// When the catalog has an error.
     pub fn new(registry: &Registry) -> Result<Self, TelemetryError> {
         let metrics = PROCESS.iter().map(|metric| Value::new(registry, metric)).collect::<Result<_, _>>()?;
         Ok(Self { metrics, refreshed: None, started: started() })

@@ -30,9 +30,9 @@ use crate::{
         crowd::Seat,
         handler::Handler,
         policy::{Policies, Policy},
+        request_clock::RequestClock,
         respond,
         timed_io::TimedIo,
-        turn::Turn,
     },
 };
 
@@ -62,7 +62,7 @@ pub(super) struct Gate<H> {
 #[derive(Debug)]
 pub(super) struct Place {
     pub(super) seat: Seat,
-    pub(super) turn: Turn,
+    pub(super) clock: RequestClock,
 }
 
 #[derive(Clone, Debug)]
@@ -89,7 +89,7 @@ impl<H: Handler> Gate<H> {
     }
 
     /// Serves a connection just accepted, after a TLS handshake where the rules want one.
-    pub(super) async fn welcome(
+    pub(super) async fn serve_accepted(
         &self,
         stream: TimedIo<TcpStream>,
         place: Place,
@@ -141,7 +141,7 @@ impl<H: Handler> Gate<H> {
     }
 
     async fn answer(&self, request: Request<Incoming>, place: &Place) -> Response<Full<Bytes>> {
-        place.turn.handling();
+        place.clock.handling();
         let (uri, policy) = (request.uri().clone(), self.policies.current());
         let mut answer = match self.refuse(&policy, &request).await {
             _ if !has_one_host(&request) => {
@@ -159,7 +159,7 @@ impl<H: Handler> Gate<H> {
         };
         policy.decorate(answer.headers_mut());
         let length = usize::try_from(answer.body().size_hint().lower()).unwrap_or(usize::MAX);
-        place.turn.answered(length);
+        place.clock.answered(length);
         place.seat.crowd().answered(length);
         self.handler.answered(uri.path(), answer.status());
         answer

@@ -15,7 +15,7 @@ use tokio::{
 };
 use tracing::debug;
 
-use crate::web::turn::{Stage, Turn};
+use crate::web::request_clock::{RequestClock, Stage};
 
 /// What answers may take that have been made and not been read yet, in bytes: ten times the metrics of 1,000 clusters.
 const MAX_UNSENT: usize = 32 * 1024 * 1024;
@@ -45,7 +45,7 @@ struct Member {
     /// Ends it; unknown for a moment at its beginning.
     abort: Option<AbortHandle>,
     network: Network,
-    turn: Turn,
+    clock: RequestClock,
 }
 
 /// Whom a connection is from: one address, or the 64 bits of IPv6 that one host has.
@@ -68,7 +68,7 @@ impl Crowd {
 
     /// Takes a connection in. If there is no room the one that has been silent for longest goes: of the peer that has most
     /// of them if that is many, else of all. `None` if nobody can go, because everybody is being answered.
-    pub(super) fn enter(self: &Arc<Self>, peer: SocketAddr, turn: &Turn) -> Option<Seat> {
+    pub(super) fn enter(self: &Arc<Self>, peer: SocketAddr, clock: &RequestClock) -> Option<Seat> {
         let mut members = self.lock();
         if members.by_id.len() >= self.max {
             let victim = members.silent(self.max / 8)?;
@@ -76,7 +76,7 @@ impl Crowd {
         }
         let id = members.next;
         members.next += 1;
-        members.by_id.insert(id, Member { abort: None, network: network(peer.ip()), turn: turn.clone() });
+        members.by_id.insert(id, Member { abort: None, network: network(peer.ip()), clock: clock.clone() });
         Some(Seat { crowd: self.clone(), id })
     }
 
@@ -88,7 +88,7 @@ impl Crowd {
         }
         let mut members = self.lock();
         loop {
-            let unsent = members.by_id.iter().filter_map(|(id, member)| match member.turn.stage() {
+            let unsent = members.by_id.iter().filter_map(|(id, member)| match member.clock.stage() {
                 (Stage::Answer { unsent }, since) => Some((since, *id, unsent)),
                 _ => None,
             });
@@ -114,7 +114,7 @@ impl Crowd {
 impl Members {
     /// Who has been silent for longest; only connections of the largest peer count if it has more than `many`.
     fn silent(&self, many: usize) -> Option<u64> {
-        let silent = self.by_id.iter().filter_map(|(id, member)| match member.turn.stage() {
+        let silent = self.by_id.iter().filter_map(|(id, member)| match member.clock.stage() {
             (Stage::Idle, since) => Some((since + KEPT, *id, member.network)),
             (Stage::Request, since) => Some((since, *id, member.network)),
             (Stage::Answer { .. } | Stage::Handling, _) => None,
@@ -184,20 +184,20 @@ mod tests {
     use tokio::{task::JoinHandle, time::advance};
 
     use super::*;
-    use crate::web::turn::TimeLimits;
+    use crate::web::request_clock::TimeLimits;
 
     struct Guest {
         seat: Seat,
         task: JoinHandle<()>,
-        turn: Turn,
+        clock: RequestClock,
     }
 
     fn enter(crowd: &Arc<Crowd>, ip: &str) -> Option<Guest> {
-        let turn = Turn::new(TimeLimits::default());
-        let seat = crowd.enter(SocketAddr::new(ip.parse().unwrap(), 1), &turn)?;
+        let clock = RequestClock::new(TimeLimits::default());
+        let seat = crowd.enter(SocketAddr::new(ip.parse().unwrap(), 1), &clock)?;
         let task = tokio::spawn(pending());
         Seat::can_be_ended(crowd, seat.id(), task.abort_handle());
-        Some(Guest { seat, task, turn })
+        Some(Guest { seat, task, clock })
     }
 
     async fn gone(guests: &mut [Guest]) -> Vec<usize> {
@@ -213,12 +213,12 @@ mod tests {
             guests.push(enter(&crowd, "192.0.2.1").unwrap());
             advance(Duration::from_secs(1)).await;
         }
-        guests[0].turn.handling();
+        guests[0].clock.handling();
         guests.push(enter(&crowd, "192.0.2.2").unwrap());
         assert_eq!(gone(&mut guests).await, [1], "whoever is being answered stays");
         drop(guests.remove(1));
         for guest in &guests {
-            guest.turn.handling();
+            guest.clock.handling();
         }
         assert!(enter(&crowd, "192.0.2.3").is_none(), "everybody is being answered");
         drop(guests.remove(0).seat);
@@ -229,9 +229,9 @@ mod tests {
     async fn a_kept_connection_of_a_scraper_stays() {
         let crowd = Crowd::new(2);
         let mut guests = vec![enter(&crowd, "192.0.2.1").unwrap()];
-        guests[0].turn.handling();
-        guests[0].turn.answered(1);
-        guests[0].turn.flushed();
+        guests[0].clock.handling();
+        guests[0].clock.answered(1);
+        guests[0].clock.flushed();
         advance(Duration::from_secs(30)).await;
         guests.push(enter(&crowd, "192.0.2.1").unwrap());
         guests.push(enter(&crowd, "192.0.2.1").unwrap());
@@ -241,7 +241,7 @@ mod tests {
         drop(guests.remove(1));
         guests.push(enter(&crowd, "192.0.2.1").unwrap());
         advance(Duration::from_secs(1)).await;
-        guests[1].turn.handling();
+        guests[1].clock.handling();
         guests.push(enter(&crowd, "192.0.2.1").unwrap());
         assert_eq!(gone(&mut guests).await, [0], "but not for ever");
     }
@@ -265,8 +265,8 @@ mod tests {
         let mut guests = Vec::new();
         for _ in 0..12 {
             let guest = enter(&crowd, "192.0.2.1").unwrap();
-            guest.turn.handling();
-            guest.turn.answered(100_000);
+            guest.clock.handling();
+            guest.clock.answered(100_000);
             crowd.answered(100_000);
             guests.push(guest);
             advance(Duration::from_secs(1)).await;

@@ -1,12 +1,12 @@
 //! The HTTP listener: bind, then serve. Generic: what the paths answer is a [`Handler`](handler::Handler)'s business.
 //!
 //! Reading order: [`listen`] (everything that can fail at start), [`server`] (accepting, draining), `connection` (one
-//! connection's HTTP), `crowd` (all of them together), [`timed_io`] and [`turn`] (the one time limit), then what handlers are made of: [`route`],
+//! connection's HTTP), `crowd` (all of them together), [`timed_io`] and [`request_clock`] (the one time limit), then what handlers are made of: [`route`],
 //! [`respond`], [`gzip`], [`accept_encoding`].
 //!
 //! ```text
 //! TcpListener -> Acceptor -> TimedIo<TcpStream> -> (TLS) -> hyper (HTTP/1) -> Gate -> Handler
-//!                               `------ Turn: stage, deadline ------------'
+//!                               `------ RequestClock: stage, deadline ------------'
 //! ```
 //!
 //! Time is limited on the raw socket, so that a TLS handshake is under the same rule as a request. Whether there is one,
@@ -22,12 +22,12 @@ pub mod handler;
 pub mod listen;
 pub mod policy;
 pub mod rate_limit;
+pub mod request_clock;
 pub mod respond;
 pub mod route;
 pub mod server;
 pub mod timed_io;
 pub mod tls;
-pub mod turn;
 
 mod accept;
 mod connection;

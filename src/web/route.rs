@@ -30,7 +30,7 @@ pub enum Methods {
 
 /// Why no route was found.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Refusal {
+pub enum RouteError {
     /// The path exists, but for other methods: 405.
     MethodNotAllowed(Methods),
     /// The client asks which methods there are (RFC 9110, section 9.3.7): 204.
@@ -44,13 +44,13 @@ pub enum Refusal {
 /// # Errors
 ///
 /// The refusal to answer instead.
-pub fn find<'a, T>(routes: &'a [Route<T>], method: &Method, path: &str) -> Result<&'a Route<T>, Refusal> {
-    let route = routes.iter().find(|route| route.path == path).ok_or(Refusal::NotFound)?;
+pub fn find<'a, T>(routes: &'a [Route<T>], method: &Method, path: &str) -> Result<&'a Route<T>, RouteError> {
+    let route = routes.iter().find(|route| route.path == path).ok_or(RouteError::NotFound)?;
     if method == Method::OPTIONS {
-        return Err(Refusal::Options(route.methods));
+        return Err(RouteError::Options(route.methods));
     }
     if !route.methods.allow(method) {
-        return Err(Refusal::MethodNotAllowed(route.methods));
+        return Err(RouteError::MethodNotAllowed(route.methods));
     }
     Ok(route)
 }
@@ -74,9 +74,9 @@ impl Methods {
     }
 }
 
-// === impl Refusal ===
+// === impl RouteError ===
 
-impl Refusal {
+impl RouteError {
     /// The 204, 404 or 405 to send.
     pub fn into_answer(self) -> Response<Full<Bytes>> {
         match self {
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(method: Method, path: &str, expect: Result<u8, Refusal>) {
+    fn check(method: Method, path: &str, expect: Result<u8, RouteError>) {
         let routes = [
             Route { path: "/".into(), methods: Methods::Read, target: 1 },
             Route { path: "/-/reload".into(), methods: Methods::Post, target: 2 },
@@ -104,13 +104,13 @@ mod tests {
     fn path_first_then_method() {
         check(Method::GET, "/", Ok(1));
         check(Method::HEAD, "/", Ok(1));
-        check(Method::POST, "/", Err(Refusal::MethodNotAllowed(Methods::Read)));
-        check(Method::OPTIONS, "/", Err(Refusal::Options(Methods::Read)));
-        check(Method::OPTIONS, "/-/reload", Err(Refusal::Options(Methods::Post)));
-        check(Method::OPTIONS, "/nowhere", Err(Refusal::NotFound));
+        check(Method::POST, "/", Err(RouteError::MethodNotAllowed(Methods::Read)));
+        check(Method::OPTIONS, "/", Err(RouteError::Options(Methods::Read)));
+        check(Method::OPTIONS, "/-/reload", Err(RouteError::Options(Methods::Post)));
+        check(Method::OPTIONS, "/nowhere", Err(RouteError::NotFound));
         check(Method::POST, "/-/reload", Ok(2));
-        check(Method::GET, "/-/reload", Err(Refusal::MethodNotAllowed(Methods::Post)));
-        check(Method::GET, "/-/reload/", Err(Refusal::NotFound));
-        check(Method::POST, "/nowhere", Err(Refusal::NotFound));
+        check(Method::GET, "/-/reload", Err(RouteError::MethodNotAllowed(Methods::Post)));
+        check(Method::GET, "/-/reload/", Err(RouteError::NotFound));
+        check(Method::POST, "/nowhere", Err(RouteError::NotFound));
     }
 }

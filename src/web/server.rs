@@ -16,8 +16,8 @@ use crate::web::{
     crowd::{Crowd, Seat},
     handler::Handler,
     policy::Policies,
+    request_clock::{RequestClock, TimeLimits},
     timed_io::TimedIo,
-    turn::{TimeLimits, Turn},
 };
 
 /// What a server takes upon itself at most.
@@ -57,10 +57,10 @@ pub async fn serve<H: Handler>(
             () = shutdown.cancelled() => break,
             Some(ended) = connections.join_next() => log_panic(ended),
             accepted = acceptor.accept() => {
-                let turn = Turn::new(limits.time);
-                let Some(seat) = crowd.enter(accepted.peer, &turn) else { continue };
+                let clock = RequestClock::new(limits.time);
+                let Some(seat) = crowd.enter(accepted.peer, &clock) else { continue };
                 let id = seat.id();
-                let task = connections.spawn(connection(accepted, seat, turn, gate.clone(), shutdown.clone()));
+                let task = connections.spawn(connection(accepted, seat, clock, gate.clone(), shutdown.clone()));
                 Seat::can_be_ended(&crowd, id, task);
             }
         }
@@ -89,7 +89,7 @@ impl Default for Limits {
 async fn connection<H: Handler>(
     accepted: Accepted,
     seat: Seat,
-    turn: Turn,
+    clock: RequestClock,
     gate: Gate<H>,
     shutdown: CancellationToken,
 ) {
@@ -97,8 +97,8 @@ async fn connection<H: Handler>(
     // Answers are written in one piece: there is nothing to gain from waiting for more. Failing to set it costs speed
     // only.
     let _ = stream.set_nodelay(true);
-    let stream = TimedIo::new(stream, turn.clone());
-    gate.welcome(stream, Place { seat, turn }, peer, shutdown).await;
+    let stream = TimedIo::new(stream, clock.clone());
+    gate.serve_accepted(stream, Place { seat, clock }, peer, shutdown).await;
 }
 
 async fn drain(mut connections: JoinSet<()>, limit: Duration) -> usize {
@@ -119,7 +119,7 @@ async fn drain(mut connections: JoinSet<()>, limit: Duration) -> usize {
     aborted
 }
 
-/// A handler's panic ends its connection and nothing else; it is still a mistake to be reported.
+/// A handler's panic ends its connection and nothing else; it is still an error to be reported.
 fn log_panic(ended: Result<(), JoinError>) {
     if let Err(failure) = ended
         && failure.is_panic()

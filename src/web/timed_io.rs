@@ -2,9 +2,9 @@
 //!
 //! Slow headers, slow bodies, slow readers, handshakes that never end, handlers that hang, forgotten connections: each
 //! is usually given a timer of its own, and one is forgotten. Here there is one rule. At every moment a connection has
-//! one deadline, told by its [`Turn`]: while a request is under way, from its first byte until its answer's last byte
+//! one deadline, told by its [`RequestClock`]: while a request is under way, from its first byte until its answer's last byte
 //! has been flushed, the time allowed for a request; between requests, the time allowed for idling. A deadline moves
-//! only when the turn changes. Bytes do not move it, so that a client that trickles them gains nothing.
+//! only when the clock changes. Bytes do not move it, so that a client that trickles them gains nothing.
 //!
 //! Once the deadline has passed, every operation on the socket fails with [`TimedOut`](io::ErrorKind::TimedOut), hyper
 //! ends the connection and the task is gone, whatever it was waiting for: hyper polls the socket each time that it is
@@ -21,14 +21,14 @@ use tokio::{
     time::{Sleep, sleep_until},
 };
 
-use crate::web::turn::Turn;
+use crate::web::request_clock::RequestClock;
 
-/// A byte stream that fails once its [`Turn`]'s deadline has passed, and that tells the turn of first bytes and of
+/// A byte stream that fails once its [`RequestClock`]'s deadline has passed, and that tells the clock of first bytes and of
 /// flushes.
 #[derive(Debug)]
 pub struct TimedIo<S> {
     stream: S,
-    turn: Turn,
+    clock: RequestClock,
     timer: Pin<Box<Sleep>>,
 }
 
@@ -36,15 +36,15 @@ pub struct TimedIo<S> {
 
 impl<S> TimedIo<S> {
     /// Limits `stream`. Call it inside a tokio runtime with time enabled.
-    pub fn new(stream: S, turn: Turn) -> Self {
-        let timer = Box::pin(sleep_until(turn.deadline()));
-        Self { stream, turn, timer }
+    pub fn new(stream: S, clock: RequestClock) -> Self {
+        let timer = Box::pin(sleep_until(clock.deadline()));
+        Self { stream, clock, timer }
     }
 
     /// Asked before every operation and not only while the stream is pending: a peer that is always ready has no more
     /// time than others. It also leaves the task's waker with the timer.
     fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        let deadline = self.turn.deadline();
+        let deadline = self.clock.deadline();
         if self.timer.deadline() != deadline {
             self.timer.as_mut().reset(deadline);
         }
@@ -62,7 +62,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for TimedIo<S> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
         if buf.filled().len() > before {
-            this.turn.begin();
+            this.clock.begin();
         }
         Poll::Ready(Ok(()))
     }
@@ -93,7 +93,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TimedIo<S> {
         let this = self.get_mut();
         this.check(cx)?;
         ready!(Pin::new(&mut this.stream).poll_flush(cx))?;
-        this.turn.flushed();
+        this.clock.flushed();
         Poll::Ready(Ok(()))
     }
 
@@ -112,14 +112,14 @@ mod tests {
     };
 
     use super::*;
-    use crate::web::turn::TimeLimits;
+    use crate::web::request_clock::TimeLimits;
 
     const LIMITS: TimeLimits = TimeLimits { idle: Duration::from_secs(300), request: Duration::from_secs(30) };
 
-    fn pair() -> (DuplexStream, Turn, TimedIo<DuplexStream>) {
+    fn pair() -> (DuplexStream, RequestClock, TimedIo<DuplexStream>) {
         let (client, server) = duplex(16);
-        let turn = Turn::new(LIMITS);
-        (client, turn.clone(), TimedIo::new(server, turn))
+        let clock = RequestClock::new(LIMITS);
+        (client, clock.clone(), TimedIo::new(server, clock))
     }
 
     #[track_caller]
@@ -156,8 +156,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn slow_reader_is_bounded_too() {
-        let (mut client, turn, mut io) = pair();
-        turn.answered(1);
+        let (mut client, clock, mut io) = pair();
+        clock.answered(1);
         let start = Instant::now();
         let reader = tokio::spawn(async move {
             while client.read_u8().await.is_ok() {
@@ -170,8 +170,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn idle_connection_lives_longer_and_its_next_byte_starts_a_request() {
-        let (mut client, turn, mut io) = pair();
-        turn.answered(1);
+        let (mut client, clock, mut io) = pair();
+        clock.answered(1);
         io.flush().await.unwrap();
         advance(LIMITS.idle - Duration::from_secs(1)).await;
         client.write_u8(b'x').await.unwrap();
@@ -182,8 +182,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn idle_connection_ends() {
-        let (_client, turn, mut io) = pair();
-        turn.answered(1);
+        let (_client, clock, mut io) = pair();
+        clock.answered(1);
         io.flush().await.unwrap();
         let start = Instant::now();
         assert_timed_out(io.read_u8().await, start, LIMITS.idle);

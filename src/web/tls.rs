@@ -38,7 +38,7 @@ pub struct Demands {
 }
 
 /// What to offer. The key is not shown by `Debug`.
-pub struct Settings {
+pub struct ListenerTls {
     /// Leaf first.
     pub chain: Vec<CertificateDer<'static>>,
     /// What is asked of clients; `None` is nothing.
@@ -76,8 +76,8 @@ impl Tls {
     /// # Errors
     ///
     /// When key and certificate do not fit, or nothing is left to offer.
-    pub fn new(settings: Settings) -> Result<Self, String> {
-        let Settings { chain, client, ignore_client_order, key, provider, versions } = settings;
+    pub fn new(settings: ListenerTls) -> Result<Self, String> {
+        let ListenerTls { chain, client, ignore_client_order, key, provider, versions } = settings;
         let not_after = not_after(&chain)?;
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&versions)
@@ -85,7 +85,7 @@ impl Tls {
         let asks = client.is_some();
         let demands = client.as_ref().map(ClientAuth::demands).unwrap_or_default();
         let builder = match client {
-            Some(client) => builder.with_client_cert_verifier(Arc::new(Verifier::new(client, provider)?)),
+            Some(client) => builder.with_client_cert_verifier(Arc::new(ClientVerifier::new(client, provider)?)),
             None => builder.with_no_client_auth(),
         };
         let mut config = builder.with_single_cert(chain, key).map_err(|err| unfit(&err))?;
@@ -121,16 +121,16 @@ fn unfit(err: &Error) -> &'static str {
 
 /// Go's five kinds of client authentication.
 #[derive(Debug)]
-struct Verifier {
+struct ClientVerifier {
     allowed_sans: Vec<String>,
     mandatory: bool,
     provider: Arc<CryptoProvider>,
     webpki: Option<Arc<dyn ClientCertVerifier>>,
 }
 
-// === impl Verifier ===
+// === impl ClientVerifier ===
 
-impl Verifier {
+impl ClientVerifier {
     fn new(client: ClientAuth, provider: Arc<CryptoProvider>) -> Result<Self, String> {
         let webpki = client
             .roots
@@ -164,7 +164,7 @@ fn name(name: &GeneralName<'_>) -> Option<String> {
     }
 }
 
-impl ClientCertVerifier for Verifier {
+impl ClientCertVerifier for ClientVerifier {
     fn client_auth_mandatory(&self) -> bool {
         self.mandatory
     }

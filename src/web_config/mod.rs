@@ -21,14 +21,14 @@ use std::{
 
 use self::raw::Raw;
 use crate::{
-    config::{Document, Mistake, Mistakes},
+    config::{ConfigError, ConfigErrors, Document},
     file,
     fingerprint::Fingerprint,
     web::policy::{Policies, Policy},
 };
 
 /// Who wants to know what came of a reading.
-pub type Observer = Box<dyn Fn(Result<&Policy, &Refusal>) + Send + Sync>;
+pub type Observer = Box<dyn Fn(Result<&Policy, &WebConfigErrors>) + Send + Sync>;
 
 /// A web configuration file that is followed.
 pub struct WebConfig {
@@ -51,10 +51,10 @@ const STACK: usize = 256 * 1024;
 /// How long files have to rest in the running program.
 pub const SETTLE: Duration = Duration::from_secs(1);
 
-/// A web configuration that cannot be used: all mistakes.
+/// A web configuration that cannot be used: all errors.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{0}")]
-pub struct Refusal(Mistakes);
+pub struct WebConfigErrors(ConfigErrors);
 
 /// What a web configuration file can hold.
 const SCHEMA: &str = include_str!("../../deploy/web-config.schema.json");
@@ -73,48 +73,48 @@ struct State {
 ///
 /// # Errors
 ///
-/// When it has mistakes.
-pub fn load(path: &Path) -> Result<Policy, Refusal> {
+/// When it has errors.
+pub fn load(path: &Path) -> Result<Policy, WebConfigErrors> {
     read(path).1
 }
 
 /// Also the files to look at for changes, which matter most when something is wrong with them. What they look like is
 /// noted before they are read: a change in between is seen the next time.
-fn read(path: &Path) -> (Seen, Result<Policy, Refusal>) {
+fn read(path: &Path) -> (Seen, Result<Policy, WebConfigErrors>) {
     let mut files = vec![(path.to_owned(), Fingerprint::of(path))];
     let folder = path.parent().unwrap_or(Path::new(""));
     let policy = document(path).and_then(|document| {
-        let mut mistakes = Mistakes::default();
-        let raw: Raw = document.read(SCHEMA, &mut mistakes);
+        let mut errors = ConfigErrors::default();
+        let raw: Raw = document.read(SCHEMA, &mut errors);
         let named = resolve::files(&raw, folder).into_iter();
         files.extend(named.map(|file| (file.clone(), Fingerprint::of(&file))));
-        let policy = resolve::resolve(&raw, folder, &mut mistakes);
-        mistakes.locate(path, &document).or(policy)
+        let policy = resolve::resolve(&raw, folder, &mut errors);
+        errors.locate(path, &document).or(policy)
     });
-    (files, policy.map_err(Refusal))
+    (files, policy.map_err(WebConfigErrors))
 }
 
-/// An empty file is no mistake.
-fn document(path: &Path) -> Result<Document, Mistakes> {
+/// An empty file is no error.
+fn document(path: &Path) -> Result<Document, ConfigErrors> {
     let text = file::read_text(path, file::MAX_TEXT)
-        .map_err(|err| Mistakes::of_file(path, format!("{err}; name another one with --web.config.file")))?;
-    Document::parse(&text).map_err(|mistake| {
-        let mut mistakes = Mistakes::default();
-        mistakes.push(Mistake { file: Some(path.to_owned()), ..mistake });
-        mistakes
+        .map_err(|err| ConfigErrors::of_file(path, format!("{err}; name another one with --web.config.file")))?;
+    Document::parse(&text).map_err(|error| {
+        let mut errors = ConfigErrors::default();
+        errors.push(ConfigError { file: Some(path.to_owned()), ..error });
+        errors
     })
 }
 
-// === impl Refusal ===
+// === impl WebConfigErrors ===
 
-impl Refusal {
-    /// The mistakes.
-    pub fn into_mistakes(self) -> Mistakes {
+impl WebConfigErrors {
+    /// The errors.
+    pub fn into_errors(self) -> ConfigErrors {
         self.0
     }
 
-    /// The mistakes.
-    pub fn mistakes(&self) -> &Mistakes {
+    /// The errors.
+    pub fn errors(&self) -> &ConfigErrors {
         &self.0
     }
 }
@@ -127,8 +127,8 @@ impl WebConfig {
     ///
     /// # Errors
     ///
-    /// When it has mistakes.
-    pub fn open(path: &Path, settle: Duration, observer: Observer) -> Result<Self, Refusal> {
+    /// When it has errors.
+    pub fn open(path: &Path, settle: Duration, observer: Observer) -> Result<Self, WebConfigErrors> {
         let (files, policy) = read(path);
         let policy = policy?;
         observer(Ok(&policy));
@@ -185,7 +185,7 @@ impl WebConfig {
     }
 
     /// Reads the files and follows what they say, unless that takes protection away and nobody `asked` for it.
-    fn take_in(&self, state: &mut State, asked: bool) -> Result<(), Refusal> {
+    fn take_in(&self, state: &mut State, asked: bool) -> Result<(), WebConfigErrors> {
         let (files, policy) = read(&self.path);
         // Written to meanwhile: the next look begins anew.
         if look(&files) != files {
@@ -218,8 +218,8 @@ impl WebConfig {
         }
     }
 
-    fn refusal(&self, problem: &str) -> Refusal {
-        Refusal(Mistakes::of_file(&self.path, problem))
+    fn refusal(&self, problem: &str) -> WebConfigErrors {
+        WebConfigErrors(ConfigErrors::of_file(&self.path, problem))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

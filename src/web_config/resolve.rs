@@ -1,4 +1,4 @@
-//! What the operator wrote -> the rules of the listener, or every mistake.
+//! What the operator wrote -> the rules of the listener, or every error.
 
 use std::{
     collections::BTreeMap,
@@ -18,7 +18,7 @@ use super::{
     raw::{Raw, RawHttp, RawRate, RawTls},
 };
 use crate::{
-    config::Mistakes,
+    config::ConfigErrors,
     file::{self, Named},
     web::{
         basic_auth::Users,
@@ -40,7 +40,7 @@ const HEADERS: [(&str, &[&str]); 5] = [
 /// The section under examination.
 struct TlsSection<'a> {
     folder: &'a Path,
-    mistakes: &'a mut Mistakes,
+    errors: &'a mut ConfigErrors,
     raw: &'a RawTls,
 }
 
@@ -51,25 +51,25 @@ pub fn files(raw: &Raw, folder: &Path) -> Vec<PathBuf> {
     files.flatten().filter(|file| !file.as_os_str().is_empty()).map(|file| folder.join(file)).collect()
 }
 
-/// Turns the file into rules, which count if there were no mistakes.
-pub fn resolve(raw: &Raw, folder: &Path, mistakes: &mut Mistakes) -> Policy {
+/// Turns the file into rules, which count if there were no errors.
+pub fn resolve(raw: &Raw, folder: &Path, errors: &mut ConfigErrors) -> Policy {
     if let Some(tls) = &raw.tls_server_config {
-        names_need_a_certificate(tls, mistakes);
+        names_need_a_certificate(tls, errors);
     }
     let tls = raw.tls_server_config.as_ref().filter(|raw| is_enabled(raw));
-    let tls = tls.and_then(|raw| TlsSection { folder, mistakes, raw }.resolve());
-    let headers = headers(raw.http_server_config.as_ref().unwrap_or(&RawHttp::default()), mistakes);
-    let users = users(raw.basic_auth_users.as_ref(), mistakes);
-    let rate = rate(raw.rate_limit.as_ref().unwrap_or(&RawRate::default()), mistakes);
+    let tls = tls.and_then(|raw| TlsSection { folder, errors, raw }.resolve());
+    let headers = headers(raw.http_server_config.as_ref().unwrap_or(&RawHttp::default()), errors);
+    let users = users(raw.basic_auth_users.as_ref(), errors);
+    let rate = rate(raw.rate_limit.as_ref().unwrap_or(&RawRate::default()), errors);
     Policy { headers, rate, tls, users }
 }
 
 /// Where no certificate is demanded, a client without one would come in whatever the names say.
-fn names_need_a_certificate(raw: &RawTls, mistakes: &mut Mistakes) {
+fn names_need_a_certificate(raw: &RawTls, errors: &mut ConfigErrors) {
     let demanded = ["RequireAnyClientCert", "RequireClientCert", "RequireAndVerifyClientCert"];
     let named = raw.client_allowed_sans.as_ref().is_some_and(|names| !names.is_empty());
     if named && !raw.client_auth_type.as_deref().is_some_and(|kind| demanded.contains(&kind)) {
-        mistakes.add(
+        errors.add(
             "tls_server_config.client_allowed_sans",
             "has no effect on clients without a certificate; set client_auth_type to RequireAndVerifyClientCert",
         );
@@ -83,50 +83,50 @@ fn is_enabled(raw: &RawTls) -> bool {
     texts.map(|text| !text.is_empty()).chain(files.map(|file| !file.as_os_str().is_empty())).any(|set| set)
 }
 
-fn headers(raw: &RawHttp, mistakes: &mut Mistakes) -> Vec<(HeaderName, HeaderValue)> {
+fn headers(raw: &RawHttp, errors: &mut ConfigErrors) -> Vec<(HeaderName, HeaderValue)> {
     let mut headers = Vec::new();
     for (name, text) in raw.headers.iter().flatten() {
         let place = format!("http_server_config.headers.{name}");
         let Some((_, allowed)) = HEADERS.iter().find(|(each, _)| each == name) else {
             let names = HEADERS.map(|(name, _)| name).join(", ");
-            mistakes.add(place, format!("HTTP header \"{name}\" can not be configured; those that can are {names}"));
+            errors.add(place, format!("HTTP header \"{name}\" can not be configured; those that can are {names}"));
             continue;
         };
         if !allowed.is_empty() && !allowed.contains(&text.as_str()) {
-            mistakes.add(place, format!("invalid value for {name}. Expected one of: {}", allowed.join(", ")));
+            errors.add(place, format!("invalid value for {name}. Expected one of: {}", allowed.join(", ")));
             continue;
         }
         match (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(text)) {
             (Ok(name), Ok(value)) => headers.push((name, value)),
-            _ => mistakes.add(place, "has characters that a header cannot have"),
+            _ => errors.add(place, "has characters that a header cannot have"),
         }
     }
     headers
 }
 
-fn users(raw: Option<&BTreeMap<String, String>>, mistakes: &mut Mistakes) -> Option<Users> {
+fn users(raw: Option<&BTreeMap<String, String>>, errors: &mut ConfigErrors) -> Option<Users> {
     let mut users = BTreeMap::new();
     for (name, hash) in raw.into_iter().flatten() {
         let place = format!("basic_auth_users.{name}");
         if name.contains(':') {
-            mistakes.add(place, "a user's name cannot hold a colon: HTTP ends it there");
+            errors.add(place, "a user's name cannot hold a colon: HTTP ends it there");
             continue;
         }
         match hash.parse() {
             Ok(hash) => drop(users.insert(name.clone(), hash)),
-            Err(problem) => mistakes.add(place, problem),
+            Err(problem) => errors.add(place, problem),
         }
     }
     Users::new(users)
 }
 
-fn rate(raw: &RawRate, mistakes: &mut Mistakes) -> Option<Arc<RateLimit>> {
+fn rate(raw: &RawRate, errors: &mut ConfigErrors) -> Option<Arc<RateLimit>> {
     let text = raw.interval.as_deref()?;
     match names::go_duration(text) {
         Some(interval) if interval.is_zero() => None,
         Some(interval) => Some(Arc::new(RateLimit::new(interval, raw.burst.unwrap_or(0)))),
         None => {
-            mistakes.add("rate_limit.interval", "not a duration; write one such as 1s, 500ms or 1m30s");
+            errors.add("rate_limit.interval", "not a duration; write one such as 1s, 500ms or 1m30s");
             None
         }
     }
@@ -138,13 +138,13 @@ impl TlsSection<'_> {
     fn resolve(mut self) -> Option<Tls> {
         let chain = self.certificates("cert", self.raw.cert.as_ref(), self.raw.cert_file.as_ref());
         if chain.is_none() && !self.is_given(self.raw.cert.as_ref(), self.raw.cert_file.as_ref()) {
-            self.mistake("cert_file", "missing one of cert or cert_file");
+            self.error("cert_file", "missing one of cert or cert_file");
         }
         let key = self.key();
         let client = self.client();
         let versions = self.versions();
         let provider = self.provider();
-        let settings = tls::Settings {
+        let settings = tls::ListenerTls {
             chain: chain?,
             client: client?,
             ignore_client_order: self.raw.prefer_server_cipher_suites.unwrap_or(true),
@@ -152,7 +152,7 @@ impl TlsSection<'_> {
             provider: Arc::new(provider?),
             versions: versions?,
         };
-        Tls::new(settings).map_err(|problem| self.mistake("cert_file", format!("cannot be used: {problem}"))).ok()
+        Tls::new(settings).map_err(|problem| self.error("cert_file", format!("cannot be used: {problem}"))).ok()
     }
 
     fn is_given(&self, text: Option<&String>, file: Option<&PathBuf>) -> bool {
@@ -166,7 +166,7 @@ impl TlsSection<'_> {
             return match file::read(named.path(), file::MAX_PEM) {
                 Ok(content) => Some((key, content.bytes)),
                 Err(err) => {
-                    self.mistake(&key, format!("cannot use {}: {err}", named.shown()));
+                    self.error(&key, format!("cannot use {}: {err}", named.shown()));
                     None
                 }
             };
@@ -183,7 +183,7 @@ impl TlsSection<'_> {
         let (key, pem) = self.pem(key, text, file)?;
         let certificates = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>().unwrap_or_default();
         if certificates.is_empty() {
-            self.mistake(&key, "holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)");
+            self.error(&key, "holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)");
             return None;
         }
         Some(certificates)
@@ -191,25 +191,25 @@ impl TlsSection<'_> {
 
     fn key(&mut self) -> Option<PrivateKeyDer<'static>> {
         if !self.is_given(self.raw.key.as_ref(), self.raw.key_file.as_ref()) {
-            self.mistake("key_file", "missing one of key or key_file");
+            self.error("key_file", "missing one of key or key_file");
             return None;
         }
         let (key, pem) = self.pem("key", self.raw.key.as_ref(), self.raw.key_file.as_ref())?;
         // What the library says is not repeated: it could quote a secret.
         let read = PrivateKeyDer::from_pem_slice(&pem).ok();
         if read.is_none() {
-            self.mistake(&key, "holds no private key in PEM form that is not encrypted");
+            self.error(&key, "holds no private key in PEM form that is not encrypted");
         }
         read
     }
 
-    /// The outer `None` is a mistake; the inner one asks nothing of clients.
+    /// The outer `None` is an error; the inner one asks nothing of clients.
     fn client(&mut self) -> Option<Option<ClientAuth>> {
         let raw = self.raw;
         let (mandatory, verified) = match raw.client_auth_type.as_deref().unwrap_or_default() {
             "" | "NoClientCert" => {
                 if self.is_given(raw.client_ca.as_ref(), raw.client_ca_file.as_ref()) {
-                    self.mistake(
+                    self.error(
                         "client_auth_type",
                         "client CA's have been configured without a Client Auth Policy; write \
                          RequireAndVerifyClientCert",
@@ -227,7 +227,7 @@ impl TlsSection<'_> {
                     "invalid ClientAuth: {other}; write NoClientCert, RequestClientCert, RequireAnyClientCert, \
                      VerifyClientCertIfGiven or RequireAndVerifyClientCert"
                 );
-                self.mistake("client_auth_type", problem);
+                self.error("client_auth_type", problem);
                 return None;
             }
         };
@@ -243,7 +243,7 @@ impl TlsSection<'_> {
         if self.is_given(raw.client_ca.as_ref(), raw.client_ca_file.as_ref()) {
             for certificate in self.certificates("client_ca", raw.client_ca.as_ref(), raw.client_ca_file.as_ref())? {
                 if roots.add(certificate).is_err() {
-                    self.mistake(
+                    self.error(
                         "client_ca_file",
                         "holds a certificate that cannot be parsed, or is of an X.509 version before 3",
                     );
@@ -254,7 +254,7 @@ impl TlsSection<'_> {
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }
         if roots.is_empty() {
-            self.mistake("client_ca_file", "is missing, and this system has no authorities");
+            self.error("client_ca_file", "is missing, and this system has no authorities");
             return None;
         }
         Some(roots)
@@ -266,7 +266,7 @@ impl TlsSection<'_> {
         let max = names::version(max.filter(|name| !name.is_empty()).unwrap_or("TLS13"));
         for (key, version) in [("min_version", &min), ("max_version", &max)] {
             if let Err(problem) = version {
-                self.mistake(key, problem.clone());
+                self.error(key, problem.clone());
             }
         }
         let (min, max) = (min.ok()?.version, max.ok()?.version);
@@ -274,7 +274,7 @@ impl TlsSection<'_> {
         let range = u16::from(min)..=u16::from(max);
         let versions: Vec<_> = all.into_iter().filter(|each| range.contains(&u16::from(each.version))).collect();
         if versions.is_empty() {
-            self.mistake("max_version", "is below min_version");
+            self.error("max_version", "is below min_version");
             return None;
         }
         Some(versions)
@@ -291,7 +291,7 @@ impl TlsSection<'_> {
                 match names::suite(name, &provider) {
                     Ok(suite) => suites.extend(suite),
                     Err(problem) => {
-                        self.mistake(&format!("cipher_suites[{index}]"), problem);
+                        self.error(&format!("cipher_suites[{index}]"), problem);
                         good = false;
                     }
                 }
@@ -304,7 +304,7 @@ impl TlsSection<'_> {
                 match names::curve(name, &provider) {
                     Ok(group) => groups.push(group),
                     Err(problem) => {
-                        self.mistake(&format!("curve_preferences[{index}]"), problem);
+                        self.error(&format!("curve_preferences[{index}]"), problem);
                         good = false;
                     }
                 }
@@ -314,7 +314,7 @@ impl TlsSection<'_> {
         good.then_some(provider)
     }
 
-    fn mistake(&mut self, key: &str, problem: impl Into<String>) {
-        self.mistakes.add(format!("tls_server_config.{key}"), problem);
+    fn error(&mut self, key: &str, problem: impl Into<String>) {
+        self.errors.add(format!("tls_server_config.{key}"), problem);
     }
 }

@@ -9,7 +9,7 @@ use std::{
 
 use qumulo_encryption_exporter::{
     client::{
-        Client, Credential, ProxySettings, SecretSource, Settings, TlsSettings, TransportError, TransportPool,
+        Client, ClientSettings, Credential, ProxySettings, SecretSource, TlsSettings, TransportError, TransportPool,
         TransportSettings,
     },
     model::{PollFailure, Reading},
@@ -27,13 +27,13 @@ pub struct Lab {
     pub cluster: SimCluster,
     pub folder: TempDir,
     pub pool: Arc<TransportPool>,
-    pub settings: Settings,
+    pub settings: ClientSettings,
 }
 
 /// A client whose every outcome is searched for secrets.
 pub struct Probe {
     pub client: Client,
-    pub settings: Settings,
+    pub settings: ClientSettings,
 }
 
 impl Lab {
@@ -99,7 +99,7 @@ impl Drop for Lab {
 
 impl Probe {
     /// A client of these settings.
-    pub fn new(settings: &Settings, pool: &Arc<TransportPool>) -> Result<Self, TransportError> {
+    pub fn new(settings: &ClientSettings, pool: &Arc<TransportPool>) -> Result<Self, TransportError> {
         leak::collect_logs();
         let (client, loaded) = (Client::new(settings.clone(), pool.clone()), pool.load(&settings.transport));
         leak::check(&(&client, settings, pool, &loaded));
@@ -120,13 +120,13 @@ impl Probe {
 }
 
 /// Settings for any address. `https` is verified against the system's authorities.
-pub fn settings(url: &str, credential: Credential) -> Settings {
+pub fn settings(url: &str, credential: Credential) -> ClientSettings {
     let transport = TransportSettings {
         connect_timeout: PATIENT,
         proxy: ProxySettings::Direct,
         tls: url.starts_with("https:").then(TlsSettings::default),
     };
-    Settings { credential, transport, timeout: PATIENT, url: url.parse().unwrap() }
+    ClientSettings { credential, transport, timeout: PATIENT, url: url.parse().unwrap() }
 }
 
 /// Waits until `condition` holds.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use qumulo_encryption_exporter::logging::{
-    layer::{LogLayer, Sink},
+    layer::{LineSink, LogLayer},
     options::{LogFormat, LogLevel},
 };
 use tracing_subscriber::layer::SubscriberExt;
@@ -30,7 +30,7 @@ static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 struct Lines;
 
-impl Sink for Lines {
+impl LineSink for Lines {
     fn write(&self, line: String) {
         LINES.lock().unwrap().push(line);
     }

@@ -22,7 +22,7 @@ use qumulo_encryption_exporter::{
         respond,
         server::{Limits, serve},
     },
-    web_config::{Refusal, WebConfig},
+    web_config::{WebConfig, WebConfigErrors},
 };
 use rustls::{
     ClientConfig, RootCertStore,
@@ -68,7 +68,7 @@ struct Listener {
     config: Arc<WebConfig>,
     folder: TempDir,
     /// What came of each reading.
-    outcomes: Arc<Mutex<Vec<Result<(), Refusal>>>>,
+    outcomes: Arc<Mutex<Vec<Result<(), WebConfigErrors>>>>,
     port: u16,
     site: Arc<Site>,
     _serving: AbortOnDropHandle<usize>,
@@ -83,8 +83,8 @@ impl Listener {
         write(folder.path(), "web.yml", &web_config(lines));
         let outcomes: Arc<Mutex<Vec<_>>> = Arc::default();
         let told = outcomes.clone();
-        let observer = move |outcome: Result<&_, &Refusal>| {
-            told.lock().unwrap().push(outcome.map(|_| ()).map_err(Refusal::clone));
+        let observer = move |outcome: Result<&_, &WebConfigErrors>| {
+            told.lock().unwrap().push(outcome.map(|_| ()).map_err(WebConfigErrors::clone));
         };
         let config = Arc::new(WebConfig::open(&folder.path().join("web.yml"), SETTLE, Box::new(observer)).unwrap());
         let listeners = bind(&[ListenAddress::new(Ipv4Addr::LOCALHOST.into(), 0)], "").unwrap();
@@ -123,7 +123,7 @@ impl Listener {
     }
 
     /// Waits for the outcome of this reading.
-    async fn outcome(&self, number: usize) -> Result<(), Refusal> {
+    async fn outcome(&self, number: usize) -> Result<(), WebConfigErrors> {
         until(|| {
             self.config.look();
             self.outcomes.lock().unwrap().len() >= number

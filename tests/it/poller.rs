@@ -28,7 +28,7 @@ struct Fleet {
     labs: Vec<(&'static str, Lab)>,
     poller: Poller,
     pool: Arc<TransportPool>,
-    settings: Vec<poll::Settings>,
+    settings: Vec<poll::ClusterSettings>,
     store: Store,
 }
 
@@ -43,7 +43,7 @@ impl Fleet {
         let lab = Lab::new(change).await;
         let client = lab.settings.clone();
         let cluster = ClusterName::new(name).unwrap();
-        let settings = poll::Settings {
+        let settings = poll::ClusterSettings {
             client,
             interval: INTERVAL,
             about: About::default(),

@@ -5,7 +5,9 @@ use std::{collections::BTreeSet, time::Duration};
 use clap::CommandFactory;
 use qumulo_encryption_exporter::{
     cli::{Cli, WebArgs},
-    client::{Credential, Pin, ProxySettings, SecretSource, Settings, TlsSettings, TransportPool, TransportSettings},
+    client::{
+        ClientSettings, Credential, Pin, ProxySettings, SecretSource, TlsSettings, TransportPool, TransportSettings,
+    },
     clock, config,
     metrics::{self, Text, catalog},
     model::{About, ClusterName, FailureReason, KeyStore, Status},
@@ -77,7 +79,7 @@ fn configuration_examples_are_good() {
     for example in examples {
         let text = example.to_owned();
         let texts = [config::Text { path: "/etc/config.yml".into(), text }];
-        config::understand(&texts).unwrap_or_else(|mistakes| panic!("{mistakes}\n{example}"));
+        config::parse(&texts).unwrap_or_else(|errors| panic!("{errors}\n{example}"));
     }
 }
 
@@ -103,7 +105,7 @@ fn commands_are_understood() {
 fn defaults_in_the_text_are_the_defaults() {
     let text = "clusters: [{name: a, url: 'https://a', authorization: {credentials_file: t}}]".to_owned();
     let texts = [config::Text { path: "config.yml".into(), text }];
-    let cluster = config::understand(&texts).unwrap().clusters.remove(0);
+    let cluster = config::parse(&texts).unwrap().clusters.remove(0);
     assert!(README.contains("70 seconds by default") && README.contains("`stale_after` (5 minutes by default)"));
     assert_eq!(cluster.interval + cluster.client.timeout, Duration::from_secs(70));
     assert_eq!(cluster.stale_after, Duration::from_secs(300));
@@ -131,10 +133,14 @@ async fn output_of_the_demonstration_is_real() {
             tls: Some(TlsSettings { pins, ..TlsSettings::default() }),
         };
         let credential = Credential::Token(SecretSource::Fixed(Secret::new(&cluster.spec().token())));
-        let client =
-            Settings { credential, transport, timeout: Duration::from_secs(10), url: cluster.url().parse().unwrap() };
+        let client = ClientSettings {
+            credential,
+            transport,
+            timeout: Duration::from_secs(10),
+            url: cluster.url().parse().unwrap(),
+        };
         let (name, interval) = (ClusterName::new(cluster.name()).unwrap(), Duration::from_secs(60));
-        poll::Settings { client, interval, about: About::default(), name, stale_after: interval * 5 }
+        poll::ClusterSettings { client, interval, about: About::default(), name, stale_after: interval * 5 }
     });
     poller.apply(settings.collect(), &pool);
     while !store.view().all_polled() {

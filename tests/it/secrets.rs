@@ -109,7 +109,13 @@ async fn nothing_shows_in_the_log() {
     let settings = [("logged-echo", &echo), ("logged-refusal", &lab.settings)].map(|(name, client)| {
         let hour = Duration::from_secs(3600);
         let name = ClusterName::new(name).unwrap();
-        poll::Settings { client: client.clone(), interval: hour, about: About::default(), name, stale_after: hour }
+        poll::ClusterSettings {
+            client: client.clone(),
+            interval: hour,
+            about: About::default(),
+            name,
+            stale_after: hour,
+        }
     });
     leak::check(&settings);
     poller.apply(settings.into(), &lab.pool);

@@ -15,10 +15,10 @@ use crate::web::{
     connection::{Gate, Place},
     crowd::Crowd,
     policy::Fixed,
+    request_clock::{RequestClock, TimeLimits},
     server::Limits,
     tests::{LARGE, Server, Site, client::Client},
     timed_io::TimedIo,
-    turn::{TimeLimits, Turn},
 };
 
 const LIMITS: TimeLimits = TimeLimits { idle: Duration::from_secs(300), request: Duration::from_secs(30) };
@@ -26,13 +26,13 @@ const LIMITS: TimeLimits = TimeLimits { idle: Duration::from_secs(300), request:
 /// A connection being served.
 fn connected() -> Client<DuplexStream> {
     let (client, server) = duplex(1024);
-    let turn = Turn::new(LIMITS);
-    let stream = TimedIo::new(server, turn.clone());
+    let clock = RequestClock::new(LIMITS);
+    let stream = TimedIo::new(server, clock.clone());
     tokio::spawn(async move {
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
         let gate = Gate::new(Arc::new(Site::default()), Arc::new(Fixed::default()), 40, Duration::ZERO);
-        let seat = Crowd::new(1).enter(peer, &turn).unwrap();
-        gate.serve(stream, Place { seat, turn }, peer, CancellationToken::new()).await;
+        let seat = Crowd::new(1).enter(peer, &clock).unwrap();
+        gate.serve(stream, Place { seat, clock }, peer, CancellationToken::new()).await;
     });
     Client::new(client)
 }

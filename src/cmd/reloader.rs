@@ -11,10 +11,10 @@ use crate::{
     cli::{ClustersArgs, DEFAULT_CONFIG_FILE},
     client::TransportPool,
     clock,
-    config::{self, Config, Mistakes, SingleCluster, Text},
+    config::{self, Config, ConfigErrors, SingleCluster, Text},
     lanes::Lanes,
     poll::{Changes, Poller},
-    reload::{Outcome, Wishes},
+    reload::{Outcome, ReloadRequests},
     service::Service,
     store::Store,
     telemetry::Telemetry,
@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where the clusters are described.
 #[derive(Clone, Debug)]
-pub enum Source {
+pub enum ConfigSource {
     /// A file, which can change.
     File(PathBuf),
     /// Flags, which cannot.
@@ -44,7 +44,7 @@ pub struct Clusters {
     only: Vec<String>,
     poller: Poller,
     pool: Arc<TransportPool>,
-    source: Source,
+    source: ConfigSource,
 }
 
 /// Keeps the polled clusters in step with their source.
@@ -58,14 +58,14 @@ pub struct Reloader {
 }
 
 /// A source's texts, or why there are none.
-type Texts = Result<Vec<Text>, Mistakes>;
+type Texts = Result<Vec<Text>, ConfigErrors>;
 
 /// What came of a text.
-type Loaded = Result<Changes, Mistakes>;
+type Loaded = Result<Changes, ConfigErrors>;
 
-// === impl Source ===
+// === impl ConfigSource ===
 
-impl Source {
+impl ConfigSource {
     /// What the flags say.
     pub fn new(args: &ClustersArgs) -> Self {
         match args.single() {
@@ -83,25 +83,25 @@ impl Source {
     }
 
     /// Understands, and loads the files that connections depend on, so that what cannot work is said now.
-    fn prepare(&self, texts: &[Text], pool: &TransportPool) -> Result<Config, Mistakes> {
+    fn prepare(&self, texts: &[Text], pool: &TransportPool) -> Result<Config, ConfigErrors> {
         let config = match self {
-            Self::File(_) => config::understand(texts)?,
+            Self::File(_) => config::parse(texts)?,
             Self::Flags(cluster) => config::single(cluster)?,
         };
-        super::mistakes(&config, pool).or(config)
+        super::errors(&config, pool).or(config)
     }
 
     /// A file system does not answer.
-    fn hanging(&self) -> Mistakes {
+    fn hanging(&self) -> ConfigErrors {
         let text = format!(
             "this file, or one named in it, cannot be read within {PATIENCE:?}: its file system does not answer"
         );
         match self {
-            Self::File(path) => Mistakes::of_file(path, text),
+            Self::File(path) => ConfigErrors::of_file(path, text),
             Self::Flags(_) => {
-                let mut mistakes = Mistakes::default();
-                mistakes.add("--cluster.ca-file, --cluster.token-file", text);
-                mistakes
+                let mut errors = ConfigErrors::default();
+                errors.add("--cluster.ca-file, --cluster.token-file", text);
+                errors
             }
         }
     }
@@ -111,7 +111,7 @@ impl Source {
 
 impl Clusters {
     /// Nothing is read and nothing polled yet.
-    pub fn new(source: Source, store: Store) -> Self {
+    pub fn new(source: ConfigSource, store: Store) -> Self {
         Self {
             files: Arc::new(Lanes::new(1)),
             only: Vec::new(),
@@ -130,7 +130,7 @@ impl Clusters {
     ///
     /// # Errors
     ///
-    /// Every mistake. Then nothing is changed.
+    /// Every error. Then nothing is changed.
     pub async fn load(&mut self) -> Loaded {
         self.load_texts().await.1
     }
@@ -160,21 +160,24 @@ impl Clusters {
     }
 
     /// Those that are wanted.
-    fn chosen(&self, mut config: Config) -> Result<Config, Mistakes> {
-        let mut mistakes = Mistakes::default();
+    fn chosen(&self, mut config: Config) -> Result<Config, ConfigErrors> {
+        let mut errors = ConfigErrors::default();
         for name in &self.only {
             if !config.clusters.iter().any(|cluster| cluster.name.as_str() == name) {
-                mistakes.add(name, "no cluster of this name is configured");
+                errors.add(name, "no cluster of this name is configured");
             }
         }
         if !self.only.is_empty() {
             config.clusters.retain(|cluster| self.only.iter().any(|name| cluster.name.as_str() == name));
         }
-        mistakes.or(config)
+        errors.or(config)
     }
 
     /// Does what needs files, on another thread and for some seconds at most.
-    async fn off_thread<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Mistakes> {
+    async fn off_thread<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ConfigErrors> {
         match timeout(PATIENCE, self.files.run("", work)).await {
             Ok(Some(done)) => Ok(done),
             _ => Err(self.source.hanging()),
@@ -194,8 +197,8 @@ impl Reloader {
     ///
     /// # Errors
     ///
-    /// Every mistake.
-    pub async fn start(mut clusters: Clusters, telemetry: Arc<Telemetry>) -> Result<(Self, Changes), Mistakes> {
+    /// Every error.
+    pub async fn start(mut clusters: Clusters, telemetry: Arc<Telemetry>) -> Result<(Self, Changes), ConfigErrors> {
         telemetry.watch_files(clusters.pool.files_are_good());
         let last = clusters.load_texts().await;
         let changes = last.1.clone()?;
@@ -215,7 +218,7 @@ impl Reloader {
     /// Reloads at SIGHUP, when asked, and when the file's text has changed, looking every `check`. Ends never.
     pub async fn follow(
         mut self,
-        mut wishes: Wishes,
+        mut requests: ReloadRequests,
         hangup: &Notify,
         check: Option<Duration>,
         service: &Service,
@@ -223,9 +226,9 @@ impl Reloader {
         loop {
             tokio::select! {
                 () = hangup.notified() => drop(self.reload("SIGHUP", service).await),
-                wish = wishes.next() => {
+                request = requests.next() => {
                     // Whoever asked may have gone.
-                    let _ = wish.send(self.reload("HTTP", service).await);
+                    let _ = request.send(self.reload("HTTP", service).await);
                 }
                 () = pause(check) => self.look().await,
             }
@@ -243,9 +246,9 @@ impl Reloader {
         service.ready();
         match (outcome, web) {
             (Ok(changes), Ok(())) => Ok(changes.to_string()),
-            (Err(mistakes), Ok(())) => Err(mistakes.to_string()),
-            (Ok(_), Err(mistakes)) => Err(mistakes),
-            (Err(mistakes), Err(more)) => Err(format!("{mistakes}\n{more}")),
+            (Err(errors), Ok(())) => Err(errors.to_string()),
+            (Ok(_), Err(errors)) => Err(errors),
+            (Err(errors), Err(more)) => Err(format!("{errors}\n{more}")),
         }
     }
 
@@ -276,7 +279,7 @@ impl Reloader {
             Ok(Changes { added, changed, removed, unchanged }) => {
                 tracing::info!(by, added, changed, removed, unchanged, "configuration reloaded");
             }
-            Err(mistakes) => super::log_mistakes(mistakes, "cannot reload, the last good configuration stays"),
+            Err(errors) => super::log_errors(errors, "cannot reload, the last good configuration stays"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Whose turn it is on a connection: the state that the socket wrapper and the HTTP service share.
+//! The request clock of a connection: the state that the socket wrapper and the HTTP service share.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,7 +14,7 @@ pub struct TimeLimits {
     pub request: Duration,
 }
 
-/// The turn of one connection; clones share it.
+/// The clock of one connection; clones share it.
 ///
 /// ```text
 ///              first byte                       the head is complete
@@ -24,7 +24,7 @@ pub struct TimeLimits {
 ///                  flushed                     the handler has answered
 /// ```
 #[derive(Clone, Debug)]
-pub struct Turn {
+pub struct RequestClock {
     limits: TimeLimits,
     // A blocking mutex: held for a few instructions, never across an await, and contended by nobody, since a
     // connection's service and socket are polled by the same task.
@@ -62,9 +62,9 @@ impl Default for TimeLimits {
     }
 }
 
-// === impl Turn ===
+// === impl RequestClock ===
 
-impl Turn {
+impl RequestClock {
     /// A connection just accepted: the client's first request is due.
     pub fn new(limits: TimeLimits) -> Self {
         let now = Instant::now();
@@ -134,17 +134,21 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn deadlines_follow_the_turn() {
         let start = Instant::now();
-        let turn = Turn::new(LIMITS);
+        let clock = RequestClock::new(LIMITS);
         tokio::time::advance(Duration::from_secs(10)).await;
-        turn.flushed();
-        turn.begin();
-        assert_eq!(turn.deadline(), start + LIMITS.request, "neither a flush nor more bytes move a request's deadline");
-        turn.answered(1);
-        assert_eq!(turn.deadline(), start + LIMITS.request, "an answer not yet flushed does not either");
-        turn.flushed();
-        assert_eq!(turn.deadline(), start + Duration::from_secs(10) + LIMITS.idle);
+        clock.flushed();
+        clock.begin();
+        assert_eq!(
+            clock.deadline(),
+            start + LIMITS.request,
+            "neither a flush nor more bytes move a request's deadline"
+        );
+        clock.answered(1);
+        assert_eq!(clock.deadline(), start + LIMITS.request, "an answer not yet flushed does not either");
+        clock.flushed();
+        assert_eq!(clock.deadline(), start + Duration::from_secs(10) + LIMITS.idle);
         tokio::time::advance(Duration::from_secs(100)).await;
-        turn.begin();
-        assert_eq!(turn.deadline(), start + Duration::from_secs(110) + LIMITS.request);
+        clock.begin();
+        assert_eq!(clock.deadline(), start + Duration::from_secs(110) + LIMITS.request);
     }
 }

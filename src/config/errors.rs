@@ -8,11 +8,11 @@ use crate::{model::ClusterName, secret::is_marked};
 
 /// What is wrong with a configuration: all of it, to be mended in one go.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Mistakes(Vec<Mistake>);
+pub struct ConfigErrors(Vec<ConfigError>);
 
-/// One mistake, or something that works but should not stay so.
+/// One error, or something that works but should not stay so.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Mistake {
+pub struct ConfigError {
     /// The name of the cluster that it is about.
     pub cluster: Option<String>,
     /// The file that it is in.
@@ -25,22 +25,22 @@ pub struct Mistake {
     pub problem: String,
 }
 
-// === impl Mistakes ===
+// === impl ConfigErrors ===
 
-impl Mistakes {
+impl ConfigErrors {
     /// Adds one, at a key path such as `clusters[0].url`.
     pub fn add(&mut self, key: impl Into<String>, problem: impl Into<String>) {
-        self.0.push(Mistake { key: key.into(), problem: problem.into(), ..Mistake::default() });
+        self.0.push(ConfigError { key: key.into(), problem: problem.into(), ..ConfigError::default() });
     }
 
     /// Adds one that knows where it is.
-    pub fn push(&mut self, mistake: Mistake) {
-        self.0.push(mistake);
+    pub fn push(&mut self, error: ConfigError) {
+        self.0.push(error);
     }
 
     /// One about a file as a whole.
     pub fn of_file(file: &Path, problem: impl Into<String>) -> Self {
-        Self(vec![Mistake { file: Some(file.to_owned()), problem: problem.into(), ..Mistake::default() }])
+        Self(vec![ConfigError { file: Some(file.to_owned()), problem: problem.into(), ..ConfigError::default() }])
     }
 
     /// Adds those of `more`.
@@ -54,25 +54,25 @@ impl Mistakes {
     }
 
     /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = &Mistake> {
+    pub fn iter(&self) -> impl Iterator<Item = &ConfigError> {
         self.0.iter()
     }
 
-    /// `value`, unless there are mistakes.
+    /// `value`, unless there are errors.
     ///
     /// # Errors
     ///
-    /// The mistakes.
+    /// The errors.
     pub fn or<T>(self, value: T) -> Result<T, Self> {
         if self.0.is_empty() { Ok(value) } else { Err(self) }
     }
 
     /// The same under other keys: keys of a file become flags.
     pub fn map_keys(self, key: impl Fn(&str) -> String) -> Self {
-        Self(self.0.into_iter().map(|mistake| Mistake { key: key(&mistake.key), ..mistake }).collect())
+        Self(self.0.into_iter().map(|error| ConfigError { key: key(&error.key), ..error }).collect())
     }
 
-    /// The mistakes of `document`, in its order, with file, line, column and cluster. Those that follow from another one
+    /// The errors of `document`, in its order, with file, line, column and cluster. Those that follow from another one
     /// (what has the wrong type also seems to be missing) are left out.
     pub fn locate(mut self, file: &Path, document: &Document) -> Self {
         let wrong: Vec<String> =
@@ -81,24 +81,24 @@ impl Mistakes {
             key.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
         };
         self.0.retain(|each| each.place.is_some() || !wrong.iter().any(|outer| within(&each.key, outer)));
-        for mistake in self.0.iter_mut().filter(|mistake| mistake.file.is_none()) {
-            mistake.file = Some(file.to_owned());
-            mistake.place = mistake.place.or_else(|| document.place(&mistake.key));
-            let Some((item, rest)) = mistake.key.strip_prefix("clusters[").and_then(|rest| rest.split_once(']')) else {
+        for error in self.0.iter_mut().filter(|error| error.file.is_none()) {
+            error.file = Some(file.to_owned());
+            error.place = error.place.or_else(|| document.place(&error.key));
+            let Some((item, rest)) = error.key.strip_prefix("clusters[").and_then(|rest| rest.split_once(']')) else {
                 continue;
             };
             let name = document.text(&format!("clusters[{item}].name"));
-            mistake.cluster = name.filter(|name| ClusterName::new(name).is_ok() && !is_marked(name)).map(str::to_owned);
-            mistake.key = rest.trim_start_matches('.').to_owned();
+            error.cluster = name.filter(|name| ClusterName::new(name).is_ok() && !is_marked(name)).map(str::to_owned);
+            error.key = rest.trim_start_matches('.').to_owned();
         }
-        self.0.sort_by_key(|mistake| mistake.place);
+        self.0.sort_by_key(|error| error.place);
         self
     }
 }
 
-// === impl Mistake ===
+// === impl ConfigError ===
 
-impl Mistake {
+impl ConfigError {
     /// Where it is: `clusters.yml:12:5: cluster "prod-east": url`, as far as known.
     fn place(&self) -> String {
         let mut place = String::new();
@@ -120,21 +120,21 @@ impl Mistake {
     }
 }
 
-impl fmt::Display for Mistake {
+impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let place = self.place();
         if place.is_empty() { f.write_str(&self.problem) } else { write!(f, "{place}: {}", self.problem) }
     }
 }
 
-impl fmt::Display for Mistakes {
+impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, mistake) in self.0.iter().enumerate() {
+        for (index, error) in self.0.iter().enumerate() {
             let separator = if index == 0 { "" } else { "\n" };
-            write!(f, "{separator}{mistake}")?;
+            write!(f, "{separator}{error}")?;
         }
         Ok(())
     }
 }
 
-impl std::error::Error for Mistakes {}
+impl std::error::Error for ConfigErrors {}
