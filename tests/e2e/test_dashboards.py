@@ -22,8 +22,13 @@ ABSENT = {"process_": "what every exporter has: a dashboard of processes shows i
 
 def queries(board):
     for panel in board["panels"]:
-        for target in panel["targets"]:
-            yield panel["title"], target["expr"]
+        targets = {target["refId"]: target["expr"] for target in panel["targets"]}
+        # One value in the colour that the policy gives it: one of these queries answers.
+        bands = [targets.pop(name) for name in ("Critical", "Warning", "Good") if name in targets]
+        for expression in targets.values():
+            yield panel["title"], expression
+        if bands:
+            yield panel["title"], " or ".join(f"({band})" for band in bands)
     for annotation in board["annotations"]["list"]:
         yield annotation["name"], annotation["expr"].split(" > 0")[0]
 
