@@ -41,7 +41,7 @@ pub struct Addresses {
 pub struct Resolver {
     /// Where the answers come from.
     pub addresses: Arc<Addresses>,
-    /// Whether other addresses than loopback ones are left out, so that a token never crosses a network in the clear
+    /// Whether other addresses than loopback ones are left out, so that a token never crosses a network without TLS
     /// even if `localhost` were made to point elsewhere.
     pub only_loopback: bool,
 }

@@ -21,7 +21,7 @@ pub fn run(args: &HashPasswordArgs) -> anyhow::Result<()> {
 
 fn ask() -> anyhow::Result<Secret> {
     let prompt = |prompt| rpassword::prompt_password(prompt).context("cannot read from the terminal");
-    let (first, second) = (prompt("Password: ")?, prompt("Again: ")?);
+    let (first, second) = (prompt("Password: ")?, prompt("Repeat password: ")?);
     ensure!(first == second, "the two passwords differ");
     Ok(Secret::new(&first))
 }

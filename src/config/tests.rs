@@ -102,7 +102,7 @@ fn a_single_cluster_needs_no_file() {
     let message = single(&SingleCluster { url: "http://prod".to_owned(), ..SingleCluster::default() });
     assert_eq!(
         message.unwrap_err().to_string(),
-        "--cluster.url (QUMULO_URL): must be https: a credential is never sent in the clear, except to this machine\n\
+        "--cluster.url (QUMULO_URL): must be https: a credential is never sent without TLS, except to this machine\n\
          --cluster.token-file (QUMULO_TOKEN_FILE): is missing: the file that holds the access token"
     );
     let pinned = SingleCluster { pin_sha256: vec!["zz".to_owned()], ..cluster };

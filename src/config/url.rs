@@ -54,7 +54,7 @@ fn check(url: &Url) -> Result<(), String> {
     match url.scheme() {
         "https" => Ok(()),
         "http" if is_loopback(url) => Ok(()),
-        "http" => Err("must be https: a credential is never sent in the clear, except to this machine".to_owned()),
+        "http" => Err("must be https: a credential is never sent without TLS, except to this machine".to_owned()),
         _ => Err("must begin with https://".to_owned()),
     }
 }

@@ -61,7 +61,7 @@ fn first(cluster: &ClusterName, key_store: KeyStore, status: &Status) {
 fn changed(cluster: &ClusterName, from: &Status, to: &Status) {
     let from = from.label();
     match to {
-        Status::Unknown(text) => tracing::warn!(%cluster, from, %text, "the status changed to an unknown one"),
+        Status::Unknown(text) => tracing::warn!(%cluster, from, %text, "the status changed to one that is unknown"),
         good if is_good(good) => tracing::info!(%cluster, from, to = good.label(), "the status changed"),
         bad => tracing::warn!(%cluster, from, to = bad.label(), "the status changed"),
     }
