@@ -16,7 +16,7 @@ use url::Url;
 
 use super::{
     answer::{Answer, retry_after},
-    error::{self, Peer, Via},
+    error::{self, Peer, Via, place},
     settings::{ProxySettings, TransportSettings},
 };
 use crate::{
@@ -168,12 +168,6 @@ impl Cell {
         effort.connections += u32::from(*before != local);
         *before = local;
     }
-}
-
-/// Host and port.
-fn place(url: &Url) -> String {
-    let port = url.port_or_known_default().map(|port| format!(":{port}")).unwrap_or_default();
-    format!("{}{port}", url.host_str().unwrap_or_default())
 }
 
 fn malformed(problem: &str) -> PollFailure {

@@ -3,6 +3,7 @@
 use std::{error::Error, io, time::Duration};
 
 use reqwest::StatusCode;
+use url::Url;
 
 use super::{answer::Answer, decode, resolve::DnsError, verify, words};
 use crate::model::{FailureReason, PollFailure, Refusal};
@@ -25,6 +26,12 @@ pub struct Via {
     pub authorized: bool,
     /// Host and port, or where it is written down.
     pub place: String,
+}
+
+/// Host and port.
+pub fn place(url: &Url) -> String {
+    let port = url.port_or_known_default().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}{port}", url.host_str().unwrap_or_default())
 }
 
 /// A request that got no answer.

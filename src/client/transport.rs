@@ -143,12 +143,12 @@ impl TransportPool {
     ///
     /// When a file cannot be used or there is nothing to trust.
     pub fn load(&self, settings: &TransportSettings) -> Result<reqwest::Client, TransportError> {
-        let files: Vec<_> = settings.files().into_iter().map(Fingerprint::of).collect();
+        let files = fingerprints(settings);
         if let Some(shared) = lock(&self.clients).get(settings).filter(|shared| shared.files == files) {
             return Ok(shared.client.clone());
         }
         let sessions = Arc::new(Sessions::new(self.servers(settings)));
-        let client = self.build(settings, sessions.clone())?;
+        let client = self.build(settings, sessions.clone(), settings.tls.is_none())?;
         let shared = Shared { client: client.clone(), files, sessions };
         lock(&self.clients).insert(settings.clone(), shared);
         Ok(client)
@@ -182,8 +182,7 @@ impl TransportPool {
             return false;
         }
         let owned = settings.clone();
-        let look = move || owned.files().into_iter().map(Fingerprint::of).collect::<Vec<_>>();
-        let now = self.files.run(&lane(settings.files()), look).await;
+        let now = self.files.run(&lane(settings.files()), move || fingerprints(&owned)).await;
         now.is_some_and(|now| lock(&self.clients).get(settings).is_none_or(|shared| shared.files != now))
     }
 
@@ -228,14 +227,10 @@ impl TransportPool {
 
     /// A client that carries no credential, and may thus speak plain HTTP with any host.
     pub(super) fn open(&self, settings: &TransportSettings) -> Result<reqwest::Client, TransportError> {
-        self.make(settings, Arc::new(Sessions::new(1)), false)
+        self.build(settings, Arc::new(Sessions::new(1)), false)
     }
 
-    fn build(&self, settings: &TransportSettings, sessions: Arc<Sessions>) -> Result<reqwest::Client, TransportError> {
-        self.make(settings, sessions, settings.tls.is_none())
-    }
-
-    fn make(
+    fn build(
         &self,
         settings: &TransportSettings,
         sessions: Arc<Sessions>,
@@ -322,6 +317,11 @@ impl TransportPool {
         });
         if roots.is_empty() { Err(TransportError::NoSystemRoots) } else { Ok(roots.clone()) }
     }
+}
+
+/// What the files that connections depend on look like now.
+fn fingerprints(settings: &TransportSettings) -> Vec<Option<Fingerprint>> {
+    settings.files().into_iter().map(Fingerprint::of).collect()
 }
 
 /// The lane of files: that of the first one's folder.

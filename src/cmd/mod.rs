@@ -24,7 +24,7 @@ use tokio::runtime::Handle;
 use crate::{
     cli::{Cli, Command, LogArgs},
     client::TransportPool,
-    config::{Config, ConfigErrors},
+    config::{Config, ConfigError, ConfigErrors},
     logging,
     sim::{FleetFile, FleetSpec},
 };
@@ -153,12 +153,29 @@ fn errors(config: &Config, pool: &TransportPool) -> ConfigErrors {
     errors
 }
 
+/// Where an error of the configuration is, as fields of a record.
+struct Fields<'a> {
+    cluster: Option<&'a str>,
+    file: Option<String>,
+    key: Option<&'a str>,
+    line: Option<u64>,
+}
+
+impl<'a> Fields<'a> {
+    fn of(error: &'a ConfigError) -> Self {
+        Self {
+            cluster: error.cluster.as_deref(),
+            file: error.file.as_ref().map(|file| file.display().to_string()),
+            key: Some(&*error.key).filter(|key| !key.is_empty()),
+            line: error.place.map(|place| place.line),
+        }
+    }
+}
+
 /// One record for each error.
 fn log_errors(errors: &ConfigErrors, what: &str) {
     for error in errors.iter() {
-        let file = error.file.as_ref().map(|file| file.display().to_string());
-        let line = error.place.map(|place| place.line);
-        let (cluster, key) = (error.cluster.as_deref(), Some(&*error.key).filter(|key| !key.is_empty()));
+        let Fields { cluster, file, key, line } = Fields::of(error);
         tracing::error!(file, line, cluster, key, err = error.problem, "{what}");
     }
 }

@@ -7,6 +7,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
+use super::Fields;
 use crate::{
     cli::{ClustersArgs, DEFAULT_CONFIG_FILE},
     client::TransportPool,
@@ -149,9 +150,7 @@ impl Clusters {
         };
         let loaded = config.and_then(|config| self.chosen(config)).map(|config| {
             for warning in config.warnings.iter() {
-                let file = warning.file.as_ref().map(|file| file.display().to_string());
-                let (cluster, line) = (warning.cluster.as_deref(), warning.place.map(|place| place.line));
-                let key = Some(&*warning.key).filter(|key| !key.is_empty());
+                let Fields { cluster, file, key, line } = Fields::of(warning);
                 tracing::warn!(file, line, cluster, key, "{}", warning.problem);
             }
             self.poller.apply(config.clusters, &self.pool)

@@ -51,7 +51,7 @@ fn asked(args: &StatusArgs) -> anyhow::Result<(Vec<u8>, Severity)> {
         }
         OutputForm::Table => summary.table(coloured()).into_bytes(),
     };
-    Ok((text, report.severity()))
+    Ok((text, summary.severity()))
 }
 
 /// From a running exporter, which needs no configuration and logs in nowhere.

@@ -26,7 +26,10 @@ pub fn read(path: &Path) -> Result<Vec<Text>, ConfigErrors> {
         ConfigErrors::of_file(path, format!("{err}; {instead}"))
     })?;
     let mut errors = ConfigErrors::default();
-    let patterns = patterns(&text);
+    // What is wrong with the file is for whoever understands it.
+    let document = Document::parse(&text).ok();
+    let raw = document.as_ref().map(|document| document.read::<Raw>(SCHEMA, &mut ConfigErrors::default()));
+    let patterns = raw.and_then(|raw| raw.cluster_files).unwrap_or_default();
     let mut texts = vec![Text { path: path.to_owned(), text }];
     let folder = path.parent().unwrap_or(Path::new(""));
     for (index, pattern) in patterns.iter().enumerate() {
@@ -43,21 +46,14 @@ pub fn read(path: &Path) -> Result<Vec<Text>, ConfigErrors> {
             Err(problem) => {
                 let mut own = ConfigErrors::default();
                 own.add(format!("cluster_files[{index}]"), problem);
-                let document = texts.first().and_then(|first| Document::parse(&first.text).ok());
-                errors.extend(match document {
-                    Some(document) => own.locate(path, &document),
+                errors.extend(match &document {
+                    Some(document) => own.locate(path, document),
                     None => own,
                 });
             }
         }
     }
     errors.or(texts)
-}
-
-/// The patterns of `cluster_files`. What is wrong with the file is for whoever understands it.
-fn patterns(text: &str) -> Vec<String> {
-    let raw = Document::parse(text).map(|document| document.read::<Raw>(SCHEMA, &mut ConfigErrors::default()));
-    raw.ok().and_then(|raw| raw.cluster_files).unwrap_or_default()
 }
 
 /// The files of a pattern, by name. None is right for a pattern, and wrong for a name.

@@ -51,7 +51,7 @@ const SYNTAX: &[(&str, &str)] = &[
     ("multiple documents", "holds more than one document (`---`); keep one"),
 ];
 
-/// A error of syntax.
+/// An error of syntax.
 pub fn syntax(words: &str) -> &'static str {
     let known = SYNTAX.iter().find(|(part, _)| words.contains(part));
     known

@@ -173,12 +173,8 @@ impl Section<'_> {
             && critical > warning
         {
             let key = if raw.certificate_critical.is_some() { "certificate_critical" } else { "certificate_warning" };
-            let shown = |limit| PromDuration(limit);
-            let problem = format!(
-                "certificate_critical ({}) must be at most certificate_warning ({})",
-                shown(critical),
-                shown(warning)
-            );
+            let (critical, warning) = (PromDuration(critical), PromDuration(warning));
+            let problem = format!("certificate_critical ({critical}) must be at most certificate_warning ({warning})");
             self.error(&format!("policy.{key}"), problem);
         }
         let require = match raw.require.as_deref() {

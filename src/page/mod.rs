@@ -95,6 +95,37 @@ pub fn render(report: &Report, selection: &Selection, exporter: Exporter<'_>) ->
     let wanted: Vec<&ClusterReport> = report.clusters.iter().filter(|cluster| selection.admits(cluster)).collect();
     let shown: Vec<&ClusterReport> =
         wanted.iter().skip(selection.page.saturating_mul(PER_PAGE)).take(PER_PAGE).copied().collect();
+    let body = html! {
+        a.skip href="#clusters" { "To the clusters" }
+        header {
+            h1 { "Qumulo encryption" }
+            p.soft { "As of " (instant(report.at)) ". " (refresh(selection)) }
+            @if !exporter.config_is_good {
+                p.notice role="alert" {
+                    strong { "The configuration, or a renewed certificate file, cannot be used." }
+                    " The last good one stays; the log says what is wrong. "
+                    a href="runbooks/QumuloEncryptionReloadFailed" { "Runbook" }
+                }
+            }
+            (now(report))
+            div.tools {
+                nav aria-label="States" { (totals(report, selection)) }
+                (search(selection))
+            }
+        }
+        main #clusters tabindex="-1" {
+            p role="status" { (summary(report, wanted.len(), shown.len(), selection)) }
+            @if selection.search.is_empty() && selection.page == 0 { (expiries::picture(report)) }
+            ul.clusters { @for each in &shown { li { (cluster(each, report.at, shown.len() == 1)) } } }
+            (pages(wanted.len(), selection))
+        }
+        (footer(exporter.metrics))
+    };
+    document(&title(report), selection.refresh, &body)
+}
+
+/// A page around its body, loaded anew after so many seconds if that is wanted.
+fn document(title: &str, refresh: Option<u32>, body: &Markup) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -102,36 +133,11 @@ pub fn render(report: &Report, selection: &Selection, exporter: Exporter<'_>) ->
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                @if let Some(seconds) = selection.refresh { meta http-equiv="refresh" content=(seconds); }
-                title { (title(report)) }
+                @if let Some(seconds) = refresh { meta http-equiv="refresh" content=(seconds); }
+                title { (title) }
                 style { (PreEscaped(STYLE)) }
             }
-            body {
-                a.skip href="#clusters" { "To the clusters" }
-                header {
-                    h1 { "Qumulo encryption" }
-                    p.soft { "As of " (instant(report.at)) ". " (refresh(selection)) }
-                    @if !exporter.config_is_good {
-                        p.notice role="alert" {
-                            strong { "The configuration, or a renewed certificate file, cannot be used." }
-                            " The last good one stays; the log says what is wrong. "
-                            a href="runbooks/QumuloEncryptionReloadFailed" { "Runbook" }
-                        }
-                    }
-                    (now(report))
-                    div.tools {
-                        nav aria-label="States" { (totals(report, selection)) }
-                        (search(selection))
-                    }
-                }
-                main #clusters tabindex="-1" {
-                    p role="status" { (summary(report, wanted.len(), shown.len(), selection)) }
-                    @if selection.search.is_empty() && selection.page == 0 { (expiries::picture(report)) }
-                    ul.clusters { @for each in &shown { li { (cluster(each, report.at, shown.len() == 1)) } } }
-                    (pages(wanted.len(), selection))
-                }
-                (footer(exporter.metrics))
-            }
+            body { (body) }
         }
     };
     page.into_string()
@@ -239,15 +245,18 @@ fn refresh(selection: &Selection) -> Markup {
 
 /// The permanent link to one cluster.
 fn link_to(name: &str) -> String {
-    let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("q", name).finish();
-    format!("?{query}")
+    query("q", name)
+}
+
+/// A query string of one pair.
+fn query(key: &str, value: &str) -> String {
+    format!("?{}", url::form_urlencoded::Serializer::new(String::new()).append_pair(key, value).finish())
 }
 
 /// One line, and the details on demand; at once where it is the only one.
 fn cluster(cluster: &ClusterReport, now: DateTime<Utc>, alone: bool) -> Markup {
     let severity = cluster.severity();
     let said = cluster.findings.first().map_or_else(|| cluster.headline(), |worst| worst.text.clone());
-    let first = cluster.certificates.iter().min_by(|one, other| one.seconds_left.total_cmp(&other.seconds_left));
     html! {
         article.cluster.(severity.label()) {
             details open[alone] {
@@ -256,7 +265,7 @@ fn cluster(cluster: &ClusterReport, now: DateTime<Utc>, alone: bool) -> Markup {
                     h2 { (cluster.name) }
                     span { (visible(&said)) }
                     span.soft {
-                        @match first {
+                        @match cluster.first_expiry() {
                             Some(first) if first.seconds_left <= 0.0 => strong { "expired" },
                             Some(first) => (remaining(first)),
                             None => "",
@@ -300,7 +309,7 @@ fn details(cluster: &ClusterReport, now: DateTime<Utc>) -> Markup {
             @if let Some(version) = cluster.version() { (fact("Qumulo Core", html! { (version) })) }
             (fact("Links", html! {
                 a href=(link_to(&cluster.name)) { "this cluster" } " "
-                a href=(format!("probe{}", link_to(&cluster.name).replacen("?q=", "?target=", 1))) { "series" }
+                a href=(format!("probe{}", query("target", &cluster.name))) { "series" }
             }))
         }
     }

@@ -1,9 +1,9 @@
 //! The runbooks of this version as pages, so that every alert's `runbook_url` has an address.
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, PreEscaped, html};
 use pulldown_cmark::{Parser, html::push_html};
 
-use super::STYLE;
+use super::document;
 
 macro_rules! pages {
     ($($name:literal),* $(,)?) => {
@@ -52,7 +52,7 @@ pub fn index() -> String {
         h1 { "Runbooks" }
         ul { @for (name, _) in PAGES { li { a href=(name) { (name) } } } }
     };
-    document("Runbooks", "../", &list)
+    shell("Runbooks", &list)
 }
 
 /// The page of an alert, with or without the ending of its file.
@@ -62,27 +62,15 @@ pub fn page(name: &str) -> Option<String> {
     let mut rendered = String::new();
     push_html(&mut rendered, Parser::new(text));
     // Our own files, and nothing else.
-    Some(document(name, "../", &html! { (PreEscaped(rendered)) }))
+    Some(shell(name, &PreEscaped(rendered)))
 }
 
-fn document(title: &str, home: &str, content: &Markup) -> String {
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                title { (title) " - Qumulo encryption" }
-                style { (PreEscaped(STYLE)) }
-            }
-            body {
-                header { nav aria-label="Exporter" { ul { li { a href=(home) { "All clusters" } } li { a href="./" { "All runbooks" } } } } }
-                main.runbook { (content) }
-            }
-        }
+fn shell(title: &str, content: &Markup) -> String {
+    let body = html! {
+        header { nav aria-label="Exporter" { ul { li { a href="../" { "All clusters" } } li { a href="./" { "All runbooks" } } } } }
+        main.runbook { (content) }
     };
-    page.into_string()
+    document(&format!("{title} - Qumulo encryption"), None, &body)
 }
 
 #[cfg(test)]

@@ -139,10 +139,9 @@ pub fn all(cluster: &Snapshot, certificates: &[Certificate], now: &Moment) -> Ve
         let mut known = status(cluster, reading, now);
         known.extend(certificates.iter().filter_map(|each| certificate(each, &policy)));
         known.extend(further(reading, at, certificates, &policy, now));
-        for finding in &mut known {
-            if let Some(age) = stale {
-                finding.text.push_str(&format!(" (as of {} ago)", span(age.as_secs_f64())));
-            }
+        if let Some(age) = stale {
+            let age = span(age.as_secs_f64());
+            known.iter_mut().for_each(|finding| finding.text.push_str(&format!(" (as of {age} ago)")));
         }
         findings.extend(known);
     }
@@ -158,22 +157,20 @@ pub fn all(cluster: &Snapshot, certificates: &[Certificate], now: &Moment) -> Ve
 fn status(cluster: &Snapshot, reading: &Reading, now: &Moment) -> Vec<Finding> {
     let text = words(&reading.status);
     let finding = match &reading.status {
-        Status::KmsKeyNotFound => KEY_NOT_FOUND.finding(Severity::Critical, text),
-        Status::ConfigurationCorrupted => CONFIGURATION_CORRUPTED.finding(Severity::Critical, text),
-        Status::KmsKeyInactive => KEY_INACTIVE.finding(Severity::Critical, text),
-        Status::KmsAuthenticationError => KMS_AUTHENTICATION_ERROR.finding(Severity::Critical, text),
+        Status::Encrypted | Status::KmsAvailable | Status::NotEncrypted => None,
+        Status::KmsKeyNotFound => Some(KEY_NOT_FOUND.finding(Severity::Critical, text)),
+        Status::ConfigurationCorrupted => Some(CONFIGURATION_CORRUPTED.finding(Severity::Critical, text)),
+        Status::KmsKeyInactive => Some(KEY_INACTIVE.finding(Severity::Critical, text)),
+        Status::KmsAuthenticationError => Some(KMS_AUTHENTICATION_ERROR.finding(Severity::Critical, text)),
         Status::KmsCannotConnect => {
             let since = cluster.history().kms_unusable_since.map(|since| since.age(now)).unwrap_or_default();
             let severity = if since >= KMS_UNUSABLE { Severity::Critical } else { Severity::Warning };
-            KMS_CANNOT_CONNECT.finding(severity, format!("{text} for {}", span(since.as_secs_f64())))
+            Some(KMS_CANNOT_CONNECT.finding(severity, format!("{text} for {}", span(since.as_secs_f64()))))
         }
-        Status::Unknown(_) => UNKNOWN_STATUS.finding(Severity::Warning, text),
-        Status::Encrypted | Status::KmsAvailable | Status::NotEncrypted => {
-            return policy(&reading.status, reading.key_store, cluster.about().policy.require).into_iter().collect();
-        }
+        Status::Unknown(_) => Some(UNKNOWN_STATUS.finding(Severity::Warning, text)),
     };
     let violated = policy(&reading.status, reading.key_store, cluster.about().policy.require);
-    [Some(finding), violated].into_iter().flatten().collect()
+    [finding, violated].into_iter().flatten().collect()
 }
 
 /// What the operator requires and is not so.

@@ -83,8 +83,9 @@ pub struct Certificate {
 pub fn report(view: &View, now: &Moment) -> Report {
     let mut clusters: Vec<ClusterReport> = view.clusters.iter().map(|cluster| judge(cluster, now)).collect();
     clusters.sort_by(|one, other| {
+        let left = |cluster: &ClusterReport| cluster.first_expiry().map_or(f64::MAX, |first| first.seconds_left);
         let rank = findings::rank(one).cmp(&findings::rank(other));
-        rank.then(one.nearest_expiry().total_cmp(&other.nearest_expiry())).then_with(|| one.name.cmp(&other.name))
+        rank.then(left(one).total_cmp(&left(other))).then_with(|| one.name.cmp(&other.name))
     });
     Report { at: now.wall, clusters }
 }
@@ -151,11 +152,6 @@ impl Report {
     /// How many clusters are like this.
     pub fn count(&self, severity: Severity) -> usize {
         self.clusters.iter().filter(|cluster| cluster.severity() == severity).count()
-    }
-
-    /// The worst of all. Without clusters nobody knows.
-    pub fn severity(&self) -> Severity {
-        self.clusters.iter().map(ClusterReport::severity).max().unwrap_or(Severity::Unknown)
     }
 
     /// Without the clusters that `keep` refuses.
@@ -228,8 +224,9 @@ impl ClusterReport {
         self.reading.as_ref().map(|reading| ApiVersion::label(reading.api))
     }
 
-    fn nearest_expiry(&self) -> f64 {
-        self.certificates.iter().map(|certificate| certificate.seconds_left).fold(f64::MAX, f64::min)
+    /// The certificate that expires first.
+    pub fn first_expiry(&self) -> Option<&Certificate> {
+        self.certificates.iter().min_by(|one, other| one.seconds_left.total_cmp(&other.seconds_left))
     }
 }
 

@@ -2,10 +2,10 @@
 //! authentication, headers, rate limit. A file that works for the node exporter works here.
 //!
 //! The file and those that it names are looked at once a second, on a thread of its own: their file system may hang, and
-//! then the rules stay what they are. A change counts once the files have rested for a moment, because a file that is being written reads as one without its last lines: without
-//! users, for example. What would take protection away waits for somebody who asks for it ([`Policies::reload`]), however
-//! long the file rests: a disk may have been full. After a broken edit the last good rules stay in force; the original
-//! answers 500 to everything then.
+//! then the rules stay what they are. A change counts once the files have rested for a moment, because a file that is being
+//! written reads as one without its last lines: without users, for example. What would take protection away waits for
+//! somebody who asks for it ([`Policies::reload`]), however long the file rests: a disk may have been full. After a broken
+//! edit the last good rules stay in force; the original answers 500 to everything then.
 
 mod names;
 mod raw;

@@ -32,10 +32,10 @@ def connect(address):
 def silent(address, count, ready, end):
     """Connections that say nothing; those that are closed are opened again."""
     raise_descriptors()
-    clients = [connect(address) for _ in range(count)]
+    clients, watched = [connect(address) for _ in range(count)], max(0, count - 500)
     ready.set()
     while not end.is_set():
-        for index, client in enumerate(clients[-500:]):
+        for index, client in enumerate(clients[watched:], watched):
             try:
                 if client.recv(1) == b"":
                     clients[index] = connect(address)
