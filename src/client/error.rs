@@ -127,10 +127,9 @@ pub fn bad_status(answer: &Answer, asked: &str) -> PollFailure {
             FailureReason::Authentication,
             format!("the cluster refused the credential ({status}); it may have expired or been disabled"),
         ),
-        StatusCode::FORBIDDEN => (
-            FailureReason::Permission,
-            format!("the credential lacks PRIVILEGE_ENCRYPTION_READ ({status}); add it to the user's role"),
-        ),
+        StatusCode::FORBIDDEN => {
+            (FailureReason::Permission, format!("the credential lacks PRIVILEGE_ENCRYPTION_READ ({status})"))
+        }
         StatusCode::NOT_FOUND => (FailureReason::Unsupported, format!("the cluster has no {asked} ({status})")),
         StatusCode::TOO_MANY_REQUESTS => {
             (FailureReason::RateLimited, format!("the cluster asked for fewer requests ({status})"))

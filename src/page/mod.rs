@@ -17,6 +17,11 @@ use crate::{
 /// The stylesheet, for the hash in the Content-Security-Policy.
 pub const STYLE: &str = include_str!("style.css");
 
+/// A lock for the browser's tab, in the page itself: there is no further request.
+const ICON: &str = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Cpath d='M2 7h12v8H2z' \
+                    fill='%230a58ca'/%3E%3Cpath d='M5 7V4a3 3 0 0 1 6 0v3' fill='none' stroke='%230a58ca' stroke-width='2'/%3E\
+                    %3C/svg%3E";
+
 /// Clusters on one page: a thousand would be slow to read for browsers and people.
 const PER_PAGE: usize = 100;
 
@@ -133,6 +138,7 @@ fn document(title: &str, refresh: Option<u32>, body: &Markup) -> String {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
+                link rel="icon" href=(ICON);
                 @if let Some(seconds) = refresh { meta http-equiv="refresh" content=(seconds); }
                 title { (title) }
                 style { (PreEscaped(STYLE)) }
@@ -286,13 +292,14 @@ fn details(cluster: &ClusterReport, now: DateTime<Utc>) -> Markup {
             ul.findings {
                 @for finding in &cluster.findings {
                     li {
-                        strong { (visible(&finding.text)) "." } " " span.soft { (finding.advice) }
+                        strong { (visible(&finding.text)) "." } " " span.soft { (advice(finding.advice)) }
                         @if let Some(alert) = finding.alert() { " " a href=(format!("runbooks/{alert}")) { "Runbook" } }
                     }
                 }
             }
         }
         dl {
+            (fact("Address", html! { code { (cluster.url) } }))
             (fact("Status", html! { (visible(&cluster.headline())) }))
             (fact("Key store", html! { (cluster.key_store()) }))
             @for each in &cluster.certificates { (certificate(each)) }
@@ -311,6 +318,22 @@ fn details(cluster: &ClusterReport, now: DateTime<Utc>) -> Markup {
                 a href=(link_to(&cluster.name)) { "this cluster" } " "
                 a href=(format!("probe{}", query("target", &cluster.name))) { "series" }
             }))
+        }
+    }
+}
+
+/// An advice with its commands, all of them of `qq`, as what they are.
+fn advice(text: &str) -> Markup {
+    let mut words = text.split_inclusive(' ').peekable();
+    html! {
+        @while let Some(word) = words.next() {
+            @if word == "qq " {
+                @let command = words.next().unwrap_or_default();
+                @let end = command.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(command.len());
+                code { "qq " (command.get(..end).unwrap_or_default()) } (command.get(end..).unwrap_or_default())
+            } @else {
+                (word)
+            }
         }
     }
 }

@@ -1,16 +1,26 @@
 //! The report as JSON: `/api/v1/clusters` and `status --output json`. Fields are added, never renamed or removed.
 
+use std::time::Duration;
+
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 
 use super::{ClusterReport, Report, Severity};
-use crate::model::DateField;
+use crate::model::{self, DateField, Require};
 
 #[derive(Serialize)]
 struct Document<'a> {
     generated_at: String,
+    exporter: Exporter,
     totals: Totals,
     clusters: Vec<Cluster<'a>>,
+}
+
+/// Which program says so, for auditors.
+#[derive(Serialize)]
+struct Exporter {
+    version: &'static str,
+    revision: &'static str,
 }
 
 #[derive(Serialize)]
@@ -25,8 +35,11 @@ struct Totals {
 #[derive(Serialize)]
 struct Cluster<'a> {
     name: &'a str,
+    url: &'a str,
     severity: &'static str,
+    headline: String,
     findings: Vec<Finding<'a>>,
+    policy: Policy,
     up: Option<bool>,
     status: Option<&'static str>,
     last_known: Option<LastKnown>,
@@ -47,6 +60,7 @@ struct Cluster<'a> {
 #[derive(Serialize)]
 struct LastKnown {
     status: &'static str,
+    encryption_type: &'static str,
     seconds_ago: u64,
 }
 
@@ -57,6 +71,15 @@ struct Finding<'a> {
     message: &'a str,
     advice: &'static str,
     runbook: Option<String>,
+}
+
+/// What the cluster is judged by; null is no limit.
+#[derive(Serialize)]
+struct Policy {
+    require: Option<&'static str>,
+    certificate_warning_seconds: Option<u64>,
+    certificate_critical_seconds: Option<u64>,
+    key_max_age_seconds: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -76,6 +99,10 @@ struct Failure<'a> {
 pub fn render(report: &Report) -> Vec<u8> {
     let document = Document {
         generated_at: time(report.at),
+        exporter: Exporter {
+            version: env!("CARGO_PKG_VERSION"),
+            revision: env!("QUMULO_ENCRYPTION_EXPORTER_REVISION"),
+        },
         totals: Totals {
             clusters: report.clusters.len(),
             critical: report.count(Severity::Critical),
@@ -108,14 +135,18 @@ fn cluster(cluster: &ClusterReport) -> Cluster<'_> {
     });
     Cluster {
         name: &cluster.name,
+        url: &cluster.url,
         severity: cluster.severity().label(),
+        headline: cluster.headline(),
         findings: findings.collect(),
+        policy: policy(&cluster.policy),
         up: cluster.up,
         status: cluster.reading.as_ref().map(|reading| reading.status.label()),
-        last_known: cluster
-            .last_known
-            .as_ref()
-            .map(|(age, reading)| LastKnown { status: reading.status.label(), seconds_ago: age.as_secs() }),
+        last_known: cluster.last_known.as_ref().map(|(age, reading)| LastKnown {
+            status: reading.status.label(),
+            encryption_type: reading.key_store.label(),
+            seconds_ago: age.as_secs(),
+        }),
         raw_status: cluster.raw_status(),
         encryption_type: cluster.reading.as_ref().map(|reading| reading.key_store.label()),
         certificates: certificates.collect(),
@@ -128,6 +159,16 @@ fn cluster(cluster: &ClusterReport) -> Cluster<'_> {
         cluster_id: cluster.cluster_id(),
         version: cluster.version(),
         api: cluster.api(),
+    }
+}
+
+fn policy(policy: &model::Policy) -> Policy {
+    let seconds = |limit: Option<Duration>| limit.map(|limit| limit.as_secs());
+    Policy {
+        require: policy.require.map(Require::label),
+        certificate_warning_seconds: seconds(policy.certificate_warning),
+        certificate_critical_seconds: seconds(policy.certificate_critical),
+        key_max_age_seconds: seconds(policy.key_max_age),
     }
 }
 

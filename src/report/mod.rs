@@ -7,7 +7,7 @@
 pub mod findings;
 pub mod json;
 
-use std::{fmt::Write, time::Duration};
+use std::{fmt::Write, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 
@@ -66,6 +66,8 @@ pub struct ClusterReport {
     pub stale_after: Duration,
     /// See `qumulo_encryption_up`.
     pub up: Option<bool>,
+    /// Where it is asked.
+    pub url: Arc<str>,
 }
 
 /// A certificate of the KMS connection.
@@ -113,6 +115,7 @@ fn judge(cluster: &Snapshot, now: &Moment) -> ClusterReport {
         reading,
         stale_after: cluster.stale_after(),
         up,
+        url: cluster.about().url.clone(),
     }
 }
 
@@ -184,10 +187,9 @@ impl ClusterReport {
 
     /// Where the master key is, in words.
     pub fn key_store(&self) -> &'static str {
-        match self.known().map(|reading| reading.key_store) {
-            Some(KeyStore::Local) => "local",
-            Some(KeyStore::Kms) => "KMS",
-            Some(KeyStore::Unknown) | None => "unknown",
+        match self.known().map(|reading| reading.key_store).unwrap_or(KeyStore::Unknown) {
+            KeyStore::Kms => "KMS",
+            other => other.label(),
         }
     }
 

@@ -52,7 +52,12 @@ fn kms(status: Status, days: [i64; 2]) -> Reading {
 
 /// A cluster of each kind.
 pub fn fleet(store: &Store, origin: Instant) -> Vec<Publisher> {
-    let add = |name: &str| store.publisher(ClusterName::new(name).unwrap(), Duration::from_secs(300));
+    let add = |name: &str| {
+        let publisher = store.publisher(ClusterName::new(name).unwrap(), Duration::from_secs(300));
+        let url = format!("https://{name}.example.com:8000").into();
+        store.describe(publisher.name(), &About { url, ..About::default() });
+        publisher
+    };
     let ok = |name: &str, reading: Reading| {
         let mut publisher = add(name);
         publisher.record(moment(origin, 660), Duration::from_millis(12), Ok(reading));
@@ -81,6 +86,7 @@ fn json_of_a_fixed_fleet_is_the_golden_file() {
     let (store, origin) = (Store::default(), Instant::now());
     let _publishers = fleet(&store, origin);
     let got = String::from_utf8(json::render(&report(&store.view(), &moment(origin, 670)))).unwrap();
+    let got = got.replace(env!("QUMULO_ENCRYPTION_EXPORTER_REVISION"), "REVISION");
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(GOLDEN, &got).unwrap();
     }

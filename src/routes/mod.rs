@@ -261,11 +261,12 @@ fn is_authority(host: &str) -> bool {
     host.parse::<hyper::http::uri::Authority>().is_ok() && !host.contains('@')
 }
 
-/// Nothing but the page's own stylesheet, known by its hash, and its own search form.
+/// Nothing but the page's own stylesheet, known by its hash, its own search form, and the icon that is written into it.
 fn page_policy() -> HeaderValue {
     let hash = STANDARD.encode(digest(&SHA256, page::STYLE.as_bytes()));
     let policy = format!(
-        "default-src 'none'; style-src 'sha256-{hash}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        "default-src 'none'; style-src 'sha256-{hash}'; img-src data:; form-action 'self'; base-uri 'none'; \
+         frame-ancestors 'none'"
     );
     // Base 64 and the words above are all visible ASCII.
     HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
