@@ -15,6 +15,10 @@ use serde_saphyr::{Location, Spanned, options::DuplicateKeyPolicy};
 use super::{ConfigError, ConfigErrors, hints};
 use crate::secret::is_marked;
 
+/// How deep a file may be nested: three times what a configuration needs. Reading is recursive, and its thread's stack has
+/// an end.
+const MAX_DEPTH: usize = 16;
+
 /// Line and column, from 1.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Place {
@@ -58,7 +62,11 @@ impl Document {
     ///
     /// The first error of syntax, with its place and nothing of the text, which could be a secret.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
-        let options = serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::LastWins, with_snippet: false };
+        let options = serde_saphyr::options! {
+            budget: serde_saphyr::budget! { max_depth: MAX_DEPTH },
+            duplicate_keys: DuplicateKeyPolicy::LastWins,
+            with_snippet: false,
+        };
         let root: Spanned<Read> = serde_saphyr::from_str_with_options(text, options).map_err(|err| {
             let words = err.without_snippet().render_with_formatter(&serde_saphyr::UserMessageFormatter);
             let problem = hints::syntax(&words);
