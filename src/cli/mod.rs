@@ -201,6 +201,22 @@ pub struct WebArgs {
         value_parser = telemetry_path
     )]
     pub telemetry_path: String,
+    /// The URL under which others reach the exporter, through a reverse proxy: for /sd, and the default of the prefix
+    #[arg(
+        long = "web.external-url",
+        env = "QUMULO_ENCRYPTION_EXPORTER_WEB_EXTERNAL_URL",
+        value_name = "URL",
+        value_parser = external_url
+    )]
+    pub external_url: Option<Url>,
+    /// In front of every path [default: the path of --web.external-url]
+    #[arg(
+        long = "web.route-prefix",
+        env = "QUMULO_ENCRYPTION_EXPORTER_WEB_ROUTE_PREFIX",
+        value_name = "PATH",
+        value_parser = route_prefix
+    )]
+    pub route_prefix: Option<String>,
     /// Requests answered at the same time; more get 503. 0 is no limit
     #[arg(
         long = "web.max-requests",
@@ -330,13 +346,32 @@ fn interval(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A URL that others ask.
+fn external_url(text: &str) -> Result<Url, &'static str> {
+    const FORM: &str =
+        "write it as https://monitoring.example.com/qumulo, with http or https, and a path if there is one";
+    let url = Url::parse(text).map_err(|_| FORM)?;
+    let plain =
+        url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();
+    if ["http", "https"].contains(&url.scheme()) && url.has_host() && plain { Ok(url) } else { Err(FORM) }
+}
+
+/// A path in front of others.
+fn route_prefix(path: &str) -> Result<String, &'static str> {
+    if path.bytes().all(is_in_path) { Ok(path.to_owned()) } else { Err("a path has no spaces, ? or #") }
+}
+
+fn is_in_path(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#')
+}
+
 /// A path of its own.
 fn telemetry_path(path: &str) -> Result<String, &'static str> {
     if !path.starts_with('/') {
         Err("a path begins with /")
     } else if matches!(path, "/" | "/probe" | "/sd") || path.starts_with("/-/") || path.starts_with("/api/") {
         Err("this path has another meaning; choose one such as /metrics")
-    } else if !path.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#')) {
+    } else if !path.bytes().all(is_in_path) {
         Err("a path has no spaces, ? or #")
     } else {
         Ok(path.to_owned())
