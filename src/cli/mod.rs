@@ -86,6 +86,7 @@ pub struct DaemonArgs {
 
 /// When the configuration is read again. SIGHUP always does it.
 #[derive(Args, Clone, Copy, Debug)]
+#[command(next_help_heading = "Reload")]
 pub struct ReloadArgs {
     /// Look at the configuration file from time to time, and reload it when it has changed
     #[arg(long = "config.enable-auto-reload", env = "QUMULO_ENCRYPTION_EXPORTER_CONFIG_ENABLE_AUTO_RELOAD")]
@@ -103,6 +104,7 @@ pub struct ReloadArgs {
 
 /// A file, or a single cluster without one.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Clusters")]
 pub struct ClustersArgs {
     /// Configuration file [default: qumulo-encryption-exporter.yml]
     #[arg(long = "config.file", env = "QUMULO_ENCRYPTION_EXPORTER_CONFIG_FILE", value_name = "FILE")]
@@ -113,8 +115,7 @@ pub struct ClustersArgs {
         env = "QUMULO_URL",
         value_name = "URL",
         conflicts_with = "config_file",
-        requires = "token_file",
-        hide_env_values = true
+        requires = "token_file"
     )]
     pub url: Option<String>,
     /// Its name, the value of the label `cluster` [default: the host]
@@ -139,6 +140,7 @@ pub struct ClustersArgs {
 
 /// Logs, on standard error.
 #[derive(Args, Clone, Copy, Debug)]
+#[command(next_help_heading = "Log")]
 pub struct LogArgs {
     /// The least severe messages to log
     #[arg(
@@ -162,6 +164,7 @@ pub struct LogArgs {
 
 /// The listener.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Listener")]
 pub struct WebArgs {
     /// Where to listen: `:PORT`, `HOST:PORT` or `[IPv6]:PORT`; repeatable [default: :10979; demo: 127.0.0.1:10979]
     #[arg(
@@ -275,15 +278,15 @@ pub struct StatusArgs {
     /// Only these clusters of the configuration [default: all]
     #[arg(value_name = "CLUSTER")]
     pub names: Vec<String>,
-    /// Which clusters.
-    #[command(flatten)]
-    pub clusters: ClustersArgs,
     /// Ask a running exporter at this address, in place of the clusters; needs no configuration
     #[arg(long = "exporter.url", value_name = "URL", conflicts_with_all = ["config_file", "url"])]
     pub exporter_url: Option<Url>,
     /// How to print it
     #[arg(long, value_name = "FORM", default_value_t, value_enum)]
     pub output: OutputForm,
+    /// Which clusters.
+    #[command(flatten)]
+    pub clusters: ClustersArgs,
 }
 
 /// Forms of `status`.

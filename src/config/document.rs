@@ -277,6 +277,34 @@ fn sections_with(root: &Value, key: &str) -> Vec<String> {
     sections
 }
 
+/// The keys below a cluster, and of the file itself, each with its description: what a manual lists. Dots lead into sections.
+pub fn keys(schema: &str) -> Vec<(String, String)> {
+    let root: Value = serde_json::from_str(schema).unwrap_or_default();
+    let mut keys = Vec::new();
+    list(&root, &root, "", &mut keys);
+    keys
+}
+
+fn list(root: &Value, section: &Value, path: &str, keys: &mut Vec<(String, String)>) {
+    for (name, raw) in section.get("properties").and_then(Value::as_object).into_iter().flatten() {
+        let schema = resolve(root, raw);
+        if schema.get("not").is_some() {
+            // Refused.
+            continue;
+        }
+        let description = raw.get("description").and_then(Value::as_str).unwrap_or_default();
+        keys.push((format!("{path}{name}"), description.replace('\n', " ")));
+        // What `global` can hold is told once.
+        let (inner, path) = match schema.get("items") {
+            Some(items) => (resolve(root, items), format!("{path}{name}[].")),
+            None => (schema, format!("{path}{name}.")),
+        };
+        if path != "global." {
+            list(root, inner, &path, keys);
+        }
+    }
+}
+
 /// Behind references, and without the choice of null.
 fn resolve<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
     let choices = schema.get("anyOf").and_then(Value::as_array);
