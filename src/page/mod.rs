@@ -103,8 +103,10 @@ pub fn render(report: &Report, selection: &Selection, exporter: Exporter<'_>) ->
     let body = html! {
         a.skip href="#clusters" { "To the clusters" }
         header {
-            h1 { "Qumulo encryption" }
-            p.soft { "As of " (instant(report.at)) ". " (refresh(selection)) }
+            div.title {
+                h1 { "Qumulo encryption" }
+                p.soft { "As of " (instant(report.at)) ". " (refresh(selection)) }
+            }
             @if !exporter.config_is_good {
                 p.notice role="alert" {
                     strong { "The configuration, or a renewed certificate file, cannot be used." }
