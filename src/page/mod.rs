@@ -46,7 +46,7 @@ impl Selection {
         let mut selection = Self::default();
         for (key, value) in pairs {
             match key.as_ref() {
-                "state" => selection.state = Severity::from_label(&value),
+                "state" => selection.state = Severity::from_label(&value).filter(|state| Severity::ALL.contains(state)),
                 "refresh" => selection.refresh = value.parse().ok().filter(|seconds| (5..=3600).contains(seconds)),
                 "q" => selection.search = value.into_owned(),
                 // People count from 1.
@@ -304,7 +304,12 @@ fn details(cluster: &ClusterReport, now: DateTime<Utc>) -> Markup {
             (fact("Address", html! { code { (cluster.url) } }))
             (fact("Status", html! { (visible(&cluster.headline())) }))
             (fact("Key store", html! { (cluster.key_store()) }))
+            @if let Some(server) = cluster.kms() {
+                (fact("KMS", html! { (server.address()) }))
+                @if !server.key_id().is_empty() { (fact("Key", html! { code { (server.key_id()) } })) }
+            }
             @for each in &cluster.certificates { (certificate(each)) }
+            @if let Some(at) = cluster.api_certificate { (fact("REST API's certificate", html! { "until " (day(at.utc())) })) }
             @if let Some(at) = cluster.date(DateField::LastKeyRotationTime) {
                 (fact("Key age", html! { (span(seconds(at, now))) ", since " (day(at)) }))
             }
