@@ -12,6 +12,7 @@ mod auth;
 mod decode;
 mod error;
 mod fetch;
+mod kms_probe;
 mod pem;
 mod pin;
 mod resolve;
@@ -38,6 +39,7 @@ use self::{
 pub use self::{
     api::Effort,
     fetch::fetch,
+    kms_probe::Networks,
     pin::{Pin, PinError},
     secret_file::SecretError,
     settings::{
@@ -176,7 +178,10 @@ impl Client {
                 if due || moved {
                     self.refresh_details(now, deadline, key_store, &token).await;
                 }
-                Ok(Reading { api, clock, dates, details: self.details.clone(), key_store, status })
+                let details = self.details.clone();
+                let kms_probe = (self.settings.kms_probe.as_ref())
+                    .and_then(|networks| self.pool.look(details.kms.as_ref()?, networks, now));
+                Ok(Reading { api, clock, dates, details, key_store, kms_probe, status })
             }
             Err(failure) => {
                 // After an outage the cluster may be another version.

@@ -210,14 +210,15 @@ impl Line {
     fn new(
         severity: Severity,
         [name, status, key_store]: [&str; 3],
-        left: [Option<f64>; 2],
+        left: [Option<f64>; 3],
         key_age: Option<f64>,
         findings: Vec<(Severity, String, String)>,
     ) -> Self {
         let until = |seconds: Option<f64>| {
             seconds.map_or("-".to_owned(), |left| if left > 0.0 { span(left) } else { format!("{} ago", span(left)) })
         };
-        let [ca, client] = left.map(until);
+        // The third, of the server, is one of the findings when it matters.
+        let [ca, client, _] = left.map(until);
         let age = key_age.map_or("-".to_owned(), span);
         let first = left.into_iter().flatten().min_by(f64::total_cmp).map(|seconds| seconds / 86_400.0);
         let cells = [visible(name), severity.label().to_owned(), visible(status), visible(key_store), ca, client, age];

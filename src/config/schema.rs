@@ -18,6 +18,9 @@ pub const DURATION: &str = r"^(0|([0-9]+y)?([0-9]+w)?([0-9]+d)?([0-9]+h)?([0-9]+
 /// The name of a label that is not taken.
 pub const LABEL: &str = "^(?!__)(?!(cluster|cluster_id|version|api|instance|job)$)[a-zA-Z_][a-zA-Z0-9_]*$";
 
+/// A network, or an address.
+pub const NETWORK: &str = "^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$";
+
 /// 32 bytes in hexadecimal digits.
 pub const PIN: &str = "^[0-9A-Fa-f]{2}(:?[0-9A-Fa-f]{2}){31}$";
 

@@ -77,7 +77,8 @@ pub static CERTIFICATE_EXPIRY: Metric = gauge(
     "qumulo_encryption_certificate_expiry_timestamp_seconds",
     &["cluster", "certificate"],
     polled!(
-        "When a certificate of the connection to the key management server expires, in Unix time. A local key store has none."
+        "When a certificate of the connection to the key management server expires, in Unix time: those that the cluster tells, and \
+         with probe_kms the server's own. A local key store has none."
     ),
 );
 /// When the key became active.
@@ -184,6 +185,13 @@ pub static KEY_STORE_CONFIGURED: Metric = gauge(
     &["cluster"],
     polled!("When the key management server was configured on the cluster, in Unix time."),
 );
+/// Whether the key management server itself can be reached.
+pub static KMS_REACHABLE: Metric = gauge(
+    "qumulo_encryption_kms_reachable",
+    &["cluster"],
+    "With probe_kms: 1 if the key management server that the cluster uses showed its certificate to the exporter, else 0. Looked \
+     at every ten minutes.",
+);
 /// When the REST API's certificate expires.
 pub static API_CERTIFICATE_EXPIRY: Metric = gauge(
     "qumulo_encryption_api_certificate_expiry_timestamp_seconds",
@@ -274,7 +282,7 @@ pub static PROCESS: [Metric; 8] = [
 ];
 
 /// The metrics of clusters, in the order in which they are served.
-pub static DOMAIN: [&Metric; 26] = [
+pub static DOMAIN: [&Metric; 27] = [
     &UP,
     &STATUS,
     &TYPE,
@@ -297,6 +305,7 @@ pub static DOMAIN: [&Metric; 26] = [
     &POLICY_KEY_MAX_AGE,
     &KEY_STORE_INFO,
     &KEY_STORE_CONFIGURED,
+    &KMS_REACHABLE,
     &API_CERTIFICATE_EXPIRY,
     &CLOCK_SKEW,
     &ACCESS_TOKEN_EXPIRY,

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::catalog::{self, Metric};
 use crate::{
     model::{
-        ApiVersion, DateField, FailureReason, KeyStore, KmsCertificate, Labels, Moment, Policy, Reading, Require,
-        Status,
+        ApiVersion, DateField, FailureReason, KeyStore, KmsCertificate, KmsProbe, Labels, Moment, Policy, Reading,
+        Require, Status,
     },
     store::{Snapshot, View},
 };
@@ -74,10 +74,9 @@ fn state_sets(rows: &[Row<'_>], sink: &mut impl SampleSink) {
 }
 
 fn dates(rows: &[Row<'_>], sink: &mut impl SampleSink) {
-    let of = |row: &Row<'_>, field| row.fresh.and_then(|fresh| fresh.dates.get(field).timestamp());
     for row in rows {
         for certificate in KmsCertificate::ALL {
-            if let Some(at) = of(row, certificate.field()) {
+            if let Some(at) = row.fresh.and_then(|fresh| fresh.expiry(certificate)) {
                 sink.sample(&catalog::CERTIFICATE_EXPIRY, row.cluster, &[certificate.label()], at.unix_seconds());
             }
         }
@@ -87,7 +86,7 @@ fn dates(rows: &[Row<'_>], sink: &mut impl SampleSink) {
         (DateField::LastStatusUpdateTime, &catalog::LAST_STATUS_UPDATE),
     ] {
         for row in rows {
-            if let Some(at) = of(row, field) {
+            if let Some(at) = row.fresh.and_then(|fresh| fresh.dates.get(field).timestamp()) {
                 sink.sample(metric, row.cluster, &[], at.unix_seconds());
             }
         }
@@ -195,6 +194,13 @@ fn key_stores(rows: &[Row<'_>], sink: &mut impl SampleSink) {
     for (cluster, server) in servers() {
         if let Some(at) = server.configured {
             sink.sample(&catalog::KEY_STORE_CONFIGURED, cluster, &[], at.unix_seconds());
+        }
+    }
+    for row in rows {
+        match row.fresh.and_then(|fresh| fresh.kms_probe) {
+            Some(KmsProbe::Shown(_)) => sink.sample(&catalog::KMS_REACHABLE, row.cluster, &[], 1.0),
+            Some(KmsProbe::Unreachable) => sink.sample(&catalog::KMS_REACHABLE, row.cluster, &[], 0.0),
+            Some(KmsProbe::NotAllowed) | None => {}
         }
     }
 }

@@ -19,8 +19,8 @@ use super::{
 use crate::{
     model::{
         About, AccessToken, Account, ApiVersion, ClusterId, ClusterName, CoreVersion, Date, DateField, Dates, Details,
-        FailureReason, ForeignText, Identity, KeyStore, KmsServer, Labels, Moment, PollFailure, Privileges, Reading,
-        ServerClock, Status, Timestamp,
+        FailureReason, ForeignText, Identity, KeyStore, KmsProbe, KmsServer, Labels, Moment, PollFailure, Privileges,
+        Reading, ServerClock, Status, Timestamp,
     },
     store::{Publisher, Store, View},
 };
@@ -117,6 +117,7 @@ fn kms_reading(status: Status) -> Reading {
         clock: None,
         details: Arc::new(details()),
         key_store: KeyStore::Kms,
+        kms_probe: Some(KmsProbe::Shown(date("2027-08-01T00:00:00Z").timestamp().unwrap())),
         status,
     }
 }
@@ -141,6 +142,7 @@ fn local_reading(api: ApiVersion) -> Reading {
         clock: None,
         details: Arc::default(),
         key_store: KeyStore::Local,
+        kms_probe: None,
         status: Status::Encrypted,
     }
 }
@@ -193,6 +195,7 @@ fn everything_that_must_be_fresh_vanishes_together() {
         &catalog::CLUSTER_INFO,
         &catalog::KEY_STORE_INFO,
         &catalog::KEY_STORE_CONFIGURED,
+        &catalog::KMS_REACHABLE,
         &catalog::CLOCK_SKEW,
         &catalog::ACCESS_TOKEN_EXPIRY,
         &catalog::EXCESS_PRIVILEGES,

@@ -51,6 +51,17 @@ pub struct AccessToken {
     id: Box<str>,
 }
 
+/// What a look at the key management server itself gave.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum KmsProbe {
+    /// Its address is none that may be contacted.
+    NotAllowed,
+    /// It showed a certificate that expires then.
+    Shown(Timestamp),
+    /// It showed none.
+    Unreachable,
+}
+
 /// What a cluster's clock showed, in the header `Date`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ServerClock {

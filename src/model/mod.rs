@@ -18,7 +18,7 @@ mod status;
 mod text;
 
 pub use dates::{Date, DateField, Dates, KmsCertificate, Timestamp};
-pub use details::{AccessToken, Account, Details, KmsServer, Privileges, ServerClock};
+pub use details::{AccessToken, Account, Details, KmsProbe, KmsServer, Privileges, ServerClock};
 pub use failure::{FailureReason, PollFailure, Refusal};
 pub use identity::{ApiVersion, ClusterId, CoreVersion, Identity};
 pub use key_store::KeyStore;
@@ -42,6 +42,24 @@ pub struct Reading {
     pub details: Arc<Details>,
     /// Where the master key is kept.
     pub key_store: KeyStore,
+    /// What the key management server shows, if the operator lets it be contacted.
+    pub kms_probe: Option<KmsProbe>,
     /// The state of at-rest encryption.
     pub status: Status,
+}
+
+// === impl Reading ===
+
+impl Reading {
+    /// When a certificate of the connection to the key management server expires, as far as that is known.
+    pub fn expiry(&self, certificate: KmsCertificate) -> Option<Timestamp> {
+        match certificate {
+            KmsCertificate::Ca => self.dates.get(DateField::CaCertExpiry).timestamp(),
+            KmsCertificate::Client => self.dates.get(DateField::ClientCertExpiry).timestamp(),
+            KmsCertificate::Server => match self.kms_probe {
+                Some(KmsProbe::Shown(at)) => Some(at),
+                Some(KmsProbe::NotAllowed | KmsProbe::Unreachable) | None => None,
+            },
+        }
+    }
 }

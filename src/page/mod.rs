@@ -305,7 +305,9 @@ fn details(cluster: &ClusterReport, now: DateTime<Utc>) -> Markup {
             (fact("Status", html! { (visible(&cluster.headline())) }))
             (fact("Key store", html! { (cluster.key_store()) }))
             @if let Some(server) = cluster.kms() {
-                (fact("KMS", html! { (server.address()) }))
+                (fact("KMS", html! {
+                    (server.address()) @if cluster.kms_reachable() == Some(false) { ", not reached by the exporter" }
+                }))
                 @if !server.key_id().is_empty() { (fact("Key", html! { code { (server.key_id()) } })) }
             }
             @for each in &cluster.certificates { (certificate(each)) }
@@ -360,6 +362,7 @@ fn certificate_name(certificate: &Certificate) -> &'static str {
     match certificate.kind {
         KmsCertificate::Ca => "KMS authority's certificate",
         KmsCertificate::Client => "KMS client certificate",
+        KmsCertificate::Server => "KMS server's certificate",
     }
 }
 

@@ -46,6 +46,10 @@ pub fn change(cluster: &ClusterName, change: &Change) {
             let (from, to) = (from.address(), to.address());
             tracing::warn!(%cluster, from, from_key, to, to_key, "the key management server or its key changed");
         }
+        Change::KmsNotAllowed(server) => {
+            let kms = server.address();
+            tracing::warn!(%cluster, kms, "the key management server is not looked at: its address is in none of the allowed networks");
+        }
         Change::Privileges(privileges) => account(cluster, privileges),
         Change::Recovered => tracing::info!(%cluster, "polls succeed again"),
         Change::Status { from, to } => changed(cluster, from, to),

@@ -65,6 +65,7 @@ impl StatusSource for Script {
                 clock: None,
                 details: Arc::default(),
                 key_store: KeyStore::Local,
+                kms_probe: None,
                 status: Status::Encrypted,
             }),
         }

@@ -157,7 +157,7 @@ pub fn all(cluster: &Snapshot, certificates: &[Certificate], now: &Moment) -> Ve
         let stale = cluster.fresh(now).is_none().then(|| at.age(now));
         let mut known = status(cluster, reading, now);
         known.extend(certificates.iter().filter_map(|each| certificate(each, &policy)));
-        known.extend(further(reading, at, certificates, &policy, now));
+        known.extend(further(reading, at, &policy, now));
         known.extend(cluster.clock_skew().filter(|skew| skew.abs() > CLOCKS_DIFFER).map(clock_skew));
         if let Some(age) = stale {
             let age = span(age.as_secs_f64());
@@ -215,6 +215,7 @@ pub fn certificate(certificate: &Certificate, policy: &Policy) -> Option<Finding
     let name = match certificate.kind {
         KmsCertificate::Ca => "The certificate of the KMS's authority",
         KmsCertificate::Client => "The cluster's client certificate",
+        KmsCertificate::Server => "The certificate of the KMS itself",
     };
     let left = certificate.seconds_left;
     let severity = running_out(left, policy)?;
@@ -227,15 +228,10 @@ pub fn certificate(certificate: &Certificate, policy: &Policy) -> Option<Finding
 }
 
 /// What the rest of an answer of the moment `at` says.
-fn further(
-    reading: &Reading,
-    at: &Moment,
-    certificates: &[Certificate],
-    policy: &Policy,
-    now: &Moment,
-) -> Vec<Finding> {
+fn further(reading: &Reading, at: &Moment, policy: &Policy, now: &Moment) -> Vec<Finding> {
     let mut findings = Vec::new();
-    if reading.key_store == KeyStore::Kms && certificates.len() < KmsCertificate::ALL.len() {
+    let told = |certificate| reading.expiry(certificate).is_some();
+    if reading.key_store == KeyStore::Kms && !KmsCertificate::TOLD.into_iter().all(told) {
         let text = "The cluster does not say when its KMS certificates expire".to_owned();
         findings.push(EXPIRY_UNKNOWN.finding(Severity::Warning, text));
     }

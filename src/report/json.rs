@@ -100,6 +100,7 @@ struct KeyStore<'a> {
     port: Option<u16>,
     key_id: &'a str,
     configured_at: Option<String>,
+    reachable: Option<bool>,
 }
 
 #[derive(Serialize)]
@@ -175,6 +176,7 @@ fn cluster(cluster: &ClusterReport) -> Cluster<'_> {
             port: server.port,
             key_id: server.key_id(),
             configured_at: server.configured.map(|at| time(at.utc())),
+            reachable: cluster.kms_reachable(),
         }),
         api_certificate_expires_at: cluster.api_certificate.map(|at| time(at.utc())),
         clock_skew_seconds: cluster.clock_skew,

@@ -13,7 +13,10 @@ use chrono::{DateTime, Utc};
 
 pub use self::findings::Finding;
 use crate::{
-    model::{ApiVersion, DateField, KeyStore, KmsCertificate, KmsServer, Moment, Policy, Reading, Status, Timestamp},
+    model::{
+        ApiVersion, DateField, KeyStore, KmsCertificate, KmsProbe, KmsServer, Moment, Policy, Reading, Status,
+        Timestamp,
+    },
     store::{Failure, Snapshot, View},
 };
 
@@ -127,7 +130,7 @@ fn judge(cluster: &Snapshot, now: &Moment) -> ClusterReport {
 
 fn certificates(reading: &Reading, now: &Moment) -> impl Iterator<Item = Certificate> {
     KmsCertificate::ALL.into_iter().filter_map(|kind| {
-        let expires = reading.dates.get(kind.field()).timestamp()?;
+        let expires = reading.expiry(kind)?;
         Some(Certificate { kind, expires, seconds_left: expires.unix_seconds() - now.unix_seconds() })
     })
 }
@@ -203,6 +206,15 @@ impl ClusterReport {
     /// The key management server in use.
     pub fn kms(&self) -> Option<&KmsServer> {
         self.known()?.details.kms.as_ref()
+    }
+
+    /// Whether the exporter reached that server, if it may try.
+    pub fn kms_reachable(&self) -> Option<bool> {
+        match self.known()?.kms_probe? {
+            KmsProbe::NotAllowed => None,
+            KmsProbe::Shown(_) => Some(true),
+            KmsProbe::Unreachable => Some(false),
+        }
     }
 
     /// What it said last, fresh or not.

@@ -26,6 +26,7 @@ pub fn reading(status: Status) -> Reading {
         clock: None,
         details: Arc::default(),
         key_store: KeyStore::Local,
+        kms_probe: None,
         status,
     }
 }

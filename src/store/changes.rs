@@ -2,7 +2,7 @@
 
 use super::{Failure, Snapshot};
 use crate::model::{
-    ApiVersion, Date, DateField, ForeignText, KeyStore, KmsServer, PollFailure, Privileges, Reading, Status,
+    ApiVersion, Date, DateField, ForeignText, KeyStore, KmsProbe, KmsServer, PollFailure, Privileges, Reading, Status,
 };
 
 /// Something that is different from the time before.
@@ -40,6 +40,8 @@ pub enum Change {
         /// Now.
         to: KmsServer,
     },
+    /// The key management server must not be contacted.
+    KmsNotAllowed(KmsServer),
     /// The account has other privileges than before, and they are not those that it should have.
     Privileges(Privileges),
     /// Polls succeed again.
@@ -102,6 +104,13 @@ fn readings(old: Option<&Reading>, new: &Reading, changes: &mut Vec<Change>) {
         && (from.address(), from.key_id()) != (to.address(), to.key_id())
     {
         changes.push(Change::Kms { from, to });
+    }
+    let refused = |reading: &Reading| reading.kms_probe == Some(KmsProbe::NotAllowed);
+    if let Some(server) = server(new)
+        && refused(new)
+        && !old.is_some_and(refused)
+    {
+        changes.push(Change::KmsNotAllowed(server));
     }
     let privileges = |reading: &Reading| reading.details.account.privileges.clone();
     if let Some(now) = privileges(new)

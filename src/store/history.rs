@@ -1,4 +1,4 @@
-use crate::model::{DateField, KmsCertificate, Moment, Reading, Status};
+use crate::model::{KmsCertificate, Moment, Reading, Status};
 
 /// What one answer alone does not tell.
 #[derive(Clone, Debug, Default)]
@@ -16,8 +16,7 @@ impl History {
     /// With one more answer, of this moment.
     pub(super) fn after(self, at: Moment, reading: &Reading) -> Self {
         let expired = |certificate: KmsCertificate| {
-            let field: DateField = certificate.field();
-            reading.dates.get(field).timestamp().is_some_and(|expiry| expiry.unix_seconds() <= at.unix_seconds())
+            reading.expiry(certificate).is_some_and(|expiry| expiry.unix_seconds() <= at.unix_seconds())
         };
         let unusable = matches!(reading.status, Status::KmsCannotConnect | Status::KmsAuthenticationError)
             || KmsCertificate::ALL.into_iter().any(expired);
@@ -55,6 +54,7 @@ mod tests {
             clock: None,
             details: Arc::default(),
             key_store: KeyStore::Kms,
+            kms_probe: None,
             status,
         };
         let check = |statuses: &[Status], verdict: Option<(u64, Status)>, unusable: Option<u64>| {

@@ -31,6 +31,7 @@ fn reading(status: Status) -> Reading {
         clock: None,
         details: Arc::default(),
         key_store: KeyStore::Local,
+        kms_probe: None,
         status,
     }
 }

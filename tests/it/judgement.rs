@@ -95,6 +95,7 @@ fn reading(case: &Case) -> Reading {
         clock: None,
         details: Arc::default(),
         key_store: case.key_store,
+        kms_probe: None,
         status: statuses()[case.status].clone(),
     }
 }

@@ -16,6 +16,7 @@ mod credentials;
 mod details;
 mod judgement;
 mod kept;
+mod kms_probe;
 mod lab;
 mod leak;
 mod listener;
