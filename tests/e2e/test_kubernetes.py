@@ -1,0 +1,144 @@
+"""The objects on a real Kubernetes API server, and what runs of them without one, in podman."""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import unittest
+
+from chart import BASE, CHART, MATRIX, NAME, OVERLAY, TOKEN, documents, helm, one, rendered, written
+from support import EXPORTER, PARTS, ROOT, Case, free_port, get, metrics, run, wait_for
+
+CLUSTER = {"name": "prod-east", "url": "https://prod-east.example.com", "authorization": {"credentials_file": TOKEN}}
+
+
+class ApiServer(Case):
+    """An API server with the operator's types. It has no controllers and no nodes: objects are checked, completed and admitted,
+    and nothing runs."""
+
+    def setUp(self):
+        super().setUp()
+        store, peer, port = free_port(), free_port(), free_port()
+        self.start(PARTS / "etcd", f"--data-dir={self.folder}/etcd", "--unsafe-no-fsync",
+                   f"--listen-client-urls=http://127.0.0.1:{store}", f"--advertise-client-urls=http://127.0.0.1:{store}",
+                   f"--listen-peer-urls=http://127.0.0.1:{peer}", f"--initial-advertise-peer-urls=http://127.0.0.1:{peer}",
+                   f"--initial-cluster=default=http://127.0.0.1:{peer}")
+        key, tokens = self.folder / "key.pem", self.folder / "tokens.csv"
+        run("openssl", "genrsa", "-out", key, "2048")
+        tokens.write_text('admin,admin,1,"system:masters"\n')
+        server = self.start(
+            PARTS / "kube-apiserver", f"--etcd-servers=http://127.0.0.1:{store}", f"--secure-port={port}",
+            "--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", f"--cert-dir={self.folder}/certificates",
+            "--service-account-issuer=https://issuer.example.com", f"--service-account-key-file={key}",
+            f"--service-account-signing-key-file={key}", f"--token-auth-file={tokens}", "--authorization-mode=RBAC",
+            "--service-cluster-ip-range=10.96.0.0/24")
+        # JSON is YAML.
+        (self.folder / "kubeconfig").write_text(json.dumps({
+            "apiVersion": "v1", "kind": "Config", "current-context": "test",
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "admin"}}],
+            "clusters": [{"name": "test", "cluster": {"server": f"https://127.0.0.1:{port}", "insecure-skip-tls-verify": True}}],
+            "users": [{"name": "admin", "user": {"token": "admin"}}]}))
+
+        def ready():
+            self.assertIsNone(server.poll(), server.log.read_text()[-2000:])
+            return self.kubectl("get", "--raw", "/readyz", check=False) == "ok"
+
+        wait_for(ready, "the API server is ready", seconds=120)
+        for kind in ("servicemonitors", "prometheusrules"):
+            self.kubectl("create", "-f", PARTS / f"crds/monitoring.coreos.com_{kind}.yaml")
+        self.kubectl("wait", "--for=condition=Established", "customresourcedefinitions", "--all")
+        self.kubectl("apply", "-f", BASE / "namespace.yaml")
+        self.assertIn("pod-security.kubernetes.io/enforce: restricted", (BASE / "namespace.yaml").read_text())
+
+    def kubectl(self, *arguments, check=True):
+        environment = {**os.environ, "HOME": str(self.folder), "KUBECONFIG": f"{self.folder}/kubeconfig"}
+        done = subprocess.run([PARTS / "kubectl", *map(str, arguments)], stdin=subprocess.DEVNULL, capture_output=True,
+                              text=True, env=environment)
+        if check and (done.returncode != 0 or "Warning" in done.stderr):
+            raise AssertionError(f"{arguments}: {done.returncode}\n{done.stdout}{done.stderr}")
+        return done.stdout + done.stderr
+
+    def helm(self, *arguments):
+        return helm(self.folder, *arguments, "--namespace", NAME)
+
+    def read(self, kind, name=NAME):
+        return json.loads(self.kubectl("get", "--namespace", NAME, kind, name, "--output=json"))
+
+    def here(self):
+        """The objects in the namespace that Kubernetes itself did not create."""
+        kinds = "deployment,service,serviceaccount,configmap,secret,networkpolicy,poddisruptionbudget,servicemonitor,prometheusrule"
+        found = json.loads(self.kubectl("get", "--namespace", NAME, kinds, "--output=json"))["items"]
+        return sorted((each["kind"], each["metadata"]["name"]) for each in found
+                      if each["metadata"]["name"] != "kube-root-ca.crt" and each.get("type") != "helm.sh/release.v1")
+
+    def pod(self, name, **changes):
+        """The answer to a Pod of the Deployment's template: without controllers, nobody else would ask for one."""
+        template = self.read("deployment")["spec"]["template"]
+        path = self.folder / f"{name}.json"
+        path.write_text(json.dumps({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": name, "namespace": NAME, "labels": template["metadata"]["labels"]},
+            "spec": {**template["spec"], **changes}}))
+        return self.kubectl("create", "-f", path, check=False)
+
+    def test_helm_installs_upgrades_rolls_back_and_uninstalls(self):
+        values = {"config": {"clusters": [CLUSTER]}, "secret": {"files": {"prod-east.token": "first"}}}
+        self.helm("install", NAME, CHART, f"--values={written(self.folder, values)}")
+        first = {kind: self.read(kind) for kind in ("deployment", "configmap", "secret")}
+        objects = sorted((each["kind"], each["metadata"]["name"]) for each in documents(rendered(self.folder, values)))
+        self.assertEqual(self.here(), objects)
+        self.assertEqual(first["secret"]["data"], {"prod-east.token": "Zmlyc3Q="})
+        self.assertIn("pod/admitted created", self.pod("admitted"))
+        self.assertIn("violates PodSecurity", self.pod("refused", hostNetwork=True))
+
+        values["config"]["global"] = {"poll_interval": "30s"}
+        values["secret"]["files"]["prod-east.token"] = "second"
+        self.helm("upgrade", NAME, CHART, f"--values={written(self.folder, values)}")
+        self.assertIn("poll_interval: 30s", self.read("configmap")["data"][f"{NAME}.yml"])
+        self.assertEqual(self.read("secret")["data"], {"prod-east.token": "c2Vjb25k"})
+        self.assertEqual(self.read("deployment")["spec"], first["deployment"]["spec"], "the exporter is not restarted")
+
+        self.helm("upgrade", NAME, CHART, "--reuse-values", "--set", "replicas=2,networkPolicy.enabled=false")
+        self.assertEqual(self.read("deployment")["spec"]["replicas"], 2)
+        self.assertEqual([each for each in objects if each not in self.here()], [("NetworkPolicy", NAME)])
+
+        self.helm("rollback", NAME, "1")
+        self.assertEqual(self.here(), objects)
+        for kind, before in first.items():
+            now = self.read(kind)
+            self.assertEqual((now.get("data"), now.get("spec")), (before.get("data"), before.get("spec")), kind)
+
+        self.helm("uninstall", NAME)
+        wait_for(lambda: self.here() == [], "nothing is left")
+
+    def test_openshift_names_no_user(self):
+        """Its admission is not here; what it refuses are numbers that are not of the namespace's range."""
+        self.helm("install", NAME, CHART, "--set", "openshift=true")
+        context = self.read("deployment")["spec"]["template"]["spec"]["securityContext"]
+        self.assertEqual(context, {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}})
+        self.assertIn("pod/admitted created", self.pod("admitted"))
+        # As OpenShift completes it.
+        self.assertIn("pod/completed created", self.pod(
+            "completed", securityContext={**context, "runAsUser": 1000680000, "fsGroup": 1000680000}))
+
+    def test_every_set_of_values_is_accepted(self):
+        for number, (name, values) in enumerate(MATRIX.items()):
+            with self.subTest(name):
+                values = json.loads(json.dumps(values).replace('"example-ca.pem": null', '"example-ca.pem": "PEM"'))
+                path = self.folder / f"objects-{number}.yaml"
+                path.write_text(rendered(self.folder, values))
+                self.kubectl("create", "--dry-run=server", "--validate=strict", "-f", path)
+
+    def test_the_kustomize_base_and_the_example_apply(self):
+        for folder in (BASE, OVERLAY):
+            self.kubectl("apply", "--validate=strict", "-k", folder)
+            name = f"from-{folder.parent.name}"
+            self.assertIn(f"pod/{name} created", self.pod(name))
+        self.assertIn("prod-east.example.com", self.read("configmap")["data"][f"{NAME}.yml"])
+        self.assertEqual(self.read("prometheusrule")["metadata"]["labels"]["release"], "kube-prometheus-stack")
+        self.assertIn("violates PodSecurity", self.pod("refused", securityContext={"runAsUser": 0}))
+
+
+if __name__ == "__main__":
+    unittest.main()
