@@ -140,5 +140,109 @@ class ApiServer(Case):
         self.assertIn("violates PodSecurity", self.pod("refused", securityContext={"runAsUser": 0}))
 
 
+class Rules(Case):
+    def test_an_operator_may_attach_the_namespace_to_every_series_and_rule(self):
+        """OpenShift's monitoring of users' projects does, so that no project sees another one's series."""
+        def marked(series):
+            return f"{series[:-1]}, namespace='n'}}" if series.endswith("}") else f"{series}{{namespace='n'}}"
+
+        [rules] = documents((ROOT / "deploy/prometheus/alerts.yml").read_text())
+        for group in rules["groups"]:
+            for rule in group["rules"]:
+                rule["labels"] = {**rule.get("labels", {}), "namespace": "n"}
+        [tests] = documents((ROOT / "tests/rules/alerts.test.yml").read_text())
+        tests["rule_files"] = ["rules.yml"]
+        for test in tests["tests"]:
+            for series in test["input_series"]:
+                series["series"] = marked(series["series"])
+            for alert in test.get("alert_rule_test", []):
+                for expected in alert["exp_alerts"]:
+                    expected["exp_labels"]["namespace"] = "n"
+            for query in test.get("promql_expr_test", []):
+                # These two give no label of their series.
+                if not query["expr"].startswith(("count(", "absent(")):
+                    for expected in query["exp_samples"]:
+                        expected["labels"] = marked(expected["labels"])
+        for name, content in (("rules.yml", rules), ("rules.test.yml", tests)):
+            (self.folder / name).write_text(json.dumps(content))
+        run(PARTS / "promtool", "test", "rules", self.folder / "rules.test.yml")
+
+
+class Podman(Case):
+    """Podman runs what the API server only admits: the rendered files, in a storage of its own."""
+
+    def setUp(self):
+        super().setUp()
+        settings = self.folder / "containers.conf"
+        # Containers cannot have more than whoever starts them; and no lock is shared with other storages.
+        settings.write_text('[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]\n'
+                            '[engine]\nlock_type = "file"\n')
+        self.environment = {**os.environ, "CONTAINERS_CONF": str(settings), "PODMAN_IGNORE_CGROUPSV1_WARNING": "1"}
+        # Podman mounts its storage on itself.
+        self.addCleanup(run, "umount", self.folder / "storage/overlay", check=False)
+
+    def podman(self, *arguments, check=True):
+        places = [f"--{name}={self.folder}/{folder}" for name, folder in
+                  (("root", "storage"), ("runroot", "run"), ("tmpdir", "tmp"), ("network-config-dir", "networks"))]
+        return run(PARTS / "podman", *places, "--cgroup-manager=cgroupfs", "--runtime=runc", "--events-backend=file", *arguments,
+                   check=check, env=self.environment)
+
+    def build(self, image):
+        """The project's image, with the libraries that a program needs if it is not the static one."""
+        context = self.folder / "context"
+        context.mkdir()
+        shutil.copy(EXPORTER, context / NAME)
+        shutil.copy("/etc/ssl/certs/ca-certificates.crt", context)
+        shutil.copy(ROOT / "deploy/container/Containerfile", context)
+        with (context / "Containerfile").open("a") as recipe:
+            for library in run("ldd", EXPORTER, check=False).split():
+                if library.startswith("/"):
+                    shutil.copy(library, context)
+                    recipe.write(f"COPY {pathlib.Path(library).name} {library}\n")
+        self.podman("build", "--isolation=chroot", f"--tag={image}", context)
+
+    def test_the_rendered_pod_is_ready_and_serves_the_clusters(self):
+        self.build("localhost/exporter:test")
+        clusters = self.simulate(run(EXPORTER, "simulate", "--print-fleet")).clusters
+        port = free_port()
+        values = {
+            "config": {"global": {"poll_interval": "1s", "poll_timeout": "1s"}, "clusters": [
+                {"name": name, "url": cluster["url"], "tls_config": {"pin_sha256": [cluster["pin_sha256"]]},
+                 "authorization": {"credentials_file": f"/run/secrets/qumulo/{name}.token"}}
+                for name, cluster in clusters.items()]},
+            # To podman, ConfigMaps and Secrets are volumes, which cannot have one name.
+            "secret": {"name": "tokens", "files": {f"{name}.token": each["token"] for name, each in clusters.items()}},
+            "image": {"repository": "localhost/exporter", "tag": "test"},
+            # Podman has no fsGroup: the files of a Secret are for root's group, which any user may be in, as on OpenShift.
+            "podSecurityContext": {"runAsGroup": 0},
+            # The simulated clusters are on the loopback of this machine, and so is the pod.
+            "extraArgs": [f"--web.listen-address=127.0.0.1:{port}"],
+        }
+        objects = self.folder / "objects.yaml"
+        objects.write_text(rendered(self.folder, values))
+        self.addCleanup(self.podman, "kube", "down", objects, check=False)
+        self.podman("kube", "play", "--network=host", objects)
+
+        def ready():
+            try:
+                return get(f"http://127.0.0.1:{port}/-/ready")[0] == 200
+            except OSError:
+                return False
+
+        wait_for(ready, "the pod is ready")
+        samples = metrics(f"http://127.0.0.1:{port}")
+        up = {name: samples[f'qumulo_encryption_up{{cluster="{name}"}}'] for name in clusters}
+        self.assertEqual({name for name in up if not up[name]}, {"edge-oslo", "edge-lisbon"})
+        self.assertEqual(samples['qumulo_encryption_status{cluster="genomics-1",status="kms_key_not_found"}'], 1)
+        container = f"{NAME}-pod-exporter"
+        pid = self.podman("inspect", "--format={{.State.Pid}}", container).strip()
+        status = dict(line.split(":\t") for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines())
+        self.assertEqual((status["Uid"].split()[0], int(status["CapBnd"], 16), status["NoNewPrivs"], status["Seccomp"]),
+                         ("65534", 0, "1", "2"))
+        self.assertEqual(self.podman("inspect", "--format={{.HostConfig.ReadonlyRootfs}}", container), "true\n")
+        self.podman("stop", container)
+        self.assertEqual(self.podman("inspect", "--format={{.State.ExitCode}}", container), "0\n")
+
+
 if __name__ == "__main__":
     unittest.main()
