@@ -199,8 +199,8 @@ class Container(Case):
 class Orchestrators(Case):
     def test_kubernetes_objects_are_valid(self):
         folder = ROOT / "deploy/kubernetes"
-        own = [folder / f"{kind}.yaml" for kind in
-               ("namespace", "dashboards", "deployment", "service", "serviceaccount", "networkpolicy", "poddisruptionbudget")]
+        own = [folder / f"{kind}.yaml" for kind in (
+            "namespace", "dashboards", "deployment", "service", "serviceaccount", "networkpolicy", "poddisruptionbudget")]
         run(VENVS / "deploy/bin/kubernetes-validate", "--strict", *own)
         named = set(re.findall(r"^  - (\S+\.yaml)$", (folder / "kustomization.yaml").read_text(), re.M))
         self.assertEqual(named, {path.name for path in folder.glob("*.yaml")} - {"kustomization.yaml"})

@@ -57,8 +57,9 @@ class Files(Case):
             packaged = {member.name.removeprefix(f"{NAME}/"): archive.extractfile(member).read().decode()
                         for member in archive.getmembers()}
         self.assertEqual(packaged["files/alerts.yml"], (ROOT / "deploy/prometheus/alerts.yml").read_text())
-        dashboards = {f"files/dashboards/{path.name}": path.read_text() for path in (ROOT / "dashboards").glob("*.json")}
-        self.assertEqual({name: text for name, text in packaged.items() if name.startswith("files/dash")}, dashboards)
+        for path in (ROOT / "dashboards").glob("*.json"):
+            self.assertEqual(packaged.pop(f"files/dashboards/{path.name}"), path.read_text())
+        self.assertEqual([name for name in packaged if name.startswith("files/dashboards/")], [])
         self.assertEqual(packaged["LICENSE"], (ROOT / "LICENSE").read_text())
         self.assertEqual(documents(helm(self.folder, "template", NAME, package, "--namespace", NAME)),
                          documents(rendered(self.folder)))
@@ -66,8 +67,8 @@ class Files(Case):
 
 class Kustomize(Case):
     def comparable(self, text):
-        """Objects by kind and name, without what may differ: Helm's labels, the text of the configuration, and the namespace,
-        which Helm does not create."""
+        """Objects by kind and name, without what may differ: Helm's labels, the text of the configuration, and the
+        namespace, which Helm does not create."""
         def plain(value):
             if isinstance(value, dict):
                 return {key: plain(each) for key, each in value.items() if key not in OF_HELM}
@@ -93,16 +94,18 @@ class Kustomize(Case):
     def test_the_example_values_are_the_example_overlay(self):
         self.hold_together([EXAMPLE], OVERLAY)
 
-    def test_openshift_is_the_component(self):
+    def test_the_components_are_values(self):
         overlay = self.folder / "overlay"
         overlay.mkdir()
         # kustomize reads no absolute path.
-        up = "../" * (len(overlay.resolve().parts) - 1)
-        (overlay / "kustomization.yaml").write_text(
-            f"resources: [{up}{str(OVERLAY)[1:]}]\ncomponents: [{up}{str(BASE)[1:]}/openshift]\n")
-        self.hold_together([EXAMPLE, {"openshift": True}], overlay)
-        pod = one(documents(run(PARTS / "kubectl", "kustomize", overlay)), "Deployment")["spec"]["template"]["spec"]
-        self.assertEqual(pod["securityContext"], {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}})
+        root = "../" * (len(overlay.resolve().parts) - 1)
+        for component, values in (
+            ("openshift", {"openshift": True}),
+            ("without-operator", {"serviceMonitor": {"enabled": False}, "prometheusRule": {"enabled": False}}),
+        ):
+            (overlay / "kustomization.yaml").write_text(json.dumps({
+                "resources": [f"{root}{OVERLAY}"], "components": [f"{root}{BASE}/{component}"]}))
+            self.hold_together([EXAMPLE, values], overlay)
 
 
 class Values(Case):
@@ -184,7 +187,8 @@ class Values(Case):
 
     def test_wrong_values_are_refused_with_a_message(self):
         def cluster(**keys):
-            return {"config": {"clusters": [{"name": "a", "url": "https://a", "authorization": {"credentials_file": "/t"}} | keys]}}
+            good = {"name": "a", "url": "https://a", "authorization": {"credentials_file": "/t"}}
+            return {"config": {"clusters": [good | keys]}}
 
         helm(self.folder, "template", NAME, CHART, "--values", written(self.folder, cluster()))
         for values, message in (

@@ -3,19 +3,20 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import unittest
 
-from chart import BASE, CHART, MATRIX, NAME, OVERLAY, TOKEN, documents, helm, one, rendered, written
+from chart import BASE, CHART, MATRIX, NAME, TOKEN, documents, helm, one, rendered, written
 from support import EXPORTER, PARTS, ROOT, Case, free_port, get, metrics, run, wait_for
 
 CLUSTER = {"name": "prod-east", "url": "https://prod-east.example.com", "authorization": {"credentials_file": TOKEN}}
 
 
 class ApiServer(Case):
-    """An API server with the operator's types. It has no controllers and no nodes: objects are checked, completed and admitted,
-    and nothing runs."""
+    """An API server with the operator's types. It has no controllers and no nodes: objects are checked, completed and
+    admitted, and nothing runs."""
 
     def setUp(self):
         super().setUp()
@@ -37,7 +38,8 @@ class ApiServer(Case):
         (self.folder / "kubeconfig").write_text(json.dumps({
             "apiVersion": "v1", "kind": "Config", "current-context": "test",
             "contexts": [{"name": "test", "context": {"cluster": "test", "user": "admin"}}],
-            "clusters": [{"name": "test", "cluster": {"server": f"https://127.0.0.1:{port}", "insecure-skip-tls-verify": True}}],
+            "clusters": [{"name": "test", "cluster": {
+                "server": f"https://127.0.0.1:{port}", "insecure-skip-tls-verify": True}}],
             "users": [{"name": "admin", "user": {"token": "admin"}}]}))
 
         def ready():
@@ -48,16 +50,21 @@ class ApiServer(Case):
         for kind in ("servicemonitors", "prometheusrules"):
             self.kubectl("create", "-f", PARTS / f"crds/monitoring.coreos.com_{kind}.yaml")
         self.kubectl("wait", "--for=condition=Established", "customresourcedefinitions", "--all")
-        self.kubectl("apply", "-f", BASE / "namespace.yaml")
-        self.assertIn("pod-security.kubernetes.io/enforce: restricted", (BASE / "namespace.yaml").read_text())
+
+    def environment(self):
+        return {**os.environ, "HOME": str(self.folder), "KUBECONFIG": f"{self.folder}/kubeconfig",
+                "PATH": f"{PARTS}:{os.environ['PATH']}"}
 
     def kubectl(self, *arguments, check=True):
-        environment = {**os.environ, "HOME": str(self.folder), "KUBECONFIG": f"{self.folder}/kubeconfig"}
         done = subprocess.run([PARTS / "kubectl", *map(str, arguments)], stdin=subprocess.DEVNULL, capture_output=True,
-                              text=True, env=environment)
+                              text=True, env=self.environment())
         if check and (done.returncode != 0 or "Warning" in done.stderr):
             raise AssertionError(f"{arguments}: {done.returncode}\n{done.stdout}{done.stderr}")
         return done.stdout + done.stderr
+
+    def namespace(self):
+        """The base's, which admits no pod that is not restricted."""
+        self.kubectl("apply", "-f", BASE / "namespace.yaml")
 
     def helm(self, *arguments):
         return helm(self.folder, *arguments, "--namespace", NAME)
@@ -67,8 +74,9 @@ class ApiServer(Case):
 
     def here(self):
         """The objects in the namespace that Kubernetes itself did not create."""
-        kinds = "deployment,service,serviceaccount,configmap,secret,networkpolicy,poddisruptionbudget,servicemonitor,prometheusrule"
-        found = json.loads(self.kubectl("get", "--namespace", NAME, kinds, "--output=json"))["items"]
+        kinds = ("deployment", "service", "serviceaccount", "configmap", "secret", "networkpolicy", "poddisruptionbudget",
+                 "servicemonitor", "prometheusrule")
+        found = json.loads(self.kubectl("get", "--namespace", NAME, ",".join(kinds), "--output=json"))["items"]
         return sorted((each["kind"], each["metadata"]["name"]) for each in found
                       if each["metadata"]["name"] != "kube-root-ca.crt" and each.get("type") != "helm.sh/release.v1")
 
@@ -83,6 +91,7 @@ class ApiServer(Case):
         return self.kubectl("create", "-f", path, check=False)
 
     def test_helm_installs_upgrades_rolls_back_and_uninstalls(self):
+        self.namespace()
         values = {"config": {"clusters": [CLUSTER]}, "secret": {"files": {"prod-east.token": "first"}}}
         self.helm("install", NAME, CHART, f"--values={written(self.folder, values)}")
         first = {kind: self.read(kind) for kind in ("deployment", "configmap", "secret")}
@@ -114,6 +123,7 @@ class ApiServer(Case):
 
     def test_openshift_names_no_user(self):
         """Its admission is not here; what it refuses are numbers that are not of the namespace's range."""
+        self.namespace()
         self.helm("install", NAME, CHART, "--set", "openshift=true")
         context = self.read("deployment")["spec"]["template"]["spec"]["securityContext"]
         self.assertEqual(context, {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}})
@@ -123,6 +133,7 @@ class ApiServer(Case):
             "completed", securityContext={**context, "runAsUser": 1000680000, "fsGroup": 1000680000}))
 
     def test_every_set_of_values_is_accepted(self):
+        self.namespace()
         for number, (name, values) in enumerate(MATRIX.items()):
             with self.subTest(name):
                 values = json.loads(json.dumps(values).replace('"example-ca.pem": null', '"example-ca.pem": "PEM"'))
@@ -130,14 +141,37 @@ class ApiServer(Case):
                 path.write_text(rendered(self.folder, values))
                 self.kubectl("create", "--dry-run=server", "--validate=strict", "-f", path)
 
-    def test_the_kustomize_base_and_the_example_apply(self):
-        for folder in (BASE, OVERLAY):
-            self.kubectl("apply", "--validate=strict", "-k", folder)
-            name = f"from-{folder.parent.name}"
-            self.assertIn(f"pod/{name} created", self.pod(name))
+    def test_the_base_applies_as_it_is(self):
+        self.kubectl("apply", "--validate=strict", "-k", BASE)
+        self.assertIn("pod/admitted created", self.pod("admitted"))
+        self.assertIn("violates PodSecurity", self.pod("refused", securityContext={"runAsUser": 0}))
+
+    def follow(self, page):
+        """Runs the commands of a page in a clone, with the files beside it that the page speaks of."""
+        clone = self.folder / "clone"
+        clone.mkdir()
+        (clone / "deploy").symlink_to(ROOT / "deploy")
+        (clone / "prod-east.token").write_text("token")
+        shutil.copy(ROOT / "deploy/example/helm.yaml", clone / "values.yaml")
+        for commands in re.findall(r"^```sh\n(.*?)^```", page.read_text(), re.M | re.S):
+            run("sh", "-euxc", commands, cwd=clone, env=self.environment())
+            yield
+
+    def test_the_commands_of_the_page_about_kustomize(self):
+        [_] = self.follow(BASE / "README.md")
         self.assertIn("prod-east.example.com", self.read("configmap")["data"][f"{NAME}.yml"])
         self.assertEqual(self.read("prometheusrule")["metadata"]["labels"]["release"], "kube-prometheus-stack")
-        self.assertIn("violates PodSecurity", self.pod("refused", securityContext={"runAsUser": 0}))
+        self.assertIn("pod/admitted created", self.pod("admitted"))
+
+    def test_the_commands_of_the_page_about_the_chart(self):
+        blocks = self.follow(CHART / "README.md")
+        next(blocks)
+        self.assertIn("prod-east.example.com", self.read("configmap")["data"][f"{NAME}.yml"])
+        self.assertEqual(self.read("prometheusrule")["metadata"]["labels"]["release"], "kube-prometheus-stack")
+        self.assertIn("pod/admitted created", self.pod("admitted"))
+        self.assertIn("violates PodSecurity", self.pod("refused", hostNetwork=True))
+        next(blocks)
+        self.assertEqual(self.here(), [("Secret", NAME)])
 
 
 class Rules(Case):
@@ -184,8 +218,8 @@ class Podman(Case):
     def podman(self, *arguments, check=True):
         places = [f"--{name}={self.folder}/{folder}" for name, folder in
                   (("root", "storage"), ("runroot", "run"), ("tmpdir", "tmp"), ("network-config-dir", "networks"))]
-        return run(PARTS / "podman", *places, "--cgroup-manager=cgroupfs", "--runtime=runc", "--events-backend=file", *arguments,
-                   check=check, env=self.environment)
+        return run(PARTS / "podman", *places, "--cgroup-manager=cgroupfs", "--runtime=runc", "--events-backend=file",
+                   *arguments, check=check, env=self.environment)
 
     def build(self, image):
         """The project's image, with the libraries that a program needs if it is not the static one."""
@@ -204,6 +238,12 @@ class Podman(Case):
     def test_the_rendered_pod_is_ready_and_serves_the_clusters(self):
         self.build("localhost/exporter:test")
         clusters = self.simulate(run(EXPORTER, "simulate", "--print-fleet")).clusters
+        # As the chart has it, and as OpenShift completes it.
+        for user in (65534, 1000680000):
+            with self.subTest(user):
+                self.serve(clusters, user)
+
+    def serve(self, clusters, user):
         port = free_port()
         values = {
             "config": {"global": {"poll_interval": "1s", "poll_timeout": "1s"}, "clusters": [
@@ -213,14 +253,14 @@ class Podman(Case):
             # To podman, ConfigMaps and Secrets are volumes, which cannot have one name.
             "secret": {"name": "tokens", "files": {f"{name}.token": each["token"] for name, each in clusters.items()}},
             "image": {"repository": "localhost/exporter", "tag": "test"},
-            # Podman has no fsGroup: the files of a Secret are for root's group, which any user may be in, as on OpenShift.
-            "podSecurityContext": {"runAsGroup": 0},
+            # Podman has no fsGroup: the files of a Secret are for root's group, in which OpenShift has every user.
+            "podSecurityContext": {"runAsUser": user, "runAsGroup": 0},
             # The simulated clusters are on the loopback of this machine, and so is the pod.
             "extraArgs": [f"--web.listen-address=127.0.0.1:{port}"],
         }
-        objects = self.folder / "objects.yaml"
+        objects = self.folder / f"objects-{user}.yaml"
         objects.write_text(rendered(self.folder, values))
-        self.addCleanup(self.podman, "kube", "down", objects, check=False)
+        self.addCleanup(self.podman, "kube", "down", "--force", objects, check=False)
         self.podman("kube", "play", "--network=host", objects)
 
         def ready():
@@ -237,11 +277,12 @@ class Podman(Case):
         container = f"{NAME}-pod-exporter"
         pid = self.podman("inspect", "--format={{.State.Pid}}", container).strip()
         status = dict(line.split(":\t") for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines())
-        self.assertEqual((status["Uid"].split()[0], int(status["CapBnd"], 16), status["NoNewPrivs"], status["Seccomp"]),
-                         ("65534", 0, "1", "2"))
+        self.assertEqual((int(status["Uid"].split()[0]), int(status["CapBnd"], 16), status["NoNewPrivs"], status["Seccomp"]),
+                         (user, 0, "1", "2"))
         self.assertEqual(self.podman("inspect", "--format={{.HostConfig.ReadonlyRootfs}}", container), "true\n")
         self.podman("stop", container)
         self.assertEqual(self.podman("inspect", "--format={{.State.ExitCode}}", container), "0\n")
+        self.podman("kube", "down", "--force", objects)
 
 
 if __name__ == "__main__":
