@@ -1,6 +1,7 @@
 """The Helm chart, as far as it can be looked at without Kubernetes."""
 
 import json
+import shutil
 import subprocess
 import tarfile
 import tomllib
@@ -63,6 +64,13 @@ class Files(Case):
         self.assertEqual(packaged["LICENSE"], (ROOT / "LICENSE").read_text())
         self.assertEqual(documents(helm(self.folder, "template", NAME, package, "--namespace", NAME)),
                          documents(rendered(self.folder)))
+
+    def test_a_checkout_without_symbolic_links_is_refused(self):
+        copy = self.folder / NAME
+        shutil.copytree(CHART, copy)
+        (copy / "files/alerts.yml").write_text("../../../prometheus/alerts.yml")
+        done = subprocess.run([PARTS / "helm", "template", NAME, copy], capture_output=True, text=True)
+        self.assertIn("files/alerts.yml has no rules: check the project out with symbolic links", done.stderr)
 
 
 class Kustomize(Case):
