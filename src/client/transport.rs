@@ -242,6 +242,7 @@ impl TransportPool {
         tls.resumption = Resumption::store(sessions).tls12_resumption(Tls12Resumption::SessionIdOrTickets);
         let mut client = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
+            .tls_info(true)
             .https_only(settings.tls.is_some())
             .connect_timeout(settings.connect_timeout)
             .dns_resolver(Resolver { addresses: self.addresses.clone(), only_loopback })

@@ -88,7 +88,7 @@ fn settings(cluster: &SimCluster) -> anyhow::Result<poll::ClusterSettings> {
             url: cluster.url().parse()?,
         },
         interval: INTERVAL,
-        about: About::default(),
+        about: About { url: cluster.url().into(), ..About::default() },
         name: ClusterName::new(cluster.name())?,
         stale_after: STALE_AFTER,
     })

@@ -127,6 +127,7 @@ impl Section<'_> {
             self.error("proxy_url", "cannot be used with an http url, which is for this machine only");
         }
         let (pace, url) = (pace?, url?);
+        let about = About { labels: labels.ok()?, policy: own.policy, url: url.as_str().trim_end_matches('/').into() };
         let transport = TransportSettings {
             // Half of a poll's time, so that there is some left to ask.
             connect_timeout: pace.timeout / 2,
@@ -136,7 +137,7 @@ impl Section<'_> {
         Some(poll::ClusterSettings {
             client: client::ClientSettings { credential: credential?, transport, timeout: pace.timeout, url },
             interval: pace.interval,
-            about: About { labels: labels.ok()?, policy: own.policy },
+            about,
             name: name?,
             stale_after: pace.stale_after,
         })

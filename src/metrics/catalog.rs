@@ -170,6 +170,49 @@ pub static POLICY_KEY_MAX_AGE: Metric = gauge(
     &["cluster"],
     "Master keys that are older are worth a warning, by the policy of the configuration.",
 );
+/// Which key management server.
+pub static KEY_STORE_INFO: Metric = gauge(
+    "qumulo_encryption_key_store_info",
+    &["cluster", "host", "port", "key_id"],
+    polled!(
+        "1, with the address of the key management server and the identifier of the master key there (empty where unknown)."
+    ),
+);
+/// When the key store was configured.
+pub static KEY_STORE_CONFIGURED: Metric = gauge(
+    "qumulo_encryption_key_store_configured_timestamp_seconds",
+    &["cluster"],
+    polled!("When the key management server was configured on the cluster, in Unix time."),
+);
+/// When the REST API's certificate expires.
+pub static API_CERTIFICATE_EXPIRY: Metric = gauge(
+    "qumulo_encryption_api_certificate_expiry_timestamp_seconds",
+    &["cluster"],
+    "When the certificate of the cluster's REST API expires that was shown last, in Unix time; also if it was refused because it \
+     has expired.",
+);
+/// The cluster's clock.
+pub static CLOCK_SKEW: Metric = gauge(
+    "qumulo_encryption_clock_skew_seconds",
+    &["cluster"],
+    polled!("The cluster's clock minus the exporter's, right to half a second."),
+);
+/// The exporter's own credential.
+pub static ACCESS_TOKEN_EXPIRY: Metric = gauge(
+    "qumulo_encryption_access_token_expiry_timestamp_seconds",
+    &["cluster", "token_id"],
+    polled!(
+        "When an access token of the exporter's account expires, in Unix time, where the cluster tells the account."
+    ),
+);
+/// What the exporter's account could do beyond reading.
+pub static EXCESS_PRIVILEGES: Metric = gauge(
+    "qumulo_encryption_credential_excess_privileges",
+    &["cluster"],
+    polled!(
+        "How many privileges the exporter's account has beyond PRIVILEGE_ENCRYPTION_READ, the only one that it needs."
+    ),
+);
 /// Build information.
 pub static BUILD_INFO: Metric = gauge(
     "qumulo_encryption_exporter_build_info",
@@ -231,7 +274,7 @@ pub static PROCESS: [Metric; 8] = [
 ];
 
 /// The metrics of clusters, in the order in which they are served.
-pub static DOMAIN: [&Metric; 20] = [
+pub static DOMAIN: [&Metric; 26] = [
     &UP,
     &STATUS,
     &TYPE,
@@ -252,6 +295,12 @@ pub static DOMAIN: [&Metric; 20] = [
     &POLICY_CERTIFICATE_WARNING,
     &POLICY_CERTIFICATE_CRITICAL,
     &POLICY_KEY_MAX_AGE,
+    &KEY_STORE_INFO,
+    &KEY_STORE_CONFIGURED,
+    &API_CERTIFICATE_EXPIRY,
+    &CLOCK_SKEW,
+    &ACCESS_TOKEN_EXPIRY,
+    &EXCESS_PRIVILEGES,
 ];
 
 /// The metrics of the exporter itself, without the process metrics.

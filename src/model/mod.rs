@@ -3,7 +3,10 @@
 //! No serde, no IO, no clock. Everything above (the client) produces these types, everything below
 //! (store, metrics, pages) consumes them, and neither knows the other.
 
+use std::sync::Arc;
+
 mod dates;
+mod details;
 mod failure;
 mod identity;
 mod key_store;
@@ -15,6 +18,7 @@ mod status;
 mod text;
 
 pub use dates::{Date, DateField, Dates, KmsCertificate, Timestamp};
+pub use details::{AccessToken, Account, Details, KmsServer, Privileges, ServerClock};
 pub use failure::{FailureReason, PollFailure, Refusal};
 pub use identity::{ApiVersion, ClusterId, CoreVersion, Identity};
 pub use key_store::KeyStore;
@@ -30,10 +34,12 @@ pub use text::ForeignText;
 pub struct Reading {
     /// Which generation of the REST API answered.
     pub api: ApiVersion,
+    /// What the cluster's clock showed with this answer.
+    pub clock: Option<ServerClock>,
     /// The four dates, each understood or not on its own.
     pub dates: Dates,
-    /// Which cluster answered, as far as it said so.
-    pub identity: Identity,
+    /// What is asked rarely.
+    pub details: Arc<Details>,
     /// Where the master key is kept.
     pub key_store: KeyStore,
     /// The state of at-rest encryption.

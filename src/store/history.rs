@@ -41,7 +41,9 @@ mod tests {
     use chrono::DateTime;
 
     use super::*;
-    use crate::model::{ApiVersion, Dates, ForeignText, Identity, KeyStore};
+    use std::sync::Arc;
+
+    use crate::model::{ApiVersion, Dates, ForeignText, KeyStore};
 
     #[test]
     fn a_verdict_about_the_key_is_lifted_by_a_status_that_speaks_about_it() {
@@ -50,7 +52,8 @@ mod tests {
         let reading = |status| Reading {
             api: ApiVersion::V2,
             dates: Dates::default(),
-            identity: Identity::default(),
+            clock: None,
+            details: Arc::default(),
             key_store: KeyStore::Kms,
             status,
         };

@@ -192,6 +192,17 @@ class Container(Case):
                         .startswith("exited") and self.podman("inspect", "--format={{.State.ExitCode}}", "exporter"),
                         "it ends within the grace period", seconds=15)
         self.assertEqual(code.strip(), "0")
+        # A name, with nothing but the program in the image to resolve it.
+        cluster = self.simulate("clusters:\n- {name: one}\n").clusters["one"]
+        (self.folder / "token").write_text(cluster["token"])
+        (self.folder / "token").chmod(0o644)
+        said = self.podman("run", "--rm", "--network=host", "--add-host=one.example:127.0.0.1", "--read-only",
+                           "--read-only-tmpfs=false", "--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024",
+                           f"--volume={self.folder}/token:/token:ro", tag, "status",
+                           f"--cluster.url={cluster['url'].replace('127.0.0.1', 'one.example')}",
+                           f"--cluster.pin-sha256={cluster['pin_sha256']}", "--cluster.token-file=/token")
+        self.assertIn("one.example", said)
+        self.assertIn("1 cluster: 0 critical, 0 unknown, 0 warning, 1 good", said)
         size = int(run("podman", "image", "inspect", "--format={{.Size}}", tag))
         print(f"image: {size / 1e6:.1f} MB")
 

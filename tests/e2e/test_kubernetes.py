@@ -224,8 +224,9 @@ class Podman(Case):
     def build(self, image):
         """The project's image, with the libraries that a program needs if it is not the static one."""
         context = self.folder / "context"
-        context.mkdir()
-        shutil.copy(EXPORTER, context / NAME)
+        program = context / self.podman("info", "--format={{.Host.Arch}}").strip() / NAME
+        program.parent.mkdir(parents=True)
+        shutil.copy(EXPORTER, program)
         shutil.copy("/etc/ssl/certs/ca-certificates.crt", context)
         shutil.copy(ROOT / "deploy/container/Containerfile", context)
         with (context / "Containerfile").open("a") as recipe:

@@ -13,6 +13,7 @@ mod authority;
 mod bare;
 mod client;
 mod credentials;
+mod details;
 mod judgement;
 mod kept;
 mod lab;
