@@ -42,7 +42,6 @@ pub struct RawCluster {
     #[cfg_attr(test, schemars(required, regex(pattern = super::schema::CLUSTER_URL)))]
     pub url: Option<String>,
     /// Labels for joins: on `qumulo_encryption_cluster_info` and in /sd.
-    #[cfg_attr(test, schemars(extend("propertyNames" = {"pattern": super::schema::LABEL})))]
     pub labels: Option<BTreeMap<String, String>>,
     /// The rest, which `global` can hold as well.
     #[serde(flatten)]
