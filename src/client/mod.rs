@@ -19,6 +19,7 @@ mod resolve;
 mod secret_file;
 mod sessions;
 mod settings;
+mod tls12;
 mod transport;
 mod verify;
 mod words;
