@@ -92,7 +92,7 @@ class Prometheus(typing.NamedTuple):
         config = folder / "prometheus.yml"
         config.write_text(text)
         return case.ready(address, self.server, f"--config.file={config}", f"--storage.tsdb.path={folder}",
-                          f"--web.listen-address={address}", *arguments)
+                          f"--web.listen-address={address}", "--rules.alert.resend-delay=10m", *arguments)
 
 
 class VictoriaMetrics(typing.NamedTuple):
@@ -114,7 +114,7 @@ class VictoriaMetrics(typing.NamedTuple):
             notifier = f"-notifier.url=http://{alertmanager}" if alertmanager else "-notifier.blackhole"
             case.ready(address, self.vmalert, f"-rule={rules}", f"-datasource.url={url}", f"-remoteWrite.url={url}",
                        f"-remoteRead.url={url}", notifier, f"-httpListenAddr={address}", "-evaluationInterval=1s",
-                       "-rule.evalDelay=0s", "-rule.resendDelay=1m", "-loggerLevel=WARN")
+                       "-rule.evalDelay=0s", "-rule.resendDelay=10m", "-loggerLevel=WARN")
         return url
 
 

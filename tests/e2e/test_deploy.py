@@ -9,7 +9,7 @@ import subprocess
 import time
 import unittest
 
-from support import EXPORTER, ROOT, VENVS, Case, get, metrics, wait_for
+from support import EXPORTER, GENERATIONS, ROOT, VENVS, Case, get, metrics, wait_for
 
 NAME = "qumulo-encryption-exporter"
 EXAMPLE = ROOT / f"deploy/example/{NAME}.yml"
@@ -219,7 +219,8 @@ class Orchestrators(Case):
         self.assertEqual([path.read_text() for path in paths], before, "made anew with deploy/kubernetes/build")
         rules = self.folder / "rules.yml"
         rules.write_text(re.sub(r"^  ", "", before[0].split("spec:\n")[1], flags=re.M))
-        run("promtool", "check", "rules", rules)
+        for one in GENERATIONS:
+            run(one.promtool, "check", "rules", rules)
 
     def test_the_compose_stack_is_whole(self):
         path = ROOT / "deploy/compose/compose.yml"
@@ -229,7 +230,8 @@ class Orchestrators(Case):
         copy = self.folder / "prometheus.yml"
         copy.write_text((path.parent / "prometheus.yml").read_text())
         (self.folder / "alerts.yml").write_text((ROOT / "deploy/prometheus/alerts.yml").read_text())
-        run("promtool", "check", "config", copy)
+        for one in GENERATIONS:
+            run(one.promtool, "check", "config", copy)
 
 
 if __name__ == "__main__":
