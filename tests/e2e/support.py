@@ -152,25 +152,25 @@ class Case(unittest.TestCase):
         self.addCleanup(folder.cleanup)
         self.folder = pathlib.Path(folder.name)
         self.folder.chmod(0o755)
-        self.logs = []
+        self.processes = []
 
     def tearDown(self):
         outcome = getattr(self, "_outcome", None)
         failed = outcome is not None and not outcome.success
-        for log in self.logs if failed else []:
-            print(f"--- {log.name}\n{log.read_text()}")
+        for process in self.processes if failed else []:
+            print(f"--- {process.args[0]}\n{process.log.read_text()}")
 
     def start(self, *command, env=None):
         """A process that ends with the test. Standard output and error go to files."""
-        number = len(self.logs)
+        number = len(self.processes)
         out, log = self.folder / f"out-{number}", self.folder / f"log-{number}"
-        self.logs.append(log)
         with out.open("w") as stdout, log.open("w") as stderr:
             process = subprocess.Popen(
                 [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr,
                 cwd=self.folder, env={**os.environ, **(env or {})},
             )
         process.out, process.log = out, log
+        self.processes.append(process)
 
         def stop():
             process.kill()
