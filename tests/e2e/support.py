@@ -96,8 +96,8 @@ class Prometheus(typing.NamedTuple):
 
 
 class VictoriaMetrics(typing.NamedTuple):
-    """VictoriaMetrics, and vmalert for rules. Neither waits half a minute for samples that are late, as both do by default; and
-    that a series does not exist is not remembered for ten seconds."""
+    """VictoriaMetrics, and vmalert for rules. By default both wait half a minute for late samples, and a series that was
+    asked for before it existed is not seen for ten seconds."""
     server: str
     vmalert: str
     alertmanager: str
@@ -130,7 +130,8 @@ STACKS = {
 
 
 def impatient(rules):
-    """The text of the alert rules without their waits; nothing else is changed. vmalert sees what it recorded seconds later."""
+    """The text of the alert rules without their waits; nothing else is changed. Ten seconds are left for what vmalert itself
+    has recorded to reach it."""
     rules = re.sub(r"(\n        for): \S+", r"\1: 0s", rules)
     rules = re.sub(r" >= (300|3600)\b", " >= 0", rules)
     return re.sub(r"clamp_min\(\d \* ([\w:]+), [\d *]+\)", r"(0 * \1 + 10)", rules)

@@ -116,8 +116,8 @@ scrape_configs:
             silent = self.silent(store, "one")
             answered = {(name, title) for name, board in BOARDS.items() for title, expression in queries(board)
                         if (name, title, expression) not in silent}
-            return {panel for panel in set(words) - answered if not re.search(
-                r"(?i)local|certificates|not reported|TLS|none|No poll failed|No alert fires|not written down|^-$", words[panel])}
+            fits = r"(?i)local|certificates|not reported|TLS|none|No poll failed|No alert fires|not written down|^-$"
+            return {panel for panel in set(words) - answered if not re.search(fits, words[panel])}
 
         for store in self.watch("clusters: [{name: one}, {name: two}]\n"):
             try:

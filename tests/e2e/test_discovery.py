@@ -33,14 +33,13 @@ class Discovery(Case):
     def test_each_cluster_a_target(self):
         exporter, names = self.demo()
         for store in self.scrape("scrape-probe.yml", exporter=exporter.url.removeprefix("http://")):
-            wait_for(lambda: len(store.query("qumulo_encryption_up")) == len(names), f"{store.name}: each cluster was scraped",
-                     seconds=30)
+            wait_for(lambda: len(store.query("qumulo_encryption_up")) == len(names), f"{store.name}: each was scraped", 30)
             up = store.query('up{job="qumulo-encryption"}')
             self.assertEqual({labels["instance"] for labels, _ in up}, names, store.name)
             self.assertEqual({value for _, value in up}, {1}, store.name)
             for labels, _ in store.query("qumulo_encryption_up"):
                 self.assertEqual(labels["instance"], labels["cluster"], store.name)
-            own = wait_for(lambda: store.query("qumulo_encryption_exporter_build_info"), "the exporter itself is scraped too")
+            own = wait_for(lambda: store.query("qumulo_encryption_exporter_build_info"), f"{store.name}: the exporter too")
             self.assertEqual(len(own), 1, store.name)
 
     def test_two_exporters_give_one_answer(self):

@@ -1,4 +1,4 @@
-"""Sites whose label `cluster` means something else: a pair of servers after the example, and two receivers of remote write."""
+"""Sites whose label `cluster` means something else: the example, run by a pair of servers that write to two receivers."""
 
 import json
 import subprocess
@@ -16,7 +16,8 @@ class OwnClusterLabel(Case):
     def setUp(self):
         super().setUp()
         self.fleet = self.folder / "fleet.yml"
-        self.fleet.write_text(subprocess.run([EXPORTER, "simulate", "--print-fleet"], capture_output=True, text=True, check=True).stdout)
+        demo = subprocess.run([EXPORTER, "simulate", "--print-fleet"], capture_output=True, text=True, check=True).stdout
+        self.fleet.write_text(demo)
         self.demo = self.exporter("demo", "--fleet", self.fleet)
         wait_for(lambda: get(self.demo.url + "/-/ready")[0] == 200, "every cluster was polled")
         document = json.loads(get(self.demo.url + "/api/v1/clusters")[2])
@@ -32,7 +33,7 @@ class OwnClusterLabel(Case):
         return text
 
     def receivers(self):
-        """Prometheus keeps what it gets; VictoriaMetrics drops the replica's label and deduplicates, as Mimir and Cortex do."""
+        """Prometheus stores what it gets; VictoriaMetrics drops the replica's label and deduplicates, as Mimir does."""
         keeps = CURRENT.start(self, "global: {scrape_interval: 1s}", arguments=["--web.enable-remote-write-receiver"])
         relabel = self.folder / "relabel.yml"
         relabel.write_text("- {action: labeldrop, regex: __replica__}\n")
@@ -75,7 +76,8 @@ class OwnClusterLabel(Case):
             board = json.loads((self.folder / f"dashboards/{name}.json").read_text())
             for title, expression in queries(board):
                 why = [metric for metric in EMPTY if metric in expression]
-                answers = wait_for(lambda: merges.query(expression.replace("$cluster", "media-paris|edge-oslo")) or why, title)
+                expression = expression.replace("$cluster", "media-paris|edge-oslo")
+                answers = wait_for(lambda: merges.query(expression) or why, title)
                 self.assertEqual(answers, why or answers, expression)
         self.alerts_are_one(alertmanager)
         # One of the pair is enough.
@@ -102,14 +104,15 @@ class OwnClusterLabel(Case):
         self.assertEqual(len(once), len(set(once)), once)
 
     def test_where_the_target_has_the_label(self):
-        text = self.example(("    honor_labels: true\n", ""), ("source_labels: [cluster]", "source_labels: [exported_cluster]"),
-                            ("        regex: cluster\n", "        regex: exported_cluster\n"),
-                            (f'["{self.demo.url.removeprefix("http://")}"]\n',
-                             f'["{self.demo.url.removeprefix("http://")}"]\n        labels: {{cluster: site-a}}\n'))
+        target = f'- targets: ["{self.demo.url.removeprefix("http://")}"]\n'
+        text = self.example(("    honor_labels: true\n", ""), (target, f"{target}        labels: {{cluster: site-a}}\n"),
+                            ("source_labels: [cluster]", "source_labels: [exported_cluster]"),
+                            ("        regex: cluster\n", "        regex: exported_cluster\n"))
         for generation in (OLDEST, CURRENT):
             store = Store(generation.server, generation.start(self, text.replace("  - own/alerts.yml", "  []")))
             found = wait_for(lambda: store.query("qumulo_encryption_up"), f"{store.name} scrapes")
-            self.assertEqual({(labels["cluster"], labels[LABEL]) for labels, _ in found}, {("site-a", name) for name in self.names})
+            expect = {("site-a", name) for name in self.names}
+            self.assertEqual({(labels["cluster"], labels[LABEL]) for labels, _ in found}, expect)
             [(own, _)] = store.query("qumulo_encryption_exporter_build_info")
             self.assertEqual((own["cluster"], own.get(LABEL)), ("site-a", None))
             self.assertEqual(store.query('{exported_cluster!=""}'), [])

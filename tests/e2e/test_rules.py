@@ -51,14 +51,16 @@ def alerts():
 
 
 def for_vmalert(tests):
-    """promtool's tests as vmalert-tool wants them. Its time begins in the year 2000. It records what a rule gives after the whole
-    group, as vmalert may, so that what comes by several rules takes several evaluations: they are closer together here."""
+    """promtool's tests as vmalert-tool wants them. Its time begins in the year 2000. It records the results of a group's
+    rules after the last of them, as vmalert may, so what passes through several rules takes several evaluations: hence
+    their pace."""
     def later(found):
         values = re.sub(r"(?<!\S)-?\d+", lambda number: str(int(number[0]) + 946_684_800), found[2])
         return found[1] + values
 
     tests = re.sub(r"(\w+_timestamp_seconds\{.*values: ')([^']*)", later, tests)
-    return tests.replace("promql_expr_test", "metricsql_expr_test").replace("evaluation_interval: 1m", "evaluation_interval: 20s")
+    tests = tests.replace("promql_expr_test", "metricsql_expr_test")
+    return tests.replace("evaluation_interval: 1m", "evaluation_interval: 20s")
 
 
 class Rules(Case):
