@@ -53,13 +53,13 @@ def alerts():
 def for_vmalert(tests):
     """promtool's tests as vmalert-tool wants them. Its time begins in the year 2000. It records the results of a group's
     rules after the last of them, as vmalert may, so what passes through several rules takes several evaluations: hence
-    their pace."""
+    their pace, and no question after more than 400 minutes, which would double the time."""
     def later(found):
         values = re.sub(r"(?<!\S)-?\d+", lambda number: str(int(number[0]) + 946_684_800), found[2])
         return found[1] + values
 
     tests = re.sub(r"(\w+_timestamp_seconds\{.*values: ')([^']*)", later, tests)
-    tests = tests.replace("promql_expr_test", "metricsql_expr_test")
+    tests = re.sub(r".* eval_time: [4-9]\d\dm.*\n", "", tests).replace("promql_expr_test", "metricsql_expr_test")
     return tests.replace("evaluation_interval: 1m", "evaluation_interval: 20s")
 
 
