@@ -1,5 +1,6 @@
 """What is deployed: the Debian package, the container, Kubernetes' objects, the compose stack."""
 
+import json
 import os
 import pathlib
 import re
@@ -221,6 +222,16 @@ class Orchestrators(Case):
         rules.write_text(re.sub(r"^  ", "", before[0].split("spec:\n")[1], flags=re.M))
         for one in GENERATIONS:
             run(one.promtool, "check", "rules", rules)
+
+    def test_the_collector_scrapes_as_prometheus_does(self):
+        """The Collector does not run here: its scrape is the example that stores run, and its pipeline has all that is there."""
+        load = "import json, sys, yaml; print(json.dumps([yaml.safe_load(open(path)) for path in sys.argv[1:]]))"
+        collector, scrape = json.loads(run(VENVS / "deploy/bin/python", "-c", load, ROOT / "deploy/opentelemetry/collector.yml",
+                                           ROOT / "deploy/prometheus/scrape-metrics.yml"))
+        self.assertEqual(collector["receivers"]["prometheus"]["config"], scrape)
+        pipeline = collector["service"]["pipelines"]["metrics"]
+        for kind in ("receivers", "processors", "exporters"):
+            self.assertEqual(pipeline[kind], list(collector[kind]))
 
     def test_the_compose_stack_is_whole(self):
         path = ROOT / "deploy/compose/compose.yml"
