@@ -4,7 +4,7 @@ import os
 import subprocess
 import unittest
 
-from support import ROOT, Case
+from support import GENERATIONS, OLDEST, ROOT, Case
 
 RULES = ROOT / "deploy/prometheus/alerts.yml"
 # The times of tests/it/judgement.rs, in minutes; promtool's time begins at 0.
@@ -34,7 +34,7 @@ class Judgement(Case):
         verdicts = [line.split() for line in (self.folder / "verdicts").read_text().splitlines()]
         return series, {name: (severity, readable == "true") for name, severity, readable in verdicts}
 
-    def differences(self, rules, series, verdicts):
+    def differences(self, rules, series, verdicts, promtool=OLDEST.promtool):
         """What promtool says about clusters whose worst alert is not what the report says."""
         lines = [f"rule_files: [{rules}]", f"evaluation_interval: {STEP}m", "tests:", f"- interval: {STEP}m", "  input_series:",
                  "  - {series: 'up{job=\"qumulo-encryption\"}', values: '1x400'}"]
@@ -54,7 +54,7 @@ class Judgement(Case):
         lines.append(self.expect('group by (cluster) (ALERTS{alertstate="firing", alertname=~".*ClusterNotPolledForLong"})', unreadable))
         test = self.folder / "test.yml"
         test.write_text("\n".join(lines) + "\n")
-        done = subprocess.run(["promtool", "test", "rules", test], capture_output=True, text=True)
+        done = subprocess.run([promtool, "test", "rules", test], capture_output=True, text=True)
         return "" if done.returncode == 0 else done.stdout + done.stderr
 
     def expect(self, expression, clusters):
@@ -65,7 +65,8 @@ class Judgement(Case):
         series, verdicts = self.matrix()
         self.assertGreater(len(verdicts), 400)
         self.assertEqual({severity for severity, _ in verdicts.values()} & set(SEVERITIES), {"good", "warning", "critical"})
-        self.assertEqual(self.differences(RULES, series, verdicts), "")
+        for one in GENERATIONS:
+            self.assertEqual(self.differences(RULES, series, verdicts, one.promtool), "")
         # A part is enough to notice a change.
         some = {name for name in verdicts if int(name.removeprefix("case-")) % 5 == 0}
         series = {name: phases for name, phases in series.items() if name.split('cluster="')[1].split('"')[0] in some}
