@@ -157,6 +157,8 @@ class Rules(Case):
         served = {series.split("{")[0] for series in metrics(demo.url)}
         # Present with TLS only.
         served.add("qumulo_encryption_exporter_listener_certificate_expiry_timestamp_seconds")
+        # Present with probe_kms only.
+        served.add("qumulo_encryption_kms_reachable")
         expressions = re.sub(r"#.*|annotations:(\n          .*)+", "", RULES.read_text())
         used = set(re.findall(r"(?<![:\w])qumulo_encryption_\w+(?![\w:])", expressions))
         self.assertGreater(len(used), 10)
