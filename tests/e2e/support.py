@@ -121,10 +121,11 @@ class Case(unittest.TestCase):
         process.send_signal(number)
         return process.wait(seconds)
 
-    def run_prometheus(self, config, *arguments):
+    def run_prometheus(self, config, *arguments, data=None):
         """A Prometheus that is ready: until then it answers every question with 503. Gives its URL."""
         port = free_port()
-        process = self.start("prometheus", f"--config.file={config}", f"--storage.tsdb.path={self.folder}/data-{port}",
+        data = data or self.folder / f"data-{port}"
+        process = self.start("prometheus", f"--config.file={config}", f"--storage.tsdb.path={data}",
                              f"--web.listen-address=127.0.0.1:{port}", *arguments)
         url = f"http://127.0.0.1:{port}"
 
