@@ -1,5 +1,6 @@
 """A day that has passed: blocks of Prometheus, made from what an exporter serves now."""
 
+import math
 import re
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -45,7 +46,7 @@ class History:
         name = name.removeprefix("qumulo_encryption_")
         if cluster is None:
             return MINUTES - ago if name.endswith("_total") else live
-        status = self.status(cluster, ago)
+        status, changes = self.status(cluster, ago), self.changes.get(cluster, [])
         if name in FRESH and status is None:
             return None
         is_reason = labels.get("reason") == self.reasons.get(cluster, "connect")
@@ -58,9 +59,9 @@ class History:
             "last_poll_timestamp_seconds": lambda: time,
             "last_successful_poll_timestamp_seconds": lambda: time if status is not None else None,
             "last_status_update_timestamp_seconds": lambda: time - 300,
-            "last_poll_duration_seconds": lambda: 0.1 + 7919 * (ago // 5) % 101 / 2000,
+            "last_poll_duration_seconds": lambda: 0.12 + 0.03 * math.sin(ago / 60 + len(cluster)),
             "stale_after_seconds": lambda: 300,
-            "status_changes_total": lambda: sum((begin > ago) + (end > ago) for begin, end, _ in self.changes.get(cluster, [])),
+            "status_changes_total": lambda: sum((begin > ago) + (end > ago) for begin, end, _ in changes),
         }
         return answers.get(name, lambda: live)()
 
@@ -68,8 +69,8 @@ class History:
         """The blocks of the metrics `names` in `folder`/data, a sample each minute."""
         found = [(series, *parse(series), value) for series, value in self.samples.items() if parse(series)[0] in names]
         found += [(name, name, {}, value) for name, value in (("up", 1), ("scrape_duration_seconds", 0.01)) if name in names]
-        own = f'job="qumulo-encryption",instance="{instance}"'
-        series = [(re.sub(r"\{|$", "{" + own + ",", text, count=1) if "{" in text else f"{text}{{{own}}}", name, labels, value)
+        own = f'{{job="qumulo-encryption",instance="{instance}"'
+        series = [(text.replace("{", own + ",", 1) if labels else text + own + "}", name, labels, value)
                   for text, name, labels, value in found]
         files = []
         for first in range(MINUTES, 0, -BLOCK):
