@@ -40,6 +40,11 @@ class History:
             return MINUTES - ago
         return sum(max(begin - max(ago, end), 0) for begin, end, status in self.changes.get(cluster, []) if status is None)
 
+    def last_success(self, cluster, ago):
+        """When a cluster that does not answer last did, if it did."""
+        begins = (begin for begin, end, _ in self.changes.get(cluster, []) if begin >= ago > end)
+        return next((self.now - 60 * (begin + 1) for begin in begins), None)
+
     def value(self, name, labels, live, ago):
         """The sample of a series so many minutes ago, or nothing."""
         cluster, time = labels.get("cluster"), self.now - 60 * ago
@@ -57,7 +62,7 @@ class History:
             "last_poll_failure": lambda: int(is_reason and status is None),
             "poll_failures_total": lambda: self.failures(cluster, ago) if is_reason else 0,
             "last_poll_timestamp_seconds": lambda: time,
-            "last_successful_poll_timestamp_seconds": lambda: time if status is not None else None,
+            "last_successful_poll_timestamp_seconds": lambda: time if status else self.last_success(cluster, ago),
             "last_status_update_timestamp_seconds": lambda: time - 300,
             "last_poll_duration_seconds": lambda: 0.12 + 0.03 * math.sin(ago / 60 + len(cluster)),
             "stale_after_seconds": lambda: 300,

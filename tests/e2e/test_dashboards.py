@@ -132,7 +132,7 @@ class Dashboards(Case):
             found = [panel for panel in BOARDS[name]["panels"] if panel["title"] == title]
             if found and count == 0:
                 words = found[0]["fieldConfig"]["defaults"]["noValue"]
-                self.assertRegex(words, r"^(No [\w ]+ known|none known|not reported)$", title)
+                self.assertRegex(words, r"^(No [\w ]+ known|no date|not reported)$", title)
 
 
 if __name__ == "__main__":

@@ -15,13 +15,13 @@ HUES = {"critical": "red", "unknown": "purple", "warning": "orange", "good": "gr
 
 
 class Dashboards(Drawing):
-    def look(self, board, since="now-5m", cluster=None, width=1600, theme="dark", interval="1s"):
+    def look(self, board, since="now-5m", to="now", cluster=None, width=1600, theme="dark", interval="1s"):
         """The pictures are for people: they stay if PICTURES names a folder."""
         case = self._testMethodName.removeprefix("test_")
         name = "-".join([case, board, *([cluster] if cluster else []), str(width), theme]) + ".png"
         picture = pathlib.Path(os.environ.get("PICTURES", self.folder)).resolve() / name
-        return self.draw(board, picture, "--width", str(width), "--theme", theme, "--scrape-interval", interval, since=since,
-                         cluster=cluster)
+        return self.draw(board, picture, "--to", to, "--width", str(width), "--theme", theme, "--scrape-interval", interval,
+                         since=since, cluster=cluster)
 
     def test_demo(self):
         self.begin()
@@ -115,7 +115,7 @@ class Dashboards(Drawing):
                 if panel["type"] == "stat":
                     words, hue = drawn.tile(title)
                     self.assertEqual(hue, "grey", title)
-                    self.assertRegex(words, "^(no data|no target|none known|never|never seen|not reported)$", title)
+                    self.assertRegex(words, "^(no data|no target|no date|never|never seen|not reported)$", title)
             self.assertEqual(drawn.green(), set())
 
     def test_stopped_exporter(self):
@@ -160,7 +160,7 @@ class Dashboards(Drawing):
         self.begin("clusters: [{name: one}, {name: two, type: Local, status: Encrypted}]\n")
         fleet = self.look("fleet", width=1280)
         self.assertEqual(fleet.empty(), {"Firing alerts", "First expiry in", "Next expiries", "Failed polls by reason"})
-        self.assertEqual(fleet.tile("First expiry in"), ("none known", "grey"))
+        self.assertEqual(fleet.tile("First expiry in"), ("no date", "grey"))
         self.assertEqual((fleet.tile("Critical"), fleet.tile("Good")), (("0", "grey"), ("2", "green")))
         self.assertEqual(fleet.words("Clusters", "Cluster", "State", "Last status", "Key store", "First expiry in"),
                          [("one", "good", "Encrypted", "local", "-"), ("two", "good", "Encrypted", "local", "-")])
@@ -200,6 +200,9 @@ class Dashboards(Drawing):
         marks = {(mark["title"].split(":")[0], round((self.now - moment(mark["time"])) / 600))
                  for annotation in board.report["annotations"] for mark in annotation["marks"]}
         self.assertLessEqual({("007", 60), ("007", 54), ("eu.1", 90), ("eu.1", 87), ("site-20", 10)}, marks)
+        for annotation in board.report["annotations"]:
+            for mark in annotation["marks"]:
+                self.assertLess(moment(mark["timeEnd"]) - moment(mark["time"]), 300, "a change is a moment")
         [reason] = board.panels["Failed polls by reason"]["frames"]
         self.assertEqual(reason["columns"][1]["name"], "connect")
         self.assertEqual(board.column("Clusters", "Cluster")[:4], ["site-20", "site-21", "007", "eu.1"])
@@ -215,6 +218,12 @@ class Dashboards(Drawing):
             for title in ("Polls per minute", "Poll duration", "Freshness", "Age of the cluster's own check"):
                 for frame in board.panels[title]["frames"]:
                     self.assertGreater(frame["rows"], 600, title)
+        # Steps of Grafana that are shorter than the interval of the scrapes.
+        board = self.look("cluster", since="now-7h", to="now-1h", interval="15s", cluster="site-03")
+        self.assertEqual([text for text, *_ in board.timeline("Failed polls by reason")["connect"]], ["failed"])
+        polls, failed = board.panels["Polls per minute"]["frames"]
+        self.assertEqual([frame["columns"][1]["name"] for frame in (polls, failed)], ["all", "failed: connect"])
+        self.assertGreater(polls["rows"], 300)
         board = self.look("exporter", since="now-24h", interval="15s")
         self.assertEqual(board.empty(), {"First certificate expires in", "Firing alerts"})
 
