@@ -19,6 +19,10 @@ use crate::secret::is_marked;
 /// The limit for files that people write: configuration, fleets. 4 MiB are some 20,000 clusters.
 pub const MAX_TEXT: u64 = 4 * 1024 * 1024;
 
+/// The stack of threads that read files of the user and understand them: YAML takes up to 8 KiB a level, several times that
+/// without optimisation, and 64 KiB are for the resolver, which has the same threads. What is not touched costs nothing.
+pub const STACK: usize = 1024 * 1024;
+
 /// The limit for certificates and keys: several times what an operating system trusts.
 pub const MAX_PEM: u64 = 2 * 1024 * 1024;
 

@@ -94,7 +94,8 @@ fn with_environment(command: Command) -> Command {
 fn as_people_set_it(arg: Arg) -> Arg {
     let Some(name) = arg.get_env() else { return arg };
     let is_empty = env::var_os(name).is_some_and(|value| value.is_empty());
-    let arg = if is_empty { arg.env(None::<&'static str>) } else { arg };
+    // The value is whoever asks for help's own, and no part of it.
+    let arg = if is_empty { arg.env(None::<&'static str>) } else { arg.hide_env_values(true) };
     if matches!(arg.get_action(), ArgAction::SetTrue) { arg.value_parser(BoolishValueParser::new()) } else { arg }
 }
 

@@ -86,6 +86,7 @@ pub struct DaemonArgs {
 
 /// When the configuration is read again. SIGHUP always does it.
 #[derive(Args, Clone, Copy, Debug)]
+#[command(next_help_heading = "Reload")]
 pub struct ReloadArgs {
     /// Look at the configuration file from time to time, and reload it when it has changed
     #[arg(long = "config.enable-auto-reload", env = "QUMULO_ENCRYPTION_EXPORTER_CONFIG_ENABLE_AUTO_RELOAD")]
@@ -103,6 +104,7 @@ pub struct ReloadArgs {
 
 /// A file, or a single cluster without one.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Clusters")]
 pub struct ClustersArgs {
     /// Configuration file [default: qumulo-encryption-exporter.yml]
     #[arg(long = "config.file", env = "QUMULO_ENCRYPTION_EXPORTER_CONFIG_FILE", value_name = "FILE")]
@@ -113,8 +115,7 @@ pub struct ClustersArgs {
         env = "QUMULO_URL",
         value_name = "URL",
         conflicts_with = "config_file",
-        requires = "token_file",
-        hide_env_values = true
+        requires = "token_file"
     )]
     pub url: Option<String>,
     /// Its name, the value of the label `cluster` [default: the host]
@@ -139,6 +140,7 @@ pub struct ClustersArgs {
 
 /// Logs, on standard error.
 #[derive(Args, Clone, Copy, Debug)]
+#[command(next_help_heading = "Log")]
 pub struct LogArgs {
     /// The least severe messages to log
     #[arg(
@@ -162,6 +164,7 @@ pub struct LogArgs {
 
 /// The listener.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Listener")]
 pub struct WebArgs {
     /// Where to listen: `:PORT`, `HOST:PORT` or `[IPv6]:PORT`; repeatable [default: :10979; demo: 127.0.0.1:10979]
     #[arg(
@@ -201,6 +204,22 @@ pub struct WebArgs {
         value_parser = telemetry_path
     )]
     pub telemetry_path: String,
+    /// The URL under which others reach the exporter, through a reverse proxy: for /sd, and the default of the prefix
+    #[arg(
+        long = "web.external-url",
+        env = "QUMULO_ENCRYPTION_EXPORTER_WEB_EXTERNAL_URL",
+        value_name = "URL",
+        value_parser = external_url
+    )]
+    pub external_url: Option<Url>,
+    /// In front of every path [default: the path of --web.external-url]
+    #[arg(
+        long = "web.route-prefix",
+        env = "QUMULO_ENCRYPTION_EXPORTER_WEB_ROUTE_PREFIX",
+        value_name = "PATH",
+        value_parser = route_prefix
+    )]
+    pub route_prefix: Option<String>,
     /// Requests answered at the same time; more get 503. 0 is no limit
     #[arg(
         long = "web.max-requests",
@@ -259,15 +278,15 @@ pub struct StatusArgs {
     /// Only these clusters of the configuration [default: all]
     #[arg(value_name = "CLUSTER")]
     pub names: Vec<String>,
-    /// Which clusters.
-    #[command(flatten)]
-    pub clusters: ClustersArgs,
     /// Ask a running exporter at this address, in place of the clusters; needs no configuration
     #[arg(long = "exporter.url", value_name = "URL", conflicts_with_all = ["config_file", "url"])]
     pub exporter_url: Option<Url>,
     /// How to print it
     #[arg(long, value_name = "FORM", default_value_t, value_enum)]
     pub output: OutputForm,
+    /// Which clusters.
+    #[command(flatten)]
+    pub clusters: ClustersArgs,
 }
 
 /// Forms of `status`.
@@ -330,13 +349,32 @@ fn interval(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A URL that others ask.
+fn external_url(text: &str) -> Result<Url, &'static str> {
+    const FORM: &str =
+        "write it as https://monitoring.example.com/qumulo, with http or https, and a path if there is one";
+    let url = Url::parse(text).map_err(|_| FORM)?;
+    let plain =
+        url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();
+    if ["http", "https"].contains(&url.scheme()) && url.has_host() && plain { Ok(url) } else { Err(FORM) }
+}
+
+/// A path in front of others.
+fn route_prefix(path: &str) -> Result<String, &'static str> {
+    if path.bytes().all(is_in_path) { Ok(path.to_owned()) } else { Err("a path has no spaces, ? or #") }
+}
+
+fn is_in_path(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#')
+}
+
 /// A path of its own.
 fn telemetry_path(path: &str) -> Result<String, &'static str> {
     if !path.starts_with('/') {
         Err("a path begins with /")
     } else if matches!(path, "/" | "/probe" | "/sd") || path.starts_with("/-/") || path.starts_with("/api/") {
         Err("this path has another meaning; choose one such as /metrics")
-    } else if !path.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#')) {
+    } else if !path.bytes().all(is_in_path) {
         Err("a path has no spaces, ? or #")
     } else {
         Ok(path.to_owned())

@@ -10,6 +10,7 @@ use super::{
     settings::{ProxySettings, TlsSettings, TransportSettings},
     transport::TransportPool,
 };
+use crate::model::{FailureReason, PollFailure};
 
 /// The longest answer: the JSON of some 10,000 clusters.
 const MAX: usize = 64 * 1024 * 1024;
@@ -29,7 +30,14 @@ pub async fn fetch(url: &Url) -> Result<Vec<u8>, String> {
     let client = TransportPool::default().open(&settings).map_err(|err| err.to_string())?;
     let failed = |err: reqwest::Error| match err.is_timeout() {
         true => format!("{place} did not answer within {PATIENCE:?}"),
-        false => error::no_answer(&err, &peer).message,
+        false => match error::no_answer(&err, &peer) {
+            PollFailure { reason: FailureReason::Tls, .. } => {
+                format!(
+                    "TLS with {place} failed; its certificate has to be good for this system's authorities and this name"
+                )
+            }
+            failure => failure.message,
+        },
     };
     let mut answer = client.get(url.clone()).timeout(PATIENCE).send().await.map_err(failed)?;
     if answer.status() == StatusCode::UNAUTHORIZED {

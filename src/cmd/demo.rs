@@ -83,12 +83,13 @@ fn settings(cluster: &SimCluster) -> anyhow::Result<poll::ClusterSettings> {
     Ok(poll::ClusterSettings {
         client: client::ClientSettings {
             credential: Credential::Token(SecretSource::Fixed(Secret::new(&cluster.spec().token()))),
+            kms_probe: None,
             transport: TransportSettings { connect_timeout: timeout / 2, proxy: ProxySettings::Direct, tls: Some(tls) },
             timeout,
             url: cluster.url().parse()?,
         },
         interval: INTERVAL,
-        about: About::default(),
+        about: About { url: cluster.url().into(), ..About::default() },
         name: ClusterName::new(cluster.name())?,
         stale_after: STALE_AFTER,
     })

@@ -4,9 +4,54 @@ use std::io;
 
 use clap::{Command, CommandFactory};
 use clap_complete::Shell;
-use clap_mangen::{Man, roff::Roff};
+use clap_mangen::{
+    Man,
+    roff::{Roff, bold, roman},
+};
 
-use crate::cli::Cli;
+use crate::{cli::Cli, config};
+
+/// What an exit status means, for the program and then for `status`.
+const EXIT: [(&str, &str); 5] = [
+    ("0", "The program ended after SIGTERM or SIGINT, or did what it was asked. For status: all clusters are good."),
+    ("1", "It could not start, or a configuration has errors. For status: a warning."),
+    ("2", "The command line has errors. For status: critical."),
+    ("3", "For status: a cluster could not be asked, or the configuration or the command line has errors."),
+    ("128 + N", "A second signal, number N, ended the program at once."),
+];
+
+const FILES: [(&str, &str); 4] = [
+    (
+        "/etc/qumulo-encryption-exporter/qumulo-encryption-exporter.yml",
+        "The configuration that the systemd unit uses. It and what \
+      it names are for root and for the group qumulo-encryption-exporter alone.",
+    ),
+    ("/etc/default/qumulo-encryption-exporter", "Environment variables for the systemd unit."),
+    ("/usr/share/qumulo-encryption-exporter", "JSON Schemas for editors, alert rules, dashboards."),
+    ("/usr/share/doc/qumulo-encryption-exporter", "README, runbooks, examples for Prometheus and Alertmanager."),
+];
+
+const EXAMPLES: [(&str, &str); 4] = [
+    (
+        "qumulo-encryption-exporter demo",
+        "Watch simulated clusters in every kind of state; the status page is at \
+      http://127.0.0.1:10979/.",
+    ),
+    (
+        "qumulo-encryption-exporter --cluster.url https://prod.example.com --cluster.token-file prod.token",
+        "Watch one cluster.",
+    ),
+    (
+        "qumulo-encryption-exporter check-config /etc/qumulo-encryption-exporter/qumulo-encryption-exporter.yml",
+        "Say every error \
+      of a configuration before it is used.",
+    ),
+    (
+        "qumulo-encryption-exporter status --exporter.url http://127.0.0.1:10979 --output plugin",
+        "Judge all clusters as a \
+      monitoring plugin does.",
+    ),
+];
 
 /// Prints the completions of a shell.
 pub fn completions(shell: Shell) -> anyhow::Result<()> {
@@ -25,7 +70,9 @@ pub fn man() -> anyhow::Result<()> {
 fn page() -> io::Result<Vec<u8>> {
     let mut command = Cli::command().disable_help_subcommand(true);
     command.build();
-    let man = Man::new(command.clone()).section("8");
+    // The name alone fills half of the title, so the manual's is short. An empty date would be taken for no argument.
+    let source = format!("version {}", env!("CARGO_PKG_VERSION"));
+    let man = Man::new(command.clone()).section("8").date(" ").source(source).manual("Exporters");
     let mut page = Vec::new();
     man.render_title(&mut page)?;
     man.render_name_section(&mut page)?;
@@ -35,7 +82,30 @@ fn page() -> io::Result<Vec<u8>> {
     for each in command.get_subcommands() {
         subcommand(each, &mut page)?;
     }
+    let mut more = Roff::new();
+    more.control("SH", ["CONFIGURATION"]);
+    more.text([roman(
+        "The configuration file is YAML. `global` can have every key of a cluster but name, url and labels. Durations are written \
+         as 30s, 5m or 1h. Files are relative to the folder of the configuration file. A key that begins with x- is free.",
+    )]);
+    list(&mut more, config::keys().iter().map(|(key, text)| (key.as_str(), text.as_str())));
+    for (heading, items) in [("EXIT STATUS", &EXIT[..]), ("FILES", &FILES), ("EXAMPLES", &EXAMPLES)] {
+        more.control("SH", [heading]);
+        list(&mut more, items.iter().copied());
+    }
+    more.control("SH", ["SEE ALSO"]);
+    more.text([roman("prometheus(1), promtool(1), systemctl(1)")]);
+    more.to_writer(&mut page)?;
     Ok(page)
+}
+
+/// Terms and what they mean.
+fn list<'a>(roff: &mut Roff, items: impl Iterator<Item = (&'a str, &'a str)>) {
+    for (term, text) in items {
+        roff.control("TP", []);
+        roff.text([bold(term)]);
+        roff.text([roman(text)]);
+    }
 }
 
 fn subcommand(command: &Command, page: &mut Vec<u8>) -> io::Result<()> {
@@ -66,6 +136,10 @@ mod tests {
         let all = command.get_subcommands().chain([&command]).flat_map(Command::get_arguments);
         for long in all.filter_map(|arg| arg.get_long()) {
             assert!(page.contains(&format!("--{long}")), "{long}");
+        }
+        assert!(page.contains(".TH qumulo-encryption-exporter 8 \" \" \"version "), "{page}");
+        for (key, _) in config::keys() {
+            assert!(page.contains(&key), "{key}");
         }
         for each in command.get_subcommands() {
             let heading = format!("COMMAND {}", each.get_name().to_uppercase());

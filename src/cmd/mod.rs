@@ -25,12 +25,9 @@ use crate::{
     cli::{Cli, Command, LogArgs},
     client::TransportPool,
     config::{Config, ConfigError, ConfigErrors},
-    logging,
+    file, logging,
     sim::{FleetFile, FleetSpec},
 };
-
-/// Enough for the resolver, which keeps 64 KiB buffers on its stack.
-const BLOCKING_STACK: usize = 256 * 1024;
 
 /// How many steps of tasks pass at most before sockets are looked at: a step can be a TLS handshake of some milliseconds.
 const EVENT_INTERVAL: u32 = 8;
@@ -106,7 +103,7 @@ struct Runtime(Option<tokio::runtime::Runtime>);
 /// stacks, bounded for each kind by [`crate::lanes`].
 fn runtime() -> anyhow::Result<Runtime> {
     let mut builder = tokio::runtime::Builder::new_current_thread();
-    builder.enable_all().event_interval(EVENT_INTERVAL).thread_stack_size(BLOCKING_STACK);
+    builder.enable_all().event_interval(EVENT_INTERVAL).thread_stack_size(file::STACK);
     Ok(Runtime(Some(builder.build()?)))
 }
 

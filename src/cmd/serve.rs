@@ -10,7 +10,7 @@ use crate::{
     cli::WebArgs,
     clock, limits,
     reload::{self, ReloadRequests},
-    routes::{Health, Routes},
+    routes::{Health, Routes, Site},
     service,
     store::Store,
     telemetry::Telemetry,
@@ -67,15 +67,16 @@ pub fn bind(
     };
     let health = listen::bind(&web.health_listen_address, "--web.health-listen-address")?;
     let tls = policies.current().tls.is_some();
+    let site = Site::new(web.external_url.clone(), web.route_prefix.as_deref());
     for listener in &listeners {
-        tracing::info!(address = %listener.local_addr()?, path = web.telemetry_path, tls, "listening");
+        tracing::info!(address = %listener.local_addr()?, path = site.inner(&web.telemetry_path), tls, "listening");
     }
     for listener in &health {
         tracing::info!(address = %listener.local_addr()?, "listening for health checks");
     }
     let (trigger, requests) = reload::channel();
     let trigger = web.enable_lifecycle.then_some(trigger);
-    let routes = Arc::new(Routes::new(store.clone(), telemetry, web.telemetry_path.clone(), trigger));
+    let routes = Arc::new(Routes::new(store.clone(), telemetry, web.telemetry_path.clone(), site, trigger));
     let servers = if health.is_empty() { 1 } else { 2 };
     let limits =
         Limits { max_connections: max_connections(servers), max_requests: web.max_requests, ..Limits::default() };

@@ -49,7 +49,7 @@ fn asked(args: &StatusArgs) -> anyhow::Result<(Vec<u8>, Severity)> {
             metrics::render(&view, &now, &mut text);
             text.into_string().into_bytes()
         }
-        OutputForm::Table => summary.table(coloured()).into_bytes(),
+        OutputForm::Table => summary.table(coloured(), width()).into_bytes(),
     };
     Ok((text, summary.severity()))
 }
@@ -81,14 +81,27 @@ fn told(url: &Url, args: &StatusArgs) -> anyhow::Result<(Vec<u8>, Severity)> {
     let text = match args.output {
         OutputForm::Json => json,
         OutputForm::Plugin => summary.plugin().into_bytes(),
-        OutputForm::Prometheus => get("metrics")?,
-        OutputForm::Table => summary.table(coloured()).into_bytes(),
+        OutputForm::Prometheus => {
+            let text = get("metrics")?;
+            // What is on its way to a terminal.
+            if text.iter().any(|byte| byte.is_ascii_control() && *byte != b'\n') {
+                return Err(no_exporter());
+            }
+            text
+        }
+        OutputForm::Table => summary.table(coloured(), width()).into_bytes(),
     };
     Ok((text, summary.severity()))
 }
 
 fn coloured() -> bool {
     io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+}
+
+/// How wide a line can be: as the environment says, then as the terminal is. A file or a pipe has no width.
+fn width() -> Option<usize> {
+    let said = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).filter(|columns| *columns > 0);
+    said.or_else(|| Some(terminal_size::terminal_size_of(io::stdout())?.0.0.into()))
 }
 
 /// Nothing can be said of the clusters, and why.

@@ -1,15 +1,19 @@
 //! What `status` prints for people and for monitoring plugins: from clusters that were asked, or from what a running exporter
 //! says of them.
 
-use std::fmt::Write as _;
-
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
+use textwrap::{Options, WordSplitter, core::display_width};
 
 use crate::{
     model::{DateField, KmsCertificate},
     report::{ClusterReport, Report, Severity, span, visible},
 };
+
+const HEAD: [&str; 7] = ["CLUSTER", "STATE", "STATUS", "KEY STORE", "KMS CA", "KMS CLIENT", "KEY AGE"];
+
+/// The least width that is believed, so that a word fits into a line.
+const NARROWEST: usize = 40;
 
 /// All clusters, worst first.
 #[derive(Debug)]
@@ -18,7 +22,7 @@ pub struct Summary(Vec<Line>);
 /// One cluster.
 #[derive(Debug)]
 struct Line {
-    /// As they stand in the table, from the name on.
+    /// As they stand below [`HEAD`].
     cells: [String; 7],
     findings: Vec<(Severity, String, String)>,
     first_expiry_days: Option<f64>,
@@ -36,9 +40,8 @@ struct Document {
 struct Cluster {
     name: String,
     severity: String,
+    headline: String,
     findings: Vec<Finding>,
-    status: Option<String>,
-    raw_status: Option<String>,
     last_known: Option<LastKnown>,
     encryption_type: Option<String>,
     certificates: Vec<Certificate>,
@@ -47,8 +50,7 @@ struct Cluster {
 
 #[derive(Deserialize)]
 struct LastKnown {
-    status: String,
-    seconds_ago: u64,
+    encryption_type: String,
 }
 
 #[derive(Deserialize)]
@@ -117,7 +119,7 @@ impl Summary {
             summary.push(format!("and {more} more"));
         }
         if summary.is_empty() {
-            summary.push(counted(all, " good"));
+            summary.push(counted(self.count(severity), &format!(" {}", severity.label())));
         }
         let numbers = Severity::ALL.map(|each| format!("{}={};;;0;{all}", each.label(), self.count(each)));
         let first = self.0.iter().filter_map(|line| line.first_expiry_days).min_by(f64::total_cmp);
@@ -126,25 +128,32 @@ impl Summary {
         format!("QUMULO ENCRYPTION {label} - {summary} | {}{first}\n", numbers.join(" "))
     }
 
-    /// A table with the findings below each line.
-    pub fn table(&self, coloured: bool) -> String {
-        let head = ["CLUSTER", "STATE", "STATUS", "KEY STORE", "KMS CA", "KMS CLIENT", "KEY AGE"].map(str::to_owned);
-        let mut widths = head.each_ref().map(|cell| cell.chars().count());
+    /// A table with the findings below each line; without columns where `width` characters are too few for them.
+    pub fn table(&self, coloured: bool, width: Option<usize>) -> String {
+        let width = width.map_or(usize::MAX, |width| width.max(NARROWEST));
+        let mut columns = HEAD.map(display_width);
         for line in &self.0 {
-            for (width, cell) in widths.iter_mut().zip(&line.cells) {
-                *width = (*width).max(cell.chars().count());
+            for (column, cell) in columns.iter_mut().zip(&line.cells) {
+                *column = (*column).max(display_width(cell));
             }
         }
+        let columns = (columns.iter().sum::<usize>() + 2 * (columns.len() - 1) <= width).then_some(columns);
         let mut text = String::new();
-        row(&mut text, &head, &widths, None);
+        if let Some(columns) = &columns {
+            row(&mut text, &HEAD, columns, None);
+        }
         for line in &self.0 {
-            row(&mut text, &line.cells, &widths, coloured.then(|| colour(line.severity)));
+            let (cells, colour) = (line.cells.each_ref().map(String::as_str), coloured.then(|| colour(line.severity)));
+            match &columns {
+                Some(columns) => row(&mut text, &cells, columns, colour),
+                None => block(&mut text, &cells, width, colour),
+            }
             for (severity, finding, advice) in &line.findings {
-                let _ = writeln!(text, "  {}: {finding}. {advice}", severity.label());
+                wrap(&mut text, &format!("{}: {finding}. {advice}", severity.label()), ["  ", "    "], width);
             }
         }
         let totals = Severity::ALL.map(|severity| format!("{} {}", self.count(severity), severity.label()));
-        let _ = writeln!(text, "{}: {}", counted(self.0.len(), ""), totals.join(", "));
+        wrap(&mut text, &format!("{}: {}", counted(self.0.len(), ""), totals.join(", ")), ["", "  "], width);
         text
     }
 
@@ -164,7 +173,8 @@ impl Line {
         let age = cluster.date(DateField::LastKeyRotationTime).map(|at| (now - at).num_seconds() as f64);
         let findings = cluster.findings.iter();
         Self::new(
-            [&cluster.name, cluster.severity().label(), &cluster.headline(), cluster.key_store()],
+            cluster.severity(),
+            [&cluster.name, &cluster.headline(), cluster.key_store()],
             KmsCertificate::ALL.map(left),
             age,
             findings.map(|each| (each.severity, visible(&each.text), each.advice.to_owned())).collect(),
@@ -176,23 +186,21 @@ impl Line {
             let certificate = cluster.certificates.iter().find(|each| each.certificate == kind.label());
             certificate.map(|each| each.seconds_left as f64)
         };
-        let status = match (cluster.raw_status, cluster.status, cluster.last_known) {
-            (Some(raw), _, _) => raw,
-            (None, Some(status), _) => status.replace('_', " "),
-            (None, None, Some(known)) => {
-                format!("{}, {} ago", known.status.replace('_', " "), span(known.seconds_ago as f64))
-            }
-            (None, None, None) => "no status".to_owned(),
+        let key_store = cluster.encryption_type.or(cluster.last_known.map(|known| known.encryption_type));
+        let key_store = match key_store.as_deref() {
+            Some("kms") => "KMS",
+            other => other.unwrap_or("unknown"),
         };
         let findings = cluster.findings.into_iter().map(|each| {
             (
-                Severity::from_label(&each.severity).unwrap_or(Severity::Info),
+                Severity::from_label(&each.severity).unwrap_or(Severity::Unknown),
                 visible(&each.message),
                 visible(&each.advice),
             )
         });
         Self::new(
-            [&cluster.name, &cluster.severity, &status, cluster.encryption_type.as_deref().unwrap_or("unknown")],
+            Severity::from_label(&cluster.severity).unwrap_or(Severity::Unknown),
+            [&cluster.name, &cluster.headline, key_store],
             KmsCertificate::ALL.map(left),
             cluster.last_key_rotation_at.and_then(|at| Some((now - moment(&at)?).num_seconds() as f64)),
             findings.collect(),
@@ -200,24 +208,21 @@ impl Line {
     }
 
     fn new(
-        [name, state, status, key_store]: [&str; 4],
-        left: [Option<f64>; 2],
+        severity: Severity,
+        [name, status, key_store]: [&str; 3],
+        left: [Option<f64>; 3],
         key_age: Option<f64>,
         findings: Vec<(Severity, String, String)>,
     ) -> Self {
         let until = |seconds: Option<f64>| {
             seconds.map_or("-".to_owned(), |left| if left > 0.0 { span(left) } else { format!("{} ago", span(left)) })
         };
-        let [ca, client] = left.map(until);
+        // The third, of the server, is one of the findings when it matters.
+        let [ca, client, _] = left.map(until);
         let age = key_age.map_or("-".to_owned(), span);
         let first = left.into_iter().flatten().min_by(f64::total_cmp).map(|seconds| seconds / 86_400.0);
-        let cells = [visible(name), state.to_owned(), visible(status), visible(key_store), ca, client, age];
-        Self {
-            cells,
-            findings,
-            first_expiry_days: first,
-            severity: Severity::from_label(state).unwrap_or(Severity::Unknown),
-        }
+        let cells = [visible(name), severity.label().to_owned(), visible(status), visible(key_store), ca, client, age];
+        Self { cells, findings, first_expiry_days: first, severity }
     }
 }
 
@@ -232,17 +237,39 @@ fn counted(number: usize, what: &str) -> String {
 }
 
 /// Cells side by side; the second one, the state, in colour.
-fn row(text: &mut String, cells: &[String; 7], widths: &[usize; 7], colour: Option<&str>) {
+fn row(text: &mut String, cells: &[&str; 7], widths: &[usize; 7], colour: Option<&str>) {
     let mut line = String::new();
     for (index, (cell, width)) in cells.iter().zip(widths).enumerate() {
-        let padding = " ".repeat(width.saturating_sub(cell.chars().count()) + 2);
-        match colour {
-            Some(colour) if index == 1 => line.push_str(&format!("\u{1b}[{colour}m{cell}\u{1b}[0m{padding}")),
-            _ => line.push_str(&format!("{cell}{padding}")),
-        }
+        let padding = " ".repeat(width.saturating_sub(display_width(cell)) + 2);
+        line.push_str(&painted(cell, colour.filter(|_| index == 1)));
+        line.push_str(&padding);
     }
     text.push_str(line.trim_end());
     text.push('\n');
+}
+
+/// The same cells one after the other, with what the head would say.
+fn block(text: &mut String, cells: &[&str; 7], width: usize, colour: Option<&str>) {
+    let [name, state, status, further @ ..] = cells;
+    wrap(text, &format!("{name}  {}  {status}", painted(state, colour)), ["", "    "], width);
+    let further = HEAD.iter().skip(3).zip(further).filter(|(_, cell)| **cell != "-");
+    let further: Vec<String> = further.map(|(head, cell)| format!("{head} {cell}")).collect();
+    wrap(text, &further.join(", "), ["    ", "    "], width);
+}
+
+/// A paragraph with the beginnings of its first line and of the others.
+fn wrap(text: &mut String, paragraph: &str, [first, others]: [&str; 2], width: usize) {
+    for line in textwrap::wrap(
+        paragraph,
+        Options::new(width).word_splitter(WordSplitter::NoHyphenation).initial_indent(first).subsequent_indent(others),
+    ) {
+        text.push_str(&line);
+        text.push('\n');
+    }
+}
+
+fn painted(cell: &str, colour: Option<&str>) -> String {
+    colour.map_or_else(|| cell.to_owned(), |colour| format!("\u{1b}[{colour}m{cell}\u{1b}[0m"))
 }
 
 fn colour(severity: Severity) -> &'static str {
@@ -278,17 +305,43 @@ mod tests {
     #[test]
     fn table_of_a_fixed_fleet_is_the_golden_file() {
         let summary = Summary::new(&reported());
-        let got = summary.table(false);
+        let got = summary.table(false, None);
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
             std::fs::write(GOLDEN, &got).unwrap();
         }
         assert_eq!(got, std::fs::read_to_string(GOLDEN).unwrap(), "to accept it: UPDATE_GOLDEN=1 cargo test");
-        let coloured = summary.table(true);
+        let coloured = summary.table(true, None);
         assert!(coloured.contains("\u{1b}[31mcritical\u{1b}[0m  "), "{coloured}");
         let plain = ["31", "32", "33", "35", "0"]
             .iter()
             .fold(coloured, |text, code| text.replace(&format!("\u{1b}[{code}m"), ""));
         assert_eq!(plain, got, "colour moves nothing");
+    }
+
+    #[test]
+    fn a_table_fits_its_terminal() {
+        let summary = Summary::new(&reported());
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let whole = words(&summary.table(false, None));
+        for width in [1, 40, 60, 80, 100, 200] {
+            for coloured in [false, true] {
+                let table = summary.table(coloured, Some(width));
+                let widest = table.lines().map(display_width).max().unwrap();
+                assert!(widest <= width.max(NARROWEST), "{width}: {widest}\n{table}");
+            }
+            for word in words(&summary.table(false, Some(width))) {
+                assert!(
+                    whole.contains(&word) || whole.contains(&word.trim_end_matches(',').to_owned()),
+                    "{word} is cut"
+                );
+            }
+        }
+        assert_eq!(summary.table(false, Some(200)).lines().next(), summary.table(false, None).lines().next());
+        assert!(
+            summary
+                .table(false, Some(80))
+                .contains("lost  critical  KMS key not found\n    KEY STORE KMS, KMS CA 899 days")
+        );
     }
 
     #[test]
@@ -308,8 +361,30 @@ mod tests {
         assert_eq!(told.severity(), asked.severity());
         assert_eq!(told.plugin(), asked.plugin());
         let lost = Summary::of_document(&json::render(&report)).unwrap().only(&["lost".to_owned()]).unwrap();
-        assert!(lost.table(false).contains("lost     critical  kms key not found  kms"), "{}", lost.table(false));
+        assert_eq!(told.table(false, None), asked.table(false, None));
+        assert!(lost.table(false, None).starts_with("CLUSTER  STATE     STATUS"), "{}", lost.table(false, None));
         assert!(told.only(&["none".to_owned()]).is_err());
         assert!(Summary::of_document(b"<html>").is_none());
+    }
+
+    #[test]
+    fn what_another_program_says_is_text_and_nothing_else() {
+        let evil = "\u{1b}]0;owned\u{7}\u{202e}|x";
+        let mut document: serde_json::Value = serde_json::from_slice(&json::render(&reported())).unwrap();
+        fn spoil(value: &mut serde_json::Value, evil: &str) {
+            match value {
+                serde_json::Value::String(text) => text.push_str(evil),
+                serde_json::Value::Array(items) => items.iter_mut().for_each(|item| spoil(item, evil)),
+                serde_json::Value::Object(map) => map.values_mut().for_each(|item| spoil(item, evil)),
+                _ => {}
+            }
+        }
+        spoil(&mut document["clusters"], evil);
+        let told = Summary::of_document(document.to_string().as_bytes()).unwrap();
+        for text in [told.table(false, None), told.table(false, Some(60)), told.plugin()] {
+            assert!(text.contains("owned") && !text.contains(['\u{1b}', '\u{7}', '\u{202e}']), "{text:?}");
+        }
+        assert_eq!(told.plugin().matches('|').count(), 1, "{}", told.plugin());
+        assert_eq!(told.severity(), Severity::Unknown);
     }
 }

@@ -15,6 +15,10 @@ use serde_saphyr::{Location, Spanned, options::DuplicateKeyPolicy};
 use super::{ConfigError, ConfigErrors, hints};
 use crate::secret::is_marked;
 
+/// How deep a file may be nested: three times what a configuration needs. Reading is recursive, and its thread's stack has
+/// an end.
+const MAX_DEPTH: usize = 16;
+
 /// Line and column, from 1.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Place {
@@ -58,7 +62,11 @@ impl Document {
     ///
     /// The first error of syntax, with its place and nothing of the text, which could be a secret.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
-        let options = serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::LastWins, with_snippet: false };
+        let options = serde_saphyr::options! {
+            budget: serde_saphyr::budget! { max_depth: MAX_DEPTH },
+            duplicate_keys: DuplicateKeyPolicy::LastWins,
+            with_snippet: false,
+        };
         let root: Spanned<Read> = serde_saphyr::from_str_with_options(text, options).map_err(|err| {
             let words = err.without_snippet().render_with_formatter(&serde_saphyr::UserMessageFormatter);
             let problem = hints::syntax(&words);
@@ -267,6 +275,34 @@ fn sections_with(root: &Value, key: &str) -> Vec<String> {
     sections.sort();
     sections.dedup();
     sections
+}
+
+/// The keys below a cluster, and of the file itself, each with its description: what a manual lists. Dots lead into sections.
+pub fn keys(schema: &str) -> Vec<(String, String)> {
+    let root: Value = serde_json::from_str(schema).unwrap_or_default();
+    let mut keys = Vec::new();
+    list(&root, &root, "", &mut keys);
+    keys
+}
+
+fn list(root: &Value, section: &Value, path: &str, keys: &mut Vec<(String, String)>) {
+    for (name, raw) in section.get("properties").and_then(Value::as_object).into_iter().flatten() {
+        let schema = resolve(root, raw);
+        if schema.get("not").is_some() {
+            // Refused.
+            continue;
+        }
+        let description = raw.get("description").and_then(Value::as_str).unwrap_or_default();
+        keys.push((format!("{path}{name}"), description.replace('\n', " ")));
+        // What `global` can hold is told once.
+        let (inner, path) = match schema.get("items") {
+            Some(items) => (resolve(root, items), format!("{path}{name}[].")),
+            None => (schema, format!("{path}{name}.")),
+        };
+        if path != "global." {
+            list(root, inner, &path, keys);
+        }
+    }
 }
 
 /// Behind references, and without the choice of null.

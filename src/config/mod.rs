@@ -36,6 +36,11 @@ const SCHEMA: &str = include_str!("../../deploy/config.schema.json");
 /// What a file of `cluster_files` can hold.
 const CLUSTER_FILE_SCHEMA: &str = include_str!("../../deploy/cluster-file.schema.json");
 
+/// The keys of a configuration file, as paths, each with its description: for the manual.
+pub fn keys() -> Vec<(String, String)> {
+    document::keys(SCHEMA)
+}
+
 /// What the program runs on.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Config {

@@ -28,6 +28,36 @@ fn every_good_file_is_understood() {
     }
 }
 
+/// On the stack of the threads that read in the running program, where an overflow ends the process.
+#[test]
+fn however_deep_a_file_is_nested_it_is_read_or_refused() {
+    let read = || {
+        for depth in [1, 5, 14, 15, 16, 17, 40, 64, 100, 200, 1_000, 10_000] {
+            let list = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+            let map = format!("{}1{}", "{a: ".repeat(depth), "}".repeat(depth));
+            let lines: String = (1..depth.min(1_000)).map(|level| format!("{}a:\n", " ".repeat(level))).collect();
+            let aliases: String =
+                (1..depth.min(1_000)).map(|level| format!("x-{level}: &a{level} [*a{}]\n", level - 1)).collect();
+            for text in [
+                format!("x-a: {list}\n"),
+                format!("x-a: {map}\n"),
+                format!("x-a:\n{lines}"),
+                format!("x-0: &a0 a\n{aliases}"),
+            ] {
+                let text = format!("{text}clusters: []\n");
+                let loaded = parse(&text, Path::new(""));
+                match loaded {
+                    Ok(_) => assert!(depth <= 16, "{depth}"),
+                    Err(errors) => {
+                        assert!(depth > 10 && errors.to_string().contains("too deeply"), "{depth}: {errors}")
+                    }
+                }
+            }
+        }
+    };
+    std::thread::Builder::new().stack_size(crate::file::STACK).spawn(read).unwrap().join().unwrap();
+}
+
 #[test]
 fn every_bad_file_gives_its_message() {
     for path in files("bad", "yml") {

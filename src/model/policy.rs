@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::Labels;
 
@@ -11,6 +11,8 @@ pub struct About {
     pub labels: Labels,
     /// For the judgement.
     pub policy: Policy,
+    /// Where the cluster is asked, for people; empty in tests that ask nobody.
+    pub url: Arc<str>,
 }
 
 /// What is well and what is not: the limits of the judgement.

@@ -17,6 +17,11 @@ use crate::{
 /// The stylesheet, for the hash in the Content-Security-Policy.
 pub const STYLE: &str = include_str!("style.css");
 
+/// A lock for the browser's tab, in the page itself: there is no further request.
+const ICON: &str = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Cpath d='M2 7h12v8H2z' \
+                    fill='%230a58ca'/%3E%3Cpath d='M5 7V4a3 3 0 0 1 6 0v3' fill='none' stroke='%230a58ca' stroke-width='2'/%3E\
+                    %3C/svg%3E";
+
 /// Clusters on one page: a thousand would be slow to read for browsers and people.
 const PER_PAGE: usize = 100;
 
@@ -41,7 +46,7 @@ impl Selection {
         let mut selection = Self::default();
         for (key, value) in pairs {
             match key.as_ref() {
-                "state" => selection.state = Severity::from_label(&value),
+                "state" => selection.state = Severity::from_label(&value).filter(|state| Severity::ALL.contains(state)),
                 "refresh" => selection.refresh = value.parse().ok().filter(|seconds| (5..=3600).contains(seconds)),
                 "q" => selection.search = value.into_owned(),
                 // People count from 1.
@@ -98,8 +103,10 @@ pub fn render(report: &Report, selection: &Selection, exporter: Exporter<'_>) ->
     let body = html! {
         a.skip href="#clusters" { "To the clusters" }
         header {
-            h1 { "Qumulo encryption" }
-            p.soft { "As of " (instant(report.at)) ". " (refresh(selection)) }
+            div.title {
+                h1 { "Qumulo encryption" }
+                p.soft { "As of " (instant(report.at)) ". " (refresh(selection)) }
+            }
             @if !exporter.config_is_good {
                 p.notice role="alert" {
                     strong { "The configuration, or a renewed certificate file, cannot be used." }
@@ -133,6 +140,7 @@ fn document(title: &str, refresh: Option<u32>, body: &Markup) -> String {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
+                link rel="icon" href=(ICON);
                 @if let Some(seconds) = refresh { meta http-equiv="refresh" content=(seconds); }
                 title { (title) }
                 style { (PreEscaped(STYLE)) }
@@ -286,16 +294,24 @@ fn details(cluster: &ClusterReport, now: DateTime<Utc>) -> Markup {
             ul.findings {
                 @for finding in &cluster.findings {
                     li {
-                        strong { (visible(&finding.text)) "." } " " span.soft { (finding.advice) }
+                        strong { (visible(&finding.text)) "." } " " span.soft { (advice(finding.advice)) }
                         @if let Some(alert) = finding.alert() { " " a href=(format!("runbooks/{alert}")) { "Runbook" } }
                     }
                 }
             }
         }
         dl {
+            (fact("Address", html! { code { (cluster.url) } }))
             (fact("Status", html! { (visible(&cluster.headline())) }))
             (fact("Key store", html! { (cluster.key_store()) }))
+            @if let Some(server) = cluster.kms() {
+                (fact("KMS", html! {
+                    (server.address()) @if cluster.kms_reachable() == Some(false) { ", not reached by the exporter" }
+                }))
+                @if !server.key_id().is_empty() { (fact("Key", html! { code { (server.key_id()) } })) }
+            }
             @for each in &cluster.certificates { (certificate(each)) }
+            @if let Some(at) = cluster.api_certificate { (fact("REST API's certificate", html! { "until " (day(at.utc())) })) }
             @if let Some(at) = cluster.date(DateField::LastKeyRotationTime) {
                 (fact("Key age", html! { (span(seconds(at, now))) ", since " (day(at)) }))
             }
@@ -315,6 +331,22 @@ fn details(cluster: &ClusterReport, now: DateTime<Utc>) -> Markup {
     }
 }
 
+/// An advice with its commands, all of them of `qq`, as what they are.
+fn advice(text: &str) -> Markup {
+    let mut words = text.split_inclusive(' ').peekable();
+    html! {
+        @while let Some(word) = words.next() {
+            @if word == "qq " {
+                @let command = words.next().unwrap_or_default();
+                @let end = command.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(command.len());
+                code { "qq " (command.get(..end).unwrap_or_default()) } (command.get(end..).unwrap_or_default())
+            } @else {
+                (word)
+            }
+        }
+    }
+}
+
 /// A sign beside the colour, for those who do not see it. Not read aloud: the word follows.
 fn mark(severity: Severity) -> Markup {
     let mark = match severity {
@@ -330,6 +362,7 @@ fn certificate_name(certificate: &Certificate) -> &'static str {
     match certificate.kind {
         KmsCertificate::Ca => "KMS authority's certificate",
         KmsCertificate::Client => "KMS client certificate",
+        KmsCertificate::Server => "KMS server's certificate",
     }
 }
 

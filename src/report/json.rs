@@ -1,16 +1,26 @@
 //! The report as JSON: `/api/v1/clusters` and `status --output json`. Fields are added, never renamed or removed.
 
+use std::time::Duration;
+
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 
 use super::{ClusterReport, Report, Severity};
-use crate::model::DateField;
+use crate::model::{self, DateField, Require};
 
 #[derive(Serialize)]
 struct Document<'a> {
     generated_at: String,
+    exporter: Exporter,
     totals: Totals,
     clusters: Vec<Cluster<'a>>,
+}
+
+/// Which program says so, for auditors.
+#[derive(Serialize)]
+struct Exporter {
+    version: &'static str,
+    revision: &'static str,
 }
 
 #[derive(Serialize)]
@@ -25,14 +35,22 @@ struct Totals {
 #[derive(Serialize)]
 struct Cluster<'a> {
     name: &'a str,
+    url: &'a str,
     severity: &'static str,
+    headline: String,
     findings: Vec<Finding<'a>>,
+    policy: Policy,
     up: Option<bool>,
     status: Option<&'static str>,
     last_known: Option<LastKnown>,
     raw_status: Option<&'a str>,
     encryption_type: Option<&'static str>,
     certificates: Vec<Certificate>,
+    key_store: Option<KeyStore<'a>>,
+    api_certificate_expires_at: Option<String>,
+    clock_skew_seconds: Option<f64>,
+    access_tokens: Option<Vec<AccessToken<'a>>>,
+    excess_privileges: Option<Vec<&'a str>>,
     last_key_rotation_at: Option<String>,
     last_status_update_at: Option<String>,
     last_poll_at: Option<String>,
@@ -47,6 +65,7 @@ struct Cluster<'a> {
 #[derive(Serialize)]
 struct LastKnown {
     status: &'static str,
+    encryption_type: &'static str,
     seconds_ago: u64,
 }
 
@@ -59,11 +78,35 @@ struct Finding<'a> {
     runbook: Option<String>,
 }
 
+/// What the cluster is judged by; null is no limit.
+#[derive(Serialize)]
+struct Policy {
+    require: Option<&'static str>,
+    certificate_warning_seconds: Option<u64>,
+    certificate_critical_seconds: Option<u64>,
+    key_max_age_seconds: Option<u64>,
+}
+
 #[derive(Serialize)]
 struct Certificate {
     certificate: &'static str,
     expires_at: String,
     seconds_left: i64,
+}
+
+#[derive(Serialize)]
+struct KeyStore<'a> {
+    host: &'a str,
+    port: Option<u16>,
+    key_id: &'a str,
+    configured_at: Option<String>,
+    reachable: Option<bool>,
+}
+
+#[derive(Serialize)]
+struct AccessToken<'a> {
+    token_id: &'a str,
+    expires_at: String,
 }
 
 #[derive(Serialize)]
@@ -76,6 +119,10 @@ struct Failure<'a> {
 pub fn render(report: &Report) -> Vec<u8> {
     let document = Document {
         generated_at: time(report.at),
+        exporter: Exporter {
+            version: env!("CARGO_PKG_VERSION"),
+            revision: env!("QUMULO_ENCRYPTION_EXPORTER_REVISION"),
+        },
         totals: Totals {
             clusters: report.clusters.len(),
             critical: report.count(Severity::Critical),
@@ -106,19 +153,40 @@ fn cluster(cluster: &ClusterReport) -> Cluster<'_> {
         // To the second: anything finer is not known.
         seconds_left: each.seconds_left.floor() as i64,
     });
+    let account = cluster.known().map(|reading| &reading.details.account);
     Cluster {
         name: &cluster.name,
+        url: &cluster.url,
         severity: cluster.severity().label(),
+        headline: cluster.headline(),
         findings: findings.collect(),
+        policy: policy(&cluster.policy),
         up: cluster.up,
         status: cluster.reading.as_ref().map(|reading| reading.status.label()),
-        last_known: cluster
-            .last_known
-            .as_ref()
-            .map(|(age, reading)| LastKnown { status: reading.status.label(), seconds_ago: age.as_secs() }),
+        last_known: cluster.last_known.as_ref().map(|(age, reading)| LastKnown {
+            status: reading.status.label(),
+            encryption_type: reading.key_store.label(),
+            seconds_ago: age.as_secs(),
+        }),
         raw_status: cluster.raw_status(),
         encryption_type: cluster.reading.as_ref().map(|reading| reading.key_store.label()),
         certificates: certificates.collect(),
+        key_store: cluster.kms().map(|server| KeyStore {
+            host: server.host(),
+            port: server.port,
+            key_id: server.key_id(),
+            configured_at: server.configured.map(|at| time(at.utc())),
+            reachable: cluster.kms_reachable(),
+        }),
+        api_certificate_expires_at: cluster.api_certificate.map(|at| time(at.utc())),
+        clock_skew_seconds: cluster.clock_skew,
+        access_tokens: account.map(|account| {
+            let expiring = account.tokens.iter();
+            expiring.map(|token| AccessToken { token_id: token.id(), expires_at: time(token.expires.utc()) }).collect()
+        }),
+        excess_privileges: account
+            .and_then(|account| account.privileges.as_ref())
+            .map(|privileges| privileges.excess.iter().map(|name| &**name).collect()),
         last_key_rotation_at: cluster.date(DateField::LastKeyRotationTime).map(time),
         last_status_update_at: cluster.date(DateField::LastStatusUpdateTime).map(time),
         last_poll_at: cluster.last_poll.map(time),
@@ -128,6 +196,16 @@ fn cluster(cluster: &ClusterReport) -> Cluster<'_> {
         cluster_id: cluster.cluster_id(),
         version: cluster.version(),
         api: cluster.api(),
+    }
+}
+
+fn policy(policy: &model::Policy) -> Policy {
+    let seconds = |limit: Option<Duration>| limit.map(|limit| limit.as_secs());
+    Policy {
+        require: policy.require.map(Require::label),
+        certificate_warning_seconds: seconds(policy.certificate_warning),
+        certificate_critical_seconds: seconds(policy.certificate_critical),
+        key_max_age_seconds: seconds(policy.key_max_age),
     }
 }
 

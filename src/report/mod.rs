@@ -7,13 +7,16 @@
 pub mod findings;
 pub mod json;
 
-use std::{fmt::Write, time::Duration};
+use std::{fmt::Write, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 
 pub use self::findings::Finding;
 use crate::{
-    model::{ApiVersion, DateField, KeyStore, KmsCertificate, Moment, Policy, Reading, Status, Timestamp},
+    model::{
+        ApiVersion, DateField, KeyStore, KmsCertificate, KmsProbe, KmsServer, Moment, Policy, Reading, Status,
+        Timestamp,
+    },
     store::{Failure, Snapshot, View},
 };
 
@@ -44,8 +47,12 @@ pub struct Report {
 /// One cluster.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClusterReport {
+    /// When the certificate of its REST API expires that was shown last.
+    pub api_certificate: Option<Timestamp>,
     /// The certificates of the KMS connection whose expiry is known, from the last answer.
     pub certificates: Vec<Certificate>,
+    /// By how many seconds its clock is ahead.
+    pub clock_skew: Option<f64>,
     /// What is not well, worst first; empty is good.
     pub findings: Vec<Finding>,
     /// Why the last poll failed: the label and the words.
@@ -66,6 +73,8 @@ pub struct ClusterReport {
     pub stale_after: Duration,
     /// See `qumulo_encryption_up`.
     pub up: Option<bool>,
+    /// Where it is asked.
+    pub url: Arc<str>,
 }
 
 /// A certificate of the KMS connection.
@@ -102,7 +111,9 @@ fn judge(cluster: &Snapshot, now: &Moment) -> ClusterReport {
     let findings = findings::all(cluster, &certificates, now);
     let last_known = known.filter(|_| reading.is_none()).map(|(at, reading)| (at.age(now), reading.clone()));
     ClusterReport {
+        api_certificate: cluster.certificate(),
         certificates,
+        clock_skew: cluster.clock_skew(),
         findings,
         last_failure,
         last_known,
@@ -113,12 +124,13 @@ fn judge(cluster: &Snapshot, now: &Moment) -> ClusterReport {
         reading,
         stale_after: cluster.stale_after(),
         up,
+        url: cluster.about().url.clone(),
     }
 }
 
 fn certificates(reading: &Reading, now: &Moment) -> impl Iterator<Item = Certificate> {
     KmsCertificate::ALL.into_iter().filter_map(|kind| {
-        let expires = reading.dates.get(kind.field()).timestamp()?;
+        let expires = reading.expiry(kind)?;
         Some(Certificate { kind, expires, seconds_left: expires.unix_seconds() - now.unix_seconds() })
     })
 }
@@ -142,7 +154,8 @@ impl Severity {
 
     /// The one with this label.
     pub fn from_label(label: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|severity| severity.label().eq_ignore_ascii_case(label))
+        let all = Self::ALL.into_iter().chain([Self::Info]);
+        all.into_iter().find(|severity| severity.label().eq_ignore_ascii_case(label))
     }
 }
 
@@ -184,10 +197,23 @@ impl ClusterReport {
 
     /// Where the master key is, in words.
     pub fn key_store(&self) -> &'static str {
-        match self.known().map(|reading| reading.key_store) {
-            Some(KeyStore::Local) => "local",
-            Some(KeyStore::Kms) => "KMS",
-            Some(KeyStore::Unknown) | None => "unknown",
+        match self.known().map(|reading| reading.key_store).unwrap_or(KeyStore::Unknown) {
+            KeyStore::Kms => "KMS",
+            other => other.label(),
+        }
+    }
+
+    /// The key management server in use.
+    pub fn kms(&self) -> Option<&KmsServer> {
+        self.known()?.details.kms.as_ref()
+    }
+
+    /// Whether the exporter reached that server, if it may try.
+    pub fn kms_reachable(&self) -> Option<bool> {
+        match self.known()?.kms_probe? {
+            KmsProbe::NotAllowed => None,
+            KmsProbe::Shown(_) => Some(true),
+            KmsProbe::Unreachable => Some(false),
         }
     }
 
@@ -211,12 +237,12 @@ impl ClusterReport {
 
     /// Version of Qumulo Core.
     pub fn version(&self) -> Option<&str> {
-        self.known()?.identity.version.as_ref().map(|version| version.as_str())
+        self.known()?.details.identity.version.as_ref().map(|version| version.as_str())
     }
 
     /// UUID.
     pub fn cluster_id(&self) -> Option<&str> {
-        self.known()?.identity.cluster_id.as_ref().map(|id| id.as_str())
+        self.known()?.details.identity.cluster_id.as_ref().map(|id| id.as_str())
     }
 
     /// Which API answered.

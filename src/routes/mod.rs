@@ -1,6 +1,7 @@
 //! What each path answers. Everything is in memory: no answer waits for a cluster.
 
 mod batch;
+mod site;
 
 use std::{
     borrow::Cow,
@@ -15,13 +16,14 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
-    HeaderMap, Request, Response, StatusCode, Uri,
+    HeaderMap, Request, Response, StatusCode,
     body::Incoming,
     header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, HeaderValue, REFERRER_POLICY},
 };
 use serde_json::json;
 
 use self::batch::Batch;
+pub use self::site::Site;
 use crate::{
     clock,
     metrics::{self, Text},
@@ -33,7 +35,7 @@ use crate::{
     web::{
         accept_encoding::accepts_gzip,
         gzip::Gzip,
-        handler::Handler,
+        handler::{Handler, OverTls},
         respond,
         route::{self, Methods, Route},
     },
@@ -48,6 +50,9 @@ const OTHER: &str = "other";
 const PROBE: &str = "/probe";
 const HEALTHY: &str = "/-/healthy";
 const READY: &str = "/-/ready";
+
+/// How a client reached the proxy in front of the exporter: what every proxy can be told to send.
+const FORWARDED_PROTO: &str = "x-forwarded-proto";
 
 /// Below it are the pages of the runbooks.
 const RUNBOOKS: &str = "/runbooks/";
@@ -67,6 +72,7 @@ pub struct Routes {
     /// Sticky: what has been ready once stays ready, whatever clusters come later.
     ready: AtomicBool,
     routes: Vec<Route<Target>>,
+    site: Site,
     store: Store,
     telemetry: Arc<Telemetry>,
     /// `None` without `--web.enable-lifecycle`.
@@ -89,8 +95,14 @@ enum Target {
 // === impl Routes ===
 
 impl Routes {
-    /// Serves the clusters of `store` at `metrics_path`. Without a `trigger` nobody can reload.
-    pub fn new(store: Store, telemetry: Arc<Telemetry>, metrics_path: String, trigger: Option<Trigger>) -> Self {
+    /// Serves the clusters of `store` at `metrics_path` of the `site`. Without a `trigger` nobody can reload.
+    pub fn new(
+        store: Store,
+        telemetry: Arc<Telemetry>,
+        metrics_path: String,
+        site: Site,
+        trigger: Option<Trigger>,
+    ) -> Self {
         let route = |path: Cow<'static, str>, target| Route { path, methods: Methods::Read, target };
         let routes = vec![
             route(metrics_path.clone().into(), Target::Metrics),
@@ -105,36 +117,47 @@ impl Routes {
         ];
         let (gzip, length, ready) = (Gzip::default(), AtomicUsize::default(), AtomicBool::default());
         let batch = Batch::default();
-        Self { batch, gzip, length, metrics_path, page_policy: page_policy(), ready, routes, store, telemetry, trigger }
+        let page_policy = page_policy();
+        Self { batch, gzip, length, metrics_path, page_policy, ready, routes, site, store, telemetry, trigger }
     }
 
-    /// The answer to a request that is known by method, target and headers.
-    pub async fn answer(&self, method: &hyper::Method, uri: &Uri, headers: &HeaderMap) -> Response<Full<Bytes>> {
-        match route::find(&self.routes, method, known(uri.path())) {
+    /// The answer to a request.
+    pub async fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
+        let path = request.uri().path();
+        match (self.site.inside(path), self.site.home(path)) {
+            (_, Some(home)) => respond::found(&home),
+            (Some(path), None) => self.answer_inside(request, path).await,
+            (None, None) => respond::not_found(),
+        }
+    }
+
+    /// The answer to a request for a path of ours.
+    async fn answer_inside<B>(&self, request: &Request<B>, path: &str) -> Response<Full<Bytes>> {
+        let (query, headers) = (request.uri().query(), request.headers());
+        match route::find(&self.routes, request.method(), known(path)) {
             Err(refusal) => refusal.into_answer(),
             Ok(route) => match route.target {
                 Target::Healthy => respond::text(StatusCode::OK, "Healthy.\n"),
-                Target::Index => self.shared(uri, headers, || self.index(uri.query(), headers)).await,
-                Target::Clusters => self.shared(uri, headers, || self.clusters(uri.query(), headers)).await,
-                Target::Discovery => self.discovery(headers),
-                Target::Metrics => self.shared(uri, headers, || self.metrics(headers)).await,
-                Target::Probe => self.probe(uri.query(), headers),
+                Target::Index => self.shared(request, || self.index(query, headers)).await,
+                Target::Clusters => self.shared(request, || self.clusters(query, headers)).await,
+                Target::Discovery => self.discovery(headers, request.extensions().get::<OverTls>().is_some()),
+                Target::Metrics => self.shared(request, || self.metrics(headers)).await,
+                Target::Probe => self.probe(query, headers),
                 Target::Ready => self.ready(),
                 Target::Reload => self.reload().await,
-                Target::Runbook => self.runbook(uri.path(), headers),
+                Target::Runbook => self.runbook(path, headers),
             },
         }
     }
 
     /// One answer for all requests of the same that wait; a large fleet's take milliseconds.
-    async fn shared(
+    async fn shared<B>(
         &self,
-        uri: &Uri,
-        headers: &HeaderMap,
+        request: &Request<B>,
         make: impl FnOnce() -> Response<Full<Bytes>>,
     ) -> Response<Full<Bytes>> {
-        let encoding = if accepts_gzip(headers) { "gzip" } else { "plain" };
-        self.batch.share(&format!("{encoding} {uri}"), make).await
+        let encoding = if accepts_gzip(request.headers()) { "gzip" } else { "plain" };
+        self.batch.share(&format!("{encoding} {}", request.uri()), make).await
     }
 
     /// The list of runbooks, or one of them.
@@ -147,6 +170,13 @@ impl Routes {
             Some(page) => self.html(headers, page),
             None => respond::not_found(),
         }
+    }
+
+    /// Counts an answer to a request for a path of ours.
+    fn count(&self, path: Option<&str>, status: StatusCode) {
+        let path = path.map(known);
+        let known = self.routes.iter().find(|route| Some(&*route.path) == path);
+        self.telemetry.count_request(known.map_or(OTHER, |route| &route.path), status.as_u16());
     }
 
     fn html(&self, headers: &HeaderMap, page: String) -> Response<Full<Bytes>> {
@@ -231,19 +261,29 @@ impl Routes {
         respond::compressible(headers, &self.gzip, METRICS, text.into_string())
     }
 
-    /// Prometheus' HTTP service discovery: each cluster is a target of its own, at the address that was asked.
-    fn discovery(&self, headers: &HeaderMap) -> Response<Full<Bytes>> {
-        let host = headers.get(HOST).and_then(|host| host.to_str().ok()).filter(|host| is_authority(host));
+    /// Prometheus' HTTP service discovery: each cluster is a target of its own, at the external URL, or else at the address
+    /// that was asked. Without a scheme here the scrape configuration's counts.
+    fn discovery(&self, headers: &HeaderMap, over_tls: bool) -> Response<Full<Bytes>> {
+        let header = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+        let (scheme, host) = match self.site.origin() {
+            Some((scheme, host)) => (Some(scheme), Some(host)),
+            None => {
+                let forwarded = header(FORWARDED_PROTO).filter(|scheme| ["http", "https"].contains(scheme));
+                let host = header(HOST.as_str()).filter(|host| is_authority(host)).map(str::to_owned);
+                (forwarded.or(over_tls.then_some("https")), host)
+            }
+        };
         let Some(host) = host else {
             return respond::text(StatusCode::BAD_REQUEST, "the Host header is missing or is no host and port\n");
         };
-        let view = self.store.view();
+        let (view, path) = (self.store.view(), self.site.outside(PROBE));
         let targets = view.clusters.iter().map(|cluster| {
             let name = cluster.name().as_str();
             let own = cluster.about().labels.iter();
-            let ours = [("__metrics_path__", PROBE), ("__param_target", name), ("instance", name)];
+            let ours = [("__metrics_path__", &*path), ("__param_target", name), ("instance", name)];
+            let scheme = scheme.map(|scheme| ("__scheme__", scheme));
             let labels: serde_json::Map<_, _> =
-                own.chain(ours).map(|(name, value)| (name.to_owned(), value.into())).collect();
+                own.chain(ours).chain(scheme).map(|(name, value)| (name.to_owned(), value.into())).collect();
             json!({ "targets": [host], "labels": labels })
         });
         let body = serde_json::Value::from_iter(targets).to_string();
@@ -261,11 +301,12 @@ fn is_authority(host: &str) -> bool {
     host.parse::<hyper::http::uri::Authority>().is_ok() && !host.contains('@')
 }
 
-/// Nothing but the page's own stylesheet, known by its hash, and its own search form.
+/// Nothing but the page's own stylesheet, known by its hash, its own search form, and the icon that is written into it.
 fn page_policy() -> HeaderValue {
     let hash = STANDARD.encode(digest(&SHA256, page::STYLE.as_bytes()));
     let policy = format!(
-        "default-src 'none'; style-src 'sha256-{hash}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        "default-src 'none'; style-src 'sha256-{hash}'; img-src data:; form-action 'self'; base-uri 'none'; \
+         frame-ancestors 'none'"
     );
     // Base 64 and the words above are all visible ASCII.
     HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
@@ -273,12 +314,11 @@ fn page_policy() -> HeaderValue {
 
 impl Handler for Routes {
     async fn handle(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        self.answer(request.method(), request.uri(), request.headers()).await
+        self.answer(&request).await
     }
 
     fn answered(&self, path: &str, status: StatusCode) {
-        let known = self.routes.iter().find(|route| route.path == known(path));
-        self.telemetry.count_request(known.map_or(OTHER, |route| &route.path), status.as_u16());
+        self.count(self.site.inside(path), status);
     }
 
     fn handshake_failed(&self) {
@@ -286,11 +326,11 @@ impl Handler for Routes {
     }
 
     fn is_open(&self, path: &str) -> bool {
-        is_health(path)
+        self.site.inside(path).is_some_and(is_health)
     }
 
     fn is_limited(&self, path: &str) -> bool {
-        !is_health(path)
+        !self.is_open(path)
     }
 }
 
@@ -304,17 +344,18 @@ fn is_health(path: &str) -> bool {
     path == HEALTHY || path == READY
 }
 
-/// The health paths of `Routes` alone, for a listener that everybody reaches.
+/// The health paths of `Routes` alone, for a listener that everybody reaches without a proxy: there is no prefix.
 #[derive(Debug)]
 pub struct Health(pub Arc<Routes>);
 
 impl Handler for Health {
     async fn handle(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        if is_health(request.uri().path()) { self.0.handle(request).await } else { respond::not_found() }
+        let path = request.uri().path();
+        if is_health(path) { self.0.answer_inside(&request, path).await } else { respond::not_found() }
     }
 
     fn answered(&self, path: &str, status: StatusCode) {
-        self.0.answered(if is_health(path) { path } else { OTHER }, status);
+        self.0.count(Some(path).filter(|path| is_health(path)), status);
     }
 
     fn is_limited(&self, _path: &str) -> bool {

@@ -3,7 +3,7 @@ use std::time::Duration;
 use http_body_util::BodyExt;
 use hyper::{
     Method,
-    header::{ALLOW, CONTENT_TYPE},
+    header::{ALLOW, CONTENT_TYPE, LOCATION},
 };
 
 use super::*;
@@ -13,17 +13,21 @@ fn routes(store: &Store) -> Routes {
     with_trigger(store, None)
 }
 
-fn host() -> HeaderMap {
-    HeaderMap::from_iter([(HOST, HeaderValue::from_static("exporter.example.com:10979"))])
+fn request(method: Method, path: &str) -> Request<()> {
+    Request::builder().method(method).uri(path).header(HOST, "exporter.example.com:10979").body(()).unwrap()
 }
 
 fn with_trigger(store: &Store, trigger: Option<Trigger>) -> Routes {
+    at(Site::default(), store, trigger)
+}
+
+fn at(site: Site, store: &Store, trigger: Option<Trigger>) -> Routes {
     let telemetry = Arc::new(Telemetry::new(&clock::now(), true).unwrap());
-    Routes::new(store.clone(), telemetry, "/metrics".to_owned(), trigger)
+    Routes::new(store.clone(), telemetry, "/metrics".to_owned(), site, trigger)
 }
 
 async fn get(routes: &Routes, path: &str) -> (u16, String) {
-    let answer = routes.answer(&Method::GET, &path.parse().unwrap(), &host()).await;
+    let answer = routes.answer(&request(Method::GET, path)).await;
     routes.answered(path.split('?').next().unwrap(), answer.status());
     let status = answer.status().as_u16();
     let body = answer.into_body().collect().await.unwrap().to_bytes();
@@ -51,7 +55,7 @@ async fn metrics_are_the_clusters_and_the_exporter() {
     assert_eq!(status, 200);
     assert!(text.contains("qumulo_encryption_polls_total{cluster=\"one\"} 0\n"), "{text}");
     assert!(text.contains("process_open_fds"), "{text}");
-    let answer = routes.answer(&Method::GET, &Uri::from_static("/metrics"), &HeaderMap::new()).await;
+    let answer = routes.answer(&request(Method::GET, "/metrics")).await;
     assert_eq!(answer.headers()[CONTENT_TYPE], METRICS);
 }
 
@@ -75,7 +79,7 @@ async fn index_links_relatively() {
 #[tokio::test]
 async fn page_allows_its_own_style_and_nothing_else() {
     let routes = routes(&Store::default());
-    let answer = routes.answer(&Method::GET, &Uri::from_static("/"), &HeaderMap::new()).await;
+    let answer = routes.answer(&request(Method::GET, "/")).await;
     let policy = answer.headers()[CONTENT_SECURITY_POLICY].to_str().unwrap().to_owned();
     assert!(policy.starts_with("default-src 'none'; style-src 'sha256-") && !policy.contains("unsafe"), "{policy}");
 }
@@ -111,10 +115,59 @@ async fn discovery_lists_each_cluster_at_the_address_that_was_asked() {
     }]);
     assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), expect);
     for bad in ["", "a b", "user@host", "a/b"] {
-        let headers = HeaderMap::from_iter([(HOST, HeaderValue::from_str(bad).unwrap())]);
-        let answer = routes.answer(&Method::GET, &Uri::from_static("/sd"), &headers).await;
+        let answer = routes.answer(&Request::get("/sd").header(HOST, bad).body(()).unwrap()).await;
         assert_eq!(answer.status(), 400, "{bad}");
     }
+}
+
+#[tokio::test]
+async fn discovery_knows_the_way_through_a_proxy() {
+    let store = Store::default();
+    let _publisher = store.publisher(ClusterName::new("one").unwrap(), Duration::from_secs(300));
+    let check =
+        async |external: Option<&str>, prefix: Option<&str>, over_tls: bool, forwarded: &str, expect: [&str; 3]| {
+            let site = Site::new(external.map(|url| url.parse().unwrap()), prefix);
+            let path = site.inner("/sd");
+            let mut request = request(Method::GET, &path);
+            request.headers_mut().insert(FORWARDED_PROTO, HeaderValue::from_str(forwarded).unwrap());
+            if over_tls {
+                request.extensions_mut().insert(OverTls);
+            }
+            let answer = at(site, &store, None).answer(&request).await;
+            let body = answer.into_body().collect().await.unwrap().to_bytes();
+            let found: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            let label = |name: &str| found[0]["labels"][name].as_str().unwrap_or_default().to_owned();
+            let target = found[0]["targets"][0].as_str().unwrap().to_owned();
+            assert_eq!([label("__scheme__"), target, label("__metrics_path__")], expect, "{external:?} {prefix:?}");
+        };
+    let host = "exporter.example.com:10979";
+    check(None, None, false, "", ["", host, "/probe"]).await;
+    check(None, None, true, "", ["https", host, "/probe"]).await;
+    check(None, None, false, "https", ["https", host, "/probe"]).await;
+    check(None, None, true, "http", ["http", host, "/probe"]).await;
+    check(None, None, false, "javascript", ["", host, "/probe"]).await;
+    check(None, Some("/q"), false, "", ["", host, "/q/probe"]).await;
+    check(Some("https://x.example/q/"), None, false, "http", ["https", "x.example:443", "/q/probe"]).await;
+    check(Some("http://x.example/q"), Some("/"), true, "", ["http", "x.example:80", "/q/probe"]).await;
+}
+
+#[tokio::test]
+async fn every_path_is_below_the_prefix() {
+    let routes = at(Site::new(None, Some("/q")), &Store::default(), None);
+    for path in
+        ["/", "/metrics", "/api/v1/clusters", "/runbooks/", "/runbooks/QumuloEncryptionKeyNotFound", "/-/healthy"]
+    {
+        assert_eq!(get(&routes, &format!("/q{path}")).await.0, 200, "{path}");
+        let outside = if path == "/" { 302 } else { 404 };
+        assert_eq!(get(&routes, path).await.0, outside, "{path}");
+    }
+    assert!(routes.is_open("/q/-/healthy") && !routes.is_open("/-/healthy"));
+    assert_eq!(routes.answer(&request(Method::GET, "/q")).await.headers()[LOCATION], "/q/");
+    let (_, text) = get(&routes, "/q/metrics").await;
+    assert!(text.contains("http_requests_total{code=\"200\",handler=\"/runbooks/\"} 2\n"), "{text}");
+    // Kubernetes asks the other listener without a proxy.
+    let health = Health(Arc::new(routes));
+    assert!(!health.is_limited(HEALTHY));
 }
 
 #[tokio::test]
@@ -133,29 +186,29 @@ async fn json_can_be_filtered_by_state() {
 
 #[tokio::test]
 async fn reload_is_by_post_and_only_where_it_is_allowed() {
-    let check = async |routes: &Routes, method: &Method, code: u16, words: &str| {
-        let answer = routes.answer(method, &Uri::from_static(RELOAD), &HeaderMap::new()).await;
+    let check = async |routes: &Routes, method: Method, code: u16, words: &str| {
+        let answer = routes.answer(&request(method, RELOAD)).await;
         let status = answer.status().as_u16();
         let body = answer.into_body().collect().await.unwrap().to_bytes();
         let body = String::from_utf8(body.to_vec()).unwrap();
         assert!(status == code && body.contains(words), "{status} {body}");
     };
     let forbidding = routes(&Store::default());
-    check(&forbidding, &Method::POST, 403, "--web.enable-lifecycle").await;
+    check(&forbidding, Method::POST, 403, "--web.enable-lifecycle").await;
     let (trigger, mut requests) = crate::reload::channel();
     let allowing = with_trigger(&Store::default(), Some(trigger));
-    check(&allowing, &Method::GET, 405, "POST, OPTIONS").await;
+    check(&allowing, Method::GET, 405, "POST, OPTIONS").await;
     let reloading = async {
         requests.next().await.send(Ok("2 added".to_owned())).unwrap();
         requests.next().await.send(Err("a.yml\nclusters[0].url: bad".to_owned())).unwrap();
     };
     let asking = async {
-        check(&allowing, &Method::POST, 200, "2 added").await;
-        check(&allowing, &Method::POST, 500, "clusters[0].url: bad").await;
+        check(&allowing, Method::POST, 200, "2 added").await;
+        check(&allowing, Method::POST, 500, "clusters[0].url: bad").await;
     };
     tokio::join!(reloading, asking);
     drop(requests);
-    check(&allowing, &Method::POST, 500, "ending").await;
+    check(&allowing, Method::POST, 500, "ending").await;
     assert!(allowing.is_limited(RELOAD) && !allowing.is_limited("/-/healthy"));
 }
 
@@ -163,7 +216,7 @@ async fn reload_is_by_post_and_only_where_it_is_allowed() {
 async fn nothing_is_changed_by_a_request() {
     let routes = routes(&Store::default());
     for path in ["/", "/metrics", "/api/v1/clusters", "/probe", "/sd", "/-/healthy", "/-/ready"] {
-        let answer = routes.answer(&Method::POST, &Uri::from_static(path), &HeaderMap::new()).await;
+        let answer = routes.answer(&request(Method::POST, path)).await;
         assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED, "{path}");
         assert_eq!(answer.headers()[ALLOW], "GET, HEAD, OPTIONS", "{path}");
     }

@@ -28,7 +28,7 @@ use crate::{
     web::{
         basic_auth::Verdict,
         crowd::Seat,
-        handler::Handler,
+        handler::{Handler, OverTls},
         policy::{Policies, Policy},
         request_clock::RequestClock,
         respond,
@@ -63,6 +63,7 @@ pub(super) struct Gate<H> {
 pub(super) struct Place {
     pub(super) seat: Seat,
     pub(super) clock: RequestClock,
+    pub(super) tls: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -109,7 +110,7 @@ impl<H: Handler> Gate<H> {
             () = shutdown.cancelled() => return,
         };
         match handshake {
-            Ok(stream) => self.serve(stream, place, peer, shutdown).await,
+            Ok(stream) => self.serve(stream, Place { tls: true, ..place }, peer, shutdown).await,
             Err(error) => {
                 self.handler.handshake_failed();
                 debug!(%peer, err = %error, "TLS handshake failed");
@@ -140,8 +141,11 @@ impl<H: Handler> Gate<H> {
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>, place: &Place) -> Response<Full<Bytes>> {
+    async fn answer(&self, mut request: Request<Incoming>, place: &Place) -> Response<Full<Bytes>> {
         place.clock.handling();
+        if place.tls {
+            request.extensions_mut().insert(OverTls);
+        }
         let (uri, policy) = (request.uri().clone(), self.policies.current());
         let mut answer = match self.refuse(&policy, &request).await {
             _ if !has_one_host(&request) => {

@@ -6,6 +6,10 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{Request, Response, StatusCode, body::Incoming};
 
+/// Marks, in the extensions of a request, that it came over TLS.
+#[derive(Clone, Copy, Debug)]
+pub struct OverTls;
+
 /// What the requests of a server are answered with.
 pub trait Handler: Send + Sync + 'static {
     /// The answer to one request. Implementations that have everything in memory simply never await.

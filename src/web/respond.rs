@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
     HeaderMap, Response, StatusCode,
-    header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, VARY, X_CONTENT_TYPE_OPTIONS},
+    header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, VARY, X_CONTENT_TYPE_OPTIONS},
 };
 
 use crate::web::{accept_encoding::accepts_gzip, gzip::Gzip};
@@ -53,6 +53,15 @@ pub fn compressible(
     set(&mut answer, VARY, HeaderValue::from_static("Accept-Encoding"));
     if encoded {
         set(&mut answer, CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    answer
+}
+
+/// 302 to a path of this server.
+pub fn found(path: &str) -> Response<Full<Bytes>> {
+    let mut answer = text(StatusCode::FOUND, format!("Found at {path}\n"));
+    if let Ok(path) = HeaderValue::from_str(path) {
+        set(&mut answer, LOCATION, path);
     }
     answer
 }

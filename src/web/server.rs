@@ -98,7 +98,7 @@ async fn connection<H: Handler>(
     // only.
     let _ = stream.set_nodelay(true);
     let stream = TimedIo::new(stream, clock.clone());
-    gate.serve_accepted(stream, Place { seat, clock }, peer, shutdown).await;
+    gate.serve_accepted(stream, Place { seat, clock, tls: false }, peer, shutdown).await;
 }
 
 async fn drain(mut connections: JoinSet<()>, limit: Duration) -> usize {

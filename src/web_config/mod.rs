@@ -45,9 +45,6 @@ pub struct WebConfig {
 /// How often the files are looked at.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// For reading certificates.
-const STACK: usize = 256 * 1024;
-
 /// How long files have to rest in the running program.
 pub const SETTLE: Duration = Duration::from_secs(1);
 
@@ -150,7 +147,7 @@ impl WebConfig {
                 thread::sleep(PERIOD);
             }
         };
-        thread::Builder::new().name("web-config".to_owned()).stack_size(STACK).spawn(look).map(drop)
+        thread::Builder::new().name("web-config".to_owned()).stack_size(file::STACK).spawn(look).map(drop)
     }
 
     /// Looks at the files once, and takes in what has changed and rested.

@@ -13,6 +13,8 @@ from support import ROOT, get, impatient, wait_for
 
 HUES = {"critical": "red", "unknown": "purple", "warning": "orange", "good": "green"}
 
+CERTIFICATES = {"KMS authority's certificate", "KMS client certificate", "KMS server's certificate"}
+
 
 class Dashboards(Drawing):
     def look(self, board, since="now-5m", to="now", cluster=None, width=1600, theme="dark", interval="1s"):
@@ -67,12 +69,16 @@ class Dashboards(Drawing):
                 self.assertEqual(timeline[each["name"]][-1][0], self.words(each["name"]))
 
         lost = self.look("cluster", cluster="genomics-1")
-        self.assertEqual(lost.empty(), {"Failed polls by reason"})
+        self.assertEqual(lost.empty(), {"Failed polls by reason", "KMS server's certificate"})
         self.assertEqual(lost.tile("State"), ("critical", "red"))
         self.assertEqual(lost.tile("Status"), ("KMS key not found", "red"))
         self.assertEqual(lost.tile("Key store")[0], "KMS")
         self.assertEqual(lost.tile("KMS client certificate"), ("199 d", "green"))
+        self.assertEqual(lost.tile("KMS server's certificate"), ("not tried", "grey"))
         self.assertEqual(lost.tile("Key age")[0], "300 d")
+        self.assertEqual(lost.words("Key management server", "Host", "Port", "Reachable"),
+                         [("kms.example.com", "5696", "not tried")])
+        self.assertEqual(lost.words("Access", "Access token", "Excess privileges"), [("no date", "0")])
         self.assertEqual(lost.column("Firing alerts", "Alert and its runbook"), ["QumuloEncryptionKeyNotFound"])
         self.assertEqual(lost.green(), {"KMS client certificate", "KMS authority's certificate"})
         old = self.look("cluster", cluster="legacy-nyc")
@@ -115,7 +121,7 @@ class Dashboards(Drawing):
                 if panel["type"] == "stat":
                     words, hue = drawn.tile(title)
                     self.assertEqual(hue, "grey", title)
-                    self.assertRegex(words, "^(no data|no target|no date|never|never seen|not reported)$", title)
+                    self.assertRegex(words, "^(no data|no target|no date|never|never seen|not reported|not tried)$", title)
             self.assertEqual(drawn.green(), set())
 
     def test_stopped_exporter(self):
@@ -165,8 +171,8 @@ class Dashboards(Drawing):
         self.assertEqual(fleet.words("Clusters", "Cluster", "State", "Last status", "Key store", "First expiry in"),
                          [("one", "good", "Encrypted", "local", "-"), ("two", "good", "Encrypted", "local", "-")])
         cluster = self.look("cluster", cluster="two", width=1280)
-        self.assertEqual(cluster.empty(), {"Firing alerts", "Failed polls by reason", "KMS authority's certificate",
-                                           "KMS client certificate", "Age of the cluster's own check"})
+        self.assertEqual(cluster.empty(), {"Firing alerts", "Failed polls by reason", "Age of the cluster's own check",
+                                           "Key management server", *CERTIFICATES})
         self.assertEqual(cluster.tile("Key store")[0], "local")
         self.assertEqual(cluster.tile("KMS client certificate"), ("not reported", "grey"))
 
@@ -211,7 +217,7 @@ class Dashboards(Drawing):
 
         for name, other in (("007", "Cannot connect to the KMS"), ("eu.1", "KMS key not found")):
             board = self.look("cluster", since="now-24h", interval="15s", cluster=name)
-            self.assertEqual(board.empty(), {"Firing alerts", "Failed polls by reason"})
+            self.assertEqual(board.empty(), {"Firing alerts", "Failed polls by reason", "KMS server's certificate"})
             [(row, periods)] = board.timeline("Status over time").items()
             self.assertEqual((row, [text for text, *_ in periods]), (name, ["KMS available", other, "KMS available"]))
             self.assertEqual({mark["title"].split(":")[0] for mark in board.report["annotations"][0]["marks"]}, {name})

@@ -9,18 +9,11 @@ import subprocess
 import time
 import unittest
 
-from support import EXPORTER, ROOT, VENVS, Case, get, metrics, wait_for
+from support import EXPORTER, ROOT, VENVS, Case, get, metrics, run, wait_for
 
 NAME = "qumulo-encryption-exporter"
 EXAMPLE = ROOT / f"deploy/example/{NAME}.yml"
 CONFIG = pathlib.Path(f"/etc/{NAME}/{NAME}.yml")
-
-
-def run(*command, check=True, **rest):
-    done = subprocess.run([str(word) for word in command], stdin=subprocess.DEVNULL, capture_output=True, text=True, **rest)
-    if check and done.returncode != 0:
-        raise AssertionError(f"{command}: {done.returncode}\n{done.stdout}{done.stderr}")
-    return done.stdout
 
 
 class Examples(Case):
@@ -31,7 +24,7 @@ class Examples(Case):
         self.assertIn("is good: 1 cluster\n", run(EXPORTER, "check-config", copy))
 
     def test_kubernetes_has_the_same_with_its_own_place_for_secrets(self):
-        text = (ROOT / f"deploy/kubernetes/{NAME}.yml").read_text()
+        text = (EXAMPLE.parent / f"kubernetes/{NAME}.yml").read_text()
         self.assertEqual(text.replace("/run/secrets/qumulo/", ""), EXAMPLE.read_text())
 
 
@@ -199,6 +192,17 @@ class Container(Case):
                         .startswith("exited") and self.podman("inspect", "--format={{.State.ExitCode}}", "exporter"),
                         "it ends within the grace period", seconds=15)
         self.assertEqual(code.strip(), "0")
+        # A name, with nothing but the program in the image to resolve it.
+        cluster = self.simulate("clusters:\n- {name: one}\n").clusters["one"]
+        (self.folder / "token").write_text(cluster["token"])
+        (self.folder / "token").chmod(0o644)
+        said = self.podman("run", "--rm", "--network=host", "--add-host=one.example:127.0.0.1", "--read-only",
+                           "--read-only-tmpfs=false", "--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024",
+                           f"--volume={self.folder}/token:/token:ro", tag, "status",
+                           f"--cluster.url={cluster['url'].replace('127.0.0.1', 'one.example')}",
+                           f"--cluster.pin-sha256={cluster['pin_sha256']}", "--cluster.token-file=/token")
+        self.assertIn("one.example", said)
+        self.assertIn("1 cluster: 0 critical, 0 unknown, 0 warning, 1 good", said)
         size = int(run("podman", "image", "inspect", "--format={{.Size}}", tag))
         print(f"image: {size / 1e6:.1f} MB")
 
@@ -206,8 +210,8 @@ class Container(Case):
 class Orchestrators(Case):
     def test_kubernetes_objects_are_valid(self):
         folder = ROOT / "deploy/kubernetes"
-        own = [folder / f"{kind}.yaml" for kind in
-               ("namespace", "dashboards", "deployment", "service", "networkpolicy")]
+        own = [folder / f"{kind}.yaml" for kind in (
+            "namespace", "dashboards", "deployment", "service", "serviceaccount", "networkpolicy", "poddisruptionbudget")]
         run(VENVS / "deploy/bin/kubernetes-validate", "--strict", *own)
         named = set(re.findall(r"^  - (\S+\.yaml)$", (folder / "kustomization.yaml").read_text(), re.M))
         self.assertEqual(named, {path.name for path in folder.glob("*.yaml")} - {"kustomization.yaml"})

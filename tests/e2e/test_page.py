@@ -5,7 +5,9 @@ import unittest
 import urllib.error
 import urllib.request
 
-from support import Case, free_port, get, wait_for
+from support import VENVS, Case, free_port, get, wait_for
+
+AXE = (VENVS / "axe/node_modules/axe-core/axe.min.js").read_text()
 
 # Run when they are taken for markup or script; shown as they are when they are text.
 EVIL = "<img src=x onerror=document.title='owned'><script>document.title='owned'</script>\\\"'&"
@@ -69,9 +71,20 @@ class Browser:
             key = {"type": kind, "key": "Tab", "code": "Tab", "windowsVirtualKeyCode": 9}
             self.call("POST", "/goog/cdp/execute", {"cmd": "Input.dispatchKeyEvent", "params": key})
 
+    def scheme(self, name):
+        """Light or dark."""
+        feature = {"features": [{"name": "prefers-color-scheme", "value": name}]}
+        self.call("POST", "/goog/cdp/execute", {"cmd": "Emulation.setEmulatedMedia", "params": feature})
+
+    def violations(self):
+        """The rules of axe that the page breaks, and where: those of WCAG, and those of good practice."""
+        self.call("POST", "/execute/sync", {"script": AXE, "args": []})
+        script = """const done = arguments[0]; axe.run(document).then(found => done(
+            found.violations.map(each => [each.id, each.nodes.map(node => node.html)])));"""
+        return self.call("POST", "/execute/async", {"script": script, "args": []})
+
     def complaints(self):
-        return [entry["message"] for entry in self.call("POST", "/se/log", {"type": "browser"})
-                if "favicon" not in entry["message"]]
+        return [entry["message"] for entry in self.call("POST", "/se/log", {"type": "browser"})]
 
 
 class Page(Case):
@@ -129,14 +142,36 @@ class Page(Case):
         self.assertEqual(names, ["lost"])
         self.assertEqual(browser.run("document.querySelector('[aria-current=true]').innerText.includes('critical')"), True)
 
+    def test_fifteen_clusters_fit_the_screen(self):
+        demo = self.exporter("demo")
+        wait_for(lambda: get(demo.url + "/-/ready")[0] == 200, "every cluster was polled")
+        self.browser.width(1280)
+        self.browser.open(demo.url + "/")
+        self.assertEqual(self.browser.run("document.querySelectorAll('article').length"), 15)
+        self.assertLessEqual(self.browser.run("[...document.querySelectorAll('article')].pop().getBoundingClientRect().bottom"),
+                             900)
+
     def test_light_and_dark(self):
         browser, colours = self.browser, set()
         for scheme in ("light", "dark"):
-            feature = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-            browser.call("POST", "/goog/cdp/execute", {"cmd": "Emulation.setEmulatedMedia", "params": feature})
+            browser.scheme(scheme)
             browser.open(self.demo.url + "/")
             colours.add(browser.run("getComputedStyle(document.body).backgroundColor"))
         self.assertEqual(len(colours), 2, colours)
+
+    def test_axe_finds_nothing(self):
+        browser = self.browser
+        browser.open(self.demo.url + "/?refresh=30")
+        self.assertEqual([name for name, _ in browser.violations()], ["meta-refresh"], "which the reader has asked for")
+        for path in ("/", "/?state=critical", "/?q=nothing", "/runbooks/", "/runbooks/QumuloEncryptionKeyNotFound"):
+            for width in (1280, 400):
+                for scheme in ("light", "dark"):
+                    with self.subTest(path=path, width=width, scheme=scheme):
+                        browser.width(width)
+                        browser.scheme(scheme)
+                        browser.open(self.demo.url + path)
+                        browser.run("document.querySelectorAll('details').forEach(each => each.open = true)")
+                        self.assertEqual(browser.violations(), [])
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ const WALLS: &[(&str, &[&str])] = &[
             "client",
             "clock",
             "config",
+            "file",
             "lanes",
             "limits",
             "logging",

@@ -32,7 +32,7 @@ fn connected() -> Client<DuplexStream> {
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
         let gate = Gate::new(Arc::new(Site::default()), Arc::new(Fixed::default()), 40, Duration::ZERO);
         let seat = Crowd::new(1).enter(peer, &clock).unwrap();
-        gate.serve(stream, Place { seat, clock }, peer, CancellationToken::new()).await;
+        gate.serve(stream, Place { seat, clock, tls: false }, peer, CancellationToken::new()).await;
     });
     Client::new(client)
 }
