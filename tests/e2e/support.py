@@ -225,6 +225,12 @@ class Case(unittest.TestCase):
         wait_for(ready, f"{command[0]} is ready", seconds=60)
         return url
 
+    def run_prometheus(self, config, data=None):
+        """The URL of a current Prometheus that has a configuration of its own."""
+        folder, address = self.room()
+        return self.ready(address, CURRENT.server, f"--config.file={config}", f"--storage.tsdb.path={data or folder}",
+                          f"--web.listen-address={address}")
+
     def stores(self, scrape, rules=None, alertmanagers={}):
         """A store of each stack with the same scrape configuration and rules."""
         return [Store(name, stack.start(self, scrape, rules, alertmanagers.get(name))) for name, stack in STACKS.items()]
