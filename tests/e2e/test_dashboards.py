@@ -42,7 +42,7 @@ class Dashboards(Case):
             self.assertEqual((FOLDER / f"{name}.json").read_text(), text)
 
     def test_they_are_well_made(self):
-        readme = (ROOT / "README.md").read_text()
+        readme = (FOLDER / "README.md").read_text()
         self.assertEqual(len({board["uid"] for board in BOARDS.values()}), len(BOARDS))
         runbooks = re.search(r"runbook_url: (https://[^/]+)/", (ROOT / "deploy/prometheus/alerts.yml").read_text())[1]
         for board in BOARDS.values():
