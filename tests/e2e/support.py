@@ -15,7 +15,16 @@ import urllib.request
 
 EXPORTER = os.environ["EXPORTER"]
 VENVS = pathlib.Path(os.environ["VENVS"])
+PARTS = pathlib.Path(os.environ["PARTS"])
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def run(*command, check=True, **rest):
+    """Standard output of a command; one that fails raises."""
+    done = subprocess.run([str(word) for word in command], stdin=subprocess.DEVNULL, capture_output=True, text=True, **rest)
+    if check and done.returncode != 0:
+        raise AssertionError(f"{command}: {done.returncode}\n{done.stdout}{done.stderr}")
+    return done.stdout
 
 
 def wait_for(condition, what, seconds=20):
