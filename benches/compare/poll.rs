@@ -64,6 +64,7 @@ fn clients(description: &str, folder: &Path) -> Vec<Client> {
         };
         let settings = ClientSettings {
             credential: Credential::Token(SecretSource::File(token.into())),
+            kms_probe: None,
             transport,
             timeout: Duration::from_secs(10),
             url: value(block, "url").parse().unwrap(),

@@ -1,12 +1,14 @@
 //! What a cluster answered, before anybody understands it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 use reqwest::{
     Response, StatusCode,
     header::{DATE, HeaderValue, RETRY_AFTER},
 };
+
+use crate::model::{ServerClock, Timestamp};
 
 /// The longest pause that a cluster can ask for.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
@@ -20,6 +22,13 @@ pub struct Answer {
     pub retry_after: Option<Duration>,
     /// The HTTP status.
     pub status: StatusCode,
+}
+
+/// What `Date` says of the cluster's clock in an answer that arrived now. Its header was written somewhere between the
+/// request and now; the middle is the best guess.
+pub fn clock(response: &Response, asked: Instant) -> Option<ServerClock> {
+    let date = Timestamp::new(http_date(response.headers().get(DATE)?.to_str().ok()?)?)?;
+    Some(ServerClock { at: asked + asked.elapsed() / 2, date })
 }
 
 /// `Retry-After` in seconds or as a date (RFC 9110, section 10.2.3), where it counts. A date is compared with the

@@ -2,25 +2,28 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use hyper_util::client::legacy::connect::HttpInfo;
 use reqwest::{
     Method, RequestBuilder, Response, StatusCode,
     header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue},
+    tls::TlsInfo,
 };
 use serde::de::IgnoredAny;
 use serde_json::json;
 use url::Url;
 
 use super::{
-    answer::{Answer, retry_after},
+    answer::{self, Answer, retry_after},
     error::{self, Peer, Via, place},
     settings::{ProxySettings, TransportSettings},
+    verify,
 };
 use crate::{
-    model::{FailureReason, PollFailure},
+    model::{FailureReason, PollFailure, ServerClock, Timestamp},
     secret::Secret,
 };
 
@@ -31,7 +34,7 @@ const MAX_BODY: usize = 256 * 1024;
 #[derive(Debug)]
 pub struct Api {
     base: Url,
-    effort: Cell,
+    noted: Cell,
     http: Option<reqwest::Client>,
     peer: Peer,
 }
@@ -45,9 +48,20 @@ pub struct Effort {
     pub requests: u32,
 }
 
-/// Counted while requests borrow the API.
+/// Noted while requests borrow the API.
 #[derive(Debug, Default)]
-struct Cell(Mutex<(Effort, Option<SocketAddr>)>);
+struct Cell(Mutex<Noted>);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Noted {
+    /// When the certificate that was shown last expires.
+    certificate: Option<Timestamp>,
+    /// With the last answer.
+    clock: Option<ServerClock>,
+    effort: Effort,
+    /// By which a connection is known.
+    local: Option<SocketAddr>,
+}
 
 // === impl Api ===
 
@@ -61,18 +75,28 @@ impl Api {
             ProxySettings::Url { account, url, .. } => Some(Via { authorized: account.is_some(), place: place(url) }),
         };
         let peer = Peer { connect_timeout: transport.connect_timeout, place: place(&base), proxy };
-        Self { base, effort: Cell::default(), http: None, peer }
+        Self { base, noted: Cell::default(), http: None, peer }
     }
 
     /// The client that carries the requests from now on, in a new poll.
     pub fn begin(&mut self, http: reqwest::Client) {
         self.http = Some(http);
-        self.effort.0.get_mut().unwrap_or_else(PoisonError::into_inner).0 = Effort::default();
+        self.noted.0.get_mut().unwrap_or_else(PoisonError::into_inner).effort = Effort::default();
     }
 
     /// What this poll took so far.
     pub fn effort(&self) -> Effort {
-        self.effort.0.lock().unwrap_or_else(PoisonError::into_inner).0
+        self.noted.now().effort
+    }
+
+    /// When the certificate expires that the cluster showed last, also if it was refused because it has expired.
+    pub fn certificate(&self) -> Option<Timestamp> {
+        self.noted.now().certificate
+    }
+
+    /// What the cluster's clock showed with the last answer.
+    pub fn clock(&self) -> Option<ServerClock> {
+        self.noted.now().clock
     }
 
     /// Host and port, for messages.
@@ -92,11 +116,11 @@ impl Api {
     ///
     /// Without a complete answer.
     pub async fn get(&self, path: &str, token: Option<&Secret>) -> Result<Answer, PollFailure> {
-        let response = match self.request(Method::GET, path, token)?.send().await {
-            Err(err) if error::is_broken(&err) => self.request(Method::GET, path, token)?.send().await,
+        let (asked, response) = match self.send(self.request(Method::GET, path, token)?).await {
+            (_, Err(err)) if error::is_broken(&err) => self.send(self.request(Method::GET, path, token)?).await,
             result => result,
         };
-        let answer = self.read(response, token).await?;
+        let answer = self.read(response, asked, token).await?;
         if token.is_some_and(|token| token.is_in(&answer.body)) {
             return Err(malformed("the answer repeats the credential; is this a Qumulo cluster?"));
         }
@@ -112,7 +136,13 @@ impl Api {
         let body = json!({ "username": username, "password": password.expose() }).to_string();
         let request = self.request(Method::POST, "v1/session/login", None)?;
         let request = request.header(CONTENT_TYPE, "application/json").body(body);
-        self.read(request.send().await, Some(password)).await
+        let (asked, response) = self.send(request).await;
+        self.read(response, asked, Some(password)).await
+    }
+
+    /// Sends, and says when.
+    async fn send(&self, request: RequestBuilder) -> (Instant, reqwest::Result<Response>) {
+        (Instant::now(), request.send().await)
     }
 
     fn request(&self, method: Method, path: &str, token: Option<&Secret>) -> Result<RequestBuilder, PollFailure> {
@@ -131,9 +161,17 @@ impl Api {
     /// Reads an answer whole. An error that repeats the secret which was sent loses its body here, so that nothing
     /// behind this door can log or show it; its status still counts, because a refused password must slow down
     /// the next attempt even if an answer such as "wrong username or password" happens to hold it.
-    async fn read(&self, response: reqwest::Result<Response>, sent: Option<&Secret>) -> Result<Answer, PollFailure> {
-        let mut response = response.map_err(|err| error::no_answer(&err, &self.peer))?;
-        self.effort.count(&response);
+    async fn read(
+        &self,
+        response: reqwest::Result<Response>,
+        asked: Instant,
+        sent: Option<&Secret>,
+    ) -> Result<Answer, PollFailure> {
+        let mut response = response.map_err(|err| {
+            self.noted.expired(&err);
+            error::no_answer(&err, &self.peer)
+        })?;
+        self.noted.answered(&response, asked);
         let (status, retry_after) = (response.status(), retry_after(&response));
         let mut body = Vec::new();
         loop {
@@ -159,14 +197,35 @@ type Object = std::collections::BTreeMap<String, IgnoredAny>;
 // === impl Cell ===
 
 impl Cell {
-    /// A connection is known by its local address.
-    fn count(&self, response: &Response) {
+    fn now(&self) -> Noted {
+        *self.lock()
+    }
+
+    /// What an answer shows: a connection is known by its local address, and a new one has shown its certificate, or was
+    /// resumed with that of the session.
+    fn answered(&self, response: &Response, asked: Instant) {
         let local = response.extensions().get::<HttpInfo>().map(HttpInfo::local_addr);
-        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (effort, before) = &mut *counted;
-        effort.requests += 1;
-        effort.connections += u32::from(*before != local);
-        *before = local;
+        let mut noted = self.lock();
+        noted.clock = answer::clock(response, asked);
+        noted.effort.requests += 1;
+        if noted.local != local {
+            noted.local = local;
+            noted.effort.connections += 1;
+            let shown =
+                response.extensions().get::<TlsInfo>().and_then(TlsInfo::peer_certificate).and_then(verify::expiry);
+            noted.certificate = shown.or(noted.certificate);
+        }
+    }
+
+    /// What a handshake showed that failed.
+    fn expired(&self, err: &reqwest::Error) {
+        if let Some(at) = error::tls(err).and_then(verify::expired) {
+            self.lock().certificate = Some(at);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Noted> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -11,7 +11,10 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
 use crate::{
-    model::{ClusterId, CoreVersion, Date, DateField, Dates, ForeignText, KeyStore, Status, Timestamp},
+    model::{
+        AccessToken, ClusterId, CoreVersion, Date, DateField, Dates, ForeignText, KeyStore, KmsServer, Privileges,
+        Status, Timestamp,
+    },
     secret::Secret,
 };
 
@@ -93,6 +96,39 @@ pub fn status_v1(body: &[u8], key_store: KeyStore) -> Result<Understood, DecodeE
         _ => Date::NotReported,
     });
     Ok(Understood { dates, key_store, status })
+}
+
+/// The server of `GET /v2/encryption/key-store`; `None` with a local key store.
+pub fn kms_server(body: &[u8]) -> Option<KmsServer> {
+    let answer = object(body).ok()?;
+    let server = answer.get("kms_store")?.as_object()?;
+    let text = |key: &str| server.get(key).and_then(Value::as_str).unwrap_or_default();
+    // The vendor's own client sends it as text.
+    let port = server.get("port").and_then(|port| port.as_u64().or_else(|| port.as_str()?.parse().ok()));
+    let port = port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0);
+    Some(KmsServer::new(text("hostname"), port, text("key_id"), timestamp(text("config_creation_time"))))
+}
+
+/// The account's number and privileges from `GET /v1/session/who-am-i`. The number goes into the path of another request, so it
+/// is digits and nothing else.
+pub fn who_am_i(body: &[u8]) -> Option<(String, Privileges)> {
+    let answer = object(body).ok()?;
+    let id = answer.get("id")?.as_str().filter(|id| id.bytes().all(|byte| byte.is_ascii_digit()))?.to_owned();
+    let names = answer.get("privileges")?.as_array()?.iter().filter_map(Value::as_str);
+    Some((id, Privileges::new(names)))
+}
+
+/// The access tokens that expire and are enabled, from `GET /v1/auth/access-tokens/`. An account has two at most.
+pub fn access_tokens(body: &[u8]) -> Vec<AccessToken> {
+    const MOST: usize = 16;
+    let answer = object(body).unwrap_or_default();
+    let entries = answer.get("entries").and_then(Value::as_array).into_iter().flatten();
+    let tokens = entries.filter_map(|entry| {
+        let enabled = entry.get("enabled").and_then(Value::as_bool).unwrap_or(true);
+        let expires = timestamp(entry.get("expiration_time")?.as_str()?)?;
+        AccessToken::new(entry.get("id")?.as_str()?, expires).filter(|_| enabled)
+    });
+    tokens.take(MOST).collect()
 }
 
 /// The cluster's UUID from `GET /v1/node/state`; empty there while a node is not configured.

@@ -181,6 +181,50 @@ fn error_class_is_an_identifier() {
     assert_eq!(class(r#"{"error_class":""}"#), None);
 }
 
+#[test]
+fn details_are_decoded_or_not_known() {
+    let server = |answer: Value| kms_server(answer.to_string().as_bytes());
+    let whole = json!({"type": "KMS", "local_store": null, "kms_store": {
+        "hostname": "kms", "port": 5696, "key_id": "k", "config_creation_time": "2026-05-01T10:00:00Z"}});
+    let known = server(whole.clone()).unwrap();
+    assert_eq!((known.address().as_str(), known.key_id(), known.configured.is_some()), ("kms:5696", "k", true));
+    for port in [json!("5696"), json!(0), json!(70_000), json!(null), json!("x")] {
+        let mut answer = whole.clone();
+        answer["kms_store"]["port"] = port.clone();
+        assert_eq!(server(answer).unwrap().port, (port == "5696").then_some(5696), "{port}");
+    }
+    assert_eq!(server(json!({"kms_store": {}})).unwrap().address(), "");
+    for answer in [json!({"kms_store": null}), json!({}), json!([]), json!({"kms_store": "x"})] {
+        assert_eq!(server(answer.clone()), None, "{answer}");
+    }
+    let account =
+        |answer: Value| who_am_i(answer.to_string().as_bytes()).map(|(id, privileges)| (id, privileges.can_read));
+    let read = json!(["PRIVILEGE_ENCRYPTION_READ", 7]);
+    assert_eq!(account(json!({"id": "1001", "privileges": read})), Some(("1001".to_owned(), true)));
+    for answer in [
+        json!({"id": "1&user=2", "privileges": read}),
+        json!({"id": "1"}),
+        json!({"privileges": read}),
+        json!({"id": 1, "privileges": read}),
+    ] {
+        assert_eq!(account(answer.clone()), None, "{answer}");
+    }
+    let tokens = |entry: Value| access_tokens(json!({"entries": [entry]}).to_string().as_bytes()).len();
+    assert_eq!(tokens(json!({"id": "1", "expiration_time": "2027-01-01T00:00:00Z", "enabled": true})), 1);
+    assert_eq!(tokens(json!({"id": "1", "expiration_time": "2027-01-01T00:00:00Z"})), 1, "before Core 5.3.3");
+    for entry in [
+        json!({"id": "1", "expiration_time": null}),
+        json!({"id": "1"}),
+        json!({"id": "1", "expiration_time": "2027-01-01T00:00:00Z", "enabled": false}),
+        json!({"id": "<1>", "expiration_time": "2027-01-01T00:00:00Z"}),
+        json!({"id": "1", "expiration_time": "never"}),
+        json!("x"),
+    ] {
+        assert_eq!(tokens(entry.clone()), 0, "{entry}");
+    }
+    assert_eq!(access_tokens(b"[]").len(), 0);
+}
+
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -214,6 +258,9 @@ fn decode_everything(body: &[u8]) {
     let _ = version(body);
     let _ = bearer_token(body);
     let _ = error_class(body);
+    let _ = kms_server(body);
+    let _ = who_am_i(body);
+    let _ = access_tokens(body);
 }
 
 proptest! {

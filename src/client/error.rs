@@ -75,7 +75,7 @@ fn through(tunnel: &str, err: &reqwest::Error, via: &Via, peer: &Peer) -> PollFa
 fn direct(err: &reqwest::Error, place: &str, peer: &Peer) -> PollFailure {
     let hyper = || causes(err).filter_map(|cause| cause.downcast_ref::<hyper::Error>());
     let io = causes(err).filter_map(|cause| cause.downcast_ref::<io::Error>()).last();
-    let (reason, text) = if let Some(tls) = causes(err).find_map(|cause| cause.downcast_ref::<rustls::Error>()) {
+    let (reason, text) = if let Some(tls) = tls(err) {
         let text = verify::refusal_text(tls).unwrap_or_else(|| words::tls(tls));
         (FailureReason::Tls, format!("TLS with {place} failed: {text}"))
     } else if let Some(dns) = causes(err).find_map(|cause| cause.downcast_ref::<DnsError>()) {
@@ -98,6 +98,11 @@ fn direct(err: &reqwest::Error, place: &str, peer: &Peer) -> PollFailure {
 
 fn broke(place: &str) -> String {
     format!("the connection to {place} broke")
+}
+
+/// What TLS says, if it is that which failed.
+pub fn tls(err: &reqwest::Error) -> Option<&rustls::Error> {
+    causes(err).find_map(|cause| cause.downcast_ref())
 }
 
 /// Whether a connection that had been kept turned out to be broken, so that the request never arrived or is lost.

@@ -12,6 +12,7 @@ mod auth;
 mod decode;
 mod error;
 mod fetch;
+mod kms_probe;
 mod pem;
 mod pin;
 mod resolve;
@@ -38,6 +39,7 @@ use self::{
 pub use self::{
     api::Effort,
     fetch::fetch,
+    kms_probe::Networks,
     pin::{Pin, PinError},
     secret_file::SecretError,
     settings::{
@@ -47,10 +49,13 @@ pub use self::{
     transport::{TransportError, TransportPool},
 };
 use crate::{
-    model::{ApiVersion, FailureReason, Identity, KeyStore, PollFailure, Reading},
+    model::{
+        Account, ApiVersion, Details, FailureReason, Identity, KeyStore, KmsServer, PollFailure, Reading, Timestamp,
+    },
     secret::Secret,
 };
 
+const KEY_STORE: &str = "v2/encryption/key-store";
 const STATUS_V1: &str = "v1/encryption/status";
 const STATUS_V2: &str = "v2/encryption/key-store/status";
 
@@ -70,13 +75,27 @@ const V2_IS_TRUSTED: Duration = Duration::from_secs(3600);
 pub struct Client {
     api: Api,
     auth: Auth,
+    details: Arc<Details>,
     dialect: Dialect,
-    identity: Identity,
+    /// Where the key was at the last answer.
+    key_store: Option<KeyStore>,
     pool: Arc<TransportPool>,
-    /// When identity and dialect are looked at again; `None` is now.
+    questions: Questions,
+    /// When details and dialect are looked at again; `None` is now.
     revisit: Option<Instant>,
     settings: ClientSettings,
     waiting: Waiting,
+}
+
+/// What is still asked about the exporter's own account: what the cluster refuses once, it is not asked again.
+#[derive(Clone, Debug)]
+struct Questions {
+    /// Its privileges.
+    account: bool,
+    /// The session that was asked for them, which has the same until it ends.
+    session: Option<Secret>,
+    /// Its access tokens. Sessions have none.
+    tokens: bool,
 }
 
 /// What a poll waits for: what to say when its time is over.
@@ -104,9 +123,15 @@ impl Client {
         Self {
             api: Api::new(settings.url.clone(), &settings.transport),
             auth: Auth::new(&settings.credential),
+            details: Arc::default(),
             dialect: Dialect::V2(None),
-            identity: Identity::default(),
+            key_store: None,
             pool,
+            questions: Questions {
+                account: true,
+                session: None,
+                tokens: matches!(settings.credential, Credential::Token(_)),
+            },
             revisit: None,
             settings,
             waiting: Waiting::Answer,
@@ -127,6 +152,11 @@ impl Client {
         self.auth.check()
     }
 
+    /// When the certificate of the REST API expires that was shown last, also if it was refused because it has expired.
+    pub fn certificate(&self) -> Option<Timestamp> {
+        self.api.certificate()
+    }
+
     /// What the last poll took.
     pub fn effort(&self) -> Effort {
         self.api.effort()
@@ -142,11 +172,16 @@ impl Client {
         let due = self.revisit.is_none_or(|revisit| now >= revisit);
         let status = timeout_at(deadline, self.status(now, due)).await.unwrap_or_else(|_| Err(self.too_slow()));
         match status {
-            Ok((api, Understood { dates, key_store, status })) => {
-                if due {
-                    self.refresh_identity(now, deadline).await;
+            Ok((token, api, Understood { dates, key_store, status })) => {
+                let clock = self.api.clock();
+                let moved = self.key_store.replace(key_store) != Some(key_store);
+                if due || moved {
+                    self.refresh_details(now, deadline, key_store, &token).await;
                 }
-                Ok(Reading { api, dates, identity: self.identity.clone(), key_store, status })
+                let details = self.details.clone();
+                let kms_probe = (self.settings.kms_probe.as_ref())
+                    .and_then(|networks| self.pool.look(details.kms.as_ref()?, networks, now));
+                Ok(Reading { api, clock, dates, details, key_store, kms_probe, status })
             }
             Err(failure) => {
                 // After an outage the cluster may be another version.
@@ -159,7 +194,7 @@ impl Client {
         }
     }
 
-    async fn status(&mut self, now: Instant, due: bool) -> Result<(ApiVersion, Understood), PollFailure> {
+    async fn status(&mut self, now: Instant, due: bool) -> Result<(Secret, ApiVersion, Understood), PollFailure> {
         self.waiting = Waiting::Certificates;
         let http = self.pool.current(&self.settings.transport).await;
         self.api.begin(http.map_err(|err| PollFailure::new(FailureReason::Tls, err.to_string()))?);
@@ -168,10 +203,10 @@ impl Client {
         self.waiting = Waiting::Answer;
         let refusal = match self.ask(now, due, &token).await {
             Err(failure) if failure.reason == FailureReason::Authentication => failure,
-            outcome => return outcome,
+            outcome => return outcome.map(|(api, understood)| (token, api, understood)),
         };
         let token = self.auth.renew(&self.api, self.pool.files(), &token).await?.ok_or(refusal)?;
-        self.ask(now, due, &token).await
+        self.ask(now, due, &token).await.map(|(api, understood)| (token, api, understood))
     }
 
     /// Asks v2, and v1 where v2 does not exist.
@@ -248,24 +283,67 @@ impl Client {
         }
     }
 
-    /// Which cluster this is: two requests that need no credential (documented for the version; the vendor's own
-    /// scripts ask the node's state before they log in). What is not answered in a quarter of the poll's time is not
-    /// known, and asked again later.
-    async fn refresh_identity(&mut self, now: Instant, deadline: tokio::time::Instant) {
-        let patience = tokio::time::Instant::now() + self.settings.timeout / 4;
-        let answers = async {
-            let version = self.public("v1/version").await.and_then(|body| decode::version(&body));
-            let cluster_id = self.public("v1/node/state").await.and_then(|body| decode::cluster_id(&body));
-            Identity { cluster_id, version }
+    /// What else there is to know of the cluster. What is not answered in a quarter of the poll's time is not known; identity is
+    /// then asked again soon.
+    async fn refresh_details(
+        &mut self,
+        now: Instant,
+        deadline: tokio::time::Instant,
+        key_store: KeyStore,
+        token: &Secret,
+    ) {
+        let until = |start: tokio::time::Instant| deadline.min(start + self.settings.timeout / 4);
+        let identity = timeout_at(until(tokio::time::Instant::now()), self.identity()).await.unwrap_or_default();
+        let complete = identity.cluster_id.is_some() && identity.version.is_some();
+        let patience = until(tokio::time::Instant::now());
+        let kms = match key_store {
+            KeyStore::Kms => timeout_at(patience, self.kms_server(token)).await.unwrap_or_default(),
+            KeyStore::Local | KeyStore::Unknown => None,
         };
-        self.identity = timeout_at(patience.min(deadline), answers).await.unwrap_or_default();
-        let complete = self.identity.cluster_id.is_some() && self.identity.version.is_some();
+        let account = timeout_at(patience, self.account(token)).await.unwrap_or_default();
+        self.details = Arc::new(Details { account, identity, kms });
         self.revisit = Some(now + if complete { REVISIT } else { REVISIT_SOON });
     }
 
-    async fn public(&self, path: &str) -> Option<Vec<u8>> {
-        let answer = self.api.get(path, None).await.ok()?;
-        (answer.status == StatusCode::OK).then_some(answer.body)
+    /// Which cluster this is: two requests that need no credential (documented for the version; the vendor's own
+    /// scripts ask the node's state before they log in).
+    async fn identity(&self) -> Identity {
+        let version = self.detail("v1/version", None).await.ok().and_then(|body| decode::version(&body));
+        let cluster_id = self.detail("v1/node/state", None).await.ok().and_then(|body| decode::cluster_id(&body));
+        Identity { cluster_id, version }
+    }
+
+    async fn kms_server(&self, token: &Secret) -> Option<KmsServer> {
+        self.detail(KEY_STORE, Some(token)).await.ok().and_then(|body| decode::kms_server(&body))
+    }
+
+    /// What the exporter's account may do, and its access tokens where the cluster shows them. No source says which
+    /// privileges that needs.
+    async fn account(&mut self, token: &Secret) -> Account {
+        let is_session = matches!(self.settings.credential, Credential::Login { .. });
+        if !self.questions.account || self.questions.session.as_ref() == Some(token) {
+            return self.details.account.clone();
+        }
+        self.questions.session = is_session.then(|| token.clone());
+        let answer = self.detail("v1/session/who-am-i", Some(token)).await;
+        self.questions.account = !matches!(answer, Err(Some(StatusCode::FORBIDDEN | StatusCode::NOT_FOUND)));
+        let Some((id, privileges)) = answer.ok().and_then(|body| decode::who_am_i(&body)) else {
+            return Account::default();
+        };
+        let mut account = Account { privileges: Some(privileges), tokens: Vec::new() };
+        if self.questions.tokens {
+            let path = format!("v1/auth/access-tokens/?user=auth_id%3A{id}");
+            let answer = self.detail(&path, Some(token)).await;
+            self.questions.tokens = !matches!(answer, Err(Some(StatusCode::FORBIDDEN | StatusCode::NOT_FOUND)));
+            account.tokens = answer.map(|body| decode::access_tokens(&body)).unwrap_or_default();
+        }
+        account
+    }
+
+    /// An answer that no status depends on, or its HTTP status.
+    async fn detail(&self, path: &str, token: Option<&Secret>) -> Result<Vec<u8>, Option<StatusCode>> {
+        let answer = self.api.get(path, token).await.map_err(|_| None)?;
+        if answer.status == StatusCode::OK { Ok(answer.body) } else { Err(Some(answer.status)) }
     }
 
     fn too_slow(&self) -> PollFailure {

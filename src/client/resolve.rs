@@ -63,6 +63,12 @@ impl Addresses {
         }
     }
 
+    /// The addresses of a host that is no cluster; none if there are none.
+    pub async fn of(&self, host: &str) -> Vec<IpAddr> {
+        let found = self.ask(host, false).await.unwrap_or_default();
+        found.into_iter().map(|address| address.ip()).collect()
+    }
+
     async fn ask(&self, host: &str, only_loopback: bool) -> Result<Vec<SocketAddr>, &'static str> {
         let (name, lookup) = (host.to_owned(), self.lookup.clone());
         let answer = self.lanes.run(host, move || lookup(&name)).await.ok_or("the lookup was given up")?;

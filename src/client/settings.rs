@@ -2,7 +2,7 @@ use std::{path::Path, time::Duration};
 
 use url::Url;
 
-use super::pin::Pin;
+use super::{kms_probe::Networks, pin::Pin};
 use crate::{file::Named, secret::Secret};
 
 /// All that polling one cluster needs to know. Built by the configuration, checked there.
@@ -10,6 +10,8 @@ use crate::{file::Named, secret::Secret};
 pub struct ClientSettings {
     /// What the cluster is asked with.
     pub credential: Credential,
+    /// In which networks the cluster's key management server is looked at; `None` is nowhere.
+    pub kms_probe: Option<Networks>,
     /// How the cluster is reached.
     pub transport: TransportSettings,
     /// The time limit of one poll, login and retries included.

@@ -12,7 +12,7 @@ use std::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use reqwest::{NoProxy, Proxy, redirect::Policy};
@@ -25,6 +25,7 @@ use rustls::{
 };
 
 use super::{
+    kms_probe::{Networks, Probes},
     pem::{authorities, client_certificate, unfit},
     resolve::{self, Addresses, Resolver},
     secret_file::{SecretError, SecretFile},
@@ -33,7 +34,11 @@ use super::{
     verify::{ServerVerifier, Trust},
     words,
 };
-use crate::{fingerprint::Fingerprint, lanes::Lanes};
+use crate::{
+    fingerprint::Fingerprint,
+    lanes::Lanes,
+    model::{KmsProbe, KmsServer},
+};
 
 /// How long a connection is kept unused: longer than nearly every poll interval, and an end for removed clusters.
 const KEEP: Duration = Duration::from_secs(600);
@@ -88,6 +93,7 @@ pub struct TransportPool {
     clusters: AtomicUsize,
     files: Lanes,
     good: Arc<AtomicBool>,
+    probes: Probes,
     provider: Arc<CryptoProvider>,
     system_roots: OnceLock<RootCertStore>,
 }
@@ -118,6 +124,7 @@ impl TransportPool {
             clusters: AtomicUsize::new(1),
             files: Lanes::new(FILES),
             good: Arc::new(AtomicBool::new(true)),
+            probes: Probes::default(),
             provider: Arc::new(rustls::crypto::aws_lc_rs::default_provider()),
             system_roots: OnceLock::new(),
         }
@@ -186,6 +193,11 @@ impl TransportPool {
         now.is_some_and(|now| lock(&self.clients).get(settings).is_none_or(|shared| shared.files != now))
     }
 
+    /// What a key management server shows.
+    pub(super) fn look(&self, server: &KmsServer, networks: &Networks, now: Instant) -> Option<KmsProbe> {
+        self.probes.look(server, networks, &self.addresses, &self.provider, now)
+    }
+
     /// Where files are read.
     pub(super) fn files(&self) -> &Lanes {
         &self.files
@@ -242,6 +254,7 @@ impl TransportPool {
         tls.resumption = Resumption::store(sessions).tls12_resumption(Tls12Resumption::SessionIdOrTickets);
         let mut client = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
+            .tls_info(true)
             .https_only(settings.tls.is_some())
             .connect_timeout(settings.connect_timeout)
             .dns_resolver(Resolver { addresses: self.addresses.clone(), only_loopback })

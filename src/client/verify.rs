@@ -10,6 +10,7 @@ use std::{
     sync::Arc,
 };
 
+use chrono::DateTime;
 use rustls::{
     CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
     client::{
@@ -27,6 +28,7 @@ use x509_parser::{
 };
 
 use super::{pin::Pin, words};
+use crate::model::Timestamp;
 
 /// What makes a certificate acceptable.
 #[derive(Debug)]
@@ -52,9 +54,14 @@ pub struct ServerVerifier {
     trust: Trust,
 }
 
-/// A certificate that is not accepted, with what to do about it.
+/// A certificate that is not accepted.
 #[derive(Debug)]
-struct VerifyError(String);
+struct VerifyError {
+    /// When it expired, if that is why.
+    expired: Option<Timestamp>,
+    /// Why, and what to do about it.
+    text: String,
+}
 
 // === impl Trust ===
 
@@ -182,7 +189,8 @@ fn explain(err: Error, leaf: &CertificateDer<'_>, name: &ServerName<'_>) -> Erro
             return explain_version(err, leaf);
         }
         Problem::Expired | Problem::ExpiredContext { .. } => {
-            "the cluster's certificate has expired; renew it".to_owned()
+            let text = "the cluster's certificate has expired; renew it".to_owned();
+            return refusal_with(text, expiry(leaf));
         }
         Problem::NotValidYet | Problem::NotValidYetContext { .. } => {
             "the cluster's certificate is not valid yet; compare the clocks".to_owned()
@@ -262,17 +270,27 @@ fn version(leaf: &CertificateDer<'_>) -> Option<u32> {
     X509Certificate::from_der(leaf).ok().map(|(_, certificate)| certificate.version().0 + 1)
 }
 
+/// When a certificate expires.
+pub fn expiry(leaf: &[u8]) -> Option<Timestamp> {
+    let (_, certificate) = X509Certificate::from_der(leaf).ok()?;
+    Timestamp::new(DateTime::from_timestamp(certificate.validity().not_after.timestamp(), 0)?)
+}
+
 fn is_ca(leaf: &CertificateDer<'_>) -> bool {
     X509Certificate::from_der(leaf).is_ok_and(|(_, certificate)| certificate.is_ca())
 }
 
 fn refusal(text: String) -> Error {
-    Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(VerifyError(text)))))
+    refusal_with(text, None)
+}
+
+fn refusal_with(text: String, expired: Option<Timestamp>) -> Error {
+    Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(VerifyError { expired, text }))))
 }
 
 impl fmt::Display for VerifyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
@@ -280,10 +298,17 @@ impl std::error::Error for VerifyError {}
 
 /// The text of a refusal of ours, if that is what `err` holds: rustls prints it in its Debug form only.
 pub fn refusal_text(err: &Error) -> Option<String> {
+    verify_error(err).map(|refusal| refusal.text.clone())
+}
+
+/// When the certificate expired that was refused for that.
+pub fn expired(err: &Error) -> Option<Timestamp> {
+    verify_error(err)?.expired
+}
+
+fn verify_error(err: &Error) -> Option<&VerifyError> {
     match err {
-        Error::InvalidCertificate(CertificateError::Other(OtherError(inner))) => {
-            inner.downcast_ref::<VerifyError>().map(|refusal| refusal.0.clone())
-        }
+        Error::InvalidCertificate(CertificateError::Other(OtherError(inner))) => inner.downcast_ref(),
         _ => None,
     }
 }

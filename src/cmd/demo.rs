@@ -83,6 +83,7 @@ fn settings(cluster: &SimCluster) -> anyhow::Result<poll::ClusterSettings> {
     Ok(poll::ClusterSettings {
         client: client::ClientSettings {
             credential: Credential::Token(SecretSource::Fixed(Secret::new(&cluster.spec().token()))),
+            kms_probe: None,
             transport: TransportSettings { connect_timeout: timeout / 2, proxy: ProxySettings::Direct, tls: Some(tls) },
             timeout,
             url: cluster.url().parse()?,

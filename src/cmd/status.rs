@@ -81,7 +81,14 @@ fn told(url: &Url, args: &StatusArgs) -> anyhow::Result<(Vec<u8>, Severity)> {
     let text = match args.output {
         OutputForm::Json => json,
         OutputForm::Plugin => summary.plugin().into_bytes(),
-        OutputForm::Prometheus => get("metrics")?,
+        OutputForm::Prometheus => {
+            let text = get("metrics")?;
+            // What is on its way to a terminal.
+            if text.iter().any(|byte| byte.is_ascii_control() && *byte != b'\n') {
+                return Err(no_exporter());
+            }
+            text
+        }
         OutputForm::Table => summary.table(coloured(), width()).into_bytes(),
     };
     Ok((text, summary.severity()))

@@ -119,7 +119,7 @@ impl Summary {
             summary.push(format!("and {more} more"));
         }
         if summary.is_empty() {
-            summary.push(counted(all, " good"));
+            summary.push(counted(self.count(severity), &format!(" {}", severity.label())));
         }
         let numbers = Severity::ALL.map(|each| format!("{}={};;;0;{all}", each.label(), self.count(each)));
         let first = self.0.iter().filter_map(|line| line.first_expiry_days).min_by(f64::total_cmp);
@@ -173,7 +173,8 @@ impl Line {
         let age = cluster.date(DateField::LastKeyRotationTime).map(|at| (now - at).num_seconds() as f64);
         let findings = cluster.findings.iter();
         Self::new(
-            [&cluster.name, cluster.severity().label(), &cluster.headline(), cluster.key_store()],
+            cluster.severity(),
+            [&cluster.name, &cluster.headline(), cluster.key_store()],
             KmsCertificate::ALL.map(left),
             age,
             findings.map(|each| (each.severity, visible(&each.text), each.advice.to_owned())).collect(),
@@ -192,13 +193,14 @@ impl Line {
         };
         let findings = cluster.findings.into_iter().map(|each| {
             (
-                Severity::from_label(&each.severity).unwrap_or(Severity::Info),
+                Severity::from_label(&each.severity).unwrap_or(Severity::Unknown),
                 visible(&each.message),
                 visible(&each.advice),
             )
         });
         Self::new(
-            [&cluster.name, &cluster.severity, &cluster.headline, key_store],
+            Severity::from_label(&cluster.severity).unwrap_or(Severity::Unknown),
+            [&cluster.name, &cluster.headline, key_store],
             KmsCertificate::ALL.map(left),
             cluster.last_key_rotation_at.and_then(|at| Some((now - moment(&at)?).num_seconds() as f64)),
             findings.collect(),
@@ -206,24 +208,21 @@ impl Line {
     }
 
     fn new(
-        [name, state, status, key_store]: [&str; 4],
-        left: [Option<f64>; 2],
+        severity: Severity,
+        [name, status, key_store]: [&str; 3],
+        left: [Option<f64>; 3],
         key_age: Option<f64>,
         findings: Vec<(Severity, String, String)>,
     ) -> Self {
         let until = |seconds: Option<f64>| {
             seconds.map_or("-".to_owned(), |left| if left > 0.0 { span(left) } else { format!("{} ago", span(left)) })
         };
-        let [ca, client] = left.map(until);
+        // The third, of the server, is one of the findings when it matters.
+        let [ca, client, _] = left.map(until);
         let age = key_age.map_or("-".to_owned(), span);
         let first = left.into_iter().flatten().min_by(f64::total_cmp).map(|seconds| seconds / 86_400.0);
-        let cells = [visible(name), state.to_owned(), visible(status), visible(key_store), ca, client, age];
-        Self {
-            cells,
-            findings,
-            first_expiry_days: first,
-            severity: Severity::from_label(state).unwrap_or(Severity::Unknown),
-        }
+        let cells = [visible(name), severity.label().to_owned(), visible(status), visible(key_store), ca, client, age];
+        Self { cells, findings, first_expiry_days: first, severity }
     }
 }
 
@@ -366,5 +365,26 @@ mod tests {
         assert!(lost.table(false, None).starts_with("CLUSTER  STATE     STATUS"), "{}", lost.table(false, None));
         assert!(told.only(&["none".to_owned()]).is_err());
         assert!(Summary::of_document(b"<html>").is_none());
+    }
+
+    #[test]
+    fn what_another_program_says_is_text_and_nothing_else() {
+        let evil = "\u{1b}]0;owned\u{7}\u{202e}|x";
+        let mut document: serde_json::Value = serde_json::from_slice(&json::render(&reported())).unwrap();
+        fn spoil(value: &mut serde_json::Value, evil: &str) {
+            match value {
+                serde_json::Value::String(text) => text.push_str(evil),
+                serde_json::Value::Array(items) => items.iter_mut().for_each(|item| spoil(item, evil)),
+                serde_json::Value::Object(map) => map.values_mut().for_each(|item| spoil(item, evil)),
+                _ => {}
+            }
+        }
+        spoil(&mut document["clusters"], evil);
+        let told = Summary::of_document(document.to_string().as_bytes()).unwrap();
+        for text in [told.table(false, None), told.table(false, Some(60)), told.plugin()] {
+            assert!(text.contains("owned") && !text.contains(['\u{1b}', '\u{7}', '\u{202e}']), "{text:?}");
+        }
+        assert_eq!(told.plugin().matches('|').count(), 1, "{}", told.plugin());
+        assert_eq!(told.severity(), Severity::Unknown);
     }
 }

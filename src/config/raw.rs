@@ -42,7 +42,6 @@ pub struct RawCluster {
     #[cfg_attr(test, schemars(required, regex(pattern = super::schema::CLUSTER_URL)))]
     pub url: Option<String>,
     /// Labels for joins: on `qumulo_encryption_cluster_info` and in /sd.
-    #[cfg_attr(test, schemars(extend("propertyNames" = {"pattern": super::schema::LABEL})))]
     pub labels: Option<BTreeMap<String, String>>,
     /// The rest, which `global` can hold as well.
     #[serde(flatten)]
@@ -79,6 +78,12 @@ pub struct RawShared {
     pub stale_after: Option<String>,
     /// What is well and what is not: for the status page, `status`, the alerts and the dashboards.
     pub policy: Option<RawPolicy>,
+    /// Look at the certificate of the KMS that the cluster uses, every ten minutes and never more than that. Default: false.
+    pub probe_kms: Option<bool>,
+    /// The only networks in which a KMS is contacted, such as 10.20.0.0/16. Without them, all but those of loopback, link-local
+    /// and metadata addresses.
+    #[cfg_attr(test, schemars(length(min = 1), inner(regex(pattern = super::schema::NETWORK))))]
+    pub probe_kms_networks: Option<Vec<String>>,
 }
 
 /// What is well and what is not. Each key that a cluster does not have is that of `global`.

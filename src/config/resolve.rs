@@ -2,10 +2,12 @@
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
 
+use ipnet::IpNet;
 use url::Url;
 
 use super::{
@@ -17,7 +19,7 @@ use super::{
 };
 use crate::{
     client::{
-        self, ClientCertificate, Credential, Pin, ProxyAccount, ProxySettings, SecretSource, TlsSettings,
+        self, ClientCertificate, Credential, Networks, Pin, ProxyAccount, ProxySettings, SecretSource, TlsSettings,
         TransportSettings,
     },
     file::Named,
@@ -46,6 +48,8 @@ pub struct Shared {
     has_proxy: bool,
     pace: OwnPace,
     policy: Policy,
+    probe_kms: Option<bool>,
+    probe_kms_networks: Option<Networks>,
     proxy: Option<ProxySettings>,
     tls: Option<TlsSettings>,
 }
@@ -118,6 +122,8 @@ impl Section<'_> {
         }
         let credential = if own.has_credential { own.credential } else { global.credential.clone() };
         let proxy = if own.has_proxy { own.proxy } else { global.proxy.clone() };
+        let networks = own.probe_kms_networks.or_else(|| global.probe_kms_networks.clone()).unwrap_or_default();
+        let kms_probe = own.probe_kms.or(global.probe_kms).unwrap_or(false).then_some(networks);
         let tls = own.tls.or_else(|| global.tls.clone()).unwrap_or_default();
         let plain = url.as_ref().is_some_and(|url| url.scheme() == "http");
         if plain && raw.shared.tls_config.is_some() {
@@ -135,7 +141,13 @@ impl Section<'_> {
             tls: (!plain).then_some(tls),
         };
         Some(poll::ClusterSettings {
-            client: client::ClientSettings { credential: credential?, transport, timeout: pace.timeout, url },
+            client: client::ClientSettings {
+                credential: credential?,
+                kms_probe,
+                transport,
+                timeout: pace.timeout,
+                url,
+            },
             interval: pace.interval,
             about,
             name: name?,
@@ -155,10 +167,30 @@ impl Section<'_> {
             credential: self.credential(raw),
             has_proxy,
             pace: self.own_pace(raw),
+            probe_kms: raw.probe_kms,
+            probe_kms_networks: raw.probe_kms_networks.as_ref().map(|networks| self.networks(networks)),
             policy: raw.policy.as_ref().map_or(inherited, |policy| self.policy(policy, inherited)),
             proxy: has_proxy.then(|| self.proxy(raw)),
             tls: raw.tls_config.as_ref().map(|tls| self.tls(tls)),
         }
+    }
+
+    fn networks(&mut self, raw: &[String]) -> Networks {
+        let mut networks = Networks::default();
+        for (index, text) in raw.iter().enumerate() {
+            let address = || text.parse::<IpAddr>().map(IpNet::from);
+            match text.parse::<IpNet>().or_else(|_| address()) {
+                Ok(network) => networks.0.push(network.trunc()),
+                Err(_) => self.error(
+                    &format!("probe_kms_networks[{index}]"),
+                    "must be a network or an address, such as 10.20.0.0/16, 10.20.3.4 or fd12::/64",
+                ),
+            }
+        }
+        if raw.is_empty() {
+            self.error("probe_kms_networks", "is empty; list networks, or remove it");
+        }
+        networks
     }
 
     fn policy(&mut self, raw: &RawPolicy, inherited: Policy) -> Policy {

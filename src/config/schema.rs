@@ -1,10 +1,11 @@
 //! What a JSON Schema says beyond the types, for editors: the checks of [`super::resolve`] as far as a schema can make them.
+//! Its patterns are of the kind that every validator understands, those written in Go included: no look-ahead, no `\u`.
 
 use schemars::Schema;
 use serde_json::{Value, json};
 
 /// A cluster's name: no control characters, no white space at its ends.
-pub const NAME: &str = r"^[^\s\u0000-\u001f\u007f]([^\u0000-\u001f\u007f]*[^\s\u0000-\u001f\u007f])?$";
+pub const NAME: &str = r"^[^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?$";
 
 /// https, or http to this machine; no user, no path, no query.
 pub const CLUSTER_URL: &str = r"^(https://[^/?#@]+|http://(localhost|127\.[0-9.]+|\[::1\])(:[0-9]+)?)/?$";
@@ -15,8 +16,14 @@ pub const PROXY_URL: &str = r"^https?://[^/?#@]+/?$";
 /// A duration as Prometheus writes it.
 pub const DURATION: &str = r"^(0|([0-9]+y)?([0-9]+w)?([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?)$";
 
-/// The name of a label that is not taken.
-pub const LABEL: &str = "^(?!__)(?!(cluster|cluster_id|version|api|instance|job)$)[a-zA-Z_][a-zA-Z0-9_]*$";
+/// The name of a label.
+const LABEL: &str = "^[a-zA-Z_][a-zA-Z0-9_]*$";
+
+/// The names of labels that are taken.
+const TAKEN_LABEL: &str = "^(__.*|cluster|cluster_id|version|api|instance|job)$";
+
+/// A network, or an address.
+pub const NETWORK: &str = "^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$";
 
 /// 32 bytes in hexadecimal digits.
 pub const PIN: &str = "^[0-9A-Fa-f]{2}(:?[0-9A-Fa-f]{2}){31}$";
@@ -64,6 +71,7 @@ pub fn finish(schema: &mut Schema) {
         definitions.get_mut("RawCluster").and_then(|cluster| cluster.pointer_mut("/properties/labels"))
     {
         labels["additionalProperties"] = json!({"type": ["string", "number", "boolean"]});
+        labels["propertyNames"] = json!({"pattern": LABEL, "not": {"pattern": TAKEN_LABEL}});
     }
     if let Some(tls) = definitions.get_mut("RawTls").and_then(Value::as_object_mut) {
         tls.insert("dependentRequired".to_owned(), json!({"cert_file": ["key_file"], "key_file": ["cert_file"]}));

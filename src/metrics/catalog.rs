@@ -77,7 +77,8 @@ pub static CERTIFICATE_EXPIRY: Metric = gauge(
     "qumulo_encryption_certificate_expiry_timestamp_seconds",
     &["cluster", "certificate"],
     polled!(
-        "When a certificate of the connection to the key management server expires, in Unix time. A local key store has none."
+        "When a certificate of the connection to the key management server expires, in Unix time: those that the cluster tells, and \
+         with probe_kms the server's own. A local key store has none."
     ),
 );
 /// When the key became active.
@@ -170,6 +171,56 @@ pub static POLICY_KEY_MAX_AGE: Metric = gauge(
     &["cluster"],
     "Master keys that are older are worth a warning, by the policy of the configuration.",
 );
+/// Which key management server.
+pub static KEY_STORE_INFO: Metric = gauge(
+    "qumulo_encryption_key_store_info",
+    &["cluster", "host", "port", "key_id"],
+    polled!(
+        "1, with the address of the key management server and the identifier of the master key there (empty where unknown)."
+    ),
+);
+/// When the key store was configured.
+pub static KEY_STORE_CONFIGURED: Metric = gauge(
+    "qumulo_encryption_key_store_configured_timestamp_seconds",
+    &["cluster"],
+    polled!("When the key management server was configured on the cluster, in Unix time."),
+);
+/// Whether the key management server itself can be reached.
+pub static KMS_REACHABLE: Metric = gauge(
+    "qumulo_encryption_kms_reachable",
+    &["cluster"],
+    "With probe_kms: 1 if the key management server that the cluster uses showed its certificate to the exporter, else 0. Looked \
+     at every ten minutes.",
+);
+/// When the REST API's certificate expires.
+pub static API_CERTIFICATE_EXPIRY: Metric = gauge(
+    "qumulo_encryption_api_certificate_expiry_timestamp_seconds",
+    &["cluster"],
+    "When the certificate of the cluster's REST API expires that was shown last, in Unix time; also if it was refused because it \
+     has expired.",
+);
+/// The cluster's clock.
+pub static CLOCK_SKEW: Metric = gauge(
+    "qumulo_encryption_clock_skew_seconds",
+    &["cluster"],
+    polled!("The cluster's clock minus the exporter's, right to half a second."),
+);
+/// The exporter's own credential.
+pub static ACCESS_TOKEN_EXPIRY: Metric = gauge(
+    "qumulo_encryption_access_token_expiry_timestamp_seconds",
+    &["cluster", "token_id"],
+    polled!(
+        "When an access token of the exporter's account expires, in Unix time, where the cluster tells the account."
+    ),
+);
+/// What the exporter's account could do beyond reading.
+pub static EXCESS_PRIVILEGES: Metric = gauge(
+    "qumulo_encryption_credential_excess_privileges",
+    &["cluster"],
+    polled!(
+        "How many privileges the exporter's account has beyond PRIVILEGE_ENCRYPTION_READ, the only one that it needs."
+    ),
+);
 /// Build information.
 pub static BUILD_INFO: Metric = gauge(
     "qumulo_encryption_exporter_build_info",
@@ -231,7 +282,7 @@ pub static PROCESS: [Metric; 8] = [
 ];
 
 /// The metrics of clusters, in the order in which they are served.
-pub static DOMAIN: [&Metric; 20] = [
+pub static DOMAIN: [&Metric; 27] = [
     &UP,
     &STATUS,
     &TYPE,
@@ -252,6 +303,13 @@ pub static DOMAIN: [&Metric; 20] = [
     &POLICY_CERTIFICATE_WARNING,
     &POLICY_CERTIFICATE_CRITICAL,
     &POLICY_KEY_MAX_AGE,
+    &KEY_STORE_INFO,
+    &KEY_STORE_CONFIGURED,
+    &KMS_REACHABLE,
+    &API_CERTIFICATE_EXPIRY,
+    &CLOCK_SKEW,
+    &ACCESS_TOKEN_EXPIRY,
+    &EXCESS_PRIVILEGES,
 ];
 
 /// The metrics of the exporter itself, without the process metrics.

@@ -5,16 +5,16 @@ use std::time::Duration;
 use super::catalog::{self, Metric};
 use crate::{
     model::{
-        ApiVersion, DateField, FailureReason, KeyStore, KmsCertificate, Labels, Moment, Policy, Reading, Require,
-        Status,
+        ApiVersion, DateField, FailureReason, KeyStore, KmsCertificate, KmsProbe, Labels, Moment, Policy, Reading,
+        Require, Status,
     },
     store::{Snapshot, View},
 };
 
 /// Where samples go.
 pub trait SampleSink {
-    /// A sample of `metric` for a cluster. `labels` are the values of the labels behind `cluster`: they come from
-    /// closed lists or have been checked to be UUIDs and numbers, so none needs escaping.
+    /// A sample of `metric` for a cluster. `labels` are the values of the labels behind `cluster`: they come from closed
+    /// lists, or have been checked.
     fn sample(&mut self, metric: &'static Metric, cluster: &str, labels: &[&str], value: f64) {
         self.labelled(metric, cluster, labels, &Labels::default(), value);
     }
@@ -41,6 +41,8 @@ pub fn render(view: &View, now: &Moment, sink: &mut impl SampleSink) {
     poll_clocks(&rows, sink);
     counters(&rows, sink);
     policies(&rows, sink);
+    key_stores(&rows, sink);
+    surroundings(&rows, sink);
 }
 
 impl<'a> Row<'a> {
@@ -72,10 +74,9 @@ fn state_sets(rows: &[Row<'_>], sink: &mut impl SampleSink) {
 }
 
 fn dates(rows: &[Row<'_>], sink: &mut impl SampleSink) {
-    let of = |row: &Row<'_>, field| row.fresh.and_then(|fresh| fresh.dates.get(field).timestamp());
     for row in rows {
         for certificate in KmsCertificate::ALL {
-            if let Some(at) = of(row, certificate.field()) {
+            if let Some(at) = row.fresh.and_then(|fresh| fresh.expiry(certificate)) {
                 sink.sample(&catalog::CERTIFICATE_EXPIRY, row.cluster, &[certificate.label()], at.unix_seconds());
             }
         }
@@ -85,7 +86,7 @@ fn dates(rows: &[Row<'_>], sink: &mut impl SampleSink) {
         (DateField::LastStatusUpdateTime, &catalog::LAST_STATUS_UPDATE),
     ] {
         for row in rows {
-            if let Some(at) = of(row, field) {
+            if let Some(at) = row.fresh.and_then(|fresh| fresh.dates.get(field).timestamp()) {
                 sink.sample(metric, row.cluster, &[], at.unix_seconds());
             }
         }
@@ -94,7 +95,8 @@ fn dates(rows: &[Row<'_>], sink: &mut impl SampleSink) {
 
 fn info(rows: &[Row<'_>], sink: &mut impl SampleSink) {
     for row in rows {
-        if let Some(Reading { api, identity, .. }) = row.fresh {
+        if let Some(Reading { api, details, .. }) = row.fresh {
+            let identity = &details.identity;
             let cluster_id = identity.cluster_id.as_ref().map_or("", |id| id.as_str());
             let version = identity.version.as_ref().map_or("", |version| version.as_str());
             let labels = [cluster_id, version, ApiVersion::label(*api)];
@@ -178,6 +180,51 @@ fn policies(rows: &[Row<'_>], sink: &mut impl SampleSink) {
             if let Some(limit) = limit(&policy(row)) {
                 sink.sample(metric, row.cluster, &[], limit.as_secs_f64());
             }
+        }
+    }
+}
+
+/// Behind the status: which server, which key.
+fn key_stores(rows: &[Row<'_>], sink: &mut impl SampleSink) {
+    let servers = || rows.iter().filter_map(|row| Some((row.cluster, row.fresh?.details.kms.as_ref()?)));
+    for (cluster, server) in servers() {
+        let port = server.port.map(|port| port.to_string()).unwrap_or_default();
+        sink.sample(&catalog::KEY_STORE_INFO, cluster, &[server.host(), &port, server.key_id()], 1.0);
+    }
+    for (cluster, server) in servers() {
+        if let Some(at) = server.configured {
+            sink.sample(&catalog::KEY_STORE_CONFIGURED, cluster, &[], at.unix_seconds());
+        }
+    }
+    for row in rows {
+        match row.fresh.and_then(|fresh| fresh.kms_probe) {
+            Some(KmsProbe::Shown(_)) => sink.sample(&catalog::KMS_REACHABLE, row.cluster, &[], 1.0),
+            Some(KmsProbe::Unreachable) => sink.sample(&catalog::KMS_REACHABLE, row.cluster, &[], 0.0),
+            Some(KmsProbe::NotAllowed) | None => {}
+        }
+    }
+}
+
+/// What else can end the watch over a cluster, or spoil it.
+fn surroundings(rows: &[Row<'_>], sink: &mut impl SampleSink) {
+    for row in rows {
+        if let Some(at) = row.snapshot.certificate() {
+            sink.sample(&catalog::API_CERTIFICATE_EXPIRY, row.cluster, &[], at.unix_seconds());
+        }
+    }
+    for row in rows {
+        if let Some(skew) = row.snapshot.clock_skew().filter(|_| row.fresh.is_some()) {
+            sink.sample(&catalog::CLOCK_SKEW, row.cluster, &[], skew);
+        }
+    }
+    for row in rows {
+        for token in row.fresh.iter().flat_map(|fresh| &fresh.details.account.tokens) {
+            sink.sample(&catalog::ACCESS_TOKEN_EXPIRY, row.cluster, &[token.id()], token.expires.unix_seconds());
+        }
+    }
+    for row in rows {
+        if let Some(privileges) = row.fresh.and_then(|fresh| fresh.details.account.privileges.as_ref()) {
+            sink.sample(&catalog::EXCESS_PRIVILEGES, row.cluster, &[], privileges.excess.len() as f64);
         }
     }
 }

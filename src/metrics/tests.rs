@@ -1,5 +1,6 @@
 use std::{
     collections::HashSet,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -17,8 +18,9 @@ use super::{
 };
 use crate::{
     model::{
-        About, ApiVersion, ClusterId, ClusterName, CoreVersion, Date, DateField, Dates, FailureReason, ForeignText,
-        Identity, KeyStore, Labels, Moment, PollFailure, Reading, Status, Timestamp,
+        About, AccessToken, Account, ApiVersion, ClusterId, ClusterName, CoreVersion, Date, DateField, Dates, Details,
+        FailureReason, ForeignText, Identity, KeyStore, KmsProbe, KmsServer, Labels, Moment, PollFailure, Privileges,
+        Reading, ServerClock, Status, Timestamp,
     },
     store::{Publisher, Store, View},
 };
@@ -91,7 +93,9 @@ fn fleet(store: &Store, origin: Instant) -> Vec<Publisher> {
     let (mut stale, mut old, never) = (add("stale"), add("old-version"), add("never-polled"));
     let took = Duration::from_millis(12);
     kms.record(moment(origin, 600), took, Ok(kms_reading(Status::KmsAvailable)));
-    kms.record(moment(origin, 660), took, Ok(kms_reading(Status::KmsKeyNotFound)));
+    let clock = ServerClock { at: origin + Duration::from_millis(659_900), date: Timestamp::new(at(720)).unwrap() };
+    kms.saw_certificate(Timestamp::new(at(86_400)));
+    kms.record(moment(origin, 660), took, Ok(Reading { clock: Some(clock), ..kms_reading(Status::KmsKeyNotFound) }));
     local.record(moment(origin, 650), took, Ok(local_reading(ApiVersion::V2)));
     failing.record(moment(origin, 600), took, Ok(kms_reading(Status::Unknown(ForeignText::new("KMS Quorum Lost")))));
     failing.record(moment(origin, 660), took, Err(PollFailure::new(FailureReason::Timeout, "too slow")));
@@ -110,21 +114,35 @@ fn kms_reading(status: Status) -> Reading {
             DateField::LastKeyRotationTime => date("2023-09-05T20:15:40.06864014Z"),
             DateField::LastStatusUpdateTime => date("2026-11-18T20:28:58.108120131Z"),
         }),
-        identity: Identity {
-            cluster_id: ClusterId::parse("f8a2c1d4-0b3e-4c5d-9e8f-001122334455"),
-            version: CoreVersion::parse("7.2.3.1"),
-        },
+        clock: None,
+        details: Arc::new(details()),
         key_store: KeyStore::Kms,
+        kms_probe: Some(KmsProbe::Shown(date("2027-08-01T00:00:00Z").timestamp().unwrap())),
         status,
     }
+}
+
+fn details() -> Details {
+    let identity = Identity {
+        cluster_id: ClusterId::parse("f8a2c1d4-0b3e-4c5d-9e8f-001122334455"),
+        version: CoreVersion::parse("7.2.3.1"),
+    };
+    let at = |text| date(text).timestamp().unwrap();
+    let privileges = Privileges::new(["PRIVILEGE_ENCRYPTION_READ", "PRIVILEGE_FS_READ"].into_iter());
+    let tokens = vec![AccessToken::new("1234567890123456789012", at("2027-01-01T00:00:00Z")).unwrap()];
+    let account = Account { privileges: Some(privileges), tokens };
+    let configured = Some(at("2026-05-01T10:00:00Z"));
+    Details { account, identity, kms: Some(KmsServer::new("kms.example.com", Some(5696), "key \"1\"", configured)) }
 }
 
 fn local_reading(api: ApiVersion) -> Reading {
     Reading {
         api,
         dates: Dates::default(),
-        identity: Identity::default(),
+        clock: None,
+        details: Arc::default(),
         key_store: KeyStore::Local,
+        kms_probe: None,
         status: Status::Encrypted,
     }
 }
@@ -160,7 +178,9 @@ fn no_series_is_written_twice_and_no_family_in_two_places() {
 fn everything_that_must_be_fresh_vanishes_together() {
     let (store, origin) = (Store::default(), Instant::now());
     let mut publisher = store.publisher(ClusterName::new("one").unwrap(), Duration::from_secs(300));
-    publisher.record(moment(origin, 0), Duration::ZERO, Ok(kms_reading(Status::KmsAvailable)));
+    let clock = Some(ServerClock { at: origin, date: Timestamp::new(at(0)).unwrap() });
+    publisher.saw_certificate(Timestamp::new(at(86_400)));
+    publisher.record(moment(origin, 0), Duration::ZERO, Ok(Reading { clock, ..kms_reading(Status::KmsAvailable) }));
     let names = |seconds: u64| -> HashSet<String> {
         let got = text(&store.view(), &moment(origin, seconds));
         got.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next().map(str::to_owned)).collect()
@@ -173,6 +193,12 @@ fn everything_that_must_be_fresh_vanishes_together() {
         &catalog::LAST_KEY_ROTATION,
         &catalog::LAST_STATUS_UPDATE,
         &catalog::CLUSTER_INFO,
+        &catalog::KEY_STORE_INFO,
+        &catalog::KEY_STORE_CONFIGURED,
+        &catalog::KMS_REACHABLE,
+        &catalog::CLOCK_SKEW,
+        &catalog::ACCESS_TOKEN_EXPIRY,
+        &catalog::EXCESS_PRIVILEGES,
     ];
     assert_eq!(vanished, expect.map(|metric| metric.name.to_owned()).into());
 }

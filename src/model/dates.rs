@@ -19,13 +19,15 @@ pub enum DateField {
     LastStatusUpdateTime,
 }
 
-/// A certificate of the connection to the key management server whose expiry the cluster tells.
+/// A certificate of the connection to the key management server.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum KmsCertificate {
     /// Of the authority that the cluster trusts.
     Ca,
     /// What the cluster shows.
     Client,
+    /// What the server shows, which the cluster does not tell: see [`super::KmsProbe`].
+    Server,
 }
 
 /// What the answer said of one date.
@@ -68,22 +70,18 @@ impl Timestamp {
 // === impl KmsCertificate ===
 
 impl KmsCertificate {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Ca, Self::Client];
+    /// All three.
+    pub const ALL: [Self; 3] = [Self::Ca, Self::Client, Self::Server];
+
+    /// Those that the cluster tells.
+    pub const TOLD: [Self; 2] = [Self::Ca, Self::Client];
 
     /// The value of the label `certificate`.
     pub fn label(self) -> &'static str {
         match self {
             Self::Ca => "kms_ca",
             Self::Client => "kms_client",
-        }
-    }
-
-    /// Where its notAfter stands in the answer.
-    pub fn field(self) -> DateField {
-        match self {
-            Self::Ca => DateField::CaCertExpiry,
-            Self::Client => DateField::ClientCertExpiry,
+            Self::Server => "kms_server",
         }
     }
 }

@@ -3,7 +3,10 @@
 //! No serde, no IO, no clock. Everything above (the client) produces these types, everything below
 //! (store, metrics, pages) consumes them, and neither knows the other.
 
+use std::sync::Arc;
+
 mod dates;
+mod details;
 mod failure;
 mod identity;
 mod key_store;
@@ -15,6 +18,7 @@ mod status;
 mod text;
 
 pub use dates::{Date, DateField, Dates, KmsCertificate, Timestamp};
+pub use details::{AccessToken, Account, Details, KmsProbe, KmsServer, Privileges, ServerClock};
 pub use failure::{FailureReason, PollFailure, Refusal};
 pub use identity::{ApiVersion, ClusterId, CoreVersion, Identity};
 pub use key_store::KeyStore;
@@ -30,12 +34,32 @@ pub use text::ForeignText;
 pub struct Reading {
     /// Which generation of the REST API answered.
     pub api: ApiVersion,
+    /// What the cluster's clock showed with this answer.
+    pub clock: Option<ServerClock>,
     /// The four dates, each understood or not on its own.
     pub dates: Dates,
-    /// Which cluster answered, as far as it said so.
-    pub identity: Identity,
+    /// What is asked rarely.
+    pub details: Arc<Details>,
     /// Where the master key is kept.
     pub key_store: KeyStore,
+    /// What the key management server shows, if the operator lets it be contacted.
+    pub kms_probe: Option<KmsProbe>,
     /// The state of at-rest encryption.
     pub status: Status,
+}
+
+// === impl Reading ===
+
+impl Reading {
+    /// When a certificate of the connection to the key management server expires, as far as that is known.
+    pub fn expiry(&self, certificate: KmsCertificate) -> Option<Timestamp> {
+        match certificate {
+            KmsCertificate::Ca => self.dates.get(DateField::CaCertExpiry).timestamp(),
+            KmsCertificate::Client => self.dates.get(DateField::ClientCertExpiry).timestamp(),
+            KmsCertificate::Server => match self.kms_probe {
+                Some(KmsProbe::Shown(at)) => Some(at),
+                Some(KmsProbe::NotAllowed | KmsProbe::Unreachable) | None => None,
+            },
+        }
+    }
 }

@@ -46,7 +46,7 @@ impl Selection {
         let mut selection = Self::default();
         for (key, value) in pairs {
             match key.as_ref() {
-                "state" => selection.state = Severity::from_label(&value),
+                "state" => selection.state = Severity::from_label(&value).filter(|state| Severity::ALL.contains(state)),
                 "refresh" => selection.refresh = value.parse().ok().filter(|seconds| (5..=3600).contains(seconds)),
                 "q" => selection.search = value.into_owned(),
                 // People count from 1.
@@ -103,8 +103,10 @@ pub fn render(report: &Report, selection: &Selection, exporter: Exporter<'_>) ->
     let body = html! {
         a.skip href="#clusters" { "To the clusters" }
         header {
-            h1 { "Qumulo encryption" }
-            p.soft { "As of " (instant(report.at)) ". " (refresh(selection)) }
+            div.title {
+                h1 { "Qumulo encryption" }
+                p.soft { "As of " (instant(report.at)) ". " (refresh(selection)) }
+            }
             @if !exporter.config_is_good {
                 p.notice role="alert" {
                     strong { "The configuration, or a renewed certificate file, cannot be used." }
@@ -302,7 +304,14 @@ fn details(cluster: &ClusterReport, now: DateTime<Utc>) -> Markup {
             (fact("Address", html! { code { (cluster.url) } }))
             (fact("Status", html! { (visible(&cluster.headline())) }))
             (fact("Key store", html! { (cluster.key_store()) }))
+            @if let Some(server) = cluster.kms() {
+                (fact("KMS", html! {
+                    (server.address()) @if cluster.kms_reachable() == Some(false) { ", not reached by the exporter" }
+                }))
+                @if !server.key_id().is_empty() { (fact("Key", html! { code { (server.key_id()) } })) }
+            }
             @for each in &cluster.certificates { (certificate(each)) }
+            @if let Some(at) = cluster.api_certificate { (fact("REST API's certificate", html! { "until " (day(at.utc())) })) }
             @if let Some(at) = cluster.date(DateField::LastKeyRotationTime) {
                 (fact("Key age", html! { (span(seconds(at, now))) ", since " (day(at)) }))
             }
@@ -353,6 +362,7 @@ fn certificate_name(certificate: &Certificate) -> &'static str {
     match certificate.kind {
         KmsCertificate::Ca => "KMS authority's certificate",
         KmsCertificate::Client => "KMS client certificate",
+        KmsCertificate::Server => "KMS server's certificate",
     }
 }
 

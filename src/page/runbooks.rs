@@ -14,15 +14,21 @@ macro_rules! pages {
 }
 
 pages![
+    "QumuloEncryptionAccessTokenExpiring",
+    "QumuloEncryptionAccessTokenExpiringSoon",
+    "QumuloEncryptionApiCertificateExpiring",
+    "QumuloEncryptionApiCertificateExpiringSoon",
     "QumuloEncryptionCertificateExpired",
     "QumuloEncryptionCertificateExpiring",
     "QumuloEncryptionCertificateExpiringSoon",
+    "QumuloEncryptionClockSkew",
     "QumuloEncryptionClusterForgotten",
     "QumuloEncryptionClusterNameTwice",
     "QumuloEncryptionClusterNotPolled",
     "QumuloEncryptionClusterNotPolledForLong",
     "QumuloEncryptionConfigurationCorrupted",
     "QumuloEncryptionCredentialsRejected",
+    "QumuloEncryptionExcessPrivileges",
     "QumuloEncryptionExpiryUnknown",
     "QumuloEncryptionExporterAbsent",
     "QumuloEncryptionExporterCannotReach",

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::{
     client::Effort,
-    model::{ClusterName, KeyStore, PollFailure, Reading, Status},
+    model::{ClusterName, KeyStore, PollFailure, Privileges, Reading, Status},
     store::Change,
 };
 
@@ -41,11 +41,36 @@ pub fn change(cluster: &ClusterName, change: &Change) {
         Change::KeyStore { from, to } => {
             tracing::warn!(%cluster, from = from.label(), to = to.label(), "the key store changed");
         }
+        Change::Kms { from, to } => {
+            let (from_key, to_key) = (from.key_id(), to.key_id());
+            let (from, to) = (from.address(), to.address());
+            tracing::warn!(%cluster, from, from_key, to, to_key, "the key management server or its key changed");
+        }
+        Change::KmsNotAllowed(server) => {
+            let kms = server.address();
+            tracing::warn!(%cluster, kms, "the key management server is not looked at: its address is in none of the allowed networks");
+        }
+        Change::Privileges(privileges) => account(cluster, privileges),
         Change::Recovered => tracing::info!(%cluster, "polls succeed again"),
         Change::Status { from, to } => changed(cluster, from, to),
         Change::Unreadable { field, text } => {
             tracing::warn!(%cluster, field = field.label(), %text, "a date cannot be read; its series is absent");
         }
+    }
+}
+
+/// What is wrong with the exporter's own account: with too few privileges a later login will see nothing, and too many help
+/// whoever steals the credential.
+fn account(cluster: &ClusterName, privileges: &Privileges) {
+    const SHOWN: usize = 5;
+    if !privileges.can_read {
+        tracing::warn!(%cluster, needed = Privileges::NEEDED, "the account lacks the privilege that the next login will need");
+    }
+    if !privileges.excess.is_empty() {
+        let count = privileges.excess.len();
+        let some: Vec<&str> = privileges.excess.iter().take(SHOWN).map(|name| &**name).collect();
+        let some = some.join(" ");
+        tracing::warn!(%cluster, count, some, "the account has more privileges than it needs");
     }
 }
 

@@ -26,7 +26,7 @@ use self::{
 use crate::{
     client::{self, Client, Effort, TransportPool},
     clock, lanes,
-    model::{About, ClusterName, PollFailure, Reading},
+    model::{About, ClusterName, PollFailure, Reading, Timestamp},
     store::{Publisher, Store},
 };
 
@@ -65,6 +65,9 @@ pub trait StatusSource: Send + Sync + 'static {
 
     /// What the last attempt took.
     fn effort(&self) -> Effort;
+
+    /// When the certificate expires that was shown last.
+    fn certificate(&self) -> Option<Timestamp>;
 }
 
 /// The tasks of all clusters. Dropping it ends them and empties the store.
@@ -89,6 +92,10 @@ impl StatusSource for Client {
 
     fn effort(&self) -> Effort {
         Client::effort(self)
+    }
+
+    fn certificate(&self) -> Option<Timestamp> {
+        Client::certificate(self)
     }
 }
 
@@ -182,7 +189,10 @@ async fn run<S: StatusSource>(
         let ended = clock::now();
         let next = pace.next(ended.mono, result.as_ref().err());
         log::poll(&name(&publisher), &result, ended.mono - started.mono, source.effort());
-        record(&publisher, |publisher| publisher.record(ended, ended.mono - started.mono, result));
+        record(&publisher, |publisher| {
+            publisher.saw_certificate(source.certificate());
+            publisher.record(ended, ended.mono - started.mono, result)
+        });
         wait(&source, next).await;
     }
 }

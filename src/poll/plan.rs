@@ -95,6 +95,7 @@ mod tests {
         ClusterSettings {
             client: client::ClientSettings {
                 credential: Credential::Token(SecretSource::Fixed(Secret::new("token"))),
+                kms_probe: None,
                 transport: TransportSettings { connect_timeout: time, proxy: ProxySettings::Direct, tls: None },
                 timeout: time,
                 url: url.parse().unwrap(),

@@ -4,7 +4,7 @@ use std::{
 };
 
 use super::*;
-use crate::model::{ApiVersion, Dates, FailureReason, Identity, KeyStore, Refusal, Status};
+use crate::model::{ApiVersion, Dates, FailureReason, KeyStore, Refusal, Status};
 
 const INTERVAL: Duration = Duration::from_secs(60);
 const STALE_AFTER: Duration = Duration::from_secs(300);
@@ -62,8 +62,10 @@ impl StatusSource for Script {
             Act::Succeed => Ok(Reading {
                 api: ApiVersion::V2,
                 dates: Dates::default(),
-                identity: Identity::default(),
+                clock: None,
+                details: Arc::default(),
                 key_store: KeyStore::Local,
+                kms_probe: None,
                 status: Status::Encrypted,
             }),
         }
@@ -75,6 +77,10 @@ impl StatusSource for Script {
 
     fn effort(&self) -> Effort {
         Effort::default()
+    }
+
+    fn certificate(&self) -> Option<Timestamp> {
+        None
     }
 }
 
@@ -162,6 +168,10 @@ impl StatusSource for Punctual {
 
     fn effort(&self) -> Effort {
         Effort::default()
+    }
+
+    fn certificate(&self) -> Option<Timestamp> {
+        None
     }
 }
 

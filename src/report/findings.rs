@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use super::{Certificate, ClusterReport, Severity, span};
 use crate::{
-    model::{Date, DateField, FailureReason, KeyStore, KmsCertificate, Moment, Policy, Reading, Require, Status},
+    model::{
+        Account, Date, DateField, FailureReason, KeyStore, KmsCertificate, Moment, Policy, Reading, Require, Status,
+        Timestamp,
+    },
     store::{Failure, LastPoll, Snapshot},
 };
 
@@ -16,6 +19,9 @@ pub const KMS_UNUSABLE: Duration = Duration::from_secs(3600);
 
 /// A cluster that has not refreshed its status for so long is worth a look.
 pub const NOT_REFRESHED: Duration = Duration::from_secs(86_400);
+
+/// Clocks that differ by more, in seconds, are worth a look.
+pub const CLOCKS_DIFFER: f64 = 300.0;
 
 /// Something that is not well.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -37,17 +43,23 @@ const DO_NOT: &str = "Do not reboot, upgrade or power-cycle nodes";
 /// A finding in the making: the parts that are fixed for each identifier.
 struct Kind {
     advice: &'static str,
+    /// Empty if there is none.
     alert: &'static str,
+    /// While it is not critical.
+    milder: &'static str,
     id: &'static str,
     rank: u8,
 }
 
 macro_rules! kinds {
-    ($($name:ident $rank:literal $id:literal $alert:literal $advice:expr;)*) => {
-        $(const $name: Kind = Kind { advice: $advice, alert: $alert, id: $id, rank: $rank };)*
+    ($($name:ident $rank:literal $id:literal $alert:literal $(or $milder:literal)? $advice:literal;)*) => {
+        $(const $name: Kind =
+            Kind { advice: $advice, alert: $alert, milder: kinds!(@ $alert $($milder)?), id: $id, rank: $rank };)*
         /// All of them.
         const KINDS: &[Kind] = &[$($name),*];
     };
+    (@ $alert:literal) => { $alert };
+    (@ $alert:literal $milder:literal) => { $milder };
 }
 
 kinds! {
@@ -63,13 +75,13 @@ kinds! {
     KMS_AUTHENTICATION_ERROR 5 "kms_authentication_error" "QumuloEncryptionKmsAuthenticationError"
         "Do not reboot, upgrade or power-cycle nodes. Check the client certificate and the user that the KMS maps it to; set a \
          new one with qq encryption_set_key_store.";
-    KMS_CANNOT_CONNECT 6 "kms_cannot_connect" "QumuloEncryptionKmsCannotConnect"
+    KMS_CANNOT_CONNECT 6 "kms_cannot_connect" "QumuloEncryptionKmsCannotConnectForLong" or "QumuloEncryptionKmsCannotConnect"
         "Do not reboot, upgrade or power-cycle nodes. Check that the KMS runs and that the cluster reaches it (name, route, \
          port 5696), and its certificate.";
     CERTIFICATE_CRITICAL 7 "certificate_critical" "QumuloEncryptionCertificateExpiring"
         "Issue a new one and set it with qq encryption_set_key_store, before any node restarts.";
     NOT_READABLE 8 "not_readable" "QumuloEncryptionClusterNotPolled" "";
-    POLICY_VIOLATED 9 "policy_violated" "QumuloEncryptionNotEncrypted"
+    POLICY_VIOLATED 9 "policy_violated" "QumuloEncryptionPolicyViolated" or "QumuloEncryptionNotEncrypted"
         "Encryption cannot be switched on in place: it takes a new cluster and a migration. A key store is moved to a KMS with \
          qq encryption_set_key_store.";
     UNKNOWN_STATUS 10 "unknown_status" "QumuloEncryptionUnknownStatus"
@@ -79,8 +91,17 @@ kinds! {
     EXPIRY_UNKNOWN 12 "expiry_unknown" "QumuloEncryptionExpiryUnknown"
         "Ask for the dates with qq encryption_get_status; the log says if the cluster sent something unreadable.";
     KEY_TOO_OLD 13 "key_too_old" "QumuloEncryptionKeyTooOld" "Rotate it with qq rotate_encryption_keys while the status is good.";
+    API_CERTIFICATE_EXPIRING 14 "api_certificate_expiring" "QumuloEncryptionApiCertificateExpiring" or "QumuloEncryptionApiCertificateExpiringSoon"
+        "Install a new one with qq ssl_modify_certificate. If its fingerprint is pinned, add the new one to the exporter's \
+         configuration first.";
+    ACCESS_TOKEN_EXPIRING 14 "access_token_expiring" "QumuloEncryptionAccessTokenExpiring" or "QumuloEncryptionAccessTokenExpiringSoon"
+        "Create another one with qq auth_create_access_token and replace the exporter's file; then delete this one.";
+    CLOCK_SKEW 15 "clock_skew" "QumuloEncryptionClockSkew"
+        "Compare both with their time servers: dates of certificates and ages are wrong by as much.";
     STATUS_NOT_REFRESHED 16 "status_not_refreshed" "QumuloEncryptionStatusNotRefreshed"
         "Look at the cluster's own health; how often it checks is not documented.";
+    EXCESS_PRIVILEGES 16 "excess_privileges" "QumuloEncryptionExcessPrivileges"
+        "Give the exporter a user of its own, whose role has PRIVILEGE_ENCRYPTION_READ alone.";
     UNREADABLE_DATE 16 "unreadable_date" "" "Report it with the log: the cluster sent a date in a form that nobody knows.";
 }
 
@@ -97,11 +118,9 @@ impl Kind {
 impl Finding {
     /// The alert of the same trouble, and thereby its runbook.
     pub fn alert(&self) -> Option<&'static str> {
-        if self.id == POLICY_VIOLATED.id && self.severity == Severity::Critical {
-            return Some("QumuloEncryptionPolicyViolated");
-        }
         let kind = KINDS.iter().find(|kind| kind.id == self.id)?;
-        Some(kind.alert).filter(|alert| !alert.is_empty())
+        let alert = if self.severity == Severity::Critical { kind.alert } else { kind.milder };
+        Some(alert).filter(|alert| !alert.is_empty())
     }
 
     /// Whether the advice begins with what must not be done now.
@@ -112,7 +131,7 @@ impl Finding {
 
 /// The alerts of all findings that have one.
 pub fn alerts() -> impl Iterator<Item = &'static str> {
-    KINDS.iter().map(|kind| kind.alert).filter(|alert| !alert.is_empty())
+    KINDS.iter().flat_map(|kind| [kind.alert, kind.milder]).filter(|alert| !alert.is_empty())
 }
 
 /// A status in words.
@@ -138,7 +157,8 @@ pub fn all(cluster: &Snapshot, certificates: &[Certificate], now: &Moment) -> Ve
         let stale = cluster.fresh(now).is_none().then(|| at.age(now));
         let mut known = status(cluster, reading, now);
         known.extend(certificates.iter().filter_map(|each| certificate(each, &policy)));
-        known.extend(further(reading, at, certificates, &policy, now));
+        known.extend(further(reading, at, &policy, now));
+        known.extend(cluster.clock_skew().filter(|skew| skew.abs() > CLOCKS_DIFFER).map(clock_skew));
         if let Some(age) = stale {
             let age = span(age.as_secs_f64());
             known.iter_mut().for_each(|finding| finding.text.push_str(&format!(" (as of {age} ago)")));
@@ -146,6 +166,7 @@ pub fn all(cluster: &Snapshot, certificates: &[Certificate], now: &Moment) -> Ve
         findings.extend(known);
     }
     findings.extend(verdict(cluster, now));
+    findings.extend(cluster.certificate().and_then(|expires| api_certificate(expires, &policy, now)));
     if cluster.up(now) != Some(true) {
         findings.push(not_readable(cluster.last_poll()));
     }
@@ -194,30 +215,23 @@ pub fn certificate(certificate: &Certificate, policy: &Policy) -> Option<Finding
     let name = match certificate.kind {
         KmsCertificate::Ca => "The certificate of the KMS's authority",
         KmsCertificate::Client => "The cluster's client certificate",
+        KmsCertificate::Server => "The certificate of the KMS itself",
     };
     let left = certificate.seconds_left;
-    let below = |limit: Option<Duration>| limit.is_some_and(|limit| left < limit.as_secs_f64());
-    if left <= 0.0 {
-        Some(CERTIFICATE_EXPIRED.finding(Severity::Critical, format!("{name} expired {} ago", span(left))))
-    } else if below(policy.certificate_critical) {
-        Some(CERTIFICATE_CRITICAL.finding(Severity::Critical, format!("{name} expires in {}", span(left))))
-    } else if below(policy.certificate_warning) {
-        Some(CERTIFICATE_WARNING.finding(Severity::Warning, format!("{name} expires in {}", span(left))))
-    } else {
-        None
-    }
+    let severity = running_out(left, policy)?;
+    let kind = match severity {
+        _ if left <= 0.0 => CERTIFICATE_EXPIRED,
+        Severity::Critical => CERTIFICATE_CRITICAL,
+        _ => CERTIFICATE_WARNING,
+    };
+    Some(kind.finding(severity, format!("{name} {}", expiry(left))))
 }
 
 /// What the rest of an answer of the moment `at` says.
-fn further(
-    reading: &Reading,
-    at: &Moment,
-    certificates: &[Certificate],
-    policy: &Policy,
-    now: &Moment,
-) -> Vec<Finding> {
+fn further(reading: &Reading, at: &Moment, policy: &Policy, now: &Moment) -> Vec<Finding> {
     let mut findings = Vec::new();
-    if reading.key_store == KeyStore::Kms && certificates.len() < KmsCertificate::ALL.len() {
+    let told = |certificate| reading.expiry(certificate).is_some();
+    if reading.key_store == KeyStore::Kms && !KmsCertificate::TOLD.into_iter().all(told) {
         let text = "The cluster does not say when its KMS certificates expire".to_owned();
         findings.push(EXPIRY_UNKNOWN.finding(Severity::Warning, text));
     }
@@ -241,7 +255,53 @@ fn further(
         let text = "The cluster sent a date that cannot be read".to_owned();
         findings.push(UNREADABLE_DATE.finding(Severity::Info, text));
     }
+    findings.extend(account(&reading.details.account, policy, now));
     findings
+}
+
+/// The certificate that the cluster shows to the exporter, and to everybody else.
+fn api_certificate(expires: Timestamp, policy: &Policy, now: &Moment) -> Option<Finding> {
+    let left = expires.unix_seconds() - now.unix_seconds();
+    let severity = running_out(left, policy)?;
+    Some(
+        API_CERTIFICATE_EXPIRING
+            .finding(severity, format!("The certificate of the cluster's REST API {}", expiry(left))),
+    )
+}
+
+/// The exporter's own credential. What has expired while polls succeed is another one.
+fn account(account: &Account, policy: &Policy, now: &Moment) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for token in &account.tokens {
+        let left = token.expires.unix_seconds() - now.unix_seconds();
+        if let Some(severity) = running_out(left, policy).filter(|_| left > 0.0) {
+            let text = format!("Access token {} of the exporter's account {}", token.id(), expiry(left));
+            findings.push(ACCESS_TOKEN_EXPIRING.finding(severity, text));
+        }
+    }
+    let excess = account.privileges.as_ref().map_or(0, |privileges| privileges.excess.len());
+    if excess > 0 {
+        let text = match excess {
+            1 => "The exporter's account has a privilege that it does not need".to_owned(),
+            _ => format!("The exporter's account has {excess} privileges that it does not need"),
+        };
+        findings.push(EXCESS_PRIVILEGES.finding(Severity::Info, text));
+    }
+    findings
+}
+
+/// How bad it is that so many seconds are left, by the limits for certificates.
+fn running_out(left: f64, policy: &Policy) -> Option<Severity> {
+    let below = |limit: Option<Duration>| limit.is_some_and(|limit| left < limit.as_secs_f64());
+    if left <= 0.0 || below(policy.certificate_critical) {
+        Some(Severity::Critical)
+    } else {
+        below(policy.certificate_warning).then_some(Severity::Warning)
+    }
+}
+
+fn expiry(left: f64) -> String {
+    if left > 0.0 { format!("expires in {}", span(left)) } else { format!("expired {} ago", span(left)) }
 }
 
 /// A verdict about the key that stands although the last status is another one.
@@ -257,6 +317,11 @@ fn verdict(cluster: &Snapshot, now: &Moment) -> Option<Finding> {
         Severity::Critical,
         format!("{text}, reported {age} ago; no status since then says that the key is back"),
     ))
+}
+
+fn clock_skew(skew: f64) -> Finding {
+    let direction = if skew > 0.0 { "ahead of" } else { "behind" };
+    CLOCK_SKEW.finding(Severity::Warning, format!("The cluster's clock is {} {direction} the exporter's", span(skew)))
 }
 
 /// Why there is no up-to-date status.

@@ -46,6 +46,11 @@ struct Cluster<'a> {
     raw_status: Option<&'a str>,
     encryption_type: Option<&'static str>,
     certificates: Vec<Certificate>,
+    key_store: Option<KeyStore<'a>>,
+    api_certificate_expires_at: Option<String>,
+    clock_skew_seconds: Option<f64>,
+    access_tokens: Option<Vec<AccessToken<'a>>>,
+    excess_privileges: Option<Vec<&'a str>>,
     last_key_rotation_at: Option<String>,
     last_status_update_at: Option<String>,
     last_poll_at: Option<String>,
@@ -87,6 +92,21 @@ struct Certificate {
     certificate: &'static str,
     expires_at: String,
     seconds_left: i64,
+}
+
+#[derive(Serialize)]
+struct KeyStore<'a> {
+    host: &'a str,
+    port: Option<u16>,
+    key_id: &'a str,
+    configured_at: Option<String>,
+    reachable: Option<bool>,
+}
+
+#[derive(Serialize)]
+struct AccessToken<'a> {
+    token_id: &'a str,
+    expires_at: String,
 }
 
 #[derive(Serialize)]
@@ -133,6 +153,7 @@ fn cluster(cluster: &ClusterReport) -> Cluster<'_> {
         // To the second: anything finer is not known.
         seconds_left: each.seconds_left.floor() as i64,
     });
+    let account = cluster.known().map(|reading| &reading.details.account);
     Cluster {
         name: &cluster.name,
         url: &cluster.url,
@@ -150,6 +171,22 @@ fn cluster(cluster: &ClusterReport) -> Cluster<'_> {
         raw_status: cluster.raw_status(),
         encryption_type: cluster.reading.as_ref().map(|reading| reading.key_store.label()),
         certificates: certificates.collect(),
+        key_store: cluster.kms().map(|server| KeyStore {
+            host: server.host(),
+            port: server.port,
+            key_id: server.key_id(),
+            configured_at: server.configured.map(|at| time(at.utc())),
+            reachable: cluster.kms_reachable(),
+        }),
+        api_certificate_expires_at: cluster.api_certificate.map(|at| time(at.utc())),
+        clock_skew_seconds: cluster.clock_skew,
+        access_tokens: account.map(|account| {
+            let expiring = account.tokens.iter();
+            expiring.map(|token| AccessToken { token_id: token.id(), expires_at: time(token.expires.utc()) }).collect()
+        }),
+        excess_privileges: account
+            .and_then(|account| account.privileges.as_ref())
+            .map(|privileges| privileges.excess.iter().map(|name| &**name).collect()),
         last_key_rotation_at: cluster.date(DateField::LastKeyRotationTime).map(time),
         last_status_update_at: cluster.date(DateField::LastStatusUpdateTime).map(time),
         last_poll_at: cluster.last_poll.map(time),

@@ -13,7 +13,10 @@ use chrono::{DateTime, Utc};
 
 pub use self::findings::Finding;
 use crate::{
-    model::{ApiVersion, DateField, KeyStore, KmsCertificate, Moment, Policy, Reading, Status, Timestamp},
+    model::{
+        ApiVersion, DateField, KeyStore, KmsCertificate, KmsProbe, KmsServer, Moment, Policy, Reading, Status,
+        Timestamp,
+    },
     store::{Failure, Snapshot, View},
 };
 
@@ -44,8 +47,12 @@ pub struct Report {
 /// One cluster.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClusterReport {
+    /// When the certificate of its REST API expires that was shown last.
+    pub api_certificate: Option<Timestamp>,
     /// The certificates of the KMS connection whose expiry is known, from the last answer.
     pub certificates: Vec<Certificate>,
+    /// By how many seconds its clock is ahead.
+    pub clock_skew: Option<f64>,
     /// What is not well, worst first; empty is good.
     pub findings: Vec<Finding>,
     /// Why the last poll failed: the label and the words.
@@ -104,7 +111,9 @@ fn judge(cluster: &Snapshot, now: &Moment) -> ClusterReport {
     let findings = findings::all(cluster, &certificates, now);
     let last_known = known.filter(|_| reading.is_none()).map(|(at, reading)| (at.age(now), reading.clone()));
     ClusterReport {
+        api_certificate: cluster.certificate(),
         certificates,
+        clock_skew: cluster.clock_skew(),
         findings,
         last_failure,
         last_known,
@@ -121,7 +130,7 @@ fn judge(cluster: &Snapshot, now: &Moment) -> ClusterReport {
 
 fn certificates(reading: &Reading, now: &Moment) -> impl Iterator<Item = Certificate> {
     KmsCertificate::ALL.into_iter().filter_map(|kind| {
-        let expires = reading.dates.get(kind.field()).timestamp()?;
+        let expires = reading.expiry(kind)?;
         Some(Certificate { kind, expires, seconds_left: expires.unix_seconds() - now.unix_seconds() })
     })
 }
@@ -145,7 +154,8 @@ impl Severity {
 
     /// The one with this label.
     pub fn from_label(label: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|severity| severity.label().eq_ignore_ascii_case(label))
+        let all = Self::ALL.into_iter().chain([Self::Info]);
+        all.into_iter().find(|severity| severity.label().eq_ignore_ascii_case(label))
     }
 }
 
@@ -193,6 +203,20 @@ impl ClusterReport {
         }
     }
 
+    /// The key management server in use.
+    pub fn kms(&self) -> Option<&KmsServer> {
+        self.known()?.details.kms.as_ref()
+    }
+
+    /// Whether the exporter reached that server, if it may try.
+    pub fn kms_reachable(&self) -> Option<bool> {
+        match self.known()?.kms_probe? {
+            KmsProbe::NotAllowed => None,
+            KmsProbe::Shown(_) => Some(true),
+            KmsProbe::Unreachable => Some(false),
+        }
+    }
+
     /// What it said last, fresh or not.
     pub fn known(&self) -> Option<&Reading> {
         self.reading.as_ref().or(self.last_known.as_ref().map(|(_, reading)| reading))
@@ -213,12 +237,12 @@ impl ClusterReport {
 
     /// Version of Qumulo Core.
     pub fn version(&self) -> Option<&str> {
-        self.known()?.identity.version.as_ref().map(|version| version.as_str())
+        self.known()?.details.identity.version.as_ref().map(|version| version.as_str())
     }
 
     /// UUID.
     pub fn cluster_id(&self) -> Option<&str> {
-        self.known()?.identity.cluster_id.as_ref().map(|id| id.as_str())
+        self.known()?.details.identity.cluster_id.as_ref().map(|id| id.as_str())
     }
 
     /// Which API answered.

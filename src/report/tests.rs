@@ -5,8 +5,8 @@ use chrono::TimeDelta;
 use super::*;
 use crate::{
     model::{
-        About, ClusterId, ClusterName, CoreVersion, Date, Dates, FailureReason, ForeignText, Identity, Policy,
-        PollFailure, Require,
+        About, AccessToken, Account, ClusterId, ClusterName, CoreVersion, Date, Dates, Details, FailureReason,
+        ForeignText, Identity, Policy, PollFailure, Privileges, Require, ServerClock,
     },
     store::{Publisher, Store},
 };
@@ -23,8 +23,10 @@ pub fn reading(status: Status) -> Reading {
     Reading {
         api: ApiVersion::V2,
         dates: Dates::default(),
-        identity: Identity::default(),
+        clock: None,
+        details: Arc::default(),
         key_store: KeyStore::Local,
+        kms_probe: None,
         status,
     }
 }
@@ -41,10 +43,14 @@ fn kms(status: Status, days: [i64; 2]) -> Reading {
             DateField::LastKeyRotationTime => at(-400 * 86_400),
             DateField::LastStatusUpdateTime => at(-90),
         }),
-        identity: Identity {
-            cluster_id: ClusterId::parse("f8a2c1d4-0b3e-4c5d-9e8f-001122334455"),
-            version: CoreVersion::parse("7.2.3.1"),
-        },
+        details: Arc::new(Details {
+            identity: Identity {
+                cluster_id: ClusterId::parse("f8a2c1d4-0b3e-4c5d-9e8f-001122334455"),
+                version: CoreVersion::parse("7.2.3.1"),
+            },
+            kms: Some(KmsServer::new("kms.example.com", Some(5696), "8f2c1f7e-qumulo-master", None)),
+            ..Details::default()
+        }),
         key_store: KeyStore::Kms,
         ..reading(status)
     }
@@ -210,6 +216,62 @@ fn the_policy_decides() {
     check(reading(Status::NotEncrypted), Some(Require::Kms), violated(Severity::Critical));
     check(reading(Status::Encrypted), Some(Require::Encrypted), None);
     check(reading(Status::Encrypted), Some(Require::Kms), violated(Severity::Critical));
+}
+
+#[test]
+fn what_surrounds_the_status_is_judged_at_the_boundaries() {
+    const DAY: f64 = 86_400.0;
+    let origin = Instant::now();
+    let at = |seconds: f64| {
+        Timestamp::new(DateTime::UNIX_EPOCH + TimeDelta::milliseconds(((1_795_000_000.0 + seconds) * 1e3) as i64))
+            .unwrap()
+    };
+    // After 100 seconds, with a certificate and a token that have so much left then, and a clock that is ahead.
+    let judge = |certificate: Option<f64>, token: Option<f64>, skew: Option<f64>, privileges: &[&str]| {
+        let (store, mut answer) = (Store::default(), reading(Status::Encrypted));
+        let tokens = token.map(|left| AccessToken::new("17", at(100.0 + left)).unwrap()).into_iter().collect();
+        let account = Account { privileges: Some(Privileges::new(privileges.iter().copied())), tokens };
+        answer.details = Arc::new(Details { account, ..Details::default() });
+        answer.clock = skew.map(|skew| ServerClock { at: origin, date: at(skew) });
+        let mut publisher = store.publisher(ClusterName::new("one").unwrap(), Duration::from_secs(300));
+        publisher.saw_certificate(certificate.map(|left| at(100.0 + left)));
+        publisher.record(moment(origin, 0), Duration::ZERO, Ok(answer));
+        let report = report(&store.view(), &moment(origin, 100));
+        let cluster = &report.clusters[0];
+        let found: Vec<_> =
+            cluster.findings.iter().map(|finding| (finding.id, finding.severity, finding.alert())).collect();
+        assert!(found.len() <= 1, "{found:?}");
+        found
+            .first()
+            .map(|(id, severity, alert)| (*id, *severity, alert.unwrap().trim_start_matches("QumuloEncryption")))
+    };
+    let certificate = |severity, alert| Some(("api_certificate_expiring", severity, alert));
+    let check = |left: f64, expect| assert_eq!(judge(Some(left), None, None, &[]), expect, "{left}");
+    check(30.0 * DAY, None);
+    check(30.0 * DAY - 1.0, certificate(Severity::Warning, "ApiCertificateExpiringSoon"));
+    check(7.0 * DAY, certificate(Severity::Warning, "ApiCertificateExpiringSoon"));
+    check(7.0 * DAY - 1.0, certificate(Severity::Critical, "ApiCertificateExpiring"));
+    check(-3.0 * DAY, certificate(Severity::Critical, "ApiCertificateExpiring"));
+    let token = |severity, alert| Some(("access_token_expiring", severity, alert));
+    let check = |left: f64, expect| assert_eq!(judge(None, Some(left), None, &[]), expect, "{left}");
+    check(30.0 * DAY, None);
+    check(30.0 * DAY - 1.0, token(Severity::Warning, "AccessTokenExpiringSoon"));
+    check(7.0 * DAY - 1.0, token(Severity::Critical, "AccessTokenExpiring"));
+    check(1.0, token(Severity::Critical, "AccessTokenExpiring"));
+    // The exporter polls with another one.
+    check(0.0, None);
+    let check = |skew: f64, expect: bool| {
+        let found = judge(None, None, Some(skew), &[]).map(|(id, severity, _)| (id, severity));
+        assert_eq!(found, expect.then_some(("clock_skew", Severity::Warning)), "{skew}");
+    };
+    // The header has whole seconds, so half of one is added.
+    check(299.5, false);
+    check(300.0, true);
+    check(-300.5, false);
+    check(-301.0, true);
+    let excess = Some(("excess_privileges", Severity::Info, "ExcessPrivileges"));
+    assert_eq!(judge(None, None, None, &["PRIVILEGE_ENCRYPTION_READ"]), None);
+    assert_eq!(judge(None, None, None, &["PRIVILEGE_ENCRYPTION_READ", "PRIVILEGE_FS_READ"]), excess);
 }
 
 #[test]

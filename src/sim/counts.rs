@@ -32,6 +32,10 @@ pub struct Counts {
     pub status_v2: u64,
     /// `GET /v2/encryption/key-store`, whatever the answer.
     pub key_store: u64,
+    /// `GET /v1/session/who-am-i`.
+    pub who_am_i: u64,
+    /// `GET /v1/auth/access-tokens/` and below.
+    pub tokens: u64,
     /// `GET /v1/version` and `GET /v1/node/state`.
     pub identity: u64,
     /// Answers 401 to anything but a login.

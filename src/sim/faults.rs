@@ -23,6 +23,8 @@ pub struct Faults {
     /// Everything: a pause before each answer, such as `200ms` or `5s`.
     #[serde(deserialize_with = "timespec::duration")]
     pub latency: Duration,
+    /// Everything: the cluster's clock, in the header `Date`, is off by this much, such as `+10m` or `-2h`.
+    pub clock_skew: Option<String>,
     /// Everything: `Connection: close` with each answer, and then it is closed.
     pub close: bool,
     /// Encryption endpoints: the connection is closed without an answer.
@@ -52,6 +54,8 @@ pub struct Faults {
     pub login_status: Option<u16>,
     /// `GET /v1/version` and `GET /v1/node/state` only: `hang`, or an HTTP status such as 500.
     pub identity_fault: Option<IdentityFault>,
+    /// `GET /v2/encryption/key-store`, `GET /v1/session/who-am-i` and `GET /v1/auth/access-tokens/` only: the same.
+    pub details_fault: Option<IdentityFault>,
 }
 
 /// What happens to the two calls that identify a cluster.

@@ -3,7 +3,7 @@
 use std::future::pending;
 
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
+use hyper::header::{CONNECTION, DATE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::api::{self, Answer, Endpoint};
@@ -11,6 +11,7 @@ use super::body::SimBody;
 use super::faults::{Faults, IdentityFault};
 use super::spec::ClusterSpec;
 use super::state::State;
+use super::timespec;
 
 /// The connection ends here, without an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,18 +44,22 @@ pub(super) async fn respond(state: &State, request: Request<Incoming>) -> Result
         None => api::answer(state, &applied, endpoint, &head, body).await,
     };
     count_answer(state, endpoint, answer.status);
-    Ok(response(answer, &spec.faults, endpoint))
+    let mut response = response(answer, &spec.faults, endpoint);
+    let skewed = spec.faults.clock_skew.as_deref().and_then(|skew| timespec::relative(skew, state.now()));
+    if let Some(date) = skewed.and_then(|now| header_value(&now.format("%a, %d %b %Y %H:%M:%S GMT").to_string())) {
+        response.headers_mut().insert(DATE, date);
+    }
+    Ok(response)
 }
 
 /// The answer that a fault gives in place of the cluster's own.
 async fn forced(spec: &ClusterSpec, endpoint: Endpoint<'_>) -> Result<Option<Answer>, Cut> {
     let faults = &spec.faults;
-    if endpoint.is_identity() {
-        return Ok(match faults.identity_fault {
-            None => None,
-            Some(IdentityFault::Hang) => pending().await,
-            Some(IdentityFault::Status(code)) => Some(Answer::forced(code)),
-        });
+    let fault = faults.identity_fault.filter(|_| endpoint.is_identity());
+    match fault.or(faults.details_fault.filter(|_| endpoint.is_detail())) {
+        Some(IdentityFault::Hang) => return pending().await,
+        Some(IdentityFault::Status(code)) => return Ok(Some(Answer::forced(code))),
+        None => {}
     }
     if !endpoint.is_encryption() {
         return Ok(None);
@@ -131,6 +136,8 @@ fn count_request(state: &State, endpoint: Endpoint<'_>, method: &Method) {
         Endpoint::StatusV2 => counts.status_v2 += 1,
         Endpoint::KeyStore => counts.key_store += 1,
         Endpoint::Version | Endpoint::NodeState => counts.identity += 1,
+        Endpoint::WhoAmI => counts.who_am_i += 1,
+        Endpoint::Tokens | Endpoint::Token(_) => counts.tokens += 1,
         _ => {}
     });
 }

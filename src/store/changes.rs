@@ -1,7 +1,9 @@
 //! What one step changed: the lines worth writing into a log, one per change and none per poll.
 
 use super::{Failure, Snapshot};
-use crate::model::{ApiVersion, Date, DateField, ForeignText, KeyStore, PollFailure, Reading, Status};
+use crate::model::{
+    ApiVersion, Date, DateField, ForeignText, KeyStore, KmsProbe, KmsServer, PollFailure, Privileges, Reading, Status,
+};
 
 /// Something that is different from the time before.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -31,6 +33,17 @@ pub enum Change {
         /// Now.
         to: KeyStore,
     },
+    /// Another key management server, or another key there.
+    Kms {
+        /// Before.
+        from: KmsServer,
+        /// Now.
+        to: KmsServer,
+    },
+    /// The key management server must not be contacted.
+    KmsNotAllowed(KmsServer),
+    /// The account has other privileges than before, and they are not those that it should have.
+    Privileges(Privileges),
     /// Polls succeed again.
     Recovered,
     /// Another status.
@@ -85,6 +98,26 @@ fn readings(old: Option<&Reading>, new: &Reading, changes: &mut Vec<Change>) {
                 changes.push(Change::Api { from: old.api, to: new.api });
             }
         }
+    }
+    let server = |reading: &Reading| reading.details.kms.clone();
+    if let (Some(from), Some(to)) = (old.and_then(server), server(new))
+        && (from.address(), from.key_id()) != (to.address(), to.key_id())
+    {
+        changes.push(Change::Kms { from, to });
+    }
+    let refused = |reading: &Reading| reading.kms_probe == Some(KmsProbe::NotAllowed);
+    if let Some(server) = server(new)
+        && refused(new)
+        && !old.is_some_and(refused)
+    {
+        changes.push(Change::KmsNotAllowed(server));
+    }
+    let privileges = |reading: &Reading| reading.details.account.privileges.clone();
+    if let Some(now) = privileges(new)
+        && old.and_then(privileges).as_ref() != Some(&now)
+        && (!now.can_read || !now.excess.is_empty())
+    {
+        changes.push(Change::Privileges(now));
     }
     for field in DateField::ALL {
         if let Date::Unreadable(text) = new.dates.get(field)

@@ -1,4 +1,4 @@
-use crate::model::{DateField, KmsCertificate, Moment, Reading, Status};
+use crate::model::{KmsCertificate, Moment, Reading, Status};
 
 /// What one answer alone does not tell.
 #[derive(Clone, Debug, Default)]
@@ -16,8 +16,7 @@ impl History {
     /// With one more answer, of this moment.
     pub(super) fn after(self, at: Moment, reading: &Reading) -> Self {
         let expired = |certificate: KmsCertificate| {
-            let field: DateField = certificate.field();
-            reading.dates.get(field).timestamp().is_some_and(|expiry| expiry.unix_seconds() <= at.unix_seconds())
+            reading.expiry(certificate).is_some_and(|expiry| expiry.unix_seconds() <= at.unix_seconds())
         };
         let unusable = matches!(reading.status, Status::KmsCannotConnect | Status::KmsAuthenticationError)
             || KmsCertificate::ALL.into_iter().any(expired);
@@ -41,7 +40,9 @@ mod tests {
     use chrono::DateTime;
 
     use super::*;
-    use crate::model::{ApiVersion, Dates, ForeignText, Identity, KeyStore};
+    use std::sync::Arc;
+
+    use crate::model::{ApiVersion, Dates, ForeignText, KeyStore};
 
     #[test]
     fn a_verdict_about_the_key_is_lifted_by_a_status_that_speaks_about_it() {
@@ -50,8 +51,10 @@ mod tests {
         let reading = |status| Reading {
             api: ApiVersion::V2,
             dates: Dates::default(),
-            identity: Identity::default(),
+            clock: None,
+            details: Arc::default(),
             key_store: KeyStore::Kms,
+            kms_probe: None,
             status,
         };
         let check = |statuses: &[Status], verdict: Option<(u64, Status)>, unusable: Option<u64>| {

@@ -13,7 +13,9 @@ use std::{
 };
 
 pub use self::{changes::Change, history::History};
-use crate::model::{About, ClusterName, Date, DateField, FailureReason, Moment, PollFailure, Reading, Status};
+use crate::model::{
+    About, ClusterName, Date, DateField, FailureReason, Moment, PollFailure, Reading, Status, Timestamp,
+};
 
 /// All clusters. Cheap to clone: clones share the clusters.
 #[derive(Clone, Debug, Default)]
@@ -47,6 +49,7 @@ pub struct View {
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     about: About,
+    certificate: Option<Timestamp>,
     history: History,
     last_good: Option<(Moment, Reading)>,
     last_poll: Option<LastPoll>,
@@ -93,6 +96,7 @@ impl Store {
     /// status is forgotten, for it may be another cluster now.
     pub fn publisher(&self, name: ClusterName, stale_after: Duration) -> Publisher {
         self.register(name, stale_after, |before| Snapshot {
+            certificate: None,
             history: History::default(),
             last_good: None,
             last_poll: None,
@@ -172,6 +176,13 @@ impl Publisher {
         self.publish(after)
     }
 
+    /// Notes when the certificate expires that the cluster showed last, for what is published next. `None` says nothing.
+    pub fn saw_certificate(&mut self, expires: Option<Timestamp>) {
+        if expires.is_some() && expires != self.snapshot.certificate {
+            self.snapshot = Arc::new(Snapshot { certificate: expires, ..(*self.snapshot).clone() });
+        }
+    }
+
     /// Publishes that the task which polls has died. It is no poll, so no poll is counted.
     pub fn record_crash(&mut self, at: Moment) -> Vec<Change> {
         let mut after = (*self.snapshot).clone();
@@ -223,7 +234,12 @@ impl Snapshot {
 
     fn new(name: ClusterName, stale_after: Duration) -> Self {
         let (about, history, counters) = (About::default(), History::default(), Counters::default());
-        Self { about, history, last_good: None, last_poll: None, name, stale_after, counters }
+        Self { about, certificate: None, history, last_good: None, last_poll: None, name, stale_after, counters }
+    }
+
+    /// When the certificate of its REST API expires that was shown last, however long ago.
+    pub fn certificate(&self) -> Option<Timestamp> {
+        self.certificate
     }
 
     /// What the operator says about it.
@@ -239,6 +255,12 @@ impl Snapshot {
     /// The last good status, however old, and when it was: for people, who are told its age. Never a metric.
     pub fn last_known(&self) -> Option<&(Moment, Reading)> {
         self.last_good.as_ref()
+    }
+
+    /// By how many seconds the cluster's clock was ahead at the last good status.
+    pub fn clock_skew(&self) -> Option<f64> {
+        let (at, reading) = self.last_good.as_ref()?;
+        Some(reading.clock?.skew(at))
     }
 
     /// How long after the last success a status may still be served.

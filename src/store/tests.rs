@@ -3,7 +3,7 @@ use std::time::Instant;
 use chrono::{DateTime, TimeDelta};
 
 use super::*;
-use crate::model::{ApiVersion, Dates, ForeignText, Identity, KeyStore};
+use crate::model::{ApiVersion, Dates, ForeignText, KeyStore};
 
 const STALE_AFTER: Duration = Duration::from_secs(300);
 
@@ -28,8 +28,10 @@ fn reading(status: Status) -> Reading {
     Reading {
         api: ApiVersion::V2,
         dates: Dates::default(),
-        identity: Identity::default(),
+        clock: None,
+        details: Arc::default(),
         key_store: KeyStore::Local,
+        kms_probe: None,
         status,
     }
 }

@@ -3,7 +3,23 @@
 //! These are few and live long, so the `prometheus` crate's registry keeps them. Names and help come from
 //! [`crate::metrics::catalog`].
 
+#[cfg(target_os = "linux")]
+mod proc;
 mod process;
+
+/// Another system's: nothing is known.
+#[cfg(not(target_os = "linux"))]
+mod proc {
+    use crate::metrics::catalog::PROCESS;
+
+    pub fn read(_started: Option<f64>) -> [Option<f64>; PROCESS.len()] {
+        [None; PROCESS.len()]
+    }
+
+    pub fn started() -> Option<f64> {
+        None
+    }
+}
 
 use std::{
     sync::{

@@ -21,7 +21,7 @@ class Examples(Case):
         self.assertIn("is good: 1 cluster\n", run(EXPORTER, "check-config", copy))
 
     def test_kubernetes_has_the_same_with_its_own_place_for_secrets(self):
-        text = (ROOT / f"deploy/kubernetes/{NAME}.yml").read_text()
+        text = (EXAMPLE.parent / f"kubernetes/{NAME}.yml").read_text()
         self.assertEqual(text.replace("/run/secrets/qumulo/", ""), EXAMPLE.read_text())
 
 
@@ -125,8 +125,8 @@ class Container(Case):
 class Orchestrators(Case):
     def test_kubernetes_objects_are_valid(self):
         folder = ROOT / "deploy/kubernetes"
-        own = [folder / f"{kind}.yaml" for kind in
-               ("namespace", "dashboards", "deployment", "service", "networkpolicy")]
+        own = [folder / f"{kind}.yaml" for kind in (
+            "namespace", "dashboards", "deployment", "service", "serviceaccount", "networkpolicy", "poddisruptionbudget")]
         run(VENVS / "deploy/bin/kubernetes-validate", "--strict", *own)
         named = set(re.findall(r"^  - (\S+\.yaml)$", (folder / "kustomization.yaml").read_text(), re.M))
         self.assertEqual(named, {path.name for path in folder.glob("*.yaml")} - {"kustomization.yaml"})

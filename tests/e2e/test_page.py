@@ -142,6 +142,15 @@ class Page(Case):
         self.assertEqual(names, ["lost"])
         self.assertEqual(browser.run("document.querySelector('[aria-current=true]').innerText.includes('critical')"), True)
 
+    def test_fifteen_clusters_fit_the_screen(self):
+        demo = self.exporter("demo")
+        wait_for(lambda: get(demo.url + "/-/ready")[0] == 200, "every cluster was polled")
+        self.browser.width(1280)
+        self.browser.open(demo.url + "/")
+        self.assertEqual(self.browser.run("document.querySelectorAll('article').length"), 15)
+        self.assertLessEqual(self.browser.run("[...document.querySelectorAll('article')].pop().getBoundingClientRect().bottom"),
+                             900)
+
     def test_light_and_dark(self):
         browser, colours = self.browser, set()
         for scheme in ("light", "dark"):

@@ -22,7 +22,8 @@ async fn check(change: impl FnOnce(&mut ClusterSpec), expect: (ApiVersion, KeySt
     let lab = Lab::new(change).await;
     let reading = lab.poll().await.unwrap();
     assert_eq!((reading.api, reading.key_store, reading.status.label()), expect);
-    let (id, version) = (reading.identity.cluster_id.unwrap(), reading.identity.version.unwrap());
+    let (id, version) =
+        (reading.details.identity.cluster_id.clone().unwrap(), reading.details.identity.version.clone().unwrap());
     let spec = lab.cluster.spec();
     assert_eq!((id.as_str(), version.as_str()), (spec.cluster_id().as_str(), spec.version()));
     let counts = lab.cluster.counts();
@@ -166,9 +167,9 @@ async fn check_identity(fault: IdentityFault, later: Duration, known: bool, aske
     let start = Instant::now();
     let reading = probe.poll().await.unwrap();
     assert!(start.elapsed() < lab.settings.timeout, "{fault:?}: {:?}", start.elapsed());
-    assert_eq!(reading.identity, Default::default(), "{fault:?}");
+    assert_eq!(reading.details.identity, Default::default(), "{fault:?}");
     lab.cluster.update(|spec| spec.faults.identity_fault = None);
-    let identity = probe.poll_at(Instant::now() + later).await.unwrap().identity;
+    let identity = probe.poll_at(Instant::now() + later).await.unwrap().details.identity.clone();
     assert_eq!((identity.cluster_id.is_some(), identity.version.is_some()), (known, known), "{fault:?}");
     assert_eq!(lab.cluster.counts().identity, asked, "{fault:?}");
 }
@@ -192,6 +193,7 @@ async fn each_part_of_the_identity_is_known_or_not_by_itself() {
         Some(if known { reply("200 OK", "{\"revision_id\": \"Qumulo Core 7.1\"}") } else { healthy() })
     })
     .await;
-    let identity = server.probe().poll().await.unwrap().identity;
-    assert_eq!((identity.version.unwrap().as_str(), identity.cluster_id), ("7.1", None));
+    let reading = server.probe().poll().await.unwrap();
+    let identity = &reading.details.identity;
+    assert_eq!((identity.version.as_ref().unwrap().as_str(), &identity.cluster_id), ("7.1", &None));
 }

@@ -2,6 +2,7 @@
 
 use std::{
     fmt::Write,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -9,8 +10,8 @@ use chrono::{DateTime, TimeDelta};
 use qumulo_encryption_exporter::{
     metrics,
     model::{
-        About, ApiVersion, ClusterName, Date, DateField, Dates, FailureReason, ForeignText, Identity, KeyStore, Moment,
-        Policy, PollFailure, Reading, Require, Status, Timestamp,
+        About, ApiVersion, ClusterName, Date, DateField, Dates, FailureReason, ForeignText, KeyStore, Moment, Policy,
+        PollFailure, Reading, Require, Status, Timestamp,
     },
     report::{self, Severity},
     store::Store,
@@ -91,8 +92,10 @@ fn reading(case: &Case) -> Reading {
             DateField::LastKeyRotationTime => at(-case.key_days * DAY),
             DateField::LastStatusUpdateTime => Date::NotReported,
         }),
-        identity: Identity::default(),
+        clock: None,
+        details: Arc::default(),
         key_store: case.key_store,
+        kms_probe: None,
         status: statuses()[case.status].clone(),
     }
 }

@@ -126,7 +126,7 @@ pub fn settings(url: &str, credential: Credential) -> ClientSettings {
         proxy: ProxySettings::Direct,
         tls: url.starts_with("https:").then(TlsSettings::default),
     };
-    ClientSettings { credential, transport, timeout: PATIENT, url: url.parse().unwrap() }
+    ClientSettings { credential, kms_probe: None, transport, timeout: PATIENT, url: url.parse().unwrap() }
 }
 
 /// Waits until `condition` holds.

@@ -135,6 +135,7 @@ async fn output_of_the_demonstration_is_real() {
         let credential = Credential::Token(SecretSource::Fixed(Secret::new(&cluster.spec().token())));
         let client = ClientSettings {
             credential,
+            kms_probe: None,
             transport,
             timeout: Duration::from_secs(10),
             url: cluster.url().parse().unwrap(),

@@ -103,6 +103,11 @@ impl<'a> Endpoint<'a> {
         matches!(self, Endpoint::Version | Endpoint::NodeState)
     }
 
+    /// Whether `details_fault` acts on it.
+    pub(super) fn is_detail(self) -> bool {
+        matches!(self, Endpoint::KeyStore | Endpoint::WhoAmI | Endpoint::Tokens | Endpoint::Token(_))
+    }
+
     /// Whether a release has it at all.
     fn exists_in(self, profile: Profile) -> bool {
         match self {

@@ -1,0 +1,143 @@
+"""The Helm chart: how it is rendered, and values that reach all of it."""
+
+import json
+import os
+import subprocess
+
+from support import PARTS, ROOT, VENVS, run
+
+NAME = "qumulo-encryption-exporter"
+CHART = ROOT / f"deploy/helm/{NAME}"
+BASE = ROOT / "deploy/kubernetes"
+OVERLAY = ROOT / "deploy/example/kubernetes"
+
+
+def documents(text):
+    """The documents of a YAML text. The interpreter of these tests has no YAML, the one of the validators does."""
+    parse = "import json, sys, yaml; json.dump([d for d in yaml.safe_load_all(sys.stdin) if d], sys.stdout)"
+    done = subprocess.run([VENVS / "deploy/bin/python", "-c", parse], input=text, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def helm(folder, *arguments, check=True):
+    """Helm with its files, and the file that says where the API server is, in a folder."""
+    places = {f"HELM_{place}_HOME": f"{folder}/helm-{place}" for place in ("CACHE", "CONFIG", "DATA")}
+    environment = {**os.environ, **places, "KUBECONFIG": f"{folder}/kubeconfig"}
+    return run(PARTS / "helm", *arguments, check=check, env=environment)
+
+
+def written(folder, values):
+    """A file with values. JSON is YAML."""
+    path = folder / f"values-{len(list(folder.glob('values-*')))}.yaml"
+    path.write_text(json.dumps(values))
+    return path
+
+
+def rendered(folder, *values, release=NAME):
+    """The text of the objects, with files of values, or values."""
+    files = [value if hasattr(value, "read_text") else written(folder, value) for value in values]
+    return helm(folder, "template", release, CHART, "--namespace", NAME, *[f"--values={file}" for file in files])
+
+
+def one(objects, kind, suffix=""):
+    """The object of a kind whose name ends so."""
+    found = [each for each in objects if each["kind"] == kind and each["metadata"]["name"].endswith(suffix)]
+    assert len(found) == 1, (kind, suffix, [each["metadata"]["name"] for each in found])
+    return found[0]
+
+
+TOKEN = "/run/secrets/qumulo/prod-east.token"
+EVERYTHING = {
+    "config": {
+        "global": {
+            "poll_interval": "30s",
+            "policy": {"require": "kms", "certificate_warning": "45d"},
+            "proxy_url": "http://proxy.example.com:3128",
+            "proxy_authorization": {"username": "exporter", "password_file": "/run/secrets/qumulo/proxy.password"},
+        },
+        "clusters": [
+            {"name": "prod-east", "url": "https://prod-east.example.com", "authorization": {"credentials_file": TOKEN},
+             "tls_config": {"ca_file": "example-ca.pem"}, "labels": {"site": "berlin", "cost_centre": "0815"}},
+            {"name": "prod west", "url": "https://[2001:db8::1]:8443/",
+             "login": {"username": "monitor", "password_file": "/run/secrets/qumulo/prod-west.password"}},
+            {"name": "007", "url": "https://[2001:db8::2]", "authorization": {"credentials_file": TOKEN},
+             "proxy_url": "https://proxy.example.com"},
+        ],
+        "cluster_files": ["more-*.yml"],
+        "x-site": {"anything": "goes"},
+    },
+    "configMap": {
+        "files": {
+            "example-ca.pem": None,
+            "more-1.yml": "clusters:\n- {name: other, url: https://other, authorization: {credentials_file: %s}}\n" % TOKEN,
+        },
+        "labels": {"of": "configMap"}, "annotations": {"of": "configMap"},
+    },
+    "secret": {"files": {"prod-east.token": "one", "prod-west.password": "two", "proxy.password": "three\n"},
+               "labels": {"of": "secret"}, "annotations": {"of": "secret"}},
+    "web": {"secrets": ["exporter-web", "exporter-tls"]},
+    "extraArgs": ["--log.format=json"],
+    "extraEnv": [{"name": "QUMULO_ENCRYPTION_EXPORTER_LOG_LEVEL", "value": "debug"}],
+    "extraVolumes": [{"name": "more", "emptyDir": {}}],
+    "extraVolumeMounts": [{"name": "more", "mountPath": "/more"}],
+    "image": {"repository": "registry.example.com/exporter", "digest": "sha256:" + 64 * "a", "pullPolicy": "Always"},
+    "imagePullSecrets": [{"name": "registry"}],
+    "replicas": 2,
+    "commonLabels": {"release": "kube-prometheus-stack"},
+    "commonAnnotations": {"example.com/owner": "storage"},
+    "deployment": {"labels": {"of": "deployment"}, "annotations": {"of": "deployment"}},
+    "pod": {"labels": {"of": "pod"}, "annotations": {"of": "pod"}},
+    "serviceAccount": {"name": "exporter", "labels": {"of": "serviceAccount"}, "annotations": {"of": "serviceAccount"}},
+    "service": {"type": "NodePort", "port": 80, "labels": {"of": "service"}, "annotations": {"of": "service"}},
+    "serviceMonitor": {
+        "labels": {"of": "serviceMonitor"}, "annotations": {"of": "serviceMonitor"},
+        "endpoint": {
+            "interval": "1m", "scheme": "https",
+            "tlsConfig": {"ca": {"secret": {"name": "exporter-tls", "key": "ca.crt"}}, "serverName": "exporter"},
+            "basicAuth": {"username": {"name": "scrape", "key": "user"}, "password": {"name": "scrape", "key": "password"}},
+            "relabelings": [{"targetLabel": "site", "replacement": "berlin"}],
+        },
+    },
+    "prometheusRule": {"labels": {"of": "prometheusRule"}, "annotations": {"of": "prometheusRule"}},
+    "runbookUrl": "https://exporter.example.com/runbooks/",
+    "dashboards": {"labels": {"of": "dashboards"}, "annotations": {"grafana_folder": "Storage", "of": "dashboards"}},
+    "networkPolicy": {
+        "labels": {"of": "networkPolicy"}, "annotations": {"of": "networkPolicy"},
+        "from": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}],
+        "to": [{"ipBlock": {"cidr": "10.20.0.0/16"}}],
+        "ports": [5696],
+        "egress": [{"to": [{"ipBlock": {"cidr": "10.30.0.0/16"}}], "ports": [{"port": 5696, "protocol": "TCP"}]}],
+    },
+    "podDisruptionBudget": {"maxUnavailable": "50%", "labels": {"of": "podDisruptionBudget"},
+                            "annotations": {"of": "podDisruptionBudget"}},
+    "resources": {"requests": {"cpu": "20m"}},
+    "nodeSelector": {"kubernetes.io/os": "linux"},
+    "tolerations": [{"key": "monitoring", "operator": "Exists", "effect": "NoSchedule"}],
+    "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
+        {"matchExpressions": [{"key": "kubernetes.io/arch", "operator": "In", "values": ["amd64"]}]}]}}},
+    "priorityClassName": "monitoring",
+    "topologySpreadConstraints": [
+        {"topologyKey": "rack", "maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule"},
+        {"topologyKey": "room", "maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule",
+         "labelSelector": {"matchLabels": {"app": "other"}}},
+    ],
+    "podSecurityContext": {"runAsGroup": None, "supplementalGroups": [1234]},
+}
+OFF = {
+    "serviceAccount": {"create": False},
+    "serviceMonitor": {"enabled": False},
+    "prometheusRule": {"enabled": False},
+    "dashboards": {"enabled": False},
+    "networkPolicy": {"enabled": False},
+    "podDisruptionBudget": {"enabled": False},
+    "topologySpreadConstraints": [],
+    "resources": None,
+}
+MATRIX = {
+    "defaults": {},
+    "everything": EVERYTHING,
+    "as little as possible": OFF,
+    "OpenShift": {"openshift": True, "replicas": 2},
+    "names": {"nameOverride": "exporter", "fullnameOverride": "a-very-long-name" + 5 * "-of-an-exporter", "replicas": 0},
+    "a Secret of the user": {"secret": {"name": "tokens"}, "serviceAccount": {"create": False, "name": "shared"}},
+}

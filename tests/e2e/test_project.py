@@ -1,0 +1,123 @@
+"""What the project promises to those who use, report, contribute and release: workflows, archive, documents."""
+
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import unittest
+
+from support import EXPORTER, ROOT, VENVS, Case
+
+NAME = "qumulo-encryption-exporter"
+VERSION = tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]["version"]
+WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
+DOCUMENTS = [ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
+
+
+class Workflows(Case):
+    def test_actions_are_pinned(self):
+        """A tag can be moved to other code; a commit cannot. The version is there for people, and for Dependabot."""
+        pins = {}
+        for path in WORKFLOWS:
+            for used, comment in re.findall(r"uses: (\S+)(.*)", path.read_text()):
+                if used.startswith("./"):
+                    self.assertTrue((ROOT / used).is_file(), used)
+                    continue
+                self.assertRegex(used, r"^[\w-]+/[\w/-]+@[0-9a-f]{40}$")
+                self.assertRegex(comment, r"^ # v\d+\.\d+\.\d+$", used)
+                action, commit = used.split("@")
+                self.assertEqual(pins.setdefault(action, commit), commit, "one version of an action")
+        self.assertGreater(len(pins), 3)
+
+    def test_jobs_may_read_unless_they_say_more(self):
+        for path in WORKFLOWS:
+            self.assertTrue("\npermissions:\n  contents: read\n\n" in path.read_text(), path)
+
+    def test_other_files_for_github_are_valid(self):
+        for schema, path in (("dependabot", "dependabot.yml"), ("github-issue-forms", "ISSUE_TEMPLATE/bug.yml")):
+            command = [VENVS / "deploy/bin/check-jsonschema", "--builtin-schema", f"vendor.{schema}", ROOT / ".github" / path]
+            done = subprocess.run(command, capture_output=True, text=True)
+            self.assertEqual(done.returncode, 0, done.stdout)
+
+
+class Release(Case):
+    def notes(self, tag, changelog):
+        """Exit status and what is printed, for the version of this project."""
+        (self.folder / ".ci").mkdir(exist_ok=True)
+        shutil.copy(ROOT / ".ci/release_notes.py", self.folder / ".ci")
+        shutil.copy(ROOT / "Cargo.toml", self.folder)
+        (self.folder / "CHANGELOG.md").write_text(changelog)
+        done = subprocess.run([sys.executable, self.folder / ".ci/release_notes.py", tag], capture_output=True, text=True)
+        return done.returncode, done.stdout + done.stderr
+
+    def test_a_tag_without_its_version_or_its_section_is_refused(self):
+        heading = f"## {VERSION} / 2027-01-31\n"
+        lines = "* [CHANGE] one\n  and more\n* two\n"
+        good = f"# Changelog\n\n## Unreleased\n\n* later\n\n{heading}\n{lines}\n## 0.0.9 / 2026-01-01\n\n* old\n"
+        self.assertEqual(self.notes(f"v{VERSION}", good), (0, lines))
+        last = good.split("## 0.0.9")[0]
+        self.assertEqual(self.notes(f"v{VERSION}", last)[0], 0, "the last section")
+        for tag, changelog, words in (
+            ("v999.0.0", good, f"Cargo.toml has the version {VERSION}"),
+            (VERSION, good, f"tag v{VERSION}"),
+            (f"v{VERSION}-rc.1", good, f"tag v{VERSION}"),
+            (f"v{VERSION}", good.replace(heading, "## 9.9.9 / 2027-01-31\n"), "needs one section"),
+            (f"v{VERSION}", good.replace(heading, heading.replace(".", "x")), "needs one section"),
+            (f"v{VERSION}", good.replace(heading, f"## {VERSION}\n"), "needs one section"),
+            (f"v{VERSION}", good.replace("0.0.9 / 2026-01-01", heading[3:-1]), "needs one section"),
+            (f"v{VERSION}", good.replace(lines, ""), "is empty"),
+        ):
+            code, output = self.notes(tag, changelog)
+            self.assertEqual((code, words in output), (1, True), f"{tag}: {output}")
+
+    def test_the_archive_is_whole_and_the_same_each_time(self):
+        built = []
+        for folder in (self.folder / "one", self.folder / "two"):
+            folder.mkdir()
+            subprocess.run([ROOT / "deploy/archive/build", EXPORTER, folder], check=True)
+            built += folder.iterdir()
+        self.assertTrue(built[0].read_bytes() == built[1].read_bytes(), "the same bytes")
+        self.assertRegex(built[0].name, rf"^{NAME}-{re.escape(VERSION)}\.linux-(amd64|arm64)\.tar\.gz$")
+        subprocess.run(["tar", "--extract", "--file", built[0], "--directory", self.folder], check=True)
+        root = self.folder / built[0].name.removesuffix(".tar.gz")
+        run = lambda program: subprocess.run([program, "--version"], check=True, capture_output=True).stdout
+        self.assertEqual(run(root / NAME), run(EXPORTER))
+        files = {path.relative_to(root) for path in root.rglob("*") if path.is_file()}
+        for pattern in ("LICENSE", "README.md", "CHANGELOG.md", "SECURITY.md", f"deploy/example/{NAME}.yml",
+                        "deploy/*.schema.json", "deploy/systemd/*", "deploy/prometheus/*.yml", "deploy/alertmanager/*.yml",
+                        "dashboards/*.json", "deploy/runbooks/*.md"):
+            folder = pathlib.Path(pattern).parent.name
+            folder = "" if folder in ("deploy", "example") else folder
+            sources = list(ROOT.glob(pattern))
+            self.assertTrue(sources, pattern)
+            for source in sources:
+                files.remove(pathlib.Path(folder) / source.name)
+        self.assertEqual(files, {pathlib.Path(NAME)}, "nothing else")
+
+
+class Documents(Case):
+    def test_what_they_name_exists(self):
+        for document in DOCUMENTS:
+            text = document.read_text()
+            links = [link for link in re.findall(r"\]\(([^)#]+)", text) if "://" not in link]
+            paths = re.findall(r"`((?:\.ci|\.github|src|tests|deploy|dashboards)/[\w./-]+)[` ]", text)
+            for path in links + [path for path in paths if "NAME" not in path]:
+                self.assertTrue((ROOT / path).exists(), f"{document.name}: {path}")
+            titles = re.findall(r"^#+ (.*)", text, re.M)
+            anchors = {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+            self.assertLessEqual(set(re.findall(r"\]\(#([^)]+)\)", text)), anchors)
+
+    def test_every_promise_of_security_has_the_test_that_it_names(self):
+        text = DOCUMENTS[1].read_text()
+        named = [pair for pair in re.findall(r"`(\w+/[\w/]+)::(\w+)`", text) if pair[1] != "NAME"]
+        self.assertGreater(len(named), 60)
+        for place, name in named:
+            folder, rest = place.split("/", 1)
+            path = ROOT / {"e2e": f"tests/e2e/{rest}.py", "it": f"tests/it/{rest}.rs", "src": f"src/{rest}.rs"}[folder]
+            self.assertTrue(re.search(rf"\b(fn|def) {name}\(", path.read_text()), f"{place}::{name}")
+
+
+if __name__ == "__main__":
+    unittest.main()

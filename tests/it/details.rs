@@ -1,0 +1,179 @@
+//! What is asked beside the status: rarely, with GETs alone, and at no cost to the status.
+
+use std::time::{Duration, Instant};
+
+use qumulo_encryption_exporter::{
+    client::TlsSettings,
+    model::{Details, FailureReason},
+    sim::{ClusterSpec, Counts, IdentityFault, Profile},
+};
+use serde_json::json;
+
+use crate::lab::Lab;
+
+fn kms(spec: &mut ClusterSpec) {
+    (spec.key_store_type, spec.status) = (json!("KMS"), json!("KMS Available"));
+}
+
+fn asked(counts: &Counts) -> [u64; 3] {
+    [counts.key_store, counts.who_am_i, counts.tokens]
+}
+
+async fn details(change: impl FnOnce(&mut ClusterSpec)) -> (Details, [u64; 3]) {
+    let lab = Lab::new(change).await;
+    let reading = lab.poll().await.unwrap();
+    let counts = lab.cluster.counts();
+    assert_eq!(counts.connections, 1, "all on one connection");
+    ((*reading.details).clone(), asked(&counts))
+}
+
+#[tokio::test]
+async fn the_key_management_server_is_known_where_there_is_one() {
+    let (known, requests) = details(|spec| {
+        kms(spec);
+        (spec.kms.hostname, spec.kms.port) = ("KMS-1.example.com".to_owned(), 5697);
+        (spec.kms.key_id, spec.kms.config_creation_time) = ("key".to_owned(), json!("2026-05-01T10:00:00Z"));
+    })
+    .await;
+    let server = known.kms.unwrap();
+    assert_eq!((server.address().as_str(), server.key_id()), ("kms-1.example.com:5697", "key"));
+    assert_eq!(server.configured.unwrap().unix_seconds(), 1_777_629_600.0);
+    assert_eq!(requests, [1, 1, 1]);
+    let (known, requests) = details(|_| {}).await;
+    assert_eq!((known.kms, requests), (None, [0, 1, 1]), "a local key store has none");
+    let (known, requests) = details(|spec| {
+        kms(spec);
+        spec.profile = Profile::Core621;
+    })
+    .await;
+    assert_eq!((known.kms, requests[0]), (None, 1), "an endpoint that is not there costs nothing");
+}
+
+#[tokio::test]
+async fn the_account_is_known_as_far_as_it_may_know_itself() {
+    let tokens = |details: &Details| -> Vec<String> {
+        details.account.tokens.iter().map(|token| token.id().to_owned()).collect()
+    };
+    let (known, _) = details(|spec| {
+        (spec.auth.token_expiry, spec.auth.own_tokens_visible) = (Some("+20d".to_owned()), true);
+        spec.auth.privileges.push("PRIVILEGE_FS_READ".to_owned());
+    })
+    .await;
+    assert_eq!(tokens(&known), ["1234567890123456789012"]);
+    let privileges = known.account.privileges.unwrap();
+    assert_eq!((privileges.can_read, privileges.excess), (true, vec!["PRIVILEGE_FS_READ".into()]));
+    let (known, _) = details(|spec| spec.auth.own_tokens_visible = true).await;
+    assert_eq!(tokens(&known), [""; 0], "a token that never expires");
+    let (known, _) = details(|spec| spec.auth.token_expiry = Some("+20d".to_owned())).await;
+    assert_eq!(tokens(&known), [""; 0], "tokens that may not be seen");
+    assert!(known.account.privileges.is_some());
+}
+
+#[tokio::test]
+async fn they_are_asked_rarely_and_what_is_refused_not_again() {
+    let lab = Lab::new(|spec| {
+        kms(spec);
+        spec.auth.token_expiry = Some("+20d".to_owned());
+    })
+    .await;
+    let mut probe = lab.probe();
+    let now = Instant::now();
+    let after = |seconds| now + Duration::from_secs(seconds);
+    for (second, expect) in [(0, [1, 1, 1]), (60, [1, 1, 1]), (599, [1, 1, 1]), (600, [2, 2, 1]), (660, [2, 2, 1])] {
+        probe.poll_at(after(second)).await.unwrap();
+        assert_eq!(asked(&lab.cluster.counts()), expect, "{second}");
+    }
+    // A cluster that moves its key is asked at once.
+    lab.cluster.update(|spec| (spec.key_store_type, spec.status) = (json!("Local"), json!("Encrypted")));
+    assert_eq!(probe.poll_at(after(661)).await.unwrap().details.kms, None);
+    lab.cluster.update(kms);
+    assert!(probe.poll_at(after(662)).await.unwrap().details.kms.is_some());
+    // Another server.
+    lab.cluster.update(|spec| spec.kms.hostname = "other.example.com".to_owned());
+    assert_eq!(probe.poll_at(after(900)).await.unwrap().details.kms.as_ref().unwrap().host(), "kms.example.com");
+    assert_eq!(probe.poll_at(after(1_300)).await.unwrap().details.kms.as_ref().unwrap().host(), "other.example.com");
+}
+
+#[tokio::test]
+async fn a_session_is_asked_once_who_it_is() {
+    let mut lab = Lab::new(|_| {}).await;
+    lab.log_in();
+    let mut probe = lab.probe();
+    let now = Instant::now();
+    for second in [0, 600, 1_200, 1_800] {
+        let reading = probe.poll_at(now + Duration::from_secs(second)).await.unwrap();
+        assert!(reading.details.account.privileges.is_some(), "{second}");
+    }
+    assert_eq!(asked(&lab.cluster.counts()), [0, 1, 0]);
+}
+
+#[tokio::test]
+async fn what_hangs_or_fails_costs_no_status() {
+    for fault in [IdentityFault::Hang, IdentityFault::Status(500), IdentityFault::Status(404)] {
+        let mut lab = Lab::new(|spec| {
+            kms(spec);
+            spec.faults.details_fault = Some(fault);
+        })
+        .await;
+        lab.settings.timeout = Duration::from_secs(4);
+        let started = Instant::now();
+        let reading = lab.poll().await.unwrap();
+        assert!(started.elapsed() < lab.settings.timeout, "{fault:?}: {:?}", started.elapsed());
+        assert_eq!((reading.status.label(), &reading.details.kms), ("kms_available", &None), "{fault:?}");
+        assert_eq!(reading.details.account, Default::default(), "{fault:?}");
+        assert!(reading.details.identity.version.is_some(), "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_clock_of_the_cluster_is_compared() {
+    for (skew, expect) in [(None, 0.0), (Some("+10m"), 600.0), (Some("-2h"), -7_200.0)] {
+        let lab = Lab::new(|spec| spec.faults.clock_skew = skew.map(str::to_owned)).await;
+        let reading = lab.poll().await.unwrap();
+        let skew = reading.clock.unwrap().skew(&qumulo_encryption_exporter::clock::now());
+        assert!((skew - expect).abs() < 2.0, "{skew} {expect}");
+    }
+}
+
+/// Seconds until the certificate expires that a client saw.
+fn seconds_left(client: &qumulo_encryption_exporter::client::Client) -> Option<f64> {
+    Some(client.certificate()?.unix_seconds() - qumulo_encryption_exporter::clock::now().unix_seconds())
+}
+
+#[tokio::test]
+async fn the_certificate_of_the_api_is_seen_however_it_is_trusted() {
+    let days = |left: f64| (left / 86_400.0).round();
+    let mut lab = Lab::new(|spec| spec.certificate_expiry = "+20d".to_owned()).await;
+    for tls in [lab.pinned(), TlsSettings { insecure_skip_verify: true, ..TlsSettings::default() }] {
+        lab.trust(tls);
+        let mut probe = lab.probe();
+        assert_eq!(seconds_left(&probe.client), None);
+        // The second time over the same connection, the third with a resumed session.
+        for close in [false, true, false, false] {
+            lab.cluster.update(|spec| spec.faults.close = close);
+            probe.poll().await.unwrap();
+            assert_eq!(seconds_left(&probe.client).map(days), Some(20.0));
+        }
+    }
+    // A new one shows with the next connection.
+    lab.trust(TlsSettings { insecure_skip_verify: true, ..TlsSettings::default() });
+    let mut probe = lab.probe();
+    probe.poll().await.unwrap();
+    lab.cluster.update(|spec| spec.certificate_expiry = "+300d".to_owned());
+    lab.cluster.update(|spec| spec.faults.close = true);
+    for _ in 0..3 {
+        let _ = probe.poll().await;
+    }
+    assert_eq!(seconds_left(&probe.client).map(days), Some(300.0));
+}
+
+#[tokio::test]
+async fn the_certificate_of_the_api_is_seen_although_it_has_expired() {
+    let mut lab = Lab::new(|spec| spec.certificate_expiry = "-3d".to_owned()).await;
+    let ca_file = lab.write("ca.pem", &lab.cluster.certificate_pem());
+    lab.trust(TlsSettings { ca_file: Some(ca_file.into()), ..TlsSettings::default() });
+    let mut probe = lab.probe();
+    let failure = probe.poll().await.unwrap_err();
+    assert!(failure.reason == FailureReason::Tls && failure.message.contains("has expired"), "{failure:?}");
+    assert_eq!(seconds_left(&probe.client).map(|left| (left / 86_400.0).round()), Some(-3.0));
+}
