@@ -1,13 +1,10 @@
-"""What is deployed: the example, the schemas, the container, Kubernetes' objects, the compose stack."""
+"""What is deployed: the example, the schemas, Kubernetes' objects, the compose stack."""
 
-import os
-import pathlib
 import re
-import signal
 import subprocess
 import unittest
 
-from support import EXPORTER, ROOT, VENVS, Case, get, metrics, run, wait_for
+from support import EXPORTER, ROOT, VENVS, Case, run
 
 NAME = "qumulo-encryption-exporter"
 EXAMPLE = ROOT / f"deploy/example/{NAME}.yml"
@@ -76,52 +73,6 @@ class Schema(Case):
         self.assertEqual(accepted, ["poll_interval: 500ms", "poll_timeout: 0s", "poll_interval: 2d", "poll_timeout: 2m"])
 
 
-class Container(Case):
-    def podman(self, *arguments, check=True):
-        return run("podman", "--cgroup-manager=cgroupfs", "--runtime=runc", *arguments, check=check)
-
-    def test_the_image_runs_the_demonstration(self):
-        tag = "localhost/qumulo-encryption-exporter:test"
-        environment = {**os.environ, "BUILDER": "buildah bud --isolation chroot"}
-        done = subprocess.run([ROOT / "deploy/container/build", tag], stdin=subprocess.DEVNULL, capture_output=True,
-                              text=True, env=environment)
-        self.assertEqual(done.returncode, 0, done.stderr[-2000:])
-        self.addCleanup(self.podman, "rm", "--force", "exporter", check=False)
-        self.podman("run", "--detach", "--name=exporter", "--network=host", "--read-only", "--read-only-tmpfs=false",
-                    "--cap-drop=ALL", "--security-opt=no-new-privileges", "--ulimit=nofile=1024:1024",
-                    "--ulimit=nproc=1024:1024", tag, "demo", "--web.listen-address=127.0.0.1:10989")
-
-        def ready():
-            try:
-                return get("http://127.0.0.1:10989/-/ready")[0] == 200
-            except OSError:
-                return False
-
-        wait_for(ready, "the demonstration is ready")
-        self.assertGreater(metrics("http://127.0.0.1:10989")["process_open_fds"], 10)
-        pid = int(self.podman("inspect", "--format={{.State.Pid}}", "exporter"))
-        uid = re.search(r"^Uid:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text(), re.M)[1]
-        self.assertEqual(uid, "65534")
-        os.kill(pid, signal.SIGTERM)
-        code = wait_for(lambda: self.podman("inspect", "--format={{.State.Status}} {{.State.ExitCode}}", "exporter")
-                        .startswith("exited") and self.podman("inspect", "--format={{.State.ExitCode}}", "exporter"),
-                        "it ends within the grace period", seconds=15)
-        self.assertEqual(code.strip(), "0")
-        # A name, with nothing but the program in the image to resolve it.
-        cluster = self.simulate("clusters:\n- {name: one}\n").clusters["one"]
-        (self.folder / "token").write_text(cluster["token"])
-        (self.folder / "token").chmod(0o644)
-        said = self.podman("run", "--rm", "--network=host", "--add-host=one.example:127.0.0.1", "--read-only",
-                           "--read-only-tmpfs=false", "--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024",
-                           f"--volume={self.folder}/token:/token:ro", tag, "status",
-                           f"--cluster.url={cluster['url'].replace('127.0.0.1', 'one.example')}",
-                           f"--cluster.pin-sha256={cluster['pin_sha256']}", "--cluster.token-file=/token")
-        self.assertIn("one.example", said)
-        self.assertIn("1 cluster: 0 critical, 0 unknown, 0 warning, 1 good", said)
-        size = int(run("podman", "image", "inspect", "--format={{.Size}}", tag))
-        print(f"image: {size / 1e6:.1f} MB")
-
-
 class Orchestrators(Case):
     def test_kubernetes_objects_are_valid(self):
         folder = ROOT / "deploy/kubernetes"
@@ -144,7 +95,7 @@ class Orchestrators(Case):
         path = ROOT / "deploy/compose/compose.yml"
         run(VENVS / "deploy/bin/check-jsonschema", "--builtin-schema", "vendor.compose-spec", path)
         for source in re.findall(r"^      - (\.\S+?):", path.read_text(), re.M):
-            self.assertTrue((path.parent / source).is_file(), source)
+            self.assertTrue((path.parent / source).exists(), source)
         copy = self.folder / "prometheus.yml"
         copy.write_text((path.parent / "prometheus.yml").read_text())
         (self.folder / "alerts.yml").write_text((ROOT / "deploy/prometheus/alerts.yml").read_text())
