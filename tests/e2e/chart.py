@@ -53,6 +53,7 @@ EVERYTHING = {
             "poll_interval": "30s",
             "policy": {"require": "kms", "certificate_warning": "45d"},
             "proxy_url": "http://proxy.example.com:3128",
+            "probe_kms": True,
             "proxy_authorization": {"username": "exporter", "password_file": "/run/secrets/qumulo/proxy.password"},
         },
         "clusters": [
@@ -105,7 +106,7 @@ EVERYTHING = {
         "labels": {"of": "networkPolicy"}, "annotations": {"of": "networkPolicy"},
         "from": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}],
         "to": [{"ipBlock": {"cidr": "10.20.0.0/16"}}],
-        "ports": [5696],
+        "ports": [9443],
         "egress": [{"to": [{"ipBlock": {"cidr": "10.30.0.0/16"}}], "ports": [{"port": 5696, "protocol": "TCP"}]}],
     },
     "podDisruptionBudget": {"maxUnavailable": "50%", "labels": {"of": "podDisruptionBudget"},

@@ -163,7 +163,7 @@ class Values(Case):
         policy = one(objects, "NetworkPolicy")["spec"]
         self.assertEqual(policy["ingress"][0]["from"], EVERYTHING["networkPolicy"]["from"])
         self.assertEqual(policy["egress"][1]["to"], EVERYTHING["networkPolicy"]["to"])
-        self.assertEqual({each["port"] for each in policy["egress"][1]["ports"]}, {8000, 8443, 443, 3128, 5696})
+        self.assertEqual({each["port"] for each in policy["egress"][1]["ports"]}, {8000, 8443, 443, 3128, 5696, 9443})
         self.assertEqual(policy["egress"][2:], EVERYTHING["networkPolicy"]["egress"])
         [endpoint] = one(objects, "ServiceMonitor")["spec"]["endpoints"]
         self.assertEqual(endpoint["scheme"], "https")

@@ -36,10 +36,9 @@ class Packaged(Case):
         return f"/mnt/{path.relative_to(self.folder)}"
 
     def holds_everything(self, files):
-        own = [*ROOT.glob("dashboards/*.json"), *ROOT.glob("deploy/*.schema.json"), *ROOT.glob("deploy/runbooks/*.md"),
-               *ROOT.glob("deploy/nginx/*"), ROOT / "deploy/prometheus/alerts.yml", ROOT / "deploy/prometheus/watchdog.yml",
-               ROOT / "deploy/systemd/lxc.conf", ROOT / "README.md", ROOT / "CHANGELOG.md",
-               ROOT / f"deploy/example/{NAME}.yml"]
+        own = [*ROOT.glob("*/*.json"), *ROOT.glob("deploy/runbooks/*.md"), *ROOT.glob("deploy/nginx/*"),
+               *ROOT.glob("deploy/prometheus/*.yml"), *ROOT.glob("deploy/opentelemetry/*"), ROOT / "deploy/systemd/lxc.conf",
+               ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / f"deploy/example/{NAME}.yml"]
         self.assertGreater(len(own), 35)
         names = {pathlib.Path(path).name.removesuffix(".gz") for path in files}
         self.assertEqual([str(path) for path in own if path.name not in names], [])

@@ -46,12 +46,16 @@ metadata:
 {{ index . 1 | replace "https://runbooks.example.com" (trimSuffix "/" (index . 0).Values.runbookUrl) }}
 {{- end }}
 
-{{/* Where the clusters and proxies of the configuration listen, as a list. */}}
+{{/* Where the clusters and proxies of the configuration listen, and with probe_kms their KMS, as a list. */}}
 {{- define "exporter.ports" -}}
 {{- $ports := concat (list 8000) .Values.networkPolicy.ports }}
 {{- range prepend (.Values.config.clusters | default list) (.Values.config.global | default dict) }}
   {{- with .url }}
     {{- $ports = append $ports (regexFind "[0-9]+$" (regexFind ":[0-9]+$" (urlParse .).host) | default "8000") }}
+  {{- end }}
+  {{- if .probe_kms }}
+    {{- /* KMIP's; a KMS elsewhere is one for networkPolicy.ports. */}}
+    {{- $ports = append $ports 5696 }}
   {{- end }}
   {{- with .proxy_url }}
     {{- $default := hasPrefix "https:" . | ternary "443" "80" }}
