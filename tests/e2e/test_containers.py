@@ -153,7 +153,7 @@ clusters:
             shutil.copy(source, context / path)
         recipe = ["FROM scratch", *(f"COPY {path} /{path}" for path in files), *lines]
         (context / "Containerfile").write_text("\n".join(recipe))
-        run("buildah", "bud", "--quiet", f"--tag=localhost/{NAME}-stand-in", context)
+        run("buildah", "bud", "--quiet", "--isolation=chroot", f"--tag=localhost/{NAME}-stand-in", context)
         self.load(f"localhost/{NAME}-stand-in", name)
         run("buildah", "rmi", f"localhost/{NAME}-stand-in")
         shutil.rmtree(context)
@@ -165,12 +165,10 @@ clusters:
         built()
         (program,) = ROOT.glob(f"target/*/release/{NAME}")
         triple = program.relative_to(ROOT / "target").parts[0]
-        for name, said in (("rustc", f"host: {triple}"), ("cargo", "")):
-            (self.folder / name).write_text(f"#!/bin/sh\necho '{said}'\n")
-        with (self.folder / "cargo").open("a") as script:
-            script.write(f"mkdir -p target/{triple}/release && cp /built target/{triple}/release/{NAME}\n")
-        for script in ("rustc", "cargo"):
-            (self.folder / script).chmod(0o755)
+        for name, does in (("rustc", f"echo 'host: {triple}'"),
+                           ("cargo", f"mkdir -p target/{triple}/release && cp /built target/{triple}/release/{NAME}")):
+            (self.folder / name).write_text(f"#!/bin/sh\n{does}\n")
+            (self.folder / name).chmod(0o755)
         rust = re.search(r"^FROM (\S+) AS build$", (ROOT / "deploy/container/Containerfile").read_text(), re.M)[1]
         self.image(rust, {
             "built": program, "bin/busybox": "/bin/busybox", "bin/cargo": self.folder / "cargo",
@@ -187,15 +185,16 @@ clusters:
                          "--detach", "exporter", *options)
 
         def answer(url):
-            body = self.machine.run("curl", "--silent", "--globoff", "--max-time", "2", url, check=False)
-            return json.loads(body or "null")
+            return self.machine.run("curl", "--silent", "--globoff", "--max-time", "2", f"http://127.0.0.1:{url}",
+                                    check=False)
 
         def scraped():
-            found = answer("http://127.0.0.1:9090/api/v1/query?query=count(qumulo_encryption_up)")
-            return found and found["data"]["result"] and found["data"]["result"][0]["value"][1] == "15"
+            count = answer("10979/metrics").count("\nqumulo_encryption_up{")
+            found = answer("9090/api/v1/query?query=count(qumulo_encryption_up)")
+            return count and f'"{count}"' in found
 
         wait_for(scraped, "Prometheus has the demonstration's clusters", seconds=60)
-        wait_for(lambda: "QumuloEncryptionKeyNotFound" in str(answer("http://127.0.0.1:9093/api/v2/alerts")),
+        wait_for(lambda: "QumuloEncryptionKeyNotFound" in answer("9093/api/v2/alerts"),
                  "Alertmanager has an alert", seconds=90)
 
 
