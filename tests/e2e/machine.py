@@ -1,12 +1,18 @@
 """A machine with its own systemd and network: a copy of this one, which forgets everything when it ends."""
 
+import functools
 import os
 import pathlib
 import re
 import shutil
 import signal
 
-from support import EXPORTER, run, wait_for
+from support import EXPORTER, PARTS, ROOT, run, wait_for
+
+NAME = "qumulo-encryption-exporter"
+
+# What podman needs and nspawn withholds, since containers do not usually have containers in them.
+FOR_CONTAINERS = ("--tmpfs=/var/lib/containers", "--system-call-filter=@keyring bpf")
 
 # Its mounts and its control groups are its own, so that nothing of it stays.
 PREPARE = """set -e
@@ -17,6 +23,33 @@ mount --bind / "$1"
 shift
 exec "$@"
 """
+
+
+@functools.cache
+def image():
+    """The container image, built once for all tests: its tag."""
+    tag = f"localhost/{NAME}:test"
+    run(ROOT / "deploy/container/build", tag, env={**os.environ, "BUILDER": "buildah bud --isolation chroot"})
+    return tag
+
+
+def compiler(folder, place):
+    """Stand-ins for `cargo` and `rustc` in `folder`, that have built already: the programs are in `place` where they run."""
+    image()
+    (static,) = ROOT.glob(f"target/*/release/{NAME}")
+    shutil.copy(static, folder / "static")
+    shutil.copy(EXPORTER, folder / "dynamic")
+    (folder / "rustc").write_text(f"#!/bin/sh\necho 'host: {static.relative_to(ROOT / 'target').parts[0]}'\n")
+    (folder / "cargo").write_text(f"""#!/bin/sh
+for last; do :; done
+case "$*" in
+  *--target*) folder=target/$last/release program={place}/static ;;
+  *) folder=target/release program={place}/dynamic ;;
+esac
+mkdir -p "$folder" && cp "$program" "$folder/{NAME}"
+""")
+    for name in ("cargo", "rustc"):
+        (folder / name).chmod(0o755)
 
 
 class Machine:
@@ -72,6 +105,23 @@ class Machine:
         path = self.folder / "cluster"
         wait_for(lambda: path.exists() and "pin_sha256" in path.read_text(), "the simulator describes its cluster")
         return dict(re.findall(r'(\w+): "([^"]*)"', path.read_text()))
+
+    def forward(self, cluster):
+        """Its port 8000 leads to the cluster, for containers, which do not reach the loopback."""
+        self.run("systemd-run", "--unit=forward", "--socket-property=ListenStream=0.0.0.0:8000",
+                 "/lib/systemd/systemd-socket-proxyd", cluster["url"].removeprefix("https://"))
+
+    def podman(self):
+        """The current Podman, with its generator for systemd."""
+        for name in ("podman", "quadlet"):
+            shutil.copy(PARTS / name, self.folder)
+        # The control groups of this machine may be without the controller of processes, and containers cannot have more
+        # than whoever starts them.
+        (self.folder / "containers.conf").write_text(
+            '[containers]\npids_limit = 0\ndefault_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]\n')
+        self.run("cp", "/mnt/containers.conf", "/etc/containers/containers.conf")
+        self.run("install", "/mnt/podman", "/usr/bin/podman")
+        self.run("install", "-D", "/mnt/quadlet", "/usr/lib/systemd/system-generators/podman-system-generator")
 
     def sample(self, series):
         """The value that the exporter on its usual port serves; None if there is none."""

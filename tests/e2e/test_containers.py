@@ -1,6 +1,5 @@
 """The image, and what runs it: podman, systemd with podman, compose."""
 
-import functools
 import json
 import os
 import pathlib
@@ -10,19 +9,8 @@ import signal
 import tempfile
 import unittest
 
-from machine import Machine
+from machine import FOR_CONTAINERS, NAME, Machine, compiler, image
 from support import PARTS, ROOT, VENVS, Case, free_port, get, metrics, run, wait_for
-
-NAME = "qumulo-encryption-exporter"
-TAG = f"localhost/{NAME}:test"
-
-
-@functools.cache
-def built():
-    """The image, built once for all tests."""
-    run(ROOT / "deploy/container/build", TAG, env={**os.environ, "BUILDER": "buildah bud --isolation chroot"})
-    return TAG
-
 
 def podman(*arguments, check=True):
     return run("podman", "--cgroup-manager=cgroupfs", "--runtime=runc", *arguments, check=check)
@@ -37,9 +25,9 @@ def status(url):
 
 class Image(Case):
     def test_it_says_what_it_is(self):
-        labels = podman("image", "inspect", "--format={{range $k, $v := .Config.Labels}}{{$k}}={{$v}}\n{{end}}", built())
+        labels = podman("image", "inspect", "--format={{range $k, $v := .Config.Labels}}{{$k}}={{$v}}\n{{end}}", image())
         said = podman("run", "--rm", "--network=none", "--read-only-tmpfs=false", "--ulimit=nofile=1024:1024",
-                      "--ulimit=nproc=1024:1024", built(), "--version")
+                      "--ulimit=nproc=1024:1024", image(), "--version")
         version, revision = re.match(rf"{NAME} (\S+) \(revision (\w+), ", said).groups()
         expected = {"version": version, "revision": revision, "title": NAME, "licenses": "Apache-2.0"}
         for key, value in expected.items():
@@ -51,7 +39,7 @@ class Image(Case):
         self.addCleanup(podman, "rm", "--force", name, check=False)
         podman("run", "--detach", f"--name={name}", "--network=host", "--read-only", "--read-only-tmpfs=false",
                "--cap-drop=ALL", "--security-opt=no-new-privileges", "--ulimit=nofile=1024:1024",
-               "--ulimit=nproc=1024:1024", built(), "demo", f"--web.listen-address={url}")
+               "--ulimit=nproc=1024:1024", image(), "demo", f"--web.listen-address={url}")
         wait_for(lambda: status(f"http://{url}/-/ready") == 200, "the demonstration is ready")
         self.assertGreater(metrics(f"http://{url}")["process_open_fds"], 10)
         pid = int(podman("inspect", "--format={{.State.Pid}}", name))
@@ -69,12 +57,12 @@ class Image(Case):
         (self.folder / "token").chmod(0o644)
         said = podman("run", "--rm", "--network=host", "--add-host=one.example:127.0.0.1", "--read-only",
                       "--read-only-tmpfs=false", "--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024",
-                      f"--volume={self.folder}/token:/token:ro", built(), "status",
+                      f"--volume={self.folder}/token:/token:ro", image(), "status",
                       f"--cluster.url={cluster['url'].replace('127.0.0.1', 'one.example')}",
                       f"--cluster.pin-sha256={cluster['pin_sha256']}", "--cluster.token-file=/token")
         self.assertIn("one.example", said)
         self.assertIn("1 cluster: 0 critical, 0 unknown, 0 warning, 1 good", said)
-        size = int(podman("image", "inspect", "--format={{.Size}}", built()))
+        size = int(podman("image", "inspect", "--format={{.Size}}", image()))
         print(f"image: {size / 1e6:.1f} MB")
 
 
@@ -83,17 +71,8 @@ class Podman(Case):
 
     def setUp(self):
         super().setUp()
-        # What podman needs and nspawn withholds: it is meant for containers without containers in them.
-        self.machine = Machine(self, "--tmpfs=/var/lib/containers", "--system-call-filter=@keyring bpf",
-                               f"--bind-ro={VENVS}")
-        for name in ("podman", "quadlet"):
-            shutil.copy(PARTS / name, self.folder)
-        self.machine.run("install", "/mnt/podman", "/usr/bin/podman")
-        # The control groups of this machine may be without the controller of processes, and containers cannot have more
-        # than whoever starts them.
-        (self.folder / "containers.conf").write_text(
-            '[containers]\npids_limit = 0\ndefault_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]\n')
-        self.machine.run("cp", "/mnt/containers.conf", "/etc/containers/containers.conf")
+        self.machine = Machine(self, *FOR_CONTAINERS, f"--bind-ro={VENVS}")
+        self.machine.podman()
 
     def load(self, image, name):
         archive = self.folder / "image.tar"
@@ -103,14 +82,11 @@ class Podman(Case):
 
     def test_quadlet(self):
         folder, token = f"/etc/{NAME}", f"/etc/{NAME}/prod-west.token"
-        self.load(built(), f"localhost/{NAME}:latest")
+        self.load(image(), f"localhost/{NAME}:latest")
         shutil.copy(ROOT / f"deploy/podman/{NAME}.container", self.folder)
         self.machine.run("install", "-D", "-m", "644", "-t", "/etc/containers/systemd", f"/mnt/{NAME}.container")
-        self.machine.run("install", "-D", "/mnt/quadlet", "/usr/lib/systemd/system-generators/podman-system-generator")
-        # The container does not reach the loopback, where the cluster is.
         cluster = self.machine.cluster("prod-west")
-        self.machine.run("systemd-run", "--unit=proxy", "--socket-property=ListenStream=0.0.0.0:8000",
-                         "/lib/systemd/systemd-socket-proxyd", cluster["url"].removeprefix("https://"))
+        self.machine.forward(cluster)
         self.machine.run("install", "-d", "-g", "10979", "-m", "750", folder)
         self.machine.run("systemctl", "daemon-reload")
         self.assertEqual(self.machine.run("systemd-analyze", "verify", f"/run/systemd/generator/{NAME}.service"), "")
@@ -145,7 +121,7 @@ clusters:
         shown = self.machine.run("systemctl", "show", "--property=ActiveState,Result", NAME)
         self.assertEqual(set(shown.split()), {"ActiveState=inactive", "Result=success"})
 
-    def image(self, name, files, *lines):
+    def stand_in(self, name, files, *lines):
         """An image of files of this machine, for the machine: {path in the image: path here}."""
         context = self.folder / "context"
         for path, source in files.items():
@@ -162,24 +138,18 @@ clusters:
         """The file as it is, in a clone, without Grafana, which is not to be had here. No registry can be reached: the
         images are stand-ins with the same programs. Of Rust's image there is only what the recipe runs, with a compiler that
         has built already."""
-        built()
-        (program,) = ROOT.glob(f"target/*/release/{NAME}")
-        triple = program.relative_to(ROOT / "target").parts[0]
-        for name, does in (("rustc", f"echo 'host: {triple}'"),
-                           ("cargo", f"mkdir -p target/{triple}/release && cp /built target/{triple}/release/{NAME}")):
-            (self.folder / name).write_text(f"#!/bin/sh\n{does}\n")
-            (self.folder / name).chmod(0o755)
+        compiler(self.folder, "/built")
         rust = re.search(r"^FROM (\S+) AS build$", (ROOT / "deploy/container/Containerfile").read_text(), re.M)[1]
-        self.image(rust, {
-            "built": program, "bin/busybox": "/bin/busybox", "bin/cargo": self.folder / "cargo",
-            "bin/rustc": self.folder / "rustc", "etc/ssl/certs/ca-certificates.crt": "/etc/ssl/certs/ca-certificates.crt",
+        self.stand_in(rust, {
+            "built/static": self.folder / "static", "bin/cargo": self.folder / "cargo", "bin/rustc": self.folder / "rustc",
+            "bin/busybox": "/bin/busybox", "etc/ssl/certs/ca-certificates.crt": "/etc/ssl/certs/ca-certificates.crt",
         }, 'RUN ["/bin/busybox", "--install", "-s", "/bin"]')
         compose = (ROOT / "deploy/compose/compose.yml").read_text()
         options = {"prometheus": "--storage.tsdb.path=/prometheus", "alertmanager": "--storage.path=/alertmanager"}
         for name, storage in options.items():
-            image = re.search(rf"^    image: (prom/{name}:\S+)$", compose, re.M)[1]
+            tag = re.search(rf"^    image: (prom/{name}:\S+)$", compose, re.M)[1]
             command = [f"/bin/{name}", f"--config.file=/etc/{name}/{name}.yml", storage]
-            self.image(f"docker.io/{image}", {f"bin/{name}": PARTS / name}, f"CMD {json.dumps(command)}")
+            self.stand_in(f"docker.io/{tag}", {f"bin/{name}": PARTS / name}, f"CMD {json.dumps(command)}")
         run("git", "clone", "--quiet", ROOT, self.folder / "clone")
         self.machine.run(VENVS / "deploy/bin/podman-compose", "--file=/mnt/clone/deploy/compose/compose.yml", "up",
                          "--detach", "exporter", *options)

@@ -6,10 +6,9 @@ import re
 import shutil
 import unittest
 
-from machine import Machine
+from machine import NAME, Machine
 from support import EXPORTER, ROOT, Case, run, wait_for
 
-NAME = "qumulo-encryption-exporter"
 FOLDER = f"/etc/{NAME}"
 CONFIG = f"{FOLDER}/{NAME}.yml"
 TOKEN = f"{FOLDER}/prod-west.token"
@@ -36,9 +35,10 @@ class Packaged(Case):
         return f"/mnt/{path.relative_to(self.folder)}"
 
     def holds_everything(self, files):
-        own = [*ROOT.glob("*/*.json"), *ROOT.glob("deploy/runbooks/*.md"), *ROOT.glob("deploy/nginx/*"),
-               *ROOT.glob("deploy/prometheus/*.yml"), *ROOT.glob("deploy/opentelemetry/*"), ROOT / "deploy/systemd/lxc.conf",
-               ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / f"deploy/example/{NAME}.yml"]
+        own = [*ROOT.glob("*/*.json"), *ROOT.glob("docs/*.md"), *ROOT.glob("deploy/runbooks/*.md"),
+               *ROOT.glob("deploy/nginx/*"), *ROOT.glob("deploy/opentelemetry/*"), *ROOT.glob("deploy/prometheus/*.yml"),
+               ROOT / "deploy/systemd/lxc.conf", ROOT / f"deploy/example/{NAME}.yml", ROOT / "README.md",
+               ROOT / "CHANGELOG.md"]
         self.assertGreater(len(own), 35)
         names = {pathlib.Path(path).name.removesuffix(".gz") for path in files}
         self.assertEqual([str(path) for path in own if path.name not in names], [])
