@@ -18,7 +18,7 @@ use rustls::{
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsConnector;
 
-use super::{resolve::Addresses, verify};
+use super::{resolve::Addresses, tls12, verify};
 use crate::model::{KmsProbe, KmsServer, Timestamp};
 
 /// How often a server is looked at, over all clusters that share it.
@@ -136,8 +136,13 @@ async fn shown(host: &str, addresses: &[SocketAddr], provider: Arc<CryptoProvide
     let name = ServerName::try_from(host.to_owned()).ok()?;
     let stream = TcpStream::connect(addresses).await.ok()?;
     // It always fails: the witness sees to that.
-    let _ = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
-    *lock(&witness.shown)
+    let _ = TlsConnector::from(Arc::new(config)).connect(name.clone(), stream).await;
+    let shown = lock(&witness.shown).take();
+    if shown.is_some() {
+        return shown;
+    }
+    let name = matches!(name, ServerName::DnsName(_)).then_some(host);
+    verify::expiry(&tls12::certificate(TcpStream::connect(addresses).await.ok()?, name).await?)
 }
 
 impl ServerCertVerifier for Witness {

@@ -19,6 +19,7 @@ mod resolve;
 mod secret_file;
 mod sessions;
 mod settings;
+mod tls12;
 mod transport;
 mod verify;
 mod words;
@@ -65,6 +66,9 @@ const REVISIT: Duration = Duration::from_secs(600);
 /// The same, while the cluster's identity is not known.
 const REVISIT_SOON: Duration = Duration::from_secs(60);
 
+/// How long details stand while asking for them fails: a KMS or a token does not go away with one bad answer.
+const DETAILS_STAND: Duration = Duration::from_secs(3600);
+
 /// How long a cluster that answered v2 is not asked v1 instead. Clusters are not downgraded, so a 404 from one that
 /// knew v2 is a cluster that is starting, or something else in its place; and v1, which cannot show a KMS failure,
 /// would make a lost key look like good health.
@@ -75,6 +79,8 @@ const V2_IS_TRUSTED: Duration = Duration::from_secs(3600);
 pub struct Client {
     api: Api,
     auth: Auth,
+    /// When all details were last known.
+    complete: Option<Instant>,
     details: Arc<Details>,
     dialect: Dialect,
     /// Where the key was at the last answer.
@@ -97,6 +103,10 @@ struct Questions {
     /// Its access tokens. Sessions have none.
     tokens: bool,
 }
+
+/// An answer that says nothing about what was asked.
+#[derive(Clone, Copy, Debug)]
+struct Undecided;
 
 /// What a poll waits for: what to say when its time is over.
 #[derive(Clone, Copy, Debug)]
@@ -123,6 +133,7 @@ impl Client {
         Self {
             api: Api::new(settings.url.clone(), &settings.transport),
             auth: Auth::new(&settings.credential),
+            complete: None,
             details: Arc::default(),
             dialect: Dialect::V2(None),
             key_store: None,
@@ -296,54 +307,73 @@ impl Client {
         let identity = timeout_at(until(tokio::time::Instant::now()), self.identity()).await.unwrap_or_default();
         let complete = identity.cluster_id.is_some() && identity.version.is_some();
         let patience = until(tokio::time::Instant::now());
+        let before = if self.details_are_old(now) { Arc::default() } else { self.details.clone() };
         let kms = match key_store {
-            KeyStore::Kms => timeout_at(patience, self.kms_server(token)).await.unwrap_or_default(),
-            KeyStore::Local | KeyStore::Unknown => None,
+            KeyStore::Kms => timeout_at(patience, self.kms_server(token)).await.unwrap_or(Err(Undecided)),
+            KeyStore::Local | KeyStore::Unknown => Ok(None),
         };
-        let account = timeout_at(patience, self.account(token)).await.unwrap_or_default();
+        let account = timeout_at(patience, self.account(token)).await.unwrap_or(Err(Undecided));
+        if complete && kms.is_ok() && account.is_ok() {
+            self.complete = Some(now);
+            self.revisit = Some(now + REVISIT);
+        } else {
+            self.revisit = Some(now + REVISIT_SOON);
+        }
+        let kms = kms.unwrap_or_else(|Undecided| before.kms.clone());
+        let account = account.unwrap_or_else(|Undecided| before.account.clone());
         self.details = Arc::new(Details { account, identity, kms });
-        self.revisit = Some(now + if complete { REVISIT } else { REVISIT_SOON });
+    }
+
+    /// Whether what is known of the details is too old to stand while nothing new can be learnt.
+    fn details_are_old(&self, now: Instant) -> bool {
+        self.complete.is_none_or(|at| now.saturating_duration_since(at) > DETAILS_STAND)
     }
 
     /// Which cluster this is: two requests that need no credential (documented for the version; the vendor's own
     /// scripts ask the node's state before they log in).
     async fn identity(&self) -> Identity {
-        let version = self.detail("v1/version", None).await.ok().and_then(|body| decode::version(&body));
-        let cluster_id = self.detail("v1/node/state", None).await.ok().and_then(|body| decode::cluster_id(&body));
+        let version = self.detail("v1/version", None).await.ok().flatten().and_then(|body| decode::version(&body));
+        let state = self.detail("v1/node/state", None).await.ok().flatten();
+        let cluster_id = state.and_then(|body| decode::cluster_id(&body));
         Identity { cluster_id, version }
     }
 
-    async fn kms_server(&self, token: &Secret) -> Option<KmsServer> {
-        self.detail(KEY_STORE, Some(token)).await.ok().and_then(|body| decode::kms_server(&body))
+    async fn kms_server(&self, token: &Secret) -> Result<Option<KmsServer>, Undecided> {
+        let answer = self.detail(KEY_STORE, Some(token)).await?;
+        Ok(answer.and_then(|body| decode::kms_server(&body)))
     }
 
     /// What the exporter's account may do, and its access tokens where the cluster shows them. No source says which
     /// privileges that needs.
-    async fn account(&mut self, token: &Secret) -> Account {
+    async fn account(&mut self, token: &Secret) -> Result<Account, Undecided> {
         let is_session = matches!(self.settings.credential, Credential::Login { .. });
         if !self.questions.account || self.questions.session.as_ref() == Some(token) {
-            return self.details.account.clone();
+            return Ok(self.details.account.clone());
         }
+        let answer = self.detail("v1/session/who-am-i", Some(token)).await?;
         self.questions.session = is_session.then(|| token.clone());
-        let answer = self.detail("v1/session/who-am-i", Some(token)).await;
-        self.questions.account = !matches!(answer, Err(Some(StatusCode::FORBIDDEN | StatusCode::NOT_FOUND)));
-        let Some((id, privileges)) = answer.ok().and_then(|body| decode::who_am_i(&body)) else {
-            return Account::default();
+        self.questions.account = answer.is_some();
+        let Some((id, privileges)) = answer.and_then(|body| decode::who_am_i(&body)) else {
+            return Ok(Account::default());
         };
         let mut account = Account { privileges: Some(privileges), tokens: Vec::new() };
         if self.questions.tokens {
             let path = format!("v1/auth/access-tokens/?user=auth_id%3A{id}");
-            let answer = self.detail(&path, Some(token)).await;
-            self.questions.tokens = !matches!(answer, Err(Some(StatusCode::FORBIDDEN | StatusCode::NOT_FOUND)));
+            let answer = self.detail(&path, Some(token)).await?;
+            self.questions.tokens = answer.is_some();
             account.tokens = answer.map(|body| decode::access_tokens(&body)).unwrap_or_default();
         }
-        account
+        Ok(account)
     }
 
-    /// An answer that no status depends on, or its HTTP status.
-    async fn detail(&self, path: &str, token: Option<&Secret>) -> Result<Vec<u8>, Option<StatusCode>> {
-        let answer = self.api.get(path, token).await.map_err(|_| None)?;
-        if answer.status == StatusCode::OK { Ok(answer.body) } else { Err(Some(answer.status)) }
+    /// An answer that no status depends on; `None` if the cluster does not give it to this account.
+    async fn detail(&self, path: &str, token: Option<&Secret>) -> Result<Option<Vec<u8>>, Undecided> {
+        let answer = self.api.get(path, token).await.map_err(|_| Undecided)?;
+        match answer.status {
+            StatusCode::OK => Ok(Some(answer.body)),
+            StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => Ok(None),
+            _ => Err(Undecided),
+        }
     }
 
     fn too_slow(&self) -> PollFailure {

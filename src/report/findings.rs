@@ -255,7 +255,7 @@ fn further(reading: &Reading, at: &Moment, policy: &Policy, now: &Moment) -> Vec
         let text = "The cluster sent a date that cannot be read".to_owned();
         findings.push(UNREADABLE_DATE.finding(Severity::Info, text));
     }
-    findings.extend(account(&reading.details.account, policy, now));
+    findings.extend(account(&reading.details.account, at, policy, now));
     findings
 }
 
@@ -269,12 +269,12 @@ fn api_certificate(expires: Timestamp, policy: &Policy, now: &Moment) -> Option<
     )
 }
 
-/// The exporter's own credential. What has expired while polls succeed is another one.
-fn account(account: &Account, policy: &Policy, now: &Moment) -> Vec<Finding> {
+/// The exporter's own credential, by an answer of the moment `at`. What had expired by then is not what it asked with.
+fn account(account: &Account, at: &Moment, policy: &Policy, now: &Moment) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for token in &account.tokens {
+    for token in account.tokens.iter().filter(|token| token.expires.unix_seconds() > at.unix_seconds()) {
         let left = token.expires.unix_seconds() - now.unix_seconds();
-        if let Some(severity) = running_out(left, policy).filter(|_| left > 0.0) {
+        if let Some(severity) = running_out(left, policy) {
             let text = format!("Access token {} of the exporter's account {}", token.id(), expiry(left));
             findings.push(ACCESS_TOKEN_EXPIRING.finding(severity, text));
         }

@@ -258,8 +258,11 @@ fn what_surrounds_the_status_is_judged_at_the_boundaries() {
     check(30.0 * DAY - 1.0, token(Severity::Warning, "AccessTokenExpiringSoon"));
     check(7.0 * DAY - 1.0, token(Severity::Critical, "AccessTokenExpiring"));
     check(1.0, token(Severity::Critical, "AccessTokenExpiring"));
-    // The exporter polls with another one.
-    check(0.0, None);
+    // It has expired since the last answer, so it may be the one that the exporter asks with.
+    check(0.0, token(Severity::Critical, "AccessTokenExpiring"));
+    check(-99.0, token(Severity::Critical, "AccessTokenExpiring"));
+    // It had expired by then.
+    check(-100.0, None);
     let check = |skew: f64, expect: bool| {
         let found = judge(None, None, Some(skew), &[]).map(|(id, severity, _)| (id, severity));
         assert_eq!(found, expect.then_some(("clock_skew", Severity::Warning)), "{skew}");

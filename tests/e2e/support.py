@@ -1,6 +1,7 @@
 """Processes, ports and waiting for conditions: what the end-to-end tests share."""
 
 import gzip
+import json
 import os
 import pathlib
 import re
@@ -9,8 +10,10 @@ import socket
 import subprocess
 import tempfile
 import time
+import typing
 import unittest
 import urllib.error
+import urllib.parse
 import urllib.request
 
 EXPORTER = os.environ["EXPORTER"]
@@ -63,11 +66,83 @@ def post(url):
         return error.code, error.read().decode()
 
 
+class Store(typing.NamedTuple):
+    """A running server that scrapes, and evaluates rules if it has any."""
+    name: str
+    url: str
+
+    def query(self, expression):
+        """[(labels, value)] of an instant query."""
+        status, _, body = get(f"{self.url}/api/v1/query?" + urllib.parse.urlencode({"query": expression}))
+        assert status == 200, (self.name, expression, body)
+        return [(sample["metric"], float(sample["value"][1])) for sample in json.loads(body)["data"]["result"]]
+
+    def value(self, expression):
+        found = self.query(expression)
+        return found[0][1] if found else None
+
+
+class Prometheus(typing.NamedTuple):
+    """A generation of Prometheus with the programs of its time."""
+    server: str
+    promtool: str
+    alertmanager: str
+    amtool: str
+
+    def start(self, case, scrape, rules=None, alertmanager=None, arguments=(), data=None):
+        """The URL of a server that is ready: until then it answers every question with 503. `data` may hold blocks."""
+        folder, address = case.room()
+        text = re.sub(r"^global: \{", "global: {evaluation_interval: 1s, ", scrape, flags=re.M)
+        if rules:
+            text += f"\nrule_files: ['{rules}']\n"
+        if alertmanager:
+            text += f"alerting: {{alertmanagers: [{{static_configs: [{{targets: ['{alertmanager}']}}]}}]}}\n"
+        config = folder / "prometheus.yml"
+        config.write_text(text)
+        return case.ready(address, self.server, f"--config.file={config}", f"--storage.tsdb.path={data or folder}",
+                          f"--web.listen-address={address}", "--rules.alert.resend-delay=10m", *arguments)
+
+
+class VictoriaMetrics(typing.NamedTuple):
+    """VictoriaMetrics, and vmalert for rules. By default both wait half a minute for late samples, and a series that was
+    asked for before it existed is not seen for ten seconds."""
+    server: str
+    vmalert: str
+    alertmanager: str
+
+    def start(self, case, scrape, rules=None, alertmanager=None, arguments=()):
+        folder, address = case.room()
+        config = folder / "scrape.yml"
+        config.write_text(scrape)
+        url = case.ready(address, self.server, f"-promscrape.config={config}", f"-storageDataPath={folder}",
+                         f"-httpListenAddr={address}", "-search.latencyOffset=0s", "-storage.cacheSizeIndexDBTagFilters=1",
+                         "-loggerLevel=WARN", *arguments)
+        if rules:
+            _, address = case.room()
+            notifier = f"-notifier.url=http://{alertmanager}" if alertmanager else "-notifier.blackhole"
+            case.ready(address, self.vmalert, f"-rule={rules}", f"-datasource.url={url}", f"-remoteWrite.url={url}",
+                       f"-remoteRead.url={url}", notifier, f"-httpListenAddr={address}", "-evaluationInterval=1s",
+                       "-rule.evalDelay=0s", "-rule.resendDelay=10m", "-loggerLevel=WARN")
+        return url
+
+
+OLDEST = Prometheus("prometheus", "promtool", "prometheus-alertmanager", "amtool")
+CURRENT = Prometheus(*(str(PARTS / name) for name in ("prometheus", "promtool", "alertmanager", "amtool")))
+GENERATIONS = (OLDEST, CURRENT)
+# What users run: each test that needs a store has all of them beside one another.
+STACKS = {
+    "oldest Prometheus": OLDEST,
+    "current Prometheus": CURRENT,
+    "VictoriaMetrics": VictoriaMetrics(str(PARTS / "victoria-metrics"), str(PARTS / "vmalert"), CURRENT.alertmanager),
+}
+
+
 def impatient(rules):
-    """The text of the alert rules without their waits; nothing else is changed."""
+    """The text of the alert rules without their waits; nothing else is changed. Ten seconds are left for what vmalert itself
+    has recorded to reach it."""
     rules = re.sub(r"(\n        for): \S+", r"\1: 0s", rules)
     rules = re.sub(r" >= (300|3600)\b", " >= 0", rules)
-    return re.sub(r"clamp_min\(\d \* [\w:]+, [\d *]+\)", "0 * cluster:qumulo_encryption_stale_after_seconds:held", rules)
+    return re.sub(r"clamp_min\(\d \* ([\w:]+), [\d *]+\)", r"(0 * \1 + 10)", rules)
 
 
 def metrics(url):
@@ -86,25 +161,25 @@ class Case(unittest.TestCase):
         self.addCleanup(folder.cleanup)
         self.folder = pathlib.Path(folder.name)
         self.folder.chmod(0o755)
-        self.logs = []
+        self.processes = []
 
     def tearDown(self):
         outcome = getattr(self, "_outcome", None)
         failed = outcome is not None and not outcome.success
-        for log in self.logs if failed else []:
-            print(f"--- {log.name}\n{log.read_text()}")
+        for process in self.processes if failed else []:
+            print(f"--- {process.args[0]}\n{process.log.read_text()}")
 
     def start(self, *command, env=None):
         """A process that ends with the test. Standard output and error go to files."""
-        number = len(self.logs)
+        number = len(self.processes)
         out, log = self.folder / f"out-{number}", self.folder / f"log-{number}"
-        self.logs.append(log)
         with out.open("w") as stdout, log.open("w") as stderr:
             process = subprocess.Popen(
                 [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr,
                 cwd=self.folder, env={**os.environ, **(env or {})},
             )
         process.out, process.log = out, log
+        self.processes.append(process)
 
         def stop():
             process.kill()
@@ -130,13 +205,15 @@ class Case(unittest.TestCase):
         process.send_signal(number)
         return process.wait(seconds)
 
-    def run_prometheus(self, config, *arguments, data=None):
-        """A Prometheus that is ready: until then it answers every question with 503. Gives its URL."""
-        port = free_port()
-        data = data or self.folder / f"data-{port}"
-        process = self.start("prometheus", f"--config.file={config}", f"--storage.tsdb.path={data}",
-                             f"--web.listen-address=127.0.0.1:{port}", *arguments)
-        url = f"http://127.0.0.1:{port}"
+    def room(self):
+        """A folder and an address for a process."""
+        folder = pathlib.Path(tempfile.mkdtemp(dir=self.folder))
+        return folder, f"127.0.0.1:{free_port()}"
+
+    def ready(self, address, *command):
+        """The URL of a started server of the Prometheus kind, once it is ready."""
+        process = self.start(*command)
+        url = f"http://{address}"
 
         def ready():
             assert process.poll() is None, process.log.read_text()
@@ -145,8 +222,12 @@ class Case(unittest.TestCase):
             except OSError:
                 return False
 
-        wait_for(ready, "Prometheus is ready", seconds=60)
+        wait_for(ready, f"{command[0]} is ready", seconds=60)
         return url
+
+    def stores(self, scrape, rules=None, alertmanagers={}):
+        """A store of each stack with the same scrape configuration and rules."""
+        return [Store(name, stack.start(self, scrape, rules, alertmanagers.get(name))) for name, stack in STACKS.items()]
 
     def simulate(self, fleet):
         """Started simulated clusters, `.clusters` by name as the simulator describes them."""

@@ -1,5 +1,6 @@
 """What is deployed: the Debian package, the container, Kubernetes' objects, the compose stack."""
 
+import json
 import os
 import pathlib
 import re
@@ -9,7 +10,7 @@ import subprocess
 import time
 import unittest
 
-from support import EXPORTER, ROOT, VENVS, Case, get, metrics, run, wait_for
+from support import EXPORTER, GENERATIONS, ROOT, VENVS, Case, get, metrics, run, wait_for
 
 NAME = "qumulo-encryption-exporter"
 EXAMPLE = ROOT / f"deploy/example/{NAME}.yml"
@@ -223,7 +224,18 @@ class Orchestrators(Case):
         self.assertEqual([path.read_text() for path in paths], before, "made anew with deploy/kubernetes/build")
         rules = self.folder / "rules.yml"
         rules.write_text(re.sub(r"^  ", "", before[0].split("spec:\n")[1], flags=re.M))
-        run("promtool", "check", "rules", rules)
+        for one in GENERATIONS:
+            run(one.promtool, "check", "rules", rules)
+
+    def test_the_collector_scrapes_as_prometheus_does(self):
+        """The Collector does not run here: its scrape is the example that stores run, and its pipeline has all that is there."""
+        load = "import json, sys, yaml; print(json.dumps([yaml.safe_load(open(path)) for path in sys.argv[1:]]))"
+        collector, scrape = json.loads(run(VENVS / "deploy/bin/python", "-c", load, ROOT / "deploy/opentelemetry/collector.yml",
+                                           ROOT / "deploy/prometheus/scrape-metrics.yml"))
+        self.assertEqual(collector["receivers"]["prometheus"]["config"], scrape)
+        pipeline = collector["service"]["pipelines"]["metrics"]
+        for kind in ("receivers", "processors", "exporters"):
+            self.assertEqual(pipeline[kind], list(collector[kind]))
 
     def test_the_compose_stack_is_whole(self):
         path = ROOT / "deploy/compose/compose.yml"
@@ -233,7 +245,8 @@ class Orchestrators(Case):
         copy = self.folder / "prometheus.yml"
         copy.write_text((path.parent / "prometheus.yml").read_text())
         (self.folder / "alerts.yml").write_text((ROOT / "deploy/prometheus/alerts.yml").read_text())
-        run("promtool", "check", "config", copy)
+        for one in GENERATIONS:
+            run(one.promtool, "check", "config", copy)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
-"""The three ways to scrape that deploy/prometheus/ shows, each with a real Prometheus."""
+"""The three ways to scrape that deploy/prometheus/ shows, each with every store."""
 
 import json
 import unittest
-import urllib.parse
 
 from support import ROOT, Case, get, wait_for
 
@@ -10,25 +9,13 @@ EXAMPLES = ROOT / "deploy/prometheus"
 
 
 class Discovery(Case):
-    def prometheus(self, example, **addresses):
-        """A Prometheus with an example's text, but for the addresses and a pace for tests. Returns its query."""
+    def scrape(self, example, **addresses):
+        """Stores with an example's text, but for the addresses and a pace for tests."""
         text = (EXAMPLES / example).read_text()
         for shown, address in addresses.items():
             self.assertIn(shown.replace("__", "-") + ".example.com:10979", text)
             text = text.replace(shown.replace("__", "-") + ".example.com:10979", address)
-        config = self.folder / example
-        config.write_text("global: {scrape_interval: 1s, scrape_timeout: 1s}\n"
-                          + text.replace("refresh_interval: 1m", "refresh_interval: 1s"))
-        prometheus = self.run_prometheus(config)
-
-        def query(expression):
-            url = f"{prometheus}/api/v1/query?" + urllib.parse.urlencode({"query": expression})
-            try:
-                return json.loads(get(url)[2])["data"]["result"]
-            except OSError:
-                return []
-
-        return query
+        return self.stores("global: {scrape_interval: 1s, scrape_timeout: 1s}\n" + text)
 
     def demo(self):
         exporter = self.exporter("demo")
@@ -38,39 +25,43 @@ class Discovery(Case):
 
     def test_all_clusters_on_one_target(self):
         exporter, names = self.demo()
-        query = self.prometheus("scrape-metrics.yml", exporter=exporter.url.removeprefix("http://"))
-        found = wait_for(lambda: query("qumulo_encryption_up"), "the series are stored", seconds=30)
-        self.assertEqual({sample["metric"]["cluster"] for sample in found}, names)
-        self.assertEqual(query('{exported_cluster!=""}'), [])
+        for store in self.scrape("scrape-metrics.yml", exporter=exporter.url.removeprefix("http://")):
+            found = wait_for(lambda: store.query("qumulo_encryption_up"), f"{store.name}: the series are stored", seconds=30)
+            self.assertEqual({labels["cluster"] for labels, _ in found}, names, store.name)
+            self.assertEqual(store.query('{exported_cluster!=""}'), [], store.name)
 
     def test_each_cluster_a_target(self):
         exporter, names = self.demo()
-        query = self.prometheus("scrape-probe.yml", exporter=exporter.url.removeprefix("http://"))
-        wait_for(lambda: len(query("qumulo_encryption_up")) == len(names), "each cluster was scraped", seconds=30)
-        up = query('up{job="qumulo-encryption"}')
-        self.assertEqual({sample["metric"]["instance"] for sample in up}, names)
-        self.assertEqual({sample["value"][1] for sample in up}, {"1"})
-        for sample in query("qumulo_encryption_up"):
-            self.assertEqual(sample["metric"]["instance"], sample["metric"]["cluster"])
-        own = wait_for(lambda: query("qumulo_encryption_exporter_build_info"), "the exporter itself is scraped too")
-        self.assertEqual(len(own), 1)
+        for store in self.scrape("scrape-probe.yml", exporter=exporter.url.removeprefix("http://")):
+            wait_for(lambda: len(store.query("qumulo_encryption_up")) == len(names), f"{store.name}: each was scraped", 30)
+            up = store.query('up{job="qumulo-encryption"}')
+            self.assertEqual({labels["instance"] for labels, _ in up}, names, store.name)
+            self.assertEqual({value for _, value in up}, {1}, store.name)
+            for labels, _ in store.query("qumulo_encryption_up"):
+                self.assertEqual(labels["instance"], labels["cluster"], store.name)
+            own = wait_for(lambda: store.query("qumulo_encryption_exporter_build_info"), f"{store.name}: the exporter too")
+            self.assertEqual(len(own), 1, store.name)
 
     def test_two_exporters_give_one_answer(self):
         (first, names), (second, _) = self.demo(), self.demo()
-        query = self.prometheus("scrape-pair.yml", exporter__a=first.url.removeprefix("http://"),
-                                exporter__b=second.url.removeprefix("http://"))
+        stores = self.scrape("scrape-pair.yml", exporter__a=first.url.removeprefix("http://"),
+                             exporter__b=second.url.removeprefix("http://"))
         text = (EXAMPLES / "scrape-pair.yml").read_text()
         expression = text.split("# Query: ")[1].splitlines()[0]
-        wait_for(lambda: len(query("qumulo_encryption_up")) == 2 * len(names), "both are scraped", seconds=30)
-
-        def answers():
-            return sorted(sample["metric"]["cluster"] for sample in query(expression))
-
         with_status = sorted(name for name in names if name not in ("edge-oslo", "edge-lisbon"))
-        self.assertEqual(answers(), with_status, "one series for each cluster with a status")
+
+        def check(store):
+            answers = sorted(labels["cluster"] for labels, _ in store.query(expression))
+            self.assertEqual(answers, with_status, f"{store.name}: one series for each cluster with a status")
+
+        for store in stores:
+            wait_for(lambda: len(store.query("qumulo_encryption_up")) == 2 * len(names), f"{store.name}: both are scraped",
+                     seconds=30)
+            check(store)
         first.kill()
-        wait_for(lambda: query('up{job="qumulo-encryption"} == 0'), "one exporter is gone")
-        self.assertEqual(answers(), with_status)
+        for store in stores:
+            wait_for(lambda: store.query('up{job="qumulo-encryption"} == 0'), f"{store.name}: one exporter is gone")
+            check(store)
 
 
 if __name__ == "__main__":

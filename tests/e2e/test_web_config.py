@@ -1,11 +1,11 @@
-"""The listener behind a web configuration file: a real Prometheus, openssl and curl as its clients."""
+"""The listener behind a web configuration file: stores that scrape it, openssl and curl as its clients."""
 
 import json
 import re
 import subprocess
 import unittest
 
-from support import EXPORTER, Case, free_port, get, wait_for
+from support import EXPORTER, STACKS, Case, free_port, get, wait_for
 
 PASSWORD = "correct horse: battery"
 
@@ -56,41 +56,34 @@ class WebConfig(Case):
                    f"https://{exporter.address}{path}")
         return int(done.stdout[-3:]), done.stdout[:-3]
 
-    def prometheus(self, exporter, scrape):
-        """The health of the target, as a real Prometheus with these lines of configuration sees it."""
-        config = self.folder / "prometheus.yml"
-        config.write_text(f"""
-global: {{scrape_interval: 1s, scrape_timeout: 1s}}
-scrape_configs:
-- job_name: exporter
-  scheme: https
-  honor_labels: true
-  static_configs: [{{targets: ['{exporter.address}']}}]
-{scrape}
-""")
-        url = self.run_prometheus(config)
+    def scraped(self, exporter, **jobs):
+        """{job: [(health, last error) of each store]}, where each job has these lines of configuration."""
+        stores = self.stores("global: {scrape_interval: 1s, scrape_timeout: 1s}\nscrape_configs:\n" + "".join(
+            f"- job_name: {job}\n  scheme: https\n  static_configs: [{{targets: ['{exporter.address}']}}]\n"
+            f"  tls_config:\n    ca_file: {self.folder / 'ca.pem'}\n{lines}" for job, lines in jobs.items()))
 
-        def health():
-            try:
-                status, _, body = get(f"{url}/api/v1/targets")
-            except OSError:
-                return None
-            targets = json.loads(body)["data"]["activeTargets"] if status == 200 else []
-            return targets and targets[0]["health"] != "unknown" and targets[0]
+        def targets(store):
+            found = json.loads(get(f"{store.url}/api/v1/targets")[2])["data"]["activeTargets"]
+            # VictoriaMetrics calls down what it has not scraped yet.
+            scraped = {one["labels"]["job"]: (one["health"], one["lastError"]) for one in found
+                       if one["health"] == "up" or one["lastError"]}
+            return set(scraped) == set(jobs) and scraped
 
-        target = wait_for(health, "Prometheus has scraped once", seconds=30)
-        return target["health"], target["lastError"]
+        found = [wait_for(lambda: targets(store), f"{store.name} has scraped all", seconds=30) for store in stores]
+        return {job: [one[job] for one in found] for job in jobs}
 
-    def test_prometheus_with_password(self):
+    def test_stores_with_a_password(self):
         exporter = self.demo(self.users())
-        ca, secret = self.folder / "ca.pem", self.folder / "password"
-        lines = f"  tls_config: {{ca_file: {ca}}}\n  basic_auth: {{username: prometheus, password_file: {secret}}}\n"
-        secret.write_text(PASSWORD)
-        self.assertEqual(self.prometheus(exporter, lines), ("up", ""))
-        secret.write_text("wrong")
-        health, error = self.prometheus(exporter, lines)
-        self.assertEqual(health, "down")
-        self.assertIn("401", error)
+        jobs = {}
+        for job, password in (("right", PASSWORD), ("wrong", "wrong")):
+            secret = self.folder / f"{job}.password"
+            secret.write_text(password)
+            jobs[job] = f"  basic_auth: {{username: prometheus, password_file: {secret}}}\n"
+        found = self.scraped(exporter, **jobs)
+        self.assertEqual(found["right"], [("up", "")] * len(STACKS))
+        for health, error in found["wrong"]:
+            self.assertEqual(health, "down")
+            self.assertIn("401", error)
         good = f"prometheus:{PASSWORD}"
         self.assertEqual(self.curl(exporter)[0], 401)
         self.assertEqual(self.curl(exporter, "-u", f"nobody:{PASSWORD}")[0], 401)
@@ -101,18 +94,18 @@ scrape_configs:
         self.assertGreaterEqual(int(refused[1]), 3, "refusals are counted")
         self.assertNotIn(PASSWORD, exporter.log.read_text())
 
-    def test_prometheus_with_a_certificate(self):
+    def test_stores_with_a_certificate(self):
         health_port = free_port()
         exporter = self.demo("  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.pem\n",
                              "--web.health-listen-address", f"127.0.0.1:{health_port}")
 
         def lines(name):
-            files = f"cert_file: {self.folder / name}.pem, key_file: {self.folder / name}.key" if name else ""
-            return f"  tls_config: {{ca_file: {self.folder / 'ca.pem'}, {files}}}\n"
+            return f"    cert_file: {self.folder / name}.pem\n    key_file: {self.folder / name}.key\n"
 
-        self.assertEqual(self.prometheus(exporter, lines("client")), ("up", ""))
-        for bad in (None, "expired"):
-            self.assertEqual(self.prometheus(exporter, lines(bad))[0], "down", bad)
+        found = self.scraped(exporter, good=lines("client"), none="", expired=lines("expired"))
+        self.assertEqual(found["good"], [("up", "")] * len(STACKS))
+        for job in ("none", "expired"):
+            self.assertEqual([health for health, _ in found[job]], ["down"] * len(STACKS), job)
         certificate = ("--cert", self.folder / "client.pem", "--key", self.folder / "client.key")
         status, body = self.curl(exporter, *certificate)
         self.assertEqual(status, 200)

@@ -126,6 +126,30 @@ async fn what_hangs_or_fails_costs_no_status() {
 }
 
 #[tokio::test]
+async fn one_bad_answer_takes_nothing_away() {
+    let mut lab = Lab::new(kms).await;
+    lab.settings.timeout = Duration::from_secs(4);
+    let mut probe = lab.probe();
+    let now = Instant::now();
+    let after = |seconds| now + Duration::from_secs(seconds);
+    probe.poll_at(now).await.unwrap();
+    for fault in [IdentityFault::Status(500), IdentityFault::Hang] {
+        lab.cluster.update(|spec| spec.faults.details_fault = Some(fault));
+        let details = probe.poll_at(after(700)).await.unwrap().details;
+        assert!(details.kms.is_some() && details.account.privileges.is_some(), "{fault:?}");
+    }
+    // Nor does it stand for ever.
+    let details = probe.poll_at(after(3_700)).await.unwrap().details;
+    assert!(details.kms.is_none() && details.account.privileges.is_none());
+    // It is asked again soon.
+    lab.cluster.update(|spec| spec.faults.details_fault = None);
+    assert!(probe.poll_at(after(3_770)).await.unwrap().details.kms.is_some());
+    // What the cluster refuses is gone at once.
+    lab.cluster.update(|spec| spec.faults.details_fault = Some(IdentityFault::Status(403)));
+    assert!(probe.poll_at(after(4_400)).await.unwrap().details.kms.is_none());
+}
+
+#[tokio::test]
 async fn the_clock_of_the_cluster_is_compared() {
     for (skew, expect) in [(None, 0.0), (Some("+10m"), 600.0), (Some("-2h"), -7_200.0)] {
         let lab = Lab::new(|spec| spec.faults.clock_skew = skew.map(str::to_owned)).await;

@@ -1,0 +1,92 @@
+"""The look at a key management server, with a real one that speaks KMIP and demands a client certificate."""
+
+import json
+import re
+import subprocess
+import unittest
+
+from support import VENVS, Case, free_port, get, metrics, wait_for
+
+SERVER = """
+import sys
+from kmip.services.server import KmipServer
+server = KmipServer(config_path=sys.argv[1], log_path=sys.argv[2], database_path=sys.argv[3])
+with server:
+    server.serve()
+"""
+
+
+class KeyManagementServer(Case):
+    def certificates(self, *key):
+        make = ["openssl", "req", "-x509", "-newkey", *key, "-nodes"]
+        authority = ["-days", "300", "-subj", "/CN=authority", "-out", "ca.pem", "-keyout", "ca.key"]
+        server = ["-days", "40", "-subj", "/CN=kms", "-out", "kms.pem", "-keyout", "kms.key", "-CA", "ca.pem", "-CAkey", "ca.key",
+                  "-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=CA:FALSE",
+                  "-addext", "extendedKeyUsage=serverAuth"]
+        for certificate in (authority, server):
+            subprocess.run(make + certificate, check=True, capture_output=True, cwd=self.folder)
+        end = subprocess.run(["openssl", "x509", "-in", "kms.pem", "-noout", "-enddate", "-dateopt", "iso_8601"], check=True,
+                             capture_output=True, text=True, cwd=self.folder).stdout
+        stamp = re.search(r"notAfter=(.*)Z", end)[1]
+        return subprocess.run(["date", "--utc", "--date", stamp, "+%s"], check=True, capture_output=True, text=True).stdout
+
+    def serve(self):
+        """A KMIP server. Gives its port."""
+        port = free_port()
+        (self.folder / "policies").mkdir()
+        (self.folder / "kms.conf").write_text(f"""[server]
+hostname=127.0.0.1
+port={port}
+certificate_path={self.folder}/kms.pem
+key_path={self.folder}/kms.key
+ca_path={self.folder}/ca.pem
+auth_suite=TLS1.2
+policy_path={self.folder}/policies
+enable_tls_client_auth=True
+logging_level=INFO
+""")
+        self.start(VENVS / "kmip/bin/python", "-c", SERVER, self.folder / "kms.conf", self.folder / "kms.log",
+                   self.folder / "kms.db")
+        log = self.folder / "kms.log"
+        wait_for(lambda: log.exists() and "Starting connection service" in log.read_text(), "the server listens", seconds=60)
+        return port
+
+    def test_a_server_with_suites_of_today(self):
+        self.check(float(self.certificates("ec", "-pkeyopt", "ec_paramgen_curve:P-256")), 1)
+
+    def test_a_server_with_suites_that_are_not_safe_any_more(self):
+        self.check(float(self.certificates("rsa:2048")), 2)
+
+    def check(self, end, connections):
+        """The certificate is seen, and nothing else is asked."""
+        port = self.serve()
+        kms = "type: KMS, status: KMS Available, ca_cert_expiry: +300d, client_cert_expiry: +300d"
+        cluster = self.simulate(f"""clusters:
+- {{name: one, {kms}, kms: {{hostname: 127.0.0.1, port: {port}, key_id: "17"}}}}
+""").clusters["one"]
+        (self.folder / "token").write_text(cluster["token"])
+        (self.folder / "exporter.yml").write_text(f"""
+global: {{poll_interval: 1s, probe_kms: true, probe_kms_networks: [127.0.0.0/8]}}
+clusters:
+- name: one
+  url: {cluster["url"]}
+  authorization: {{credentials_file: token}}
+  tls_config: {{pin_sha256: ["{cluster["pin_sha256"]}"]}}
+""")
+        exporter = self.exporter("--config.file", self.folder / "exporter.yml")
+        expiry = 'qumulo_encryption_certificate_expiry_timestamp_seconds{cluster="one",certificate="kms_server"}'
+        wait_for(lambda: expiry in metrics(exporter.url), "the certificate was seen")
+        samples = metrics(exporter.url)
+        self.assertEqual(samples[expiry], end)
+        self.assertEqual(samples['qumulo_encryption_kms_reachable{cluster="one"}'], 1)
+        info = f'qumulo_encryption_key_store_info{{cluster="one",host="127.0.0.1",port="{port}",key_id="17"}}'
+        self.assertEqual(samples[info], 1)
+        document = json.loads(get(exporter.url + "/api/v1/clusters")[2])["clusters"][0]
+        self.assertEqual((document["key_store"]["host"], document["key_store"]["reachable"]), ("127.0.0.1", True))
+        log = (self.folder / "kms.log").read_text()
+        self.assertEqual(log.count("Receiving incoming connection"), connections, log)
+        self.assertNotIn("Session established", log)
+
+
+if __name__ == "__main__":
+    unittest.main()
