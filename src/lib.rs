@@ -63,9 +63,10 @@
 //! * **A secret is a [`secret::Secret`]** from the file to the request. An answer that repeats it is refused.
 //! * **Types know no YAML and no JSON.** `config::raw` and `client::decode` are the borders.
 //! * **The simulator knows nothing of us**, so a wrong belief about the API cannot cancel out.
-//! * **A label's values are a closed list**, or checked to be a UUID or a version, or the user's own names.
+//! * **A label's values are a closed list**, or checked to be a UUID, a version, a host, a port or an identifier of printable
+//!   ASCII, or the user's own names.
 //!
-//! Deliberately absent: writing to disk, talking to the key management server, tracing spans, feature flags, and any
+//! Deliberately absent: writing to disk, speaking KMIP (all that is ever seen of a key management server is its certificate), tracing spans, feature flags, and any
 //! gauge of a cluster that lives between two scrapes.
 //!
 //! A test (`tests/it/walls.rs`) holds the modules' imports against the table in it.

@@ -3,6 +3,7 @@
 //! [`Client::poll`] is all that the rest of the program sees. Inside: `settings` (what a client needs to know),
 //! `transport`, `pem`, `sessions` and `verify` (connections and whom to trust), `resolve`, `secret_file` and `auth`
 //! (credentials), `api` and `answer` (requests), `decode` (JSON -> model), `error` and `words` (what went wrong -> model).
+//! Beside it `kms_probe` and `tls12` (the certificate of a key management server), and `fetch` (what another exporter says).
 //!
 //! Deliberately absent: pace, retries over time, the wall clock. They are the poller's.
 

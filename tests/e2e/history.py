@@ -5,8 +5,6 @@ import re
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
-from support import OLDEST
-
 MINUTES = 24 * 60
 # What is served only while the status of a cluster is fresh.
 FRESH = ("status", "type", "certificate_expiry_timestamp_seconds", "last_key_rotation_timestamp_seconds",
@@ -92,7 +90,7 @@ class History:
             files.append(file)
 
         def load(file):
-            command = [OLDEST.promtool, "tsdb", "create-blocks-from", "openmetrics", "--quiet", file, folder / "data"]
+            command = ["promtool", "tsdb", "create-blocks-from", "openmetrics", "--quiet", file, folder / "data"]
             subprocess.run(command, check=True, capture_output=True)
             file.unlink()
 

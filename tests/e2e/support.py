@@ -89,8 +89,8 @@ class Prometheus(typing.NamedTuple):
     alertmanager: str
     amtool: str
 
-    def start(self, case, scrape, rules=None, alertmanager=None, arguments=(), data=None):
-        """The URL of a server that is ready: until then it answers every question with 503. `data` may hold blocks."""
+    def start(self, case, scrape, rules=None, alertmanager=None, arguments=()):
+        """The URL of a server that is ready: until then it answers every question with 503."""
         folder, address = case.room()
         text = re.sub(r"^global: \{", "global: {evaluation_interval: 1s, ", scrape, flags=re.M)
         if rules:
@@ -99,7 +99,7 @@ class Prometheus(typing.NamedTuple):
             text += f"alerting: {{alertmanagers: [{{static_configs: [{{targets: ['{alertmanager}']}}]}}]}}\n"
         config = folder / "prometheus.yml"
         config.write_text(text)
-        return case.ready(address, self.server, f"--config.file={config}", f"--storage.tsdb.path={data or folder}",
+        return case.ready(address, self.server, f"--config.file={config}", f"--storage.tsdb.path={folder}",
                           f"--web.listen-address={address}", "--rules.alert.resend-delay=10m", *arguments)
 
 
@@ -224,6 +224,12 @@ class Case(unittest.TestCase):
 
         wait_for(ready, f"{command[0]} is ready", seconds=60)
         return url
+
+    def run_prometheus(self, config, data=None):
+        """The URL of a current Prometheus that has a configuration of its own."""
+        folder, address = self.room()
+        return self.ready(address, CURRENT.server, f"--config.file={config}", f"--storage.tsdb.path={data or folder}",
+                          f"--web.listen-address={address}")
 
     def stores(self, scrape, rules=None, alertmanagers={}):
         """A store of each stack with the same scrape configuration and rules."""

@@ -1,20 +1,14 @@
-"""What is deployed: the Debian package, the container, Kubernetes' objects, the compose stack."""
+"""What is deployed: the example, the schemas, Kubernetes' objects, the compose stack."""
 
 import json
-import os
-import pathlib
 import re
-import shutil
-import signal
 import subprocess
-import time
 import unittest
 
-from support import EXPORTER, GENERATIONS, ROOT, VENVS, Case, get, metrics, run, wait_for
+from support import EXPORTER, GENERATIONS, ROOT, VENVS, Case, run
 
 NAME = "qumulo-encryption-exporter"
 EXAMPLE = ROOT / f"deploy/example/{NAME}.yml"
-CONFIG = pathlib.Path(f"/etc/{NAME}/{NAME}.yml")
 
 
 class Examples(Case):
@@ -80,134 +74,6 @@ class Schema(Case):
         self.assertEqual(accepted, ["poll_interval: 500ms", "poll_timeout: 0s", "poll_interval: 2d", "poll_timeout: 2m"])
 
 
-class Debian(Case):
-    def build(self, version):
-        run(ROOT / "deploy/debian/build", EXPORTER, self.folder, env={**os.environ, "DEB_VERSION": version})
-        return next(self.folder.glob(f"{NAME}_{version}_*.deb"))
-
-    def test_from_building_to_purging(self):
-        self.assertFalse(CONFIG.exists(), "a machine without the package")
-        self.addCleanup(run, "dpkg", "--purge", NAME, check=False)
-        old, new = self.build("0.0.1"), self.build("0.0.2")
-        findings = run("lintian", "--allow-root", "--fail-on", "error", old)
-        self.assertNotIn("E:", findings)
-        run("dpkg", "--install", old)
-        for path in (f"/usr/bin/{NAME}", f"/lib/systemd/system/{NAME}.service", f"/usr/share/man/man8/{NAME}.8.gz",
-                     f"/usr/share/bash-completion/completions/{NAME}"):
-            self.assertTrue(pathlib.Path(path).is_file(), path)
-        self.assertEqual(run("systemd-analyze", "verify", "--man=no", f"/lib/systemd/system/{NAME}.service"), "")
-        # As the unit starts it, with a configuration that an administrator wrote.
-        edited = EXAMPLE.read_text().replace("prod-east", "prod-west")
-        CONFIG.write_text(edited)
-        (CONFIG.parent / "prod-west.token").write_text("token")
-        self.addCleanup(shutil.rmtree, CONFIG.parent, ignore_errors=True)
-        unit = pathlib.Path(f"/lib/systemd/system/{NAME}.service").read_text()
-        command = re.search(r"^ExecStart=(.*)$", unit, re.M)[1].split()
-        self.as_the_unit_does(unit, command)
-        run("dpkg", "--install", "--force-confdef", new)
-        self.assertEqual(CONFIG.read_text(), edited, "an edited configuration survives the upgrade")
-        self.assertIn("0.0.2", run("dpkg-query", "--show", NAME))
-        run("dpkg", "--remove", NAME)
-        self.assertFalse(pathlib.Path(f"/usr/bin/{NAME}").exists())
-        self.assertTrue(CONFIG.exists())
-        run("dpkg", "--purge", NAME)
-        self.assertFalse(CONFIG.exists())
-        self.assertTrue((CONFIG.parent / "prod-west.token").exists(), "what the package did not bring stays")
-
-
-    def as_the_unit_does(self, unit, command):
-        """The installed program with the unit's user, mounts and limits; systemd itself does not run here."""
-        for line in (f"User={NAME}", f"Group={NAME}", "ProcSubset=pid", "ProtectSystem=strict", "NoNewPrivileges=yes",
-                     "CapabilityBoundingSet=", "LimitNOFILE=16384", "UMask=0077"):
-            self.assertIn(f"\n{line}\n", unit)
-        cluster = self.simulate("clusters:\n- {name: prod-west}\n").clusters["prod-west"]
-        edited = CONFIG.read_text()
-        self.assertEqual((CONFIG.parent.stat().st_mode & 0o777, CONFIG.stat().st_mode & 0o777), (0o750, 0o640))
-        self.addCleanup(lambda: CONFIG.exists() and CONFIG.write_text(edited))
-        CONFIG.write_text(f"""global: {{poll_interval: 1s, poll_timeout: 1s}}
-clusters:
-- name: prod-west
-  url: {cluster["url"]}
-  authorization: {{credentials_file: prod-west.token}}
-  tls_config: {{pin_sha256: ["{cluster["pin_sha256"]}"]}}
-""")
-
-        def rotate(text):
-            (self.folder / "token").write_text(text)
-            new = CONFIG.parent / ".prod-west.token.new"
-            run("install", "-g", NAME, "-m", "640", self.folder / "token", new)
-            run("mv", new, CONFIG.parent / "prod-west.token")
-
-        rotate("wrong")
-        confine = ("mount -t proc -o subset=pid proc /proc && mount --bind / /mnt && mount -o remount,bind,ro /mnt && "
-                   "mount -t proc -o subset=pid proc /mnt/proc && ulimit -n 16384 && umask 077 && exec chroot /mnt "
-                   f"setpriv --reuid={NAME} --regid={NAME} --clear-groups --no-new-privs --bounding-set=-all "
-                   '--inh-caps=-all "$@"')
-        process = self.start("unshare", "--pid", "--mount", "--fork", "--kill-child", "sh", "-c", confine, "sh", *command,
-                             "--web.listen-address", "127.0.0.1:0")
-        found = wait_for(lambda: re.search(r"msg=listening address=(\S+)", process.log.read_text()), "it listens")
-        url = f"http://{found[1]}"
-        up = 'qumulo_encryption_up{cluster="prod-west"}'
-        wait_for(lambda: metrics(url).get(up) == 0, "the wrong token is refused")
-        rotate(cluster["token"])
-        wait_for(lambda: metrics(url).get(up) == 1, "the replaced token is used")
-        samples = metrics(url)
-        for name in ("cpu_seconds_total", "max_fds", "open_fds", "resident_memory_bytes", "start_time_seconds", "threads",
-                     "virtual_memory_bytes", "virtual_memory_max_bytes"):
-            self.assertGreater(samples[f"process_{name}"], -1 if name.startswith("cpu") else 0, name)
-        self.assertLess(abs(samples["process_start_time_seconds"] - time.time()), 300)
-        children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        os.kill(int(children[0]), signal.SIGTERM)
-        self.assertEqual(process.wait(10), 0)
-        CONFIG.write_text(edited)
-
-
-class Container(Case):
-    def podman(self, *arguments, check=True):
-        return run("podman", "--cgroup-manager=cgroupfs", "--runtime=runc", *arguments, check=check)
-
-    def test_the_image_runs_the_demonstration(self):
-        tag = "localhost/qumulo-encryption-exporter:test"
-        environment = {**os.environ, "BUILDER": "buildah bud --isolation chroot"}
-        done = subprocess.run([ROOT / "deploy/container/build", tag], stdin=subprocess.DEVNULL, capture_output=True,
-                              text=True, env=environment)
-        self.assertEqual(done.returncode, 0, done.stderr[-2000:])
-        self.addCleanup(self.podman, "rm", "--force", "exporter", check=False)
-        self.podman("run", "--detach", "--name=exporter", "--network=host", "--read-only", "--read-only-tmpfs=false",
-                    "--cap-drop=ALL", "--security-opt=no-new-privileges", "--ulimit=nofile=1024:1024",
-                    "--ulimit=nproc=1024:1024", tag, "demo", "--web.listen-address=127.0.0.1:10989")
-
-        def ready():
-            try:
-                return get("http://127.0.0.1:10989/-/ready")[0] == 200
-            except OSError:
-                return False
-
-        wait_for(ready, "the demonstration is ready")
-        self.assertGreater(metrics("http://127.0.0.1:10989")["process_open_fds"], 10)
-        pid = int(self.podman("inspect", "--format={{.State.Pid}}", "exporter"))
-        uid = re.search(r"^Uid:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text(), re.M)[1]
-        self.assertEqual(uid, "65534")
-        os.kill(pid, signal.SIGTERM)
-        code = wait_for(lambda: self.podman("inspect", "--format={{.State.Status}} {{.State.ExitCode}}", "exporter")
-                        .startswith("exited") and self.podman("inspect", "--format={{.State.ExitCode}}", "exporter"),
-                        "it ends within the grace period", seconds=15)
-        self.assertEqual(code.strip(), "0")
-        # A name, with nothing but the program in the image to resolve it.
-        cluster = self.simulate("clusters:\n- {name: one}\n").clusters["one"]
-        (self.folder / "token").write_text(cluster["token"])
-        (self.folder / "token").chmod(0o644)
-        said = self.podman("run", "--rm", "--network=host", "--add-host=one.example:127.0.0.1", "--read-only",
-                           "--read-only-tmpfs=false", "--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024",
-                           f"--volume={self.folder}/token:/token:ro", tag, "status",
-                           f"--cluster.url={cluster['url'].replace('127.0.0.1', 'one.example')}",
-                           f"--cluster.pin-sha256={cluster['pin_sha256']}", "--cluster.token-file=/token")
-        self.assertIn("one.example", said)
-        self.assertIn("1 cluster: 0 critical, 0 unknown, 0 warning, 1 good", said)
-        size = int(run("podman", "image", "inspect", "--format={{.Size}}", tag))
-        print(f"image: {size / 1e6:.1f} MB")
-
-
 class Orchestrators(Case):
     def test_kubernetes_objects_are_valid(self):
         folder = ROOT / "deploy/kubernetes"
@@ -241,7 +107,7 @@ class Orchestrators(Case):
         path = ROOT / "deploy/compose/compose.yml"
         run(VENVS / "deploy/bin/check-jsonschema", "--builtin-schema", "vendor.compose-spec", path)
         for source in re.findall(r"^      - (\.\S+?):", path.read_text(), re.M):
-            self.assertTrue((path.parent / source).is_file(), source)
+            self.assertTrue((path.parent / source).exists(), source)
         copy = self.folder / "prometheus.yml"
         copy.write_text((path.parent / "prometheus.yml").read_text())
         (self.folder / "alerts.yml").write_text((ROOT / "deploy/prometheus/alerts.yml").read_text())

@@ -234,7 +234,7 @@ class Podman(Case):
                 if library.startswith("/"):
                     shutil.copy(library, context)
                     recipe.write(f"COPY {pathlib.Path(library).name} {library}\n")
-        self.podman("build", "--isolation=chroot", f"--tag={image}", context)
+        self.podman("build", "--isolation=chroot", f"--tag={image}", f"--build-context=program={context}", context)
 
     def test_the_rendered_pod_is_ready_and_serves_the_clusters(self):
         self.build("localhost/exporter:test")

@@ -5,7 +5,7 @@ import subprocess
 import unittest
 
 from support import CURRENT, EXPORTER, OLDEST, ROOT, STACKS, Case, Store, get, impatient, wait_for
-from test_dashboards import BOARDS, EMPTY, TELLING, answers, queries
+from test_dashboards import BOARDS, EMPTY, answers, queries
 from test_rules import FIRING
 
 EXAMPLE = (ROOT / "deploy/prometheus/own-cluster-label.yml").read_text()
@@ -76,7 +76,7 @@ class OwnClusterLabel(Case):
             board = json.loads((self.folder / f"dashboards/{name}.json").read_text())
             for title, expression in queries(board):
                 if not any(metric in expression.replace(LABEL, "cluster") for metric in EMPTY):
-                    wait_for(lambda: answers(merges, expression, TELLING), f"{title}: {expression}")
+                    wait_for(lambda: answers(merges, expression), f"{title}: {expression}")
         self.alerts_are_one(alertmanager)
         # One of the pair is enough.
         first.kill()

@@ -13,7 +13,10 @@ from support import EXPORTER, ROOT, VENVS, Case
 NAME = "qumulo-encryption-exporter"
 VERSION = tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]["version"]
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
-DOCUMENTS = [ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
+SECURITY = ROOT / "SECURITY.md"
+# The pages that a reader can come to from the README. Runbooks and the changelog have no links of this kind.
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", SECURITY, *(ROOT / "docs").glob("*.md"),
+             *(path for folder in ("benches", "dashboards", "deploy") for path in (ROOT / folder).rglob("README.md"))]
 
 
 class Workflows(Case):
@@ -98,19 +101,37 @@ class Release(Case):
 
 
 class Documents(Case):
+    def anchors(self, path):
+        titles = re.findall(r"^#+ (.*)", re.sub(r"^```.*?^```", "", path.read_text(), flags=re.M | re.S), re.M)
+        return {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+
     def test_what_they_name_exists(self):
         for document in DOCUMENTS:
-            text = document.read_text()
-            links = [link for link in re.findall(r"\]\(([^)#]+)", text) if "://" not in link]
-            paths = re.findall(r"`((?:\.ci|\.github|src|tests|deploy|dashboards)/[\w./-]+)[` ]", text)
-            for path in links + [path for path in paths if "NAME" not in path]:
-                self.assertTrue((ROOT / path).exists(), f"{document.name}: {path}")
-            titles = re.findall(r"^#+ (.*)", text, re.M)
-            anchors = {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
-            self.assertLessEqual(set(re.findall(r"\]\(#([^)]+)\)", text)), anchors)
+            text, name = document.read_text(), document.relative_to(ROOT)
+            for link in re.findall(r"\]\(([^)\s]+)\)", text):
+                if "://" in link:
+                    continue
+                path, _, anchor = link.partition("#")
+                target = document.parent / path if path else document
+                self.assertTrue(target.exists(), f"{name}: {link}")
+                if anchor:
+                    self.assertIn(anchor, self.anchors(target), f"{name}: {link}")
+            for path in re.findall(r"`((?:\.ci|\.github|src|tests|deploy|dashboards|docs)/[\w./-]+)[` ]", text):
+                self.assertTrue("NAME" in path or (ROOT / path).exists(), f"{name}: {path}")
+
+    def test_every_page_is_reached_from_the_readme(self):
+        seen, todo = set(), [ROOT / "README.md"]
+        while todo:
+            page = todo.pop()
+            if page in seen or page.suffix != ".md":
+                continue
+            seen.add(page)
+            links = re.findall(r"\]\(([^)#\s]+)", page.read_text())
+            todo += [(page.parent / link).resolve() for link in links if "://" not in link]
+        self.assertEqual(set(DOCUMENTS) - seen, set())
 
     def test_every_promise_of_security_has_the_test_that_it_names(self):
-        text = DOCUMENTS[1].read_text()
+        text = SECURITY.read_text()
         named = [pair for pair in re.findall(r"`(\w+/[\w/]+)::(\w+)`", text) if pair[1] != "NAME"]
         self.assertGreater(len(named), 60)
         for place, name in named:

@@ -43,7 +43,7 @@ scrape_configs:
                 wait_for(lambda: store.value(expression) == value, f"{store.name}: {what}", seconds)
 
         see('up{job="qumulo-encryption"}', 1, "it scrapes", 40)
-        documented = set(re.findall(r"^\| `((?:qumulo_encryption|process)_\w+)`", (ROOT / "README.md").read_text(), re.M))
+        documented = set(re.findall(r"^\| `((?:qumulo_encryption|process)_\w+)`", (ROOT / "docs/metrics.md").read_text(), re.M))
         self.assertGreater(len(documented), 25)
         # Served with TLS only, which test_web_config.py looks at.
         documented.remove("qumulo_encryption_exporter_listener_certificate_expiry_timestamp_seconds")

@@ -118,7 +118,7 @@ class Rules(Case):
 
     def test_every_command_of_qq_exists_with_its_flags(self):
         qq, asked = VENVS / "qumulo-7.10.2.1/bin/qq", {}
-        for path in [ROOT / "README.md", *RUNBOOKS.glob("*.md")]:
+        for path in [ROOT / "README.md", ROOT / "deploy/README.md", *RUNBOOKS.glob("*.md")]:
             text = path.read_text().replace("\\\n", " ")
             for line in re.findall(r"^qq --host \S+ (.*)$", text, re.M):
                 words = line.split()
@@ -133,7 +133,7 @@ class Rules(Case):
                 self.assertRegex(known, rf"(^|\s|\[){flag}\b", command)
 
     def test_the_readme_lists_every_alert_as_it_is(self):
-        rows = re.findall(r"^\| `(QumuloEncryption\w+)` \| (\w+) \| (\S*) \|", (ROOT / "README.md").read_text(), re.M)
+        rows = re.findall(r"^\| `(QumuloEncryption\w+)` \| (\w+) \| (\S*) \|", (ROOT / "deploy/prometheus/README.md").read_text(), re.M)
         expect = []
         for name, rule in alerts().items():
             wait = re.search(r"\n        for: (\S+)\n", rule)

@@ -135,7 +135,7 @@ class Service(Case):
         line = [line for line in done.stdout.splitlines() if "Overall exposure level" in line][0]
         score = line.split(": ")[1].split()[0]
         print(line.strip())
-        self.assertIn(f"`systemd-analyze security` gives {score}", (ROOT / "README.md").read_text())
+        self.assertIn(f"`systemd-analyze security` gives {score}", (ROOT / "deploy/README.md").read_text())
 
 
 if __name__ == "__main__":

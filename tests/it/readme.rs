@@ -1,4 +1,4 @@
-//! The README says what is: its tables, examples and outputs are held against the program.
+//! The README and the pages that it leads to say what is: its tables, examples and outputs are held against the program.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -17,7 +17,16 @@ use qumulo_encryption_exporter::{
     store::Store,
 };
 
-const README: &str = include_str!("../../README.md");
+const README: &str = concat!(
+    include_str!("../../README.md"),
+    include_str!("../../benches/README.md"),
+    include_str!("../../dashboards/README.md"),
+    include_str!("../../deploy/README.md"),
+    include_str!("../../deploy/prometheus/README.md"),
+    include_str!("../../docs/configuration.md"),
+    include_str!("../../docs/metrics.md"),
+    include_str!("../../docs/status.md"),
+);
 
 /// The text of all fenced blocks of a language.
 fn blocks(language: &str) -> Vec<&'static str> {

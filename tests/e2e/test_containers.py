@@ -1,0 +1,202 @@
+"""The image, and what runs it: podman, systemd with podman, compose."""
+
+import functools
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import tempfile
+import unittest
+
+from machine import Machine
+from support import PARTS, ROOT, VENVS, Case, free_port, get, metrics, run, wait_for
+
+NAME = "qumulo-encryption-exporter"
+TAG = f"localhost/{NAME}:test"
+
+
+@functools.cache
+def built():
+    """The image, built once for all tests."""
+    run(ROOT / "deploy/container/build", TAG, env={**os.environ, "BUILDER": "buildah bud --isolation chroot"})
+    return TAG
+
+
+def podman(*arguments, check=True):
+    return run("podman", "--cgroup-manager=cgroupfs", "--runtime=runc", *arguments, check=check)
+
+
+def status(url):
+    try:
+        return get(url)[0]
+    except OSError:
+        return None
+
+
+class Image(Case):
+    def test_it_says_what_it_is(self):
+        labels = podman("image", "inspect", "--format={{range $k, $v := .Config.Labels}}{{$k}}={{$v}}\n{{end}}", built())
+        said = podman("run", "--rm", "--network=none", "--read-only-tmpfs=false", "--ulimit=nofile=1024:1024",
+                      "--ulimit=nproc=1024:1024", built(), "--version")
+        version, revision = re.match(rf"{NAME} (\S+) \(revision (\w+), ", said).groups()
+        expected = {"version": version, "revision": revision, "title": NAME, "licenses": "Apache-2.0"}
+        for key, value in expected.items():
+            self.assertIn(f"\norg.opencontainers.image.{key}={value}\n", f"\n{labels}")
+
+    def test_it_runs_the_demonstration(self):
+        url = f"127.0.0.1:{free_port()}"
+        name = f"exporter-{os.getpid()}"
+        self.addCleanup(podman, "rm", "--force", name, check=False)
+        podman("run", "--detach", f"--name={name}", "--network=host", "--read-only", "--read-only-tmpfs=false",
+               "--cap-drop=ALL", "--security-opt=no-new-privileges", "--ulimit=nofile=1024:1024",
+               "--ulimit=nproc=1024:1024", built(), "demo", f"--web.listen-address={url}")
+        wait_for(lambda: status(f"http://{url}/-/ready") == 200, "the demonstration is ready")
+        self.assertGreater(metrics(f"http://{url}")["process_open_fds"], 10)
+        pid = int(podman("inspect", "--format={{.State.Pid}}", name))
+        uid = re.search(r"^Uid:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text(), re.M)[1]
+        self.assertEqual(uid, "65534")
+        os.kill(pid, signal.SIGTERM)
+        state = "--format={{.State.Status}} {{.State.ExitCode}}"
+        ended = wait_for(lambda: re.match(r"exited (\d+)", podman("inspect", state, name)),
+                         "it ends within the grace period", seconds=15)
+        self.assertEqual(ended[1], "0")
+
+    def test_it_resolves_names_with_nothing_but_the_program(self):
+        cluster = self.simulate("clusters:\n- {name: one}\n").clusters["one"]
+        (self.folder / "token").write_text(cluster["token"])
+        (self.folder / "token").chmod(0o644)
+        said = podman("run", "--rm", "--network=host", "--add-host=one.example:127.0.0.1", "--read-only",
+                      "--read-only-tmpfs=false", "--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024",
+                      f"--volume={self.folder}/token:/token:ro", built(), "status",
+                      f"--cluster.url={cluster['url'].replace('127.0.0.1', 'one.example')}",
+                      f"--cluster.pin-sha256={cluster['pin_sha256']}", "--cluster.token-file=/token")
+        self.assertIn("one.example", said)
+        self.assertIn("1 cluster: 0 critical, 0 unknown, 0 warning, 1 good", said)
+        size = int(podman("image", "inspect", "--format={{.Size}}", built()))
+        print(f"image: {size / 1e6:.1f} MB")
+
+
+class Podman(Case):
+    """The current Podman on a machine of its own, with its own network: as the files are, ports included."""
+
+    def setUp(self):
+        super().setUp()
+        # What podman needs and nspawn withholds: it is meant for containers without containers in them.
+        self.machine = Machine(self, "--tmpfs=/var/lib/containers", "--system-call-filter=@keyring bpf",
+                               f"--bind-ro={VENVS}")
+        for name in ("podman", "quadlet"):
+            shutil.copy(PARTS / name, self.folder)
+        self.machine.run("install", "/mnt/podman", "/usr/bin/podman")
+        # The control groups of this machine may be without the controller of processes, and containers cannot have more
+        # than whoever starts them.
+        (self.folder / "containers.conf").write_text(
+            '[containers]\npids_limit = 0\ndefault_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]\n')
+        self.machine.run("cp", "/mnt/containers.conf", "/etc/containers/containers.conf")
+
+    def load(self, image, name):
+        archive = self.folder / "image.tar"
+        run("buildah", "push", "--quiet", image, f"oci-archive:{archive}:{name}")
+        self.machine.run("podman", "load", "--quiet", "--input=/mnt/image.tar")
+        archive.unlink()
+
+    def test_quadlet(self):
+        folder, token = f"/etc/{NAME}", f"/etc/{NAME}/prod-west.token"
+        self.load(built(), f"localhost/{NAME}:latest")
+        shutil.copy(ROOT / f"deploy/podman/{NAME}.container", self.folder)
+        self.machine.run("install", "-D", "-m", "644", "-t", "/etc/containers/systemd", f"/mnt/{NAME}.container")
+        self.machine.run("install", "-D", "/mnt/quadlet", "/usr/lib/systemd/system-generators/podman-system-generator")
+        # The container does not reach the loopback, where the cluster is.
+        cluster = self.machine.cluster("prod-west")
+        self.machine.run("systemd-run", "--unit=proxy", "--socket-property=ListenStream=0.0.0.0:8000",
+                         "/lib/systemd/systemd-socket-proxyd", cluster["url"].removeprefix("https://"))
+        self.machine.run("install", "-d", "-g", "10979", "-m", "750", folder)
+        self.machine.run("systemctl", "daemon-reload")
+        self.assertEqual(self.machine.run("systemd-analyze", "verify", f"/run/systemd/generator/{NAME}.service"), "")
+        self.machine.replace(f"{folder}/{NAME}.yml", "clusters: wrong\n", "10979")
+        with self.assertRaises(AssertionError, msg="systemd is told by the program, not by the container"):
+            self.machine.run("systemctl", "start", NAME)
+        self.machine.replace(f"{folder}/{NAME}.yml", f"""global: {{poll_interval: 1s, poll_timeout: 1s}}
+clusters:
+- name: prod-west
+  url: https://host.containers.internal:8000
+  authorization: {{credentials_file: prod-west.token}}
+  tls_config: {{pin_sha256: ["{cluster["pin_sha256"]}"]}}
+""", "10979")
+        self.machine.replace(token, "wrong", "10979")
+        self.machine.run("systemctl", "restart", NAME)
+        up = 'qumulo_encryption_up{cluster="prod-west"}'
+        wait_for(lambda: self.machine.sample(up) == 0, "the wrong token is refused")
+        self.machine.replace(token, cluster["token"], "10979")
+        wait_for(lambda: self.machine.sample(up) == 1, "the replaced token is used")
+        loaded = "qumulo_encryption_exporter_config_last_reload_success_timestamp_seconds"
+        before = self.machine.sample(loaded)
+        self.machine.run("systemctl", "reload", NAME)
+        wait_for(lambda: self.machine.sample(loaded) > before, "it is reloaded")
+        inside = self.machine.run("podman", "inspect", "--format={{.State.Pid}}", NAME).strip()
+        limits = dict(line.split(":\t") for line in self.machine.run("cat", f"/proc/{inside}/status").splitlines())
+        self.assertEqual((limits["Uid"].split()[0], int(limits["CapBnd"], 16), limits["NoNewPrivs"], limits["Seccomp"]),
+                         ("10979", 0, "1", "2"))
+        mounts = self.machine.run("cat", f"/proc/{inside}/mounts").splitlines()
+        writable = [line.split()[1] for line in mounts if re.search(r" (overlay|tmpfs|ext4|xfs|btrfs) rw", line)]
+        self.assertEqual((len(mounts) > 5, writable), (True, []))
+        self.machine.run("systemctl", "stop", NAME)
+        shown = self.machine.run("systemctl", "show", "--property=ActiveState,Result", NAME)
+        self.assertEqual(set(shown.split()), {"ActiveState=inactive", "Result=success"})
+
+    def image(self, name, files, *lines):
+        """An image of files of this machine, for the machine: {path in the image: path here}."""
+        context = self.folder / "context"
+        for path, source in files.items():
+            (context / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, context / path)
+        recipe = ["FROM scratch", *(f"COPY {path} /{path}" for path in files), *lines]
+        (context / "Containerfile").write_text("\n".join(recipe))
+        run("buildah", "bud", "--quiet", "--isolation=chroot", f"--tag=localhost/{NAME}-stand-in", context)
+        self.load(f"localhost/{NAME}-stand-in", name)
+        run("buildah", "rmi", f"localhost/{NAME}-stand-in")
+        shutil.rmtree(context)
+
+    def test_compose(self):
+        """The file as it is, in a clone, without Grafana, which is not to be had here. No registry can be reached: the
+        images are stand-ins with the same programs. Of Rust's image there is only what the recipe runs, with a compiler that
+        has built already."""
+        built()
+        (program,) = ROOT.glob(f"target/*/release/{NAME}")
+        triple = program.relative_to(ROOT / "target").parts[0]
+        for name, does in (("rustc", f"echo 'host: {triple}'"),
+                           ("cargo", f"mkdir -p target/{triple}/release && cp /built target/{triple}/release/{NAME}")):
+            (self.folder / name).write_text(f"#!/bin/sh\n{does}\n")
+            (self.folder / name).chmod(0o755)
+        rust = re.search(r"^FROM (\S+) AS build$", (ROOT / "deploy/container/Containerfile").read_text(), re.M)[1]
+        self.image(rust, {
+            "built": program, "bin/busybox": "/bin/busybox", "bin/cargo": self.folder / "cargo",
+            "bin/rustc": self.folder / "rustc", "etc/ssl/certs/ca-certificates.crt": "/etc/ssl/certs/ca-certificates.crt",
+        }, 'RUN ["/bin/busybox", "--install", "-s", "/bin"]')
+        compose = (ROOT / "deploy/compose/compose.yml").read_text()
+        options = {"prometheus": "--storage.tsdb.path=/prometheus", "alertmanager": "--storage.path=/alertmanager"}
+        for name, storage in options.items():
+            image = re.search(rf"^    image: (prom/{name}:\S+)$", compose, re.M)[1]
+            command = [f"/bin/{name}", f"--config.file=/etc/{name}/{name}.yml", storage]
+            self.image(f"docker.io/{image}", {f"bin/{name}": PARTS / name}, f"CMD {json.dumps(command)}")
+        run("git", "clone", "--quiet", ROOT, self.folder / "clone")
+        self.machine.run(VENVS / "deploy/bin/podman-compose", "--file=/mnt/clone/deploy/compose/compose.yml", "up",
+                         "--detach", "exporter", *options)
+
+        def answer(url):
+            return self.machine.run("curl", "--silent", "--globoff", "--max-time", "2", f"http://127.0.0.1:{url}",
+                                    check=False)
+
+        def scraped():
+            count = answer("10979/metrics").count("\nqumulo_encryption_up{")
+            found = answer("9090/api/v1/query?query=count(qumulo_encryption_up)")
+            return count and f'"{count}"' in found
+
+        wait_for(scraped, "Prometheus has the demonstration's clusters", seconds=60)
+        wait_for(lambda: "QumuloEncryptionKeyNotFound" in answer("9093/api/v2/alerts"),
+                 "Alertmanager has an alert", seconds=90)
+
+
+if __name__ == "__main__":
+    unittest.main()
