@@ -9,7 +9,7 @@ import time
 import unittest
 
 from drawing import BOARDS, RULES, Drawing, moment
-from support import ROOT, get, impatient, wait_for
+from support import EXPORTER, ROOT, get, impatient, wait_for
 
 HUES = {"critical": "red", "unknown": "purple", "warning": "orange", "good": "green"}
 
@@ -68,6 +68,8 @@ class Dashboards(Drawing):
             for each in clusters:
                 self.assertEqual(timeline[each["name"]][-1][0], self.words(each["name"]))
 
+        self.command_line_and_alerts_agree({each["name"]: each["severity"] for each in clusters})
+
         lost = self.look("cluster", cluster="genomics-1")
         self.assertEqual(lost.empty(), {"Failed polls by reason", "KMS server's certificate"})
         self.assertEqual(lost.tile("State"), ("critical", "red"))
@@ -96,6 +98,22 @@ class Dashboards(Drawing):
         [instance] = exporter.rows("Instances")
         self.assertEqual((instance["Scrape"]["text"], instance["Scrape"]["hue"], instance["Instance"]["text"]),
                          ("answers", "green", self.address))
+
+    def command_line_and_alerts_agree(self, expect):
+        """With what page, JSON and dashboard say, which the test has compared."""
+        table = subprocess.run([EXPORTER, "status", "--exporter.url", self.demo.url], stdin=subprocess.DEVNULL, text=True,
+                               capture_output=True).stdout
+        self.assertEqual(dict(re.findall(r"^(\S+) +(critical|unknown|warning|good) ", table, re.M)), expect)
+        # Pending ones count: the waits are those of the shipped rules, and the KMS' five minutes are a part of its rule.
+        worst = self.ask("""
+            max by (cluster) (
+              3 * (ALERTS{severity="critical", cluster!=""} >= 1)
+                or 1 * (ALERTS{severity="warning", cluster!=""} >= 1)
+                or group by (cluster) (cluster:qumulo_encryption_kms_unusable:since_seconds > 0))""")
+        unread = self.ask("max by (cluster) (qumulo_encryption_up) == 0")
+        names = {3: "critical", 1: "warning"}
+        said = {name: "unknown" if name in unread else names.get(worst.get(name), "good") for name in expect}
+        self.assertEqual(said, expect)
 
     def alerts_are_in_order(self, fleet):
         """Firing ones, worst first: by severity, then by the rank of the finding; each certificate once."""
