@@ -12,6 +12,7 @@ mod files;
 mod hints;
 mod pace;
 mod raw;
+mod reach;
 mod resolve;
 #[cfg(test)]
 mod schema;

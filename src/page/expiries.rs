@@ -3,7 +3,7 @@
 
 use maud::{Markup, html};
 
-use super::certificate_name;
+use super::cluster::certificate_name;
 use crate::report::{Certificate, ClusterReport, Report, Severity, span};
 
 /// How far the picture looks ahead, in days.
