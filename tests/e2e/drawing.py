@@ -105,7 +105,7 @@ class Drawing(Case):
             self.assertEqual(panel["cut"], [], title)
         return drawn
 
-    def begin(self, fleet=None, changes=None, rules=RULES):
+    def begin(self, fleet=None, changes=None, rules=RULES, keys=None):
         """The demonstration, watched until the rules know all of it; with the day before, if there were changes."""
         path = self.folder / "fleet.yml"
         if fleet:
@@ -114,17 +114,19 @@ class Drawing(Case):
         self.address = self.demo.url.removeprefix("http://")
         clusters = wait_for(self.polled, "every cluster was polled")["clusters"]
         self.now = int(time.time())
-        self.prometheus(rules, self.past(changes) if changes else None)
+        self.prometheus(rules, self.past(changes, keys or {}) if changes else None)
         answering = {each["name"] for each in clusters if each["up"]}
         confirmed = "cluster:qumulo_encryption_status:confirmed"
         wait_for(lambda: self.ask(confirmed).keys() == answering, "two answers agree", seconds=60)
 
-    def past(self, changes):
+    def past(self, changes, keys):
         """A day of all that the dashboards ask of it."""
-        panels = [panel for board in BOARDS.values() for panel in json.loads(board.read_text())["panels"]]
-        asked = " ".join(target["expr"] for panel in panels for target in panel["targets"] if target["range"])
-        names = {*re.findall(r"\w+", asked), "qumulo_encryption_status_changes_total"}
-        return History(metrics(self.demo.url), self.now, changes).write(self.folder, names, self.address)
+        boards = [json.loads(board.read_text()) for board in BOARDS.values()]
+        asked = [target["expr"] for board in boards for panel in board["panels"] for target in panel["targets"]
+                 if target["range"]]
+        asked += [annotation["expr"] for board in boards for annotation in board["annotations"]["list"]]
+        names = set(re.findall(r"\w+", " ".join(asked)))
+        return History(metrics(self.demo.url), self.now, changes, keys).write(self.folder, names, self.address)
 
     def said(self):
         """What the exporter's JSON says."""

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 MINUTES = 24 * 60
 # What is served only while the status of a cluster is fresh.
 FRESH = ("status", "type", "certificate_expiry_timestamp_seconds", "last_key_rotation_timestamp_seconds",
-         "last_status_update_timestamp_seconds", "cluster_info")
+         "last_status_update_timestamp_seconds", "cluster_info", "key_store_info")
 # Minutes in one block, as Prometheus has them.
 BLOCK = 120
 
@@ -16,13 +16,17 @@ BLOCK = 120
 class History:
     """What clusters said in each minute of the day before `now`: as they do now, but for `changes`.
 
-    `changes` is {cluster: [(from, to, status)]}, in minutes before now; without a status, the cluster did not answer."""
+    `changes` is {cluster: [(from, to, status)]}, in minutes before now; without a status, the cluster did not answer.
+    `keys` is {cluster: (until, key)}: the key that it had until so many minutes before now."""
 
-    def __init__(self, samples, now, changes):
-        self.samples, self.now, self.changes = samples, now, changes
+    def __init__(self, samples, now, changes, keys):
+        self.samples, self.now, self.changes, self.keys = dict(samples), now, changes, keys
         self.current, self.reasons = {}, {}
         for series, value in samples.items():
             name, labels = parse(series)
+            if name == "qumulo_encryption_key_store_info" and labels["cluster"] in keys:
+                before = series.replace(f'key_id="{labels["key_id"]}"', f'key_id="{keys[labels["cluster"]][1]}"')
+                self.samples[before] = value
             if name == "qumulo_encryption_status" and value == 1:
                 self.current[labels["cluster"]] = labels["status"]
             if name == "qumulo_encryption_last_poll_failure" and value == 1:
@@ -45,6 +49,10 @@ class History:
         begins = (begin for begin, end, _ in self.changes.get(cluster, []) if begin >= ago > end)
         return next((self.now - 60 * (begin + 1) for begin in begins), None)
 
+    def held_key(self, cluster, key, ago):
+        until, before = self.keys.get(cluster, (MINUTES, None))
+        return 1 if (key == before) == (ago > until) else None
+
     def value(self, name, labels, live, ago):
         """The sample of a series so many minutes ago, or nothing."""
         cluster, time = labels.get("cluster"), self.now - 60 * ago
@@ -66,6 +74,7 @@ class History:
             "last_status_update_timestamp_seconds": lambda: time - 300,
             "last_poll_duration_seconds": lambda: 0.12 + 0.03 * math.sin(ago / 60 + len(cluster)),
             "stale_after_seconds": lambda: 300,
+            "key_store_info": lambda: self.held_key(cluster, labels["key_id"], ago),
             "status_changes_total": lambda: sum((begin > ago) + (end > ago) for begin, end, _ in changes),
         }
         return answers.get(name, lambda: live)()

@@ -31,7 +31,7 @@ def queries(board):
         if bands:
             yield panel["title"], " or ".join(f"({band})" for band in bands)
     for annotation in board["annotations"]["list"]:
-        yield annotation["name"], annotation["expr"].split(" > ")[0]
+        yield annotation["name"], re.split(" > | unless ", annotation["expr"])[0]
 
 # One with a token that expires, one with a bad KMS certificate, one that fails, and one with a bad date.
 TELLING = ("prod-east", "media-paris", "edge-oslo", "lab-2")

@@ -206,7 +206,7 @@ class Dashboards(Drawing):
             for number, name in enumerate(names))
         changes = {"007": [(600, 540, "kms_cannot_connect")], "eu.1": [(900, 870, "kms_key_not_found")],
                    "site-03": [(300, 200, None)], "site-20": [(1440, 100, "kms_available")]}
-        self.begin(fleet, changes, impatient(RULES))
+        self.begin(fleet, changes, impatient(RULES), keys={"site-05": (400, "the-one-before")})
 
         board = self.look("fleet", since="now-24h", interval="15s")
         self.assertEqual(board.empty(), set())
@@ -223,9 +223,11 @@ class Dashboards(Drawing):
                 # What was imported has no marks of its end: Prometheus holds a sample for five minutes.
                 self.assertAlmostEqual(edge, self.now - 60 * ago, delta=7 * 60)
         self.assertEqual([text for text, *_ in timeline["site-20"]], ["KMS available", "KMS key not found"])
-        marks = {(mark["title"].split(":")[0], round((self.now - moment(mark["time"])) / 600))
-                 for annotation in board.report["annotations"] for mark in annotation["marks"]}
-        self.assertLessEqual({("007", 60), ("007", 54), ("eu.1", 90), ("eu.1", 87), ("site-20", 10)}, marks)
+        statuses, keys = [
+            {(mark["title"].split(":")[0], round((self.now - moment(mark["time"])) / 600)) for mark in annotation["marks"]}
+            for annotation in board.report["annotations"]]
+        self.assertLessEqual({("007", 60), ("007", 54), ("eu.1", 90), ("eu.1", 87), ("site-20", 10)}, statuses)
+        self.assertEqual(keys, {("site-05", 40)})
         for annotation in board.report["annotations"]:
             for mark in annotation["marks"]:
                 self.assertLess(moment(mark["timeEnd"]) - moment(mark["time"]), 300, "a change is a moment")

@@ -12,7 +12,10 @@ FLEET = """
 clusters:
   - {name: kms, host: 127.0.0.2, type: KMS, status: KMS Available, fraction_digits: 9, ca_cert_expiry: +900d,
      client_cert_expiry: "2031-04-18T19:55:17Z", last_key_rotation_time: "2023-09-05T20:15:40.06864014Z",
-     last_status_update_time: "2023-09-05T20:28:58.108120131Z"}
+     last_status_update_time: "2023-09-05T20:28:58.108120131Z",
+     kms: {hostname: hsm.example.com, port: 5697, key_id: k-17, config_creation_time: "2024-01-02T03:04:05.123456789Z"},
+     auth: {token_expiry: "2031-01-02T03:04:05Z", own_tokens_visible: true,
+            privileges: [PRIVILEGE_ENCRYPTION_READ, PRIVILEGE_FS_LIST, PRIVILEGE_DEBUG]}}
   - {name: local, host: 127.0.0.2, last_key_rotation_time: "2022-11-20T12:15:25.683207795Z"}
   - {name: unreachable, host: 127.0.0.2, type: KMS, status: Cannot connect to KMS server., profile: core-6.2.2,
      ca_cert_expiry: -1d, client_cert_expiry: +1d}
@@ -33,9 +36,13 @@ DATES = {
     "last_key_rotation_time": ("qumulo_encryption_last_key_rotation_timestamp_seconds", ""),
     "last_status_update_time": ("qumulo_encryption_last_status_update_timestamp_seconds", ""),
 }
-# Everything that is learned from a cluster.
+TOKEN = "qumulo_encryption_access_token_expiry_timestamp_seconds"
+EXCESS = "qumulo_encryption_credential_excess_privileges"
+KEY_STORE = "qumulo_encryption_key_store_info"
+CONFIGURED = "qumulo_encryption_key_store_configured_timestamp_seconds"
+# Everything that is learned from a cluster's answers.
 LEARNED = {name for name, _ in DATES.values()} | {
-    "qumulo_encryption_status", "qumulo_encryption_type", "qumulo_encryption_cluster_info",
+    "qumulo_encryption_status", "qumulo_encryption_type", "qumulo_encryption_cluster_info", TOKEN, EXCESS, KEY_STORE, CONFIGURED,
 }
 
 
@@ -72,8 +79,9 @@ class VendorsClient(Case):
         """What the exporter is to say of a cluster, made from nothing but what qq says of it."""
         cluster, labels = self.clusters[name], f'cluster="{name}"'
 
-        def ask(command):
-            return json.loads(self.qq(version, cluster, command)[1].stdout)
+        def ask(*command):
+            # Some commands add a sentence for people.
+            return json.JSONDecoder().raw_decode(self.qq(version, cluster, *command)[1].stdout)[0]
 
         answer, revision, node = ask("encryption_get_status"), ask("version"), ask("node_state_get")
         print(f"{name}: qq {version} says {answer}")
@@ -88,7 +96,17 @@ class VendorsClient(Case):
             if field in answer
         }
         info = f'{labels},cluster_id="{node["cluster_id"]}",version="{number}",api="{api}"'
-        return samples | {f"qumulo_encryption_cluster_info{{{info}}}": 1.0}
+        samples |= {f"qumulo_encryption_cluster_info{{{info}}}": 1.0}
+        samples[f"{EXCESS}{{{labels}}}"] = len(set(ask("who_am_i")["privileges"]) - {"PRIVILEGE_ENCRYPTION_READ"})
+        if current[1] == "kms":
+            store = ask("encryption_get_key_store")["config_details"]
+            labelled = f'{labels},host="{store["hostname"]}",port="{store["port"]}",key_id="{store["key_id"]}"'
+            samples[f"{KEY_STORE}{{{labelled}}}"] = 1.0
+            samples[f"{CONFIGURED}{{{labels}}}"] = unix_seconds(store["config_creation_time"])
+        if name == "kms":
+            for token in ask("auth_list_access_tokens", "--self", "--json"):
+                samples[f'{TOKEN}{{{labels},token_id="{token["id"]}"}}'] = unix_seconds(token["expiration_time"])
+        return samples
 
     def compare(self, name, expected, samples):
         """The very same series, with the same values."""

@@ -43,6 +43,9 @@ pub(super) enum Endpoint<'a> {
     WhoAmI,
     /// `/v1/session/roles`.
     Roles,
+    /// `POST /v1/identity/expand` and `find`, which write nothing: `qq who_am_i` ends with the first, and takes 403 for
+    /// an answer. No cluster here has identities to tell.
+    Identity,
     /// `/v1/auth/access-tokens/`, with the slash.
     Tokens,
     /// `/v1/auth/access-tokens/{id}`.
@@ -84,6 +87,7 @@ impl<'a> Endpoint<'a> {
             "/v1/cluster/nodes/" => Endpoint::Nodes,
             "/v1/session/who-am-i" => Endpoint::WhoAmI,
             "/v1/session/roles" => Endpoint::Roles,
+            "/v1/identity/expand" | "/v1/identity/find" => Endpoint::Identity,
             "/v1/auth/access-tokens/" => Endpoint::Tokens,
             "/v2/metrics/endpoints/default/data" => Endpoint::Metrics,
             _ => path
@@ -128,6 +132,7 @@ impl<'a> Endpoint<'a> {
             }
             Endpoint::Settings | Endpoint::Nodes => Access::Privilege("PRIVILEGE_CLUSTER_READ"),
             Endpoint::Metrics => Access::Privilege("PRIVILEGE_METRICS_READ"),
+            Endpoint::Identity => Access::Privilege("PRIVILEGE_IDENTITY_READ"),
             Endpoint::Tokens | Endpoint::Token(_) => Access::Tokens,
             Endpoint::WhoAmI | Endpoint::Roles => Access::LoggedIn,
             Endpoint::Login | Endpoint::Version | Endpoint::NodeState | Endpoint::Unknown => Access::Open,
@@ -146,11 +151,14 @@ pub(super) async fn answer(
     if endpoint == Endpoint::Login && head.method == Method::POST {
         return login::log_in(state, &applied.spec, body).await;
     }
-    if head.method != Method::GET {
-        return refuse_write(state, applied, head);
-    }
-    if endpoint == Endpoint::Login {
-        return Answer::error(StatusCode::METHOD_NOT_ALLOWED, "Log in with POST.").with(ALLOW, "POST");
+    let asked_by_post = matches!(endpoint, Endpoint::Login | Endpoint::Identity);
+    match head.method {
+        Method::GET if asked_by_post => {
+            return Answer::error(StatusCode::METHOD_NOT_ALLOWED, "Ask with POST.").with(ALLOW, "POST");
+        }
+        Method::GET => {}
+        Method::POST if asked_by_post => {}
+        _ => return refuse_write(state, applied, head),
     }
     let context = Context { spec: &applied.spec, applied: applied.at, now: state.now() };
     if !endpoint.exists_in(context.spec.profile) {
@@ -216,7 +224,9 @@ impl Context<'_> {
             Endpoint::Roles => login::roles(),
             Endpoint::Tokens => tokens::list(self, query),
             Endpoint::Token(id) => tokens::get(self, id),
-            Endpoint::Login | Endpoint::Unknown => Answer::error(StatusCode::NOT_FOUND, "No such resource."),
+            Endpoint::Identity | Endpoint::Login | Endpoint::Unknown => {
+                Answer::error(StatusCode::NOT_FOUND, "No such resource.")
+            }
         }
     }
 }

@@ -133,6 +133,7 @@ async fn access_depends_on_token_and_privileges() {
         ("/v1/auth/access-tokens/1", [404, 403, 401, 401]),
         ("/v2/metrics/endpoints/default/data", [200, 403, 401, 401]),
         ("/v1/session/login", [405, 405, 405, 405]),
+        ("/v1/identity/expand", [405, 405, 405, 405]),
     ];
     for (path, expected) in rows {
         for (cluster, expected) in [&rich, &usual, &disabled, &expired].into_iter().zip(expected) {
@@ -199,6 +200,9 @@ async fn refuses_and_counts_every_write() {
         assert_eq!(client.send(method, path, body).await.unwrap().status, 405, "{method} {path}");
     }
     assert_eq!((cluster.counts().refused_writes, cluster.counts().status_v2), (6, 0));
+    // No write, though a POST: `qq who_am_i` asks it and takes 403 for an answer.
+    assert_eq!(client.send("POST", "/v1/identity/expand", "{}").await.unwrap().status, 403);
+    assert_eq!(cluster.counts().refused_writes, 6);
 }
 
 #[tokio::test]
