@@ -2,9 +2,11 @@
 //!
 //! Both formats use the same escapes, which JSON, Go and the usual logfmt parsers read alike: `\n`, `\r`, `\t`, `\"`,
 //! `\\` and `\uXXXX`. Beyond what JSON asks for, they cover everything that a terminal may obey or that hides what the
-//! line says: C1 controls, line separators, bidirectional overrides, invisible characters.
+//! line says ([`is_hidden`]).
 
 use std::fmt::Write;
+
+use crate::model::is_hidden;
 
 /// Appends `text` in double quotes, escaped: a JSON string, and a quoted logfmt value.
 pub fn push_quoted(out: &mut String, text: &str) {
@@ -18,7 +20,7 @@ pub fn push_quoted(out: &mut String, text: &str) {
 /// Whether `text` can be a logfmt value without quotes, by the rules of Go's `slog`: not empty, and no space, `=`, `"`
 /// or unprintable character. A backslash may stand there, it escapes nothing outside quotes.
 pub fn is_bare(text: &str) -> bool {
-    !text.is_empty() && !text.chars().any(|c| c.is_whitespace() || matches!(c, '=' | '"') || is_harmful(c))
+    !text.is_empty() && !text.chars().any(|c| c.is_whitespace() || matches!(c, '=' | '"') || is_hidden(c))
 }
 
 /// Appends a key of which only `A-Z a-z 0-9 _ . -` are left; anything else becomes `_`.
@@ -34,28 +36,15 @@ fn push_escaped(out: &mut String, c: char) {
         '\n' => out.push_str("\\n"),
         '\r' => out.push_str("\\r"),
         '\t' => out.push_str("\\t"),
-        _ if is_harmful(c) => {
-            // All of them are below U+10000, so that no surrogate pair is needed. A String takes every write.
-            let _ = write!(out, "\\u{:04x}", u32::from(c));
+        _ if is_hidden(c) => {
+            // Beyond U+FFFF a surrogate pair, as JSON and the logfmt parsers made from its decoder have it.
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // A String takes every write.
+                let _ = write!(out, "\\u{unit:04x}");
+            }
         }
         _ => out.push(c),
     }
-}
-
-/// Characters that a terminal or a viewer acts upon instead of showing them.
-fn is_harmful(c: char) -> bool {
-    c.is_control()
-        || matches!(
-            c,
-            '\u{ad}'                    // Soft hyphen.
-            | '\u{61c}'                 // Arabic letter mark.
-            | '\u{180e}'                // Mongolian vowel separator.
-            | '\u{200b}'..='\u{200f}'   // Zero width characters, direction marks.
-            | '\u{2028}'..='\u{202e}'   // Line and paragraph separator, bidirectional embeddings and overrides.
-            | '\u{2060}'..='\u{206f}'   // Invisible operators, bidirectional isolates.
-            | '\u{feff}'                // Byte order mark.
-            | '\u{fff9}'..='\u{fffb}'   // Interlinear annotations.
-        )
 }
 
 #[cfg(test)]
@@ -78,6 +67,7 @@ mod tests {
             ("1\n2\r3\t4", r#""1\n2\r3\t4""#),
             ("\u{1b}[2J\u{7f}\0", r#""\u001b[2J\u007f\u0000""#),
             ("\u{9b}31m\u{85}", r#""\u009b31m\u0085""#),
+            ("\u{e0041}\u{34f}", r#""\udb40\udc41\u034f""#),
             ("\u{2028}\u{202e}\u{2066}\u{feff}", r#""\u2028\u202e\u2066\ufeff""#),
             ("Zürich 東京 🔑", r#""Zürich 東京 🔑""#),
         ] {
@@ -106,7 +96,7 @@ mod tests {
         #[test]
         fn json_reads_it_back(text in any::<String>()) {
             let quoted = quoted(&text);
-            prop_assert!(!quoted.chars().any(is_harmful));
+            prop_assert!(!quoted.chars().any(is_hidden));
             prop_assert_eq!(serde_json::from_str::<String>(&quoted).unwrap(), text);
         }
     }

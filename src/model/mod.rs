@@ -27,7 +27,7 @@ pub use moment::Moment;
 pub use name::{ClusterName, ClusterNameError};
 pub use policy::{About, Policy, Require};
 pub use status::Status;
-pub use text::ForeignText;
+pub use text::{ForeignText, is_hidden};
 
 /// All that one successful poll tells of a cluster.
 #[derive(Clone, Debug, PartialEq)]

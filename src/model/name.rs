@@ -1,5 +1,7 @@
 use std::{fmt, sync::Arc};
 
+use super::is_hidden;
+
 /// The name of a cluster in the configuration, and the value of the label `cluster`. Cheap to clone.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ClusterName(Arc<str>);
@@ -37,7 +39,7 @@ impl ClusterName {
             Err(ClusterNameError::ControlCharacter)
         } else if name.trim() != name {
             Err(ClusterNameError::Space)
-        } else if name.chars().any(is_invisible) {
+        } else if name.chars().any(is_ambiguous) {
             Err(ClusterNameError::Invisible)
         } else {
             Ok(Self(name.into()))
@@ -50,13 +52,10 @@ impl ClusterName {
     }
 }
 
-/// Names that look the same must be the same: no zero width, no change of direction, and accents as part of their letter
-/// (the composed form of Unicode).
-fn is_invisible(character: char) -> bool {
-    matches!(character,
-        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{180e}' | '\u{200b}'..='\u{200f}'
-        | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{300}'..='\u{36f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
-        | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+/// Names that look the same must be the same: nothing hidden, and accents as part of their letter (the composed form of
+/// Unicode).
+fn is_ambiguous(character: char) -> bool {
+    is_hidden(character) || matches!(character, '\u{300}'..='\u{36f}')
 }
 
 impl fmt::Display for ClusterName {

@@ -9,6 +9,19 @@ const MAX_CHARS: usize = 200;
 #[derive(Clone, Eq, PartialEq)]
 pub struct ForeignText(Box<str>);
 
+/// Whether a character is obeyed or passed over where it should be seen: controls, line separators, marks of direction,
+/// annotations, and what Unicode lists as `Default_Ignorable_Code_Point`, which has no width.
+///
+/// One list for all media: what a name cannot hold is what a log line, a page and a terminal show as its code.
+pub fn is_hidden(character: char) -> bool {
+    character.is_control()
+        || matches!(character,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+            | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
+            | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+}
+
 // === impl ForeignText ===
 
 impl ForeignText {

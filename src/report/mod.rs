@@ -15,7 +15,7 @@ pub use self::findings::Finding;
 use crate::{
     model::{
         ApiVersion, DateField, KeyStore, KmsCertificate, KmsProbe, KmsServer, Moment, Policy, Reading, Status,
-        Timestamp,
+        Timestamp, is_hidden,
     },
     store::{Failure, Snapshot, View},
 };
@@ -267,19 +267,14 @@ pub fn span(seconds: f64) -> String {
     format!("{count} {unit}{}", if count == 1.0 { "" } else { "s" })
 }
 
-/// Text from elsewhere without surprises: control characters, marks of direction and what has no width are written as
-/// their code.
+/// Text from elsewhere without surprises: what [`is_hidden`] is written as its code.
 pub fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
-        match character {
-            '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' => {
-                let _ = write!(shown, "\\u{{{:x}}}", u32::from(character));
-            }
-            _ if character.is_control() => {
-                let _ = write!(shown, "\\u{{{:x}}}", u32::from(character));
-            }
-            _ => shown.push(character),
+        if is_hidden(character) {
+            let _ = write!(shown, "\\u{{{:x}}}", u32::from(character));
+        } else {
+            shown.push(character);
         }
     }
     shown

@@ -43,7 +43,7 @@ const WALLS: &[(&str, &[&str])] = &[
     ("fingerprint", &[]),
     ("lanes", &[]),
     ("limits", &[]),
-    ("logging", &[]),
+    ("logging", &["model"]),
     ("main", &["cli", "cmd"]),
     ("metrics", &["model", "store"]),
     ("model", &[]),
