@@ -5,7 +5,7 @@ use std::{
     fs, io,
     net::TcpListener,
     process::{Child, Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// A running server; it is killed when dropped.
@@ -25,11 +25,12 @@ impl Server {
             .stderr(Stdio::null())
             .spawn()?;
         let server = Self { child, port };
-        for _ in 0..1_000 {
+        let begin = Instant::now();
+        while begin.elapsed() < Duration::from_secs(10) {
             if tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
                 return Ok(server);
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            tokio::time::sleep(Duration::from_micros(100)).await;
         }
         Err(io::Error::other("does not listen"))
     }
@@ -44,8 +45,8 @@ impl Server {
         Duration::from_nanos(nanos.sum())
     }
 
-    /// `VmRSS` or `VmHWM`, in megabytes.
-    pub fn resident_mb(&self, field: &str) -> f64 {
+    /// `RssAnon`, `VmRSS` or `VmHWM`, in megabytes.
+    pub fn memory_mb(&self, field: &str) -> f64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with(field)).unwrap();
         line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() * 1024.0 / 1e6

@@ -35,7 +35,7 @@ class Packaged(Case):
         return f"/mnt/{path.relative_to(self.folder)}"
 
     def holds_everything(self, files):
-        own = [*ROOT.glob("*/*.json"), *ROOT.glob("docs/*.md"), *ROOT.glob("deploy/runbooks/*.md"),
+        own = [*ROOT.glob("dashboards/*.json"), *ROOT.glob("deploy/*.json"), *ROOT.glob("docs/*.md"), *ROOT.glob("deploy/runbooks/*.md"),
                *ROOT.glob("deploy/nginx/*"), *ROOT.glob("deploy/opentelemetry/*"), *ROOT.glob("deploy/prometheus/*.yml"),
                ROOT / "deploy/systemd/lxc.conf", ROOT / f"deploy/example/{NAME}.yml", ROOT / "README.md",
                ROOT / "CHANGELOG.md"]

@@ -19,7 +19,7 @@ class Words(Case):
     def certificate(self, *options):
         key, certificate = self.folder / "key.pem", self.folder / "certificate.pem"
         subprocess.run(["openssl", "req", "-x509", "-nodes", "-keyout", key, "-out", certificate, "-subj", "/CN=cluster",
-                        "-days", "2", *options], check=True, capture_output=True)
+                        "-days", "90", *options], check=True, capture_output=True)
         return key, certificate
 
     def serve(self, key, certificate, *options):

@@ -134,3 +134,9 @@ fn the_watch_finds_secrets() {
     }
     assert!(!leak::shows_secret("TLS with 127.0.0.1:8000 failed"));
 }
+
+/// That of the kernel alone, as SECURITY.md says: every build sees `.cargo/config.toml`.
+#[test]
+fn random_numbers_have_one_source() {
+    assert_eq!(option_env!("AWS_LC_SYS_NO_JITTER_ENTROPY"), Some("1"));
+}
