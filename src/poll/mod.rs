@@ -181,10 +181,11 @@ async fn run<S: StatusSource>(
     beginning: Arc<Semaphore>,
 ) {
     loop {
-        let poll = async {
+        // In a box, because its 8 KiB are needed for a moment only: most of the time most of the tasks wait.
+        let poll = Box::pin(async {
             let started = clock::now();
             (started, source.poll(started.mono).await)
-        };
+        });
         let (started, result) = lanes::briefly(&beginning, BEGINS_FOR, poll).await;
         let ended = clock::now();
         let next = pace.next(ended.mono, result.as_ref().err());
@@ -202,14 +203,14 @@ async fn wait(source: &impl StatusSource, next: Next) {
     if !next.or_new_credential {
         return due.await;
     }
-    let renewed = async {
+    let renewed = Box::pin(async {
         loop {
             tokio::time::sleep(LOOK_AT_FILE).await;
             if source.credential_changed().await {
                 return;
             }
         }
-    };
+    });
     tokio::select! {
         () = due => {}
         () = renewed => {}

@@ -84,6 +84,40 @@ impl StatusSource for Script {
     }
 }
 
+/// A cluster whose polls need much memory.
+struct Large;
+
+impl StatusSource for Large {
+    async fn poll(&mut self, _now: Instant) -> Result<Reading, PollFailure> {
+        let room = [0_u8; 16 * 1024];
+        std::future::pending::<()>().await;
+        Err(PollFailure::new(FailureReason::HttpError, room.len().to_string()))
+    }
+
+    async fn credential_changed(&self) -> bool {
+        let room = [0_u8; 16 * 1024];
+        std::future::pending::<()>().await;
+        room.is_empty()
+    }
+
+    fn effort(&self) -> Effort {
+        Effort::default()
+    }
+
+    fn certificate(&self) -> Option<Timestamp> {
+        None
+    }
+}
+
+#[tokio::test]
+async fn what_a_poll_needs_is_not_held_between_polls() {
+    let name = ClusterName::new("a").unwrap();
+    let pace = Pace::new(&name, INTERVAL, STALE_AFTER, clock::now().mono);
+    let publisher = Arc::new(Mutex::new(Store::default().publisher(name, STALE_AFTER)));
+    let task = run(Large, publisher, pace, Arc::new(Semaphore::new(1)));
+    assert!(size_of_val(&task) < 2 * 1024, "{}", size_of_val(&task));
+}
+
 fn up(store: &Store, name: &str) -> Option<bool> {
     let view = store.view();
     view.clusters.iter().find(|cluster| cluster.name().as_str() == name)?.up(&clock::now())
