@@ -35,10 +35,10 @@ class Packaged(Case):
         return f"/mnt/{path.relative_to(self.folder)}"
 
     def holds_everything(self, files):
-        own = [*ROOT.glob("dashboards/*.json"), *ROOT.glob("deploy/*.json"), *ROOT.glob("docs/*.md"), *ROOT.glob("deploy/runbooks/*.md"),
-               *ROOT.glob("deploy/nginx/*"), *ROOT.glob("deploy/opentelemetry/*"), *ROOT.glob("deploy/prometheus/*.yml"),
-               ROOT / "deploy/systemd/lxc.conf", ROOT / f"deploy/example/{NAME}.yml", ROOT / "README.md",
-               ROOT / "CHANGELOG.md"]
+        patterns = ("dashboards/*.json", "deploy/*.json", "docs/*.md", "deploy/runbooks/*.md", "deploy/nginx/*",
+                    "deploy/opentelemetry/*", "deploy/prometheus/*.yml", "deploy/systemd/lxc.conf",
+                    f"deploy/example/{NAME}.yml", "README.md", "CHANGELOG.md")
+        own = [path for pattern in patterns for path in ROOT.glob(pattern)]
         self.assertGreater(len(own), 35)
         names = {pathlib.Path(path).name.removesuffix(".gz") for path in files}
         self.assertEqual([str(path) for path in own if path.name not in names], [])
