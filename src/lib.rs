@@ -66,8 +66,8 @@
 //! * **A label's values are a closed list**, or checked to be a UUID, a version, a host, a port or an identifier of printable
 //!   ASCII, or the user's own names.
 //!
-//! Deliberately absent: writing to disk, speaking KMIP (all that is ever seen of a key management server is its certificate), tracing spans, feature flags, and any
-//! gauge of a cluster that lives between two scrapes.
+//! Deliberately absent: writing to disk, speaking KMIP (all that is ever seen of a key management server is its
+//! certificate), tracing spans, feature flags, and any gauge of a cluster that lives between two scrapes.
 //!
 //! A test (`tests/it/walls.rs`) holds the modules' imports against the table in it.
 

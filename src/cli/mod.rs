@@ -217,7 +217,7 @@ pub struct WebArgs {
         long = "web.route-prefix",
         env = "QUMULO_ENCRYPTION_EXPORTER_WEB_ROUTE_PREFIX",
         value_name = "PATH",
-        value_parser = route_prefix
+        value_parser = plain_path
     )]
     pub route_prefix: Option<String>,
     /// Requests answered at the same time; more get 503. 0 is no limit
@@ -359,13 +359,10 @@ fn external_url(text: &str) -> Result<Url, &'static str> {
     if ["http", "https"].contains(&url.scheme()) && url.has_host() && plain { Ok(url) } else { Err(FORM) }
 }
 
-/// A path in front of others.
-fn route_prefix(path: &str) -> Result<String, &'static str> {
-    if path.bytes().all(is_in_path) { Ok(path.to_owned()) } else { Err("a path has no spaces, ? or #") }
-}
-
-fn is_in_path(byte: u8) -> bool {
-    byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#')
+/// A path, or a part of one.
+fn plain_path(path: &str) -> Result<String, &'static str> {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#');
+    if path.bytes().all(is_plain) { Ok(path.to_owned()) } else { Err("a path has no spaces, ? or #") }
 }
 
 /// A path of its own.
@@ -374,10 +371,8 @@ fn telemetry_path(path: &str) -> Result<String, &'static str> {
         Err("a path begins with /")
     } else if matches!(path, "/" | "/probe" | "/sd") || path.starts_with("/-/") || path.starts_with("/api/") {
         Err("this path has another meaning; choose one such as /metrics")
-    } else if !path.bytes().all(is_in_path) {
-        Err("a path has no spaces, ? or #")
     } else {
-        Ok(path.to_owned())
+        plain_path(path)
     }
 }
 

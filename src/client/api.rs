@@ -1,10 +1,6 @@
 //! Requests to one cluster: GETs, and the login.
 
-use std::{
-    net::SocketAddr,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Instant,
-};
+use std::{net::SocketAddr, sync::Mutex, time::Instant};
 
 use hyper_util::client::legacy::connect::HttpInfo;
 use reqwest::{
@@ -19,6 +15,7 @@ use url::Url;
 use super::{
     answer::{self, Answer, retry_after},
     error::{self, Peer, Via, place},
+    lock::lock,
     settings::{ProxySettings, TransportSettings},
     verify,
 };
@@ -81,7 +78,7 @@ impl Api {
     /// The client that carries the requests from now on, in a new poll.
     pub fn begin(&mut self, http: reqwest::Client) {
         self.http = Some(http);
-        self.noted.0.get_mut().unwrap_or_else(PoisonError::into_inner).effort = Effort::default();
+        lock(&self.noted.0).effort = Effort::default();
     }
 
     /// What this poll took so far.
@@ -198,14 +195,14 @@ type Object = std::collections::BTreeMap<String, IgnoredAny>;
 
 impl Cell {
     fn now(&self) -> Noted {
-        *self.lock()
+        *lock(&self.0)
     }
 
     /// What an answer shows: a connection is known by its local address, and a new one has shown its certificate, or was
     /// resumed with that of the session.
     fn answered(&self, response: &Response, asked: Instant) {
         let local = response.extensions().get::<HttpInfo>().map(HttpInfo::local_addr);
-        let mut noted = self.lock();
+        let mut noted = lock(&self.0);
         noted.clock = answer::clock(response, asked);
         noted.effort.requests += 1;
         if noted.local != local {
@@ -220,12 +217,8 @@ impl Cell {
     /// What a handshake showed that failed.
     fn expired(&self, err: &reqwest::Error) {
         if let Some(at) = error::tls(err).and_then(verify::expired) {
-            self.lock().certificate = Some(at);
+            lock(&self.0).certificate = Some(at);
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Noted> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

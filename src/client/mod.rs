@@ -14,6 +14,7 @@ mod decode;
 mod error;
 mod fetch;
 mod kms_probe;
+mod lock;
 mod pem;
 mod pin;
 mod resolve;
@@ -308,7 +309,8 @@ impl Client {
         let identity = timeout_at(until(tokio::time::Instant::now()), self.identity()).await.unwrap_or_default();
         let complete = identity.cluster_id.is_some() && identity.version.is_some();
         let patience = until(tokio::time::Instant::now());
-        let before = if self.details_are_old(now) { Arc::default() } else { self.details.clone() };
+        let stand = self.complete.is_some_and(|at| now.saturating_duration_since(at) <= DETAILS_STAND);
+        let before = if stand { self.details.clone() } else { Arc::default() };
         let kms = match key_store {
             KeyStore::Kms => timeout_at(patience, self.kms_server(token)).await.unwrap_or(Err(Undecided)),
             KeyStore::Local | KeyStore::Unknown => Ok(None),
@@ -323,11 +325,6 @@ impl Client {
         let kms = kms.unwrap_or_else(|Undecided| before.kms.clone());
         let account = account.unwrap_or_else(|Undecided| before.account.clone());
         self.details = Arc::new(Details { account, identity, kms });
-    }
-
-    /// Whether what is known of the details is too old to stand while nothing new can be learnt.
-    fn details_are_old(&self, now: Instant) -> bool {
-        self.complete.is_none_or(|at| now.saturating_duration_since(at) > DETAILS_STAND)
     }
 
     /// Which cluster this is: two requests that need no credential (documented for the version; the vendor's own
@@ -347,11 +344,11 @@ impl Client {
     /// What the exporter's account may do, and its access tokens where the cluster shows them. No source says which
     /// privileges that needs.
     async fn account(&mut self, token: &Secret) -> Result<Account, Undecided> {
-        let is_session = matches!(self.settings.credential, Credential::Login { .. });
         if !self.questions.account || self.questions.session.as_ref() == Some(token) {
             return Ok(self.details.account.clone());
         }
         let answer = self.detail("v1/session/who-am-i", Some(token)).await?;
+        let is_session = matches!(self.settings.credential, Credential::Login { .. });
         self.questions.session = is_session.then(|| token.clone());
         self.questions.account = answer.is_some();
         let Some((id, privileges)) = answer.and_then(|body| decode::who_am_i(&body)) else {

@@ -4,11 +4,12 @@ use std::{
     collections::HashMap,
     fmt, io,
     net::{IpAddr, SocketAddr, ToSocketAddrs},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
+use super::lock::lock;
 use crate::lanes::Lanes;
 
 /// The host's name has no address.
@@ -57,7 +58,7 @@ impl Addresses {
     /// Begins with another address of `host` from now on. TCP tries all of them, but an address that takes the connection
     /// and then hangs would be the first one for ever.
     pub fn turn(&self, host: &str) {
-        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut turns = lock(&self.turns);
         if let Some(turn) = turns.get_mut(host) {
             *turn = turn.wrapping_add(1);
         }
@@ -77,9 +78,7 @@ impl Addresses {
         if addresses.is_empty() {
             return Err(if only_loopback { "it has no loopback address" } else { "it has no address" });
         }
-        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        let turn = *turns.entry(host.into()).or_default();
-        drop(turns);
+        let turn = *lock(&self.turns).entry(host.into()).or_default();
         let places = turn % addresses.len();
         addresses.rotate_left(places);
         // Port 0 stands for the URL's port.

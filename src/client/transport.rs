@@ -9,7 +9,7 @@ use std::{
     net::IpAddr,
     path::Path,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -26,6 +26,7 @@ use rustls::{
 
 use super::{
     kms_probe::{Networks, Probes},
+    lock::lock,
     pem::{authorities, client_certificate, unfit},
     resolve::{self, Addresses, Resolver},
     secret_file::{SecretError, SecretFile},
@@ -345,9 +346,4 @@ fn lane(files: Vec<&Path>) -> String {
 /// What a file's lane is called.
 pub(super) fn folder(path: &Path) -> String {
     path.parent().unwrap_or(path).to_string_lossy().into_owned()
-}
-
-/// A panic while a lock was held leaves a complete map behind.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

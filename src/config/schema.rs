@@ -4,6 +4,8 @@
 use schemars::Schema;
 use serde_json::{Value, json};
 
+use crate::model::Labels;
+
 /// A cluster's name: no control characters, no white space at its ends.
 pub const NAME: &str = r"^[^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?$";
 
@@ -18,9 +20,6 @@ pub const DURATION: &str = r"^(0|([0-9]+y)?([0-9]+w)?([0-9]+d)?([0-9]+h)?([0-9]+
 
 /// The name of a label.
 const LABEL: &str = "^[a-zA-Z_][a-zA-Z0-9_]*$";
-
-/// The names of labels that are taken.
-const TAKEN_LABEL: &str = "^(__.*|cluster|cluster_id|version|api|instance|job)$";
 
 /// A network, or an address.
 pub const NETWORK: &str = "^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$";
@@ -71,7 +70,8 @@ pub fn finish(schema: &mut Schema) {
         definitions.get_mut("RawCluster").and_then(|cluster| cluster.pointer_mut("/properties/labels"))
     {
         labels["additionalProperties"] = json!({"type": ["string", "number", "boolean"]});
-        labels["propertyNames"] = json!({"pattern": LABEL, "not": {"pattern": TAKEN_LABEL}});
+        let taken = format!("^(__.*|{})$", Labels::TAKEN.join("|"));
+        labels["propertyNames"] = json!({"pattern": LABEL, "not": {"pattern": taken}});
     }
     if let Some(tls) = definitions.get_mut("RawTls").and_then(Value::as_object_mut) {
         tls.insert("dependentRequired".to_owned(), json!({"cert_file": ["key_file"], "key_file": ["cert_file"]}));

@@ -18,12 +18,12 @@ pub enum LabelError {
     Value,
 }
 
-/// Labels that mean something else already.
-const TAKEN: [&str; 6] = ["api", "cluster", "cluster_id", "instance", "job", "version"];
-
 // === impl Labels ===
 
 impl Labels {
+    /// Names that mean something else already.
+    pub const TAKEN: [&str; 6] = ["api", "cluster", "cluster_id", "instance", "job", "version"];
+
     /// Takes pairs of name and value.
     ///
     /// # Errors
@@ -51,7 +51,7 @@ fn check(name: &str, value: &str) -> Result<(), LabelError> {
     let first = characters.next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_');
     if !first || name.starts_with("__") || !characters.all(|c| c.is_ascii_alphanumeric() || c == '_') {
         Err(LabelError::Name)
-    } else if TAKEN.contains(&name) {
+    } else if Labels::TAKEN.contains(&name) {
         Err(LabelError::Taken)
     } else if value.len() > 256 || value.chars().any(char::is_control) {
         Err(LabelError::Value)

@@ -84,7 +84,7 @@ fn availability(before: &Snapshot, after: &Snapshot, changes: &mut Vec<Change>) 
     }
 }
 
-fn readings(old: Option<&Reading>, new: &Reading, changes: &mut Vec<Change>) {
+fn readings<'a>(old: Option<&'a Reading>, new: &'a Reading, changes: &mut Vec<Change>) {
     match old {
         None => changes.push(Change::First { key_store: new.key_store, status: new.status.clone() }),
         Some(old) => {
@@ -99,25 +99,26 @@ fn readings(old: Option<&Reading>, new: &Reading, changes: &mut Vec<Change>) {
             }
         }
     }
-    let server = |reading: &Reading| reading.details.kms.clone();
+    let server = |reading: &'a Reading| reading.details.kms.as_ref();
+    let place = |server: &'a KmsServer| (server.host(), server.port, server.key_id());
     if let (Some(from), Some(to)) = (old.and_then(server), server(new))
-        && (from.address(), from.key_id()) != (to.address(), to.key_id())
+        && place(from) != place(to)
     {
-        changes.push(Change::Kms { from, to });
+        changes.push(Change::Kms { from: from.clone(), to: to.clone() });
     }
     let refused = |reading: &Reading| reading.kms_probe == Some(KmsProbe::NotAllowed);
     if let Some(server) = server(new)
         && refused(new)
         && !old.is_some_and(refused)
     {
-        changes.push(Change::KmsNotAllowed(server));
+        changes.push(Change::KmsNotAllowed(server.clone()));
     }
-    let privileges = |reading: &Reading| reading.details.account.privileges.clone();
+    let privileges = |reading: &'a Reading| reading.details.account.privileges.as_ref();
     if let Some(now) = privileges(new)
-        && old.and_then(privileges).as_ref() != Some(&now)
+        && old.and_then(privileges) != Some(now)
         && (!now.can_read || !now.excess.is_empty())
     {
-        changes.push(Change::Privileges(now));
+        changes.push(Change::Privileges(now.clone()));
     }
     for field in DateField::ALL {
         if let Date::Unreadable(text) = new.dates.get(field)

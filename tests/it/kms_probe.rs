@@ -67,8 +67,8 @@ async fn the_certificate_is_seen_although_the_server_wants_one_too() {
     }
 }
 
-#[tokio::test]
-async fn nothing_is_contacted_that_nobody_allowed() {
+/// A server that takes connections and says nothing, and how many it took.
+async fn counting() -> (Bare, Arc<AtomicU64>) {
     let connections = Arc::new(AtomicU64::new(0));
     let counter = connections.clone();
     let server = Bare::serve(move |_, _| {
@@ -76,6 +76,12 @@ async fn nothing_is_contacted_that_nobody_allowed() {
         async {}
     })
     .await;
+    (server, connections)
+}
+
+#[tokio::test]
+async fn nothing_is_contacted_that_nobody_allowed() {
+    let (server, connections) = counting().await;
     let port = server.port;
     let without = lab(port, None).await;
     for _ in 0..3 {
@@ -118,13 +124,7 @@ async fn a_server_that_misbehaves_is_unreachable_and_costs_no_poll() {
 
 #[tokio::test]
 async fn clusters_that_share_a_server_share_the_look() {
-    let connections = Arc::new(AtomicU64::new(0));
-    let counter = connections.clone();
-    let server = Bare::serve(move |_, _| {
-        counter.fetch_add(1, Ordering::SeqCst);
-        async {}
-    })
-    .await;
+    let (server, connections) = counting().await;
     let first = lab(server.port, loopback()).await;
     let mut second = lab(server.port, loopback()).await;
     second.pool = first.pool.clone();
