@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, NaiveDateTime, Utc};
-use reqwest::{
-    Response, StatusCode,
+use hyper::{
+    StatusCode,
     header::{DATE, HeaderValue, RETRY_AFTER},
+    http::response::Parts,
 };
 
 use crate::model::{ServerClock, Timestamp};
@@ -24,20 +25,20 @@ pub struct Answer {
     pub status: StatusCode,
 }
 
-/// What `Date` says of the cluster's clock in an answer that arrived now. Its header was written somewhere between the
-/// request and now; the middle is the best guess.
-pub fn clock(response: &Response, asked: Instant) -> Option<ServerClock> {
-    let date = Timestamp::new(http_date(response.headers().get(DATE)?.to_str().ok()?)?)?;
-    Some(ServerClock { at: asked + asked.elapsed() / 2, date })
+/// What `Date` says of the cluster's clock in an answer. Its header was written somewhere between the request and its
+/// arrival; the middle is the best guess.
+pub fn clock(head: &Parts, asked: Instant, arrived: Instant) -> Option<ServerClock> {
+    let date = Timestamp::new(http_date(head.headers.get(DATE)?.to_str().ok()?)?)?;
+    Some(ServerClock { at: asked + (arrived - asked) / 2, date })
 }
 
 /// `Retry-After` in seconds or as a date (RFC 9110, section 10.2.3), where it counts. A date is compared with the
 /// answer's own `Date`, so that the clocks need not agree.
-pub fn retry_after(response: &Response) -> Option<Duration> {
-    if !matches!(response.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+pub fn retry_after(head: &Parts) -> Option<Duration> {
+    if !matches!(head.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
         return None;
     }
-    let text = |name| response.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let text = |name| head.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     pause(text(RETRY_AFTER)?, text(DATE))
 }
 

@@ -1,20 +1,30 @@
 //! Requests to one cluster: GETs, and the login.
 
-use std::{net::SocketAddr, sync::Mutex, time::Instant};
+use std::{
+    fmt,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
 
-use hyper_util::client::legacy::connect::HttpInfo;
-use reqwest::{
-    Method, RequestBuilder, Response, StatusCode,
-    header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue},
-    tls::TlsInfo,
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{
+    Method, Request, StatusCode, Uri,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT},
+    http::request,
 };
 use serde::de::IgnoredAny;
 use serde_json::json;
-use url::Url;
+use tokio::io::{AsyncRead, ReadBuf};
+use url::{Position, Url};
 
 use super::{
     answer::{self, Answer, retry_after},
+    connect::{ConnectError, Connector, Stream, Way},
     error::{self, Peer, Via, place},
+    exchange::{Cut, Received, exchange},
     lock::lock,
     settings::{ProxySettings, TransportSettings},
     verify,
@@ -27,13 +37,26 @@ use crate::{
 /// Larger than any answer of these endpoints by two orders of magnitude.
 const MAX_BODY: usize = 256 * 1024;
 
+/// How long a connection is kept unused: longer than nearly every poll interval.
+const KEEP: Duration = Duration::from_secs(600);
+
+/// How we call ourselves.
+pub const AGENT: &str = concat!("qumulo-encryption-exporter/", env!("CARGO_PKG_VERSION"));
+
 /// One cluster's REST API.
 #[derive(Debug)]
 pub struct Api {
     base: Url,
+    kept: Mutex<Option<Kept>>,
     noted: Cell,
-    http: Option<reqwest::Client>,
     peer: Peer,
+    way: Option<Way>,
+}
+
+/// A connection between two requests.
+struct Kept {
+    since: Instant,
+    stream: Box<dyn Stream>,
 }
 
 /// What a poll took, for the log.
@@ -56,8 +79,6 @@ struct Noted {
     /// With the last answer.
     clock: Option<ServerClock>,
     effort: Effort,
-    /// By which a connection is known.
-    local: Option<SocketAddr>,
 }
 
 // === impl Api ===
@@ -72,12 +93,15 @@ impl Api {
             ProxySettings::Url { account, url, .. } => Some(Via { authorized: account.is_some(), place: place(url) }),
         };
         let peer = Peer { connect_timeout: transport.connect_timeout, place: place(&base), proxy };
-        Self { base, noted: Cell::default(), http: None, peer }
+        Self { base, kept: Mutex::default(), noted: Cell::default(), peer, way: None }
     }
 
-    /// The client that carries the requests from now on, in a new poll.
-    pub fn begin(&mut self, http: reqwest::Client) {
-        self.http = Some(http);
+    /// How the requests of a new poll connect. What was kept of another way is closed.
+    pub fn begin(&mut self, connector: Arc<Connector>) {
+        if !self.way.as_ref().is_some_and(|way| way.is_of(&connector)) {
+            *lock(&self.kept) = None;
+            self.way = Some(Way::new(connector));
+        }
         lock(&self.noted.0).effort = Effort::default();
     }
 
@@ -106,85 +130,118 @@ impl Api {
         self.base.host_str().unwrap_or_default()
     }
 
-    /// `GET path`. A connection that was kept and turns out to be broken is not a failure of the cluster, so the
-    /// request, which changes nothing, is sent once more (RFC 9110, section 9.2.2).
+    /// `GET path`.
     ///
     /// # Errors
     ///
     /// Without a complete answer.
     pub async fn get(&self, path: &str, token: Option<&Secret>) -> Result<Answer, PollFailure> {
-        let (asked, response) = match self.send(self.request(Method::GET, path, token)?).await {
-            (_, Err(err)) if error::is_broken(&err) => self.send(self.request(Method::GET, path, token)?).await,
-            result => result,
-        };
-        let answer = self.read(response, asked, token).await?;
-        if token.is_some_and(|token| token.is_in(&answer.body)) {
-            return Err(malformed("the answer repeats the credential; is this a Qumulo cluster?"));
-        }
-        Ok(answer)
-    }
-
-    /// `POST /v1/session/login`, the only request that is no GET. It is never repeated: a wrong password counts.
-    ///
-    /// # Errors
-    ///
-    /// Without a complete answer.
-    pub async fn login(&self, username: &str, password: &Secret) -> Result<Answer, PollFailure> {
-        let body = json!({ "username": username, "password": password.expose() }).to_string();
-        let request = self.request(Method::POST, "v1/session/login", None)?;
-        let request = request.header(CONTENT_TYPE, "application/json").body(body);
-        let (asked, response) = self.send(request).await;
-        self.read(response, asked, Some(password)).await
-    }
-
-    /// Sends, and says when.
-    async fn send(&self, request: RequestBuilder) -> (Instant, reqwest::Result<Response>) {
-        (Instant::now(), request.send().await)
-    }
-
-    fn request(&self, method: Method, path: &str, token: Option<&Secret>) -> Result<RequestBuilder, PollFailure> {
-        let url = self.base.join(path).map_err(|_| malformed("the cluster's url cannot be extended by a path"))?;
-        let http = self.http.as_ref().ok_or_else(|| malformed("there is no HTTP client yet"))?;
-        let mut request = http.request(method, url);
+        let mut request = self.request(Method::GET, path)?;
         if let Some(token) = token {
             let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
                 .map_err(|_| malformed("the token cannot be sent in a header"))?;
             value.set_sensitive(true);
             request = request.header(AUTHORIZATION, value);
         }
-        Ok(request)
+        let answer = self.send(request, Bytes::new(), token).await?;
+        if token.is_some_and(|token| token.is_in(&answer.body)) {
+            return Err(malformed("the answer repeats the credential; is this a Qumulo cluster?"));
+        }
+        Ok(answer)
     }
 
-    /// Reads an answer whole. An error that repeats the secret which was sent loses its body here, so that nothing
-    /// behind this door can log or show it; its status still counts, because a refused password must slow down
-    /// the next attempt even if an answer such as "wrong username or password" happens to hold it.
-    async fn read(
+    /// `POST /v1/session/login`, the only request that is no GET.
+    ///
+    /// # Errors
+    ///
+    /// Without a complete answer.
+    pub async fn login(&self, username: &str, password: &Secret) -> Result<Answer, PollFailure> {
+        let body = json!({ "username": username, "password": password.expose() }).to_string();
+        let request = self.request(Method::POST, "v1/session/login")?.header(CONTENT_TYPE, "application/json");
+        self.send(request, body.into(), Some(password)).await
+    }
+
+    fn request(&self, method: Method, path: &str) -> Result<request::Builder, PollFailure> {
+        let url = self.base.join(path).map_err(|_| malformed("the cluster's url cannot be extended by a path"))?;
+        let host = match url.port() {
+            Some(port) => format!("{}:{port}", url.host_str().unwrap_or_default()),
+            None => url.host_str().unwrap_or_default().to_owned(),
+        };
+        let request = Request::builder().method(method).uri(&url[Position::BeforePath..]);
+        Ok(request.header(HOST, host).header(ACCEPT, "*/*").header(USER_AGENT, AGENT))
+    }
+
+    /// Sends over the kept connection, or a new one. That a kept one turns out to be broken is no failure of the cluster, so a
+    /// GET, which changes nothing, is sent once more (RFC 9110, section 9.2.2). A login is not: a wrong password counts.
+    async fn send(
         &self,
-        response: reqwest::Result<Response>,
-        asked: Instant,
-        sent: Option<&Secret>,
+        request: request::Builder,
+        body: Bytes,
+        secret: Option<&Secret>,
     ) -> Result<Answer, PollFailure> {
-        let mut response = response.map_err(|err| {
-            self.noted.expired(&err);
-            error::no_answer(&err, &self.peer)
-        })?;
-        self.noted.answered(&response, asked);
-        let (status, retry_after) = (response.status(), retry_after(&response));
-        let mut body = Vec::new();
-        loop {
-            match response.chunk().await {
-                Ok(None) => break,
-                Ok(Some(chunk)) if body.len() + chunk.len() <= MAX_BODY => body.extend_from_slice(&chunk),
-                Ok(Some(_)) => return Err(malformed("the answer is larger than 256 KiB; is this a Qumulo cluster?")),
-                // A connection that ends without the end mark of TLS may have been cut, which a JSON object shows.
-                Err(err) if error::is_end(&err) && serde_json::from_slice::<Object>(&body).is_ok() => break,
-                Err(err) => return Err(error::no_answer(&err, &self.peer)),
+        let request = request.body(Full::new(body)).map_err(|_| malformed("the request cannot be sent"))?;
+        let kept = lock(&self.kept).take();
+        if let Some(stream) = kept.and_then(Kept::usable) {
+            let asked = Instant::now();
+            match exchange(stream, request.clone(), MAX_BODY).await {
+                Err(err) if request.method() == Method::GET && error::is_broken(&err) => {}
+                outcome => return self.receive(asked, outcome, secret),
             }
         }
-        if status != StatusCode::OK && sent.is_some_and(|secret| secret.is_in(&body)) {
+        let stream = self.connect().await?;
+        let asked = Instant::now();
+        self.receive(asked, exchange(stream, request, MAX_BODY).await, secret)
+    }
+
+    /// A new connection, which has shown the cluster's certificate, or was resumed with that of the session.
+    async fn connect(&self) -> Result<Box<dyn Stream>, PollFailure> {
+        let way = self.way.as_ref().ok_or_else(|| malformed("there is no way to connect yet"))?;
+        let target: Uri =
+            self.base.as_str().parse().map_err(|_| malformed("the cluster's url cannot be connected to"))?;
+        let connected = way.connect(&target).await;
+        let mut noted = lock(&self.noted.0);
+        match connected {
+            Ok(connection) => {
+                noted.effort.connections += 1;
+                noted.certificate = connection.certificate.or(noted.certificate);
+                Ok(connection.stream)
+            }
+            Err(err) => {
+                noted.certificate = expired(&err).or(noted.certificate);
+                Err(error::no_connection(&err, &self.peer))
+            }
+        }
+    }
+
+    /// An answer that is whole. An error that repeats the secret which was sent loses its body here, so that nothing
+    /// behind this door can log or show it; its status still counts, because a refused password must slow down
+    /// the next attempt even if an answer such as "wrong username or password" happens to hold it.
+    fn receive(
+        &self,
+        asked: Instant,
+        outcome: Result<(Received, Option<Box<dyn Stream>>), hyper::Error>,
+        sent: Option<&Secret>,
+    ) -> Result<Answer, PollFailure> {
+        let (received, stream) = outcome.map_err(|err| error::no_answer(&err, &self.peer))?;
+        let Received { at, mut body, cut, head } = received;
+        *lock(&self.kept) = stream.map(|stream| Kept { since: at, stream });
+        let mut noted = lock(&self.noted.0);
+        noted.clock = answer::clock(&head, asked, at);
+        noted.effort.requests += 1;
+        drop(noted);
+        match cut {
+            None => {}
+            Some(Cut::TooLarge) => {
+                return Err(malformed("the answer is larger than 256 KiB; is this a Qumulo cluster?"));
+            }
+            // A connection that ends without the end mark of TLS may have been cut, which a JSON object shows.
+            Some(Cut::Broken(err)) if error::is_end(&err) && serde_json::from_slice::<Object>(&body).is_ok() => {}
+            Some(Cut::Broken(err)) => return Err(error::no_answer(&err, &self.peer)),
+        }
+        if head.status != StatusCode::OK && sent.is_some_and(|secret| secret.is_in(&body)) {
             body.clear();
         }
-        Ok(Answer { body, retry_after, status })
+        Ok(Answer { body, retry_after: retry_after(&head), status: head.status })
     }
 }
 
@@ -197,29 +254,29 @@ impl Cell {
     fn now(&self) -> Noted {
         *lock(&self.0)
     }
+}
 
-    /// What an answer shows: a connection is known by its local address, and a new one has shown its certificate, or was
-    /// resumed with that of the session.
-    fn answered(&self, response: &Response, asked: Instant) {
-        let local = response.extensions().get::<HttpInfo>().map(HttpInfo::local_addr);
-        let mut noted = lock(&self.0);
-        noted.clock = answer::clock(response, asked);
-        noted.effort.requests += 1;
-        if noted.local != local {
-            noted.local = local;
-            noted.effort.connections += 1;
-            let shown =
-                response.extensions().get::<TlsInfo>().and_then(TlsInfo::peer_certificate).and_then(verify::expiry);
-            noted.certificate = shown.or(noted.certificate);
-        }
-    }
+// === impl Kept ===
 
-    /// What a handshake showed that failed.
-    fn expired(&self, err: &reqwest::Error) {
-        if let Some(at) = error::tls(err).and_then(verify::expired) {
-            lock(&self.0).certificate = Some(at);
-        }
+impl Kept {
+    /// The stream, unless it is old, has ended, or brings what nobody asked for.
+    fn usable(mut self) -> Option<Box<dyn Stream>> {
+        let mut byte = [0];
+        let mut context = Context::from_waker(Waker::noop());
+        let read = Pin::new(&mut self.stream).poll_read(&mut context, &mut ReadBuf::new(&mut byte));
+        (matches!(read, Poll::Pending) && self.since.elapsed() < KEEP).then_some(self.stream)
     }
+}
+
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kept").field("since", &self.since).finish_non_exhaustive()
+    }
+}
+
+/// When the certificate expired that a handshake was refused for.
+fn expired(err: &ConnectError) -> Option<Timestamp> {
+    error::tls(err).and_then(verify::expired)
 }
 
 fn malformed(problem: &str) -> PollFailure {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use reqwest::StatusCode;
+use hyper::StatusCode;
 
 use super::{
     answer::Answer,

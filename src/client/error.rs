@@ -2,10 +2,16 @@
 
 use std::{error::Error, io, time::Duration};
 
-use reqwest::StatusCode;
+use hyper::StatusCode;
 use url::Url;
 
-use super::{answer::Answer, decode, resolve::DnsError, verify, words};
+use super::{
+    answer::Answer,
+    connect::{ConnectError, ProxyError},
+    decode,
+    resolve::DnsError,
+    verify, words,
+};
 use crate::model::{FailureReason, PollFailure, Refusal};
 
 /// Whom a request went to, for messages.
@@ -34,81 +40,90 @@ pub fn place(url: &Url) -> String {
     format!("{}{port}", url.host_str().unwrap_or_default())
 }
 
-/// A request that got no answer.
-pub fn no_answer(err: &reqwest::Error, peer: &Peer) -> PollFailure {
-    // The library's type has no name outside of it; a test with real proxies holds its words.
-    let tunnel =
-        causes(err).map(ToString::to_string).find_map(|text| text.strip_prefix("tunnel error: ").map(str::to_owned));
-    match (tunnel, &peer.proxy) {
-        (Some(tunnel), Some(via)) => through(&tunnel, err, via, peer),
-        _ => direct(err, &peer.place, peer),
+/// A request that got no answer, or a part of it.
+pub fn no_answer(err: &hyper::Error, peer: &Peer) -> PollFailure {
+    failed(err, &peer.place, &format!("the connection to {} broke", peer.place))
+}
+
+/// A connection that was not made.
+pub fn no_connection(err: &ConnectError, peer: &Peer) -> PollFailure {
+    let Peer { connect_timeout: limit, place, proxy } = peer;
+    match (err, proxy) {
+        (ConnectError::Failed(err), _) => unreached(err.as_ref(), place),
+        (ConnectError::NoTls, _) => {
+            PollFailure::new(FailureReason::Tls, format!("{place} needs TLS, and there is none"))
+        }
+        (ConnectError::Proxy(err), Some(via)) => PollFailure {
+            refusal: matches!(err, ProxyError::Refused(StatusCode::PROXY_AUTHENTICATION_REQUIRED) if via.authorized)
+                .then_some(Refusal::Locks),
+            ..PollFailure::new(FailureReason::Proxy, through(err, via, place))
+        },
+        (ConnectError::Proxy(_), None) => PollFailure::new(FailureReason::Proxy, "a proxy makes no connection"),
+        (ConnectError::TooSlow, _) => {
+            let text = format!("no connection to {place} within {limit:?}, half of poll_timeout");
+            PollFailure::new(FailureReason::Timeout, text)
+        }
     }
 }
 
-/// The proxy did not make a connection to the cluster.
-fn through(tunnel: &str, err: &reqwest::Error, via: &Via, peer: &Peer) -> PollFailure {
-    let (proxy, place) = (&via.place, &peer.place);
-    let text = match tunnel {
-        "proxy authorization required" if via.authorized => {
-            let text = format!(
-                "the proxy {proxy} refused the user and password of proxy_authorization (407); they are tried again \
-                 rarely, so that the account is not locked, and at once when the password file changes"
-            );
-            return PollFailure { refusal: Some(Refusal::Locks), ..PollFailure::new(FailureReason::Proxy, text) };
-        }
-        "proxy authorization required" => {
+/// Why the proxy did not make a connection to the cluster.
+fn through(err: &ProxyError, Via { authorized, place: proxy }: &Via, place: &str) -> String {
+    match err {
+        ProxyError::Ended => format!("the proxy {proxy} ended the connection before it connected to {place}"),
+        ProxyError::Kind => format!("the proxy {proxy} is no HTTP proxy by its URL, and only those are used"),
+        ProxyError::Refused(StatusCode::PROXY_AUTHENTICATION_REQUIRED) if *authorized => format!(
+            "the proxy {proxy} refused the user and password of proxy_authorization (407); they are tried again \
+             rarely, so that the account is not locked, and at once when the password file changes"
+        ),
+        ProxyError::Refused(StatusCode::PROXY_AUTHENTICATION_REQUIRED) => {
             format!("the proxy {proxy} wants a user and password (407); set proxy_authorization")
         }
-        "failed to create underlying connection" => {
-            let inner = direct(err, proxy, peer);
-            format!("the proxy cannot be used: {}", inner.message)
-        }
-        "unsuccessful" => format!(
-            "the proxy {proxy} does not connect to {place}: it answered CONNECT with something else than 200; its log \
-             says why"
+        ProxyError::Refused(status) => format!(
+            "the proxy {proxy} does not connect to {place}: it answered CONNECT with HTTP {}; its log says why",
+            status.as_u16()
         ),
-        _ => format!("the proxy {proxy} ended the connection before it connected to {place}"),
-    };
-    PollFailure::new(FailureReason::Proxy, text)
+        ProxyError::Unreachable(err) => {
+            format!("the proxy cannot be used: {}", unreached(err.as_ref(), proxy).message)
+        }
+    }
 }
 
-fn direct(err: &reqwest::Error, place: &str, peer: &Peer) -> PollFailure {
-    let hyper = || causes(err).filter_map(|cause| cause.downcast_ref::<hyper::Error>());
+fn unreached(err: &(dyn Error + 'static), place: &str) -> PollFailure {
+    failed(err, place, &format!("cannot connect to {place}"))
+}
+
+/// `begin` is the sentence to which the system's reason belongs.
+fn failed(err: &(dyn Error + 'static), place: &str, begin: &str) -> PollFailure {
+    let mut hyper = causes(err).filter_map(|cause| cause.downcast_ref::<hyper::Error>());
     let io = causes(err).filter_map(|cause| cause.downcast_ref::<io::Error>()).last();
-    let (reason, text) = if let Some(tls) = tls(err) {
+    let (reason, text) = if let Some(tls) = causes(err).find_map(|cause| cause.downcast_ref()) {
         let text = verify::refusal_text(tls).unwrap_or_else(|| words::tls(tls));
         (FailureReason::Tls, format!("TLS with {place} failed: {text}"))
     } else if let Some(dns) = causes(err).find_map(|cause| cause.downcast_ref::<DnsError>()) {
         (FailureReason::Dns, dns.to_string())
-    } else if err.is_timeout() {
-        let limit = peer.connect_timeout;
-        (FailureReason::Timeout, format!("no connection to {place} within {limit:?}, half of poll_timeout"))
     } else if io.is_some_and(|err| err.kind() == io::ErrorKind::TimedOut) {
         (FailureReason::Timeout, format!("no connection to {place}: the network gave no answer"))
-    } else if hyper().any(is_no_http) {
+    } else if hyper.any(is_no_http) {
         let text = "the answer is not HTTP; compare scheme and port in url with those of the REST API";
         (FailureReason::Malformed, format!("{place} does not speak HTTP: {text}"))
     } else {
-        let begin = if err.is_connect() { format!("cannot connect to {place}") } else { broke(place) };
         let text = io.map_or_else(|| "it ended before the answer did".to_owned(), words::io);
         (FailureReason::Connect, format!("{begin}: {text}"))
     };
     PollFailure::new(reason, text)
 }
 
-fn broke(place: &str) -> String {
-    format!("the connection to {place} broke")
-}
-
 /// What TLS says, if it is that which failed.
-pub fn tls(err: &reqwest::Error) -> Option<&rustls::Error> {
-    causes(err).find_map(|cause| cause.downcast_ref())
+pub fn tls(err: &ConnectError) -> Option<&rustls::Error> {
+    match err {
+        ConnectError::Failed(err) => causes(err.as_ref()).find_map(|cause| cause.downcast_ref()),
+        ConnectError::NoTls | ConnectError::Proxy(_) | ConnectError::TooSlow => None,
+    }
 }
 
-/// Whether a connection that had been kept turned out to be broken, so that the request never arrived or is lost.
-pub fn is_broken(err: &reqwest::Error) -> bool {
-    let mut hyper = causes(err).filter_map(|cause| cause.downcast_ref::<hyper::Error>());
-    err.is_request() && !err.is_connect() && !err.is_timeout() && !hyper.any(is_no_http)
+/// Whether the connection turned out to be broken, so that the request never arrived or its answer is lost.
+pub fn is_broken(err: &hyper::Error) -> bool {
+    !causes(err).filter_map(|cause| cause.downcast_ref::<hyper::Error>()).any(is_no_http)
 }
 
 /// Something that is no answer; or something before the request, for which hyper has no question of its own.
@@ -119,7 +134,7 @@ fn is_no_http(err: &hyper::Error) -> bool {
 }
 
 /// Whether the connection ended without the end mark of TLS, which says nothing about an answer that is complete.
-pub fn is_end(err: &reqwest::Error) -> bool {
+pub fn is_end(err: &hyper::Error) -> bool {
     let mut io = causes(err).filter_map(|cause| cause.downcast_ref::<io::Error>());
     io.any(|err| err.kind() == io::ErrorKind::UnexpectedEof)
 }

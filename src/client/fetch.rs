@@ -2,11 +2,20 @@
 
 use std::time::Duration;
 
-use reqwest::StatusCode;
-use url::Url;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{
+    Request, StatusCode, Uri,
+    header::{HOST, USER_AGENT},
+};
+use tokio::time::timeout;
+use url::{Position, Url};
 
 use super::{
+    api::AGENT,
+    connect::Way,
     error::{self, Peer},
+    exchange::{Cut, Received, exchange},
     settings::{ProxySettings, TlsSettings, TransportSettings},
     transport::TransportPool,
 };
@@ -27,33 +36,40 @@ pub async fn fetch(url: &Url) -> Result<Vec<u8>, String> {
     let peer = Peer { connect_timeout: PATIENCE, place: place.clone(), proxy: None };
     let tls = (url.scheme() == "https").then(TlsSettings::default);
     let settings = TransportSettings { connect_timeout: PATIENCE, proxy: ProxySettings::Direct, tls };
-    let client = TransportPool::default().open(&settings).map_err(|err| err.to_string())?;
-    let failed = |err: reqwest::Error| match err.is_timeout() {
-        true => format!("{place} did not answer within {PATIENCE:?}"),
-        false => match error::no_answer(&err, &peer) {
-            PollFailure { reason: FailureReason::Tls, .. } => {
-                format!(
-                    "TLS with {place} failed; its certificate has to be good for this system's authorities and this name"
-                )
-            }
-            failure => failure.message,
-        },
-    };
-    let mut answer = client.get(url.clone()).timeout(PATIENCE).send().await.map_err(failed)?;
-    if answer.status() == StatusCode::UNAUTHORIZED {
+    let way = Way::new(TransportPool::default().open(&settings).map_err(|err| err.to_string())?);
+    let Received { body, cut, head, .. } = timeout(PATIENCE, get(url, &way, &peer))
+        .await
+        .unwrap_or_else(|_| Err(format!("{place} did not answer within {PATIENCE:?}")))?;
+    if head.status == StatusCode::UNAUTHORIZED {
         return Err(format!("{place} asks for a password, and this command gives none; ask the clusters themselves"));
     }
-    if !answer.status().is_success() {
-        return Err(format!("{place} answered with HTTP {}", answer.status().as_u16()));
+    if !head.status.is_success() {
+        return Err(format!("{place} answered with HTTP {}", head.status.as_u16()));
     }
-    let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(failed)? {
-        if body.len() + chunk.len() > MAX {
-            return Err(format!("the answer of {place} is larger than 64 MiB"));
+    match cut {
+        None => Ok(body),
+        Some(Cut::Broken(err)) => Err(error::no_answer(&err, &peer).message),
+        Some(Cut::TooLarge) => Err(format!("the answer of {place} is larger than 64 MiB")),
+    }
+}
+
+async fn get(url: &Url, way: &Way, peer: &Peer) -> Result<Received, String> {
+    let place = &peer.place;
+    let unusable = |()| format!("the address {place} cannot be used");
+    let target: Uri = url.as_str().parse().map_err(|_| unusable(()))?;
+    let path = &url[Position::BeforePath..Position::AfterQuery];
+    let request = Request::get(path).header(HOST, place).header(USER_AGENT, AGENT);
+    let request = request.body(Full::<Bytes>::default()).map_err(|_| unusable(()))?;
+    let connection = way.connect(&target).await.map_err(|err| match error::no_connection(&err, peer) {
+        PollFailure { reason: FailureReason::Tls, .. } => {
+            format!(
+                "TLS with {place} failed; its certificate has to be good for this system's authorities and this name"
+            )
         }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
+        failure => failure.message,
+    })?;
+    let answer = exchange(connection.stream, request, MAX).await;
+    answer.map(|(received, _)| received).map_err(|err| error::no_answer(&err, peer).message)
 }
 
 #[cfg(test)]

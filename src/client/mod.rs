@@ -1,8 +1,9 @@
 //! One cluster's REST API: one attempt, one outcome, read-only.
 //!
 //! [`Client::poll`] is all that the rest of the program sees. Inside: `settings` (what a client needs to know),
-//! `transport`, `pem`, `sessions` and `verify` (connections and whom to trust), `resolve`, `secret_file` and `auth`
-//! (credentials), `api` and `answer` (requests), `decode` (JSON -> model), `error` and `words` (what went wrong -> model).
+//! `transport`, `pem` and `verify` (how clusters are reached and whom to trust), `connect`, `resolve` and `exchange` (one
+//! connection, one request), `secret_file` and `auth` (credentials), `api` and `answer` (what is asked), `decode`
+//! (JSON -> model), `error` and `words` (what went wrong -> model).
 //! Beside it `kms_probe` and `tls12` (the certificate of a key management server), and `fetch` (what another exporter says).
 //!
 //! Deliberately absent: pace, retries over time, the wall clock. They are the poller's.
@@ -10,8 +11,10 @@
 mod answer;
 mod api;
 mod auth;
+mod connect;
 mod decode;
 mod error;
+mod exchange;
 mod fetch;
 mod kms_probe;
 mod lock;
@@ -19,7 +22,6 @@ mod pem;
 mod pin;
 mod resolve;
 mod secret_file;
-mod sessions;
 mod settings;
 mod tls12;
 mod transport;
@@ -31,7 +33,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use reqwest::StatusCode;
+use hyper::StatusCode;
 use tokio::time::timeout_at;
 
 use self::{
@@ -209,8 +211,8 @@ impl Client {
 
     async fn status(&mut self, now: Instant, due: bool) -> Result<(Secret, ApiVersion, Understood), PollFailure> {
         self.waiting = Waiting::Certificates;
-        let http = self.pool.current(&self.settings.transport).await;
-        self.api.begin(http.map_err(|err| PollFailure::new(FailureReason::Tls, err.to_string()))?);
+        let connector = self.pool.current(&self.settings.transport).await;
+        self.api.begin(connector.map_err(|err| PollFailure::new(FailureReason::Tls, err.to_string()))?);
         self.waiting = Waiting::Credential;
         let token = self.auth.token(&self.api, self.pool.files()).await?;
         self.waiting = Waiting::Answer;

@@ -2,12 +2,17 @@
 
 use std::{
     collections::HashMap,
-    fmt, io,
+    fmt,
+    future::Future,
+    io,
     net::{IpAddr, SocketAddr, ToSocketAddrs},
+    pin::Pin,
     sync::{Arc, Mutex},
+    task::{Context, Poll},
 };
 
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use hyper_util::client::legacy::connect::dns::Name;
+use tower_service::Service;
 
 use super::lock::lock;
 use crate::lanes::Lanes;
@@ -37,8 +42,8 @@ pub struct Addresses {
     turns: Mutex<HashMap<Box<str>, usize>>,
 }
 
-/// What reqwest asks.
-#[derive(Debug)]
+/// What a connector asks.
+#[derive(Clone, Debug)]
 pub struct Resolver {
     /// Where the answers come from.
     pub addresses: Arc<Addresses>,
@@ -112,14 +117,21 @@ impl fmt::Debug for Addresses {
     }
 }
 
-impl Resolve for Resolver {
-    fn resolve(&self, name: Name) -> Resolving {
+impl Service<Name> for Resolver {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = DnsError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, DnsError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), DnsError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
         let (addresses, only_loopback) = (self.addresses.clone(), self.only_loopback);
         Box::pin(async move {
             let host = name.as_str().to_owned();
             let found = addresses.ask(&host, only_loopback).await;
-            let found = found.map_err(|problem| DnsError { host, problem })?;
-            Ok(Box::new(found.into_iter()) as Addrs)
+            found.map(Vec::into_iter).map_err(|problem| DnsError { host, problem })
         })
     }
 }

@@ -1,6 +1,6 @@
-//! HTTP clients, shared by all clusters that are reached in the same way.
+//! How clusters are connected to: one connector for all that are reached in the same way.
 //!
-//! A client of its own for each of 1,000 clusters, each with its own copy of the system's authorities, costs about
+//! A connector of its own for each of 1,000 clusters, each with its own copy of the system's authorities, costs about
 //! 100 MiB; shared it is 2.
 
 use std::{
@@ -10,28 +10,29 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex, OnceLock,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use reqwest::{NoProxy, Proxy, redirect::Policy};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use hyper::{Uri, header::HeaderValue};
+use hyper_util::client::proxy::matcher::Matcher;
 use rustls::{
     ClientConfig, RootCertStore,
-    client::{Resumption, Tls12Resumption},
     crypto::CryptoProvider,
     pki_types::ServerName,
     version::{TLS12, TLS13},
 };
 
 use super::{
+    connect::{Connector, Proxies},
     kms_probe::{Networks, Probes},
     lock::lock,
     pem::{authorities, client_certificate, unfit},
     resolve::{self, Addresses, Resolver},
     secret_file::{SecretError, SecretFile},
-    sessions::Sessions,
-    settings::{ProxySettings, SecretSource, TlsSettings, TransportSettings},
+    settings::{ProxyAccount, ProxySettings, SecretSource, TlsSettings, TransportSettings},
     verify::{ServerVerifier, Trust},
     words,
 };
@@ -41,13 +42,10 @@ use crate::{
     model::{KmsProbe, KmsServer},
 };
 
-/// How long a connection is kept unused: longer than nearly every poll interval, and an end for removed clusters.
-const KEEP: Duration = Duration::from_secs(600);
-
 /// Threads for files of clusters. A folder whose file system hangs holds one.
 const FILES: usize = 64;
 
-/// Why a client cannot be built. The words follow the cluster's key.
+/// Why a connector cannot be built. The words follow the cluster's key.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum TransportError {
     /// A file of `tls_config` is of no use.
@@ -63,9 +61,6 @@ pub enum TransportError {
     /// The runtime is ending.
     #[error("the program is ending")]
     Ending,
-    /// reqwest refuses what it is given, which is a bug.
-    #[error("the HTTP client cannot be set up; please report this")]
-    Http,
     /// There is no authority to trust.
     #[error(
         "no certificate authorities found on this system; install the package ca-certificates or set tls_config.ca_file \
@@ -75,6 +70,9 @@ pub enum TransportError {
     /// There is no password for the proxy.
     #[error("proxy_authorization.password_file: {0}")]
     ProxyPassword(String),
+    /// The proxy's address is none.
+    #[error("proxy_url cannot be connected to")]
+    ProxyUrl,
     /// The name to verify is none.
     #[error("tls_config.server_name is neither a host name nor an IP address")]
     ServerName,
@@ -83,15 +81,13 @@ pub enum TransportError {
     Tls(String),
 }
 
-/// The clients of all clusters.
+/// The connectors of all clusters.
 #[derive(Debug)]
 pub struct TransportPool {
     addresses: Arc<Addresses>,
     /// Renewed files that are of no use, and what was said about them.
     broken: Mutex<HashMap<TransportSettings, TransportError>>,
-    clients: Mutex<HashMap<TransportSettings, Shared>>,
-    /// How many clusters there are: how large a session cache has to be.
-    clusters: AtomicUsize,
+    connectors: Mutex<HashMap<TransportSettings, Shared>>,
     files: Lanes,
     good: Arc<AtomicBool>,
     probes: Probes,
@@ -99,12 +95,11 @@ pub struct TransportPool {
     system_roots: OnceLock<RootCertStore>,
 }
 
-/// A client, and what its files looked like when it was built.
+/// A connector, and what its files looked like when it was built.
 #[derive(Debug)]
 struct Shared {
-    client: reqwest::Client,
+    connector: Arc<Connector>,
     files: Vec<Option<Fingerprint>>,
-    sessions: Arc<Sessions>,
 }
 
 impl Default for TransportPool {
@@ -121,8 +116,7 @@ impl TransportPool {
         Self {
             addresses: Arc::new(Addresses::new(lookup)),
             broken: Mutex::default(),
-            clients: Mutex::default(),
-            clusters: AtomicUsize::new(1),
+            connectors: Mutex::default(),
             files: Lanes::new(FILES),
             good: Arc::new(AtomicBool::new(true)),
             probes: Probes::default(),
@@ -136,41 +130,32 @@ impl TransportPool {
         self.good.clone()
     }
 
-    /// Expects so many clusters from now on.
-    pub fn expect(&self, clusters: usize) {
-        self.clusters.store(clusters, Ordering::Relaxed);
-        for (settings, shared) in lock(&self.clients).iter() {
-            shared.sessions.grow(self.servers(settings));
-        }
-    }
-
-    /// The client for these settings: a shared one, unless there is none yet or its files changed. Reads files, so it may
+    /// The connector for these settings: a shared one, unless there is none yet or its files changed. Reads files, so it may
     /// take as long as their file systems do.
     ///
     /// # Errors
     ///
     /// When a file cannot be used or there is nothing to trust.
-    pub fn load(&self, settings: &TransportSettings) -> Result<reqwest::Client, TransportError> {
+    pub fn load(&self, settings: &TransportSettings) -> Result<Arc<Connector>, TransportError> {
         let files = fingerprints(settings);
-        if let Some(shared) = lock(&self.clients).get(settings).filter(|shared| shared.files == files) {
-            return Ok(shared.client.clone());
+        if let Some(shared) = lock(&self.connectors).get(settings).filter(|shared| shared.files == files) {
+            return Ok(shared.connector.clone());
         }
-        let sessions = Arc::new(Sessions::new(self.servers(settings)));
-        let client = self.build(settings, sessions.clone(), settings.tls.is_none())?;
-        let shared = Shared { client: client.clone(), files, sessions };
-        lock(&self.clients).insert(settings.clone(), shared);
-        Ok(client)
+        let connector = self.build(settings, settings.tls.is_none())?;
+        let shared = Shared { connector: connector.clone(), files };
+        lock(&self.connectors).insert(settings.clone(), shared);
+        Ok(connector)
     }
 
-    /// The client to poll with. While renewed files are of no use (one of two is written), it is the one before.
+    /// The connector to poll with. While renewed files are of no use (one of two is written), it is the one before.
     ///
     /// # Errors
     ///
-    /// When there never was a client.
+    /// When there never was one.
     pub(super) async fn current(
         self: &Arc<Self>,
         settings: &TransportSettings,
-    ) -> Result<reqwest::Client, TransportError> {
+    ) -> Result<Arc<Connector>, TransportError> {
         let loaded = if settings.files().is_empty() {
             self.load(settings)
         } else {
@@ -181,17 +166,17 @@ impl TransportPool {
                 .unwrap_or(Err(TransportError::Ending))
         };
         self.note(settings, loaded.as_ref().err());
-        loaded.or_else(|err| lock(&self.clients).get(settings).map(|shared| shared.client.clone()).ok_or(err))
+        loaded.or_else(|err| lock(&self.connectors).get(settings).map(|shared| shared.connector.clone()).ok_or(err))
     }
 
-    /// Whether the files that connections depend on changed since the client was built.
+    /// Whether the files that connections depend on changed since the connector was built.
     pub(super) async fn changed(self: &Arc<Self>, settings: &TransportSettings) -> bool {
         if settings.files().is_empty() {
             return false;
         }
         let owned = settings.clone();
         let now = self.files.run(&lane(settings.files()), move || fingerprints(&owned)).await;
-        now.is_some_and(|now| lock(&self.clients).get(settings).is_none_or(|shared| shared.files != now))
+        now.is_some_and(|now| lock(&self.connectors).get(settings).is_none_or(|shared| shared.files != now))
     }
 
     /// What a key management server shows.
@@ -209,9 +194,9 @@ impl TransportPool {
         self.addresses.turn(host);
     }
 
-    /// Forgets the clients that nobody needs any more; their connections end with the last poll that uses them.
+    /// Forgets the connectors that nobody needs any more.
     pub fn retain(&self, needed: impl Fn(&TransportSettings) -> bool) {
-        lock(&self.clients).retain(|settings, _| needed(settings));
+        lock(&self.connectors).retain(|settings, _| needed(settings));
         let mut broken = lock(&self.broken);
         broken.retain(|settings, _| needed(settings));
         self.good.store(broken.is_empty(), Ordering::Relaxed);
@@ -231,60 +216,27 @@ impl TransportPool {
         self.good.store(broken.is_empty(), Ordering::Relaxed);
     }
 
-    /// With how many servers sessions are resumed. Pins name one certificate each, so those clients are for one cluster, or
-    /// for its old and new certificate.
-    fn servers(&self, settings: &TransportSettings) -> usize {
-        let pins = settings.tls.as_ref().map_or(0, |tls| tls.pins.len());
-        if pins > 0 { pins } else { self.clusters.load(Ordering::Relaxed).max(1) }
+    /// A connector for requests that carry no credential, and may thus go to any host in plain HTTP.
+    pub(super) fn open(&self, settings: &TransportSettings) -> Result<Arc<Connector>, TransportError> {
+        self.build(settings, false)
     }
 
-    /// A client that carries no credential, and may thus speak plain HTTP with any host.
-    pub(super) fn open(&self, settings: &TransportSettings) -> Result<reqwest::Client, TransportError> {
-        self.build(settings, Arc::new(Sessions::new(1)), false)
-    }
-
-    fn build(
-        &self,
-        settings: &TransportSettings,
-        sessions: Arc<Sessions>,
-        only_loopback: bool,
-    ) -> Result<reqwest::Client, TransportError> {
-        // The type of the configuration has to be given even where no TLS is spoken.
-        let none = TlsSettings { insecure_skip_verify: true, ..TlsSettings::default() };
-        let mut tls = self.tls(settings.tls.as_ref().unwrap_or(&none))?;
-        tls.resumption = Resumption::store(sessions).tls12_resumption(Tls12Resumption::SessionIdOrTickets);
-        let mut client = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .tls_info(true)
-            .https_only(settings.tls.is_some())
-            .connect_timeout(settings.connect_timeout)
-            .dns_resolver(Resolver { addresses: self.addresses.clone(), only_loopback })
-            .pool_idle_timeout(KEEP)
-            .pool_max_idle_per_host(1)
-            .redirect(Policy::none())
-            .referer(false)
-            .user_agent(concat!("qumulo-encryption-exporter/", env!("CARGO_PKG_VERSION")));
-        match &settings.proxy {
+    fn build(&self, settings: &TransportSettings, only_loopback: bool) -> Result<Arc<Connector>, TransportError> {
+        let resolver = Resolver { addresses: self.addresses.clone(), only_loopback };
+        let tls = settings.tls.as_ref().map(|tls| self.tls(tls)).transpose()?;
+        let proxies = match &settings.proxy {
             // Plain HTTP goes to loopback; a proxy would carry the token elsewhere.
-            _ if settings.tls.is_none() => client = client.no_proxy(),
-            ProxySettings::Direct => client = client.no_proxy(),
-            ProxySettings::FromEnvironment => {}
-            // Means every host, as in Go; the library takes it for every name, and not for addresses.
-            ProxySettings::Url { no_proxy, .. } if no_proxy.split(',').any(|host| host.trim() == "*") => {
-                client = client.no_proxy();
-            }
+            _ if tls.is_none() => Proxies::None,
+            ProxySettings::Direct => Proxies::None,
+            ProxySettings::FromEnvironment => Proxies::Environment(Matcher::from_env()),
             ProxySettings::Url { account, url, no_proxy } => {
-                let mut proxy = Proxy::all(url.clone()).map_err(|_| TransportError::Http)?;
-                if let Some(account) = account {
-                    let mut file = SecretFile::password(SecretSource::File(account.password_file.clone()));
-                    let password =
-                        file.load().map_err(|err: SecretError| TransportError::ProxyPassword(err.to_string()))?;
-                    proxy = proxy.basic_auth(&account.username, password.expose());
-                }
-                client = client.proxy(proxy.no_proxy(NoProxy::from_string(no_proxy)));
+                let account = account.as_ref().map(authorization).transpose()?;
+                let uri: Uri = url.as_str().parse().map_err(|_| TransportError::ProxyUrl)?;
+                Proxies::one(uri, account, no_proxy)
             }
-        }
-        client.build().map_err(|_| TransportError::Http)
+        };
+        let limit = settings.connect_timeout;
+        Ok(Arc::new(Connector { limit, proxies, tcp: Connector::tcp(resolver, limit), tls }))
     }
 
     fn tls(&self, settings: &TlsSettings) -> Result<ClientConfig, TransportError> {
@@ -331,6 +283,17 @@ impl TransportPool {
         });
         if roots.is_empty() { Err(TransportError::NoSystemRoots) } else { Ok(roots.clone()) }
     }
+}
+
+/// User and password as a proxy is told (RFC 7617).
+fn authorization(account: &ProxyAccount) -> Result<HeaderValue, TransportError> {
+    let unusable = |problem: String| TransportError::ProxyPassword(problem);
+    let mut file = SecretFile::password(SecretSource::File(account.password_file.clone()));
+    let password = file.load().map_err(|err: SecretError| unusable(err.to_string()))?;
+    let encoded = BASE64_STANDARD.encode(format!("{}:{}", account.username, password.expose()));
+    let mut value = HeaderValue::from_str(&format!("Basic {encoded}")).map_err(|_| unusable(String::new()))?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// What the files that connections depend on look like now.

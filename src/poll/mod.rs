@@ -115,7 +115,6 @@ impl Poller {
     /// cluster of the same name, and with its status if the address is the same. What is gone vanishes from the store.
     pub fn apply(&mut self, next: Vec<ClusterSettings>, pool: &Arc<TransportPool>) -> Changes {
         let Plan { changes, describe, start, stop } = plan::plan(&self.settings, &next);
-        pool.expect(next.len());
         for name in stop {
             self.tasks.remove(&name);
             // The task ends when the runtime comes to it; the next scrape may be sooner.

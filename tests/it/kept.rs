@@ -5,7 +5,10 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use qumulo_encryption_exporter::client::{Credential, Effort, SecretSource};
+use qumulo_encryption_exporter::{
+    client::{Credential, Effort, SecretSource},
+    model::Status,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
@@ -56,6 +59,25 @@ async fn a_kept_connection_that_ends_under_a_request_costs_no_poll() {
     for _ in 0..3 {
         probe.poll().await.unwrap();
     }
+}
+
+/// Otherwise it would be taken for the answer to the next request.
+#[tokio::test]
+async fn what_comes_unasked_is_no_answer() {
+    let forged = reply("200 OK", r#"{"type": "Local", "status": "Not Encrypted"}"#);
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counter = connections.clone();
+    let server = Bare::http(move |request| {
+        counter.fetch_max(request.connection + 1, Ordering::SeqCst);
+        assert_eq!(request.number, 0, "a connection that is out of step is not used again");
+        Some(healthy() + &forged)
+    })
+    .await;
+    let mut probe = server.probe();
+    for _ in 0..3 {
+        assert_eq!(probe.poll().await.unwrap().status, Status::Encrypted);
+    }
+    assert_eq!(connections.load(Ordering::SeqCst), 6, "three polls, and three requests for what is asked rarely");
 }
 
 #[tokio::test]

@@ -97,8 +97,8 @@ async fn exceptions_are_reached_without_the_proxy() {
 async fn a_proxy_that_refuses_is_named_and_not_taken_for_the_cluster() {
     for (refusal, words, locks) in [
         ("407 Proxy Authentication Required", "refused the user and password of proxy_authorization (407)", true),
-        ("403 Forbidden", "something else than 200", false),
-        ("502 Bad Gateway", "something else than 200", false),
+        ("403 Forbidden", "it answered CONNECT with HTTP 403", false),
+        ("502 Bad Gateway", "it answered CONNECT with HTTP 502", false),
     ] {
         let failure = poll(Some(refusal), "").await.0.unwrap_err();
         assert_eq!(failure.reason, FailureReason::Proxy, "{failure:?}");
