@@ -12,6 +12,7 @@ pub use self::environment::{Refused, parse};
 use crate::{
     config::{SingleCluster, duration},
     logging::options::{LogFormat, LogLevel},
+    routes,
     web::listen::ListenAddress,
 };
 
@@ -369,7 +370,7 @@ fn plain_path(path: &str) -> Result<String, &'static str> {
 fn telemetry_path(path: &str) -> Result<String, &'static str> {
     if !path.starts_with('/') {
         Err("a path begins with /")
-    } else if matches!(path, "/" | "/probe" | "/sd") || path.starts_with("/-/") || path.starts_with("/api/") {
+    } else if routes::is_taken(path) {
         Err("this path has another meaning; choose one such as /metrics")
     } else {
         plain_path(path)

@@ -39,10 +39,15 @@ fn command_lines_are_understood_or_refused() {
     check("exporter --cluster.url https://a --cluster.token-file t --config.file a.yml", false);
     check("exporter --cluster.name a", false);
     check("exporter --web.listen-address 10979", false);
-    check("exporter --web.telemetry-path /", false);
     check("exporter --web.telemetry-path metrics", false);
-    check("exporter --web.telemetry-path /sd", false);
-    check("exporter --web.telemetry-path /api/v1/clusters", false);
+    for taken in
+        ["/", "/sd", "/probe", "/api", "/api/v1/clusters", "/api/v2", "/-/x", "/runbooks", "/runbooks/", "/runbooks/x"]
+    {
+        check(&format!("exporter --web.telemetry-path {taken}"), false);
+    }
+    for free in ["/metrics", "/sdk", "/apiary", "/qumulo/metrics", "/metrics/runbooks"] {
+        check(&format!("exporter --web.telemetry-path {free}"), true);
+    }
     check("exporter --web.max-requests -1", false);
     check("exporter --web.systemd-socket --web.enable-lifecycle", true);
     check("exporter --web.systemd-socket --web.listen-address :1", false);

@@ -113,9 +113,12 @@ pub fn kms_server(body: &[u8]) -> Option<KmsServer> {
 /// is digits and nothing else.
 pub fn who_am_i(body: &[u8]) -> Option<(String, Privileges)> {
     let answer = object(body).ok()?;
-    let id = answer.get("id")?.as_str().filter(|id| id.bytes().all(|byte| byte.is_ascii_digit()))?.to_owned();
+    let id = answer.get("id")?.as_str()?;
+    if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
     let names = answer.get("privileges")?.as_array()?.iter().filter_map(Value::as_str);
-    Some((id, Privileges::new(names)))
+    Some((id.to_owned(), Privileges::new(names)))
 }
 
 /// The access tokens that expire and are enabled, from `GET /v1/auth/access-tokens/`. An account has two at most.

@@ -204,6 +204,7 @@ fn details_are_decoded_or_not_known() {
     for answer in [
         json!({"id": "1&user=2", "privileges": read}),
         json!({"id": "1"}),
+        json!({"id": "", "privileges": read}),
         json!({"privileges": read}),
         json!({"id": 1, "privileges": read}),
     ] {

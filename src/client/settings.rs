@@ -107,6 +107,18 @@ pub struct ClientCertificate {
     pub key_file: Named,
 }
 
+// === impl Credential ===
+
+impl Credential {
+    /// The configuration's key for the file of the secret.
+    pub fn key(&self) -> &'static str {
+        match self {
+            Self::Login { .. } => "login.password_file",
+            Self::Token(_) => "authorization.credentials_file",
+        }
+    }
+}
+
 // === impl TransportSettings ===
 
 impl TransportSettings {

@@ -1,6 +1,7 @@
 //! `check-config`: every error of a configuration, and of the files named in it.
 
 use std::{
+    fmt::Display,
     io::{self, Write},
     path::Path,
     process::ExitCode,
@@ -47,10 +48,11 @@ fn check(path: &Path) -> Result<(usize, ConfigErrors), ConfigErrors> {
     let pool = Arc::<TransportPool>::default();
     let (mut errors, mut warnings) = (super::errors(&config, &pool), config.warnings.clone());
     for (index, cluster) in config.clusters.iter().enumerate() {
+        let named = |text: &dyn Display| config.error(index, format!("{}: {text}", cluster.client.credential.key()));
         match Client::new(cluster.client.clone(), pool.clone()).check_credential() {
-            Ok(Some(warning)) => warnings.push(config.error(index, warning)),
+            Ok(Some(warning)) => warnings.push(named(&warning)),
             Ok(None) => {}
-            Err(err) => errors.push(config.error(index, err.to_string())),
+            Err(err) => errors.push(named(&err)),
         }
     }
     errors.or((config.clusters.len(), warnings))

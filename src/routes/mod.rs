@@ -60,6 +60,25 @@ const RUNBOOKS: &str = "/runbooks/";
 /// The one path that has an effect.
 const RELOAD: &str = "/-/reload";
 
+/// All paths but that of the metrics, which is the user's choice.
+const FIXED: [(&str, Methods, Target); 8] = [
+    ("/", Methods::Read, Target::Index),
+    ("/api/v1/clusters", Methods::Read, Target::Clusters),
+    (PROBE, Methods::Read, Target::Probe),
+    ("/sd", Methods::Read, Target::Discovery),
+    (HEALTHY, Methods::Read, Target::Healthy),
+    (READY, Methods::Read, Target::Ready),
+    (RELOAD, Methods::Post, Target::Reload),
+    (RUNBOOKS, Methods::Read, Target::Runbook),
+];
+
+/// Whether a path has a meaning of its own, or is in a folder where others have or may get one, so that metrics cannot be
+/// there.
+pub fn is_taken(path: &str) -> bool {
+    let folder = |path: &str| path.split('/').nth(1).unwrap_or_default().to_owned();
+    FIXED.iter().any(|(fixed, ..)| *fixed == path || (fixed.matches('/').count() > 1 && folder(fixed) == folder(path)))
+}
+
 /// The exporter's answers.
 #[derive(Debug)]
 pub struct Routes {
@@ -103,18 +122,9 @@ impl Routes {
         site: Site,
         trigger: Option<Trigger>,
     ) -> Self {
-        let route = |path: Cow<'static, str>, target| Route { path, methods: Methods::Read, target };
-        let routes = vec![
-            route(metrics_path.clone().into(), Target::Metrics),
-            route("/".into(), Target::Index),
-            route("/api/v1/clusters".into(), Target::Clusters),
-            route(PROBE.into(), Target::Probe),
-            route("/sd".into(), Target::Discovery),
-            route(HEALTHY.into(), Target::Healthy),
-            route(READY.into(), Target::Ready),
-            Route { path: RELOAD.into(), methods: Methods::Post, target: Target::Reload },
-            route(RUNBOOKS.into(), Target::Runbook),
-        ];
+        let route = |path: Cow<'static, str>, (methods, target)| Route { path, methods, target };
+        let mut routes = vec![route(metrics_path.clone().into(), (Methods::Read, Target::Metrics))];
+        routes.extend(FIXED.map(|(path, methods, target)| route(path.into(), (methods, target))));
         let (gzip, length, ready) = (Gzip::default(), AtomicUsize::default(), AtomicBool::default());
         let batch = Batch::default();
         let page_policy = page_policy();

@@ -8,7 +8,7 @@ use std::{
 
 /// Each module and the modules of ours that it may import. Tests inside the modules may import more.
 const WALLS: &[(&str, &[&str])] = &[
-    ("cli", &["config", "logging", "secret", "web"]),
+    ("cli", &["config", "logging", "routes", "secret", "web"]),
     ("client", &["file", "fingerprint", "lanes", "model", "secret"]),
     ("clock", &["model"]),
     (
@@ -64,7 +64,7 @@ const WALLS: &[(&str, &[&str])] = &[
 
 /// Words that do IO or read a clock, and the modules of the core, which do neither.
 const PURE: &[&str] = &["metrics", "model", "page", "report", "store"];
-const IMPURE: &[&str] = &["SystemTime::now", "Instant::now", "Utc::now", "std::fs", "std::net", "tokio::", "reqwest::"];
+const IMPURE: &[&str] = &["SystemTime::now", "Instant::now", "Utc::now", "std::fs", "std::net", "tokio::"];
 
 fn source() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
