@@ -1,4 +1,4 @@
-//! Limits that the system sets for this process.
+//! Limits of this process.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -11,9 +11,25 @@ pub fn raise_descriptors() -> Option<u64> {
     getrlimit(Resource::Nofile).current
 }
 
+/// Leaves no picture of the memory, which holds credentials, when the process dies, and lets no other process of its user
+/// look into it (`prctl(PR_SET_DUMPABLE)`).
+pub fn forbid_dumps() {
+    #[cfg(target_os = "linux")]
+    // A refusal leaves what the system is set up for.
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn no_picture_of_the_memory_is_left() {
+        use rustix::process::{DumpableBehavior, dumpable_behavior};
+        forbid_dumps();
+        assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
+    }
 
     #[test]
     fn the_soft_limit_becomes_the_hard_one() {

@@ -1,17 +1,47 @@
-//! A string that cannot be printed.
+//! A string that cannot be printed, and is overwritten when it is no longer needed.
 
 use std::fmt;
 
+use bytes::Bytes;
+use hyper::header::HeaderValue;
+use zeroize::{Zeroize, Zeroizing};
+
 /// A token or a password. It has no `Display`, its `Debug` hides it, and [`Secret::expose`] is easy to search for.
+///
+/// What is made of it on the way into a request is overwritten, too. Beyond are buffers of hyper, rustls and the system.
 #[derive(Clone, Eq, PartialEq)]
-pub struct Secret(Box<str>);
+pub struct Secret(Zeroizing<Box<str>>);
 
 // === impl Secret ===
 
 impl Secret {
     /// Takes a secret in.
     pub fn new(secret: &str) -> Self {
-        Self(secret.into())
+        Self(Zeroizing::new(secret.into()))
+    }
+
+    /// Takes a secret out of a string, which is overwritten.
+    pub fn take(mut text: String) -> Self {
+        let secret = Self::new(&text);
+        text.zeroize();
+        secret
+    }
+
+    /// The value of a header that begins with this scheme.
+    ///
+    /// # Errors
+    ///
+    /// When it holds what no header can.
+    pub fn header(&self, scheme: &str) -> Result<HeaderValue, hyper::header::InvalidHeaderValue> {
+        let text = [scheme, " ", self.expose()].concat();
+        let mut value = HeaderValue::from_maybe_shared(Self::bytes(text.into_bytes()))?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
+
+    /// Bytes that are overwritten with the last use of them.
+    pub fn bytes(bytes: Vec<u8>) -> Bytes {
+        Bytes::from_owner(Zeroizing::new(bytes))
     }
 
     /// The secret itself: for the request that needs it, and nothing else.
@@ -43,6 +73,14 @@ mod tests {
     #[test]
     fn debug_hides_the_secret() {
         assert_eq!(format!("{:?}", Some(Secret::new("hunter2"))), "Some(<secret>)");
+    }
+
+    #[test]
+    fn header_is_sensitive_and_refuses_what_it_cannot_carry() {
+        let value = Secret::new("hunter2").header("Bearer").unwrap();
+        assert_eq!(value.as_bytes(), b"Bearer hunter2");
+        assert_eq!(format!("{value:?}"), "Sensitive");
+        assert!(Secret::new("a\nb").header("Bearer").is_err());
     }
 
     #[test]

@@ -1,20 +1,33 @@
-//! Simulated clusters in this process, and the exporter that watches them in its own.
+//! Simulated clusters in processes of their own, and the exporter that watches them.
 
 use std::{
     fmt::Write,
     fs,
+    io::Read,
     path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
     time::Duration,
 };
 
-use qumulo_encryption_exporter::sim::{ClusterSpec, SimCluster};
+use qumulo_encryption_exporter::{
+    limits,
+    sim::{ClusterSpec, SimCluster},
+};
 
-use super::server::Server;
+use super::{load, server::Server};
+
+/// The first argument of a process that simulates.
+pub const ARGUMENT: &str = "simulate-clusters";
+
+/// Each takes two descriptors, of which a process has a limited number.
+const IN_A_PROCESS: usize = 4_000;
+
+pub const TOKEN: &str = "access-v1:benchmark";
 
 /// How the certificates of the clusters are verified.
 #[derive(Clone, Copy)]
 pub enum Verify {
-    /// By one file, which holds all of them, so that all clusters share one client.
+    /// By one file, which holds all of them, so that all clusters share one configuration of TLS.
     OneFile,
     /// By a file for each.
     FileEach,
@@ -22,28 +35,54 @@ pub enum Verify {
     PinEach,
 }
 
+/// What is wrong with a cluster.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub enum Fault {
+    None,
+    Hangs,
+    Refuses,
+}
+
 /// Clusters with a key management server, which have the most series.
 pub struct Fleet {
-    clusters: Vec<SimCluster>,
+    children: Vec<Child>,
+    pub clusters: Vec<Cluster>,
     folder: PathBuf,
+}
+
+/// How one is reached.
+pub struct Cluster {
+    pub fingerprint: String,
+    name: String,
+    pub url: String,
 }
 
 impl Fleet {
     pub async fn start(count: usize, folder: &Path) -> Self {
-        let mut clusters = Vec::new();
-        for number in 0..count {
-            let mut spec = ClusterSpec::named(format!("cluster-{number:04}"));
-            spec.key_store_type = "KMS".into();
-            spec.status = "KMS Available".into();
-            spec.ca_cert_expiry = "+900d".into();
-            spec.client_cert_expiry = "+300d".into();
-            spec.last_key_rotation_time = "-30d".into();
-            spec.last_status_update_time = "-5m".into();
-            spec.fraction_digits = 9;
-            spec.auth.token = Some("access-v1:benchmark".to_owned());
-            clusters.push(SimCluster::start(spec).await.unwrap());
+        Self::with_faults(count, 0, folder).await
+    }
+
+    /// The last `bad` clusters hang or refuse connections, in turn.
+    pub async fn with_faults(count: usize, bad: usize, folder: &Path) -> Self {
+        let mut fleet = Self { children: Vec::new(), clusters: Vec::new(), folder: folder.to_owned() };
+        for from in (0..count).step_by(IN_A_PROCESS) {
+            let (to, file) = ((from + IN_A_PROCESS).min(count), folder.join("simulated"));
+            let _ = fs::remove_file(&file);
+            let child = Command::new(std::env::current_exe().unwrap())
+                .args([ARGUMENT, &format!("{from}"), &format!("{to}"), &format!("{}", count - bad)])
+                .arg(folder)
+                .stdin(Stdio::piped())
+                .spawn();
+            fleet.children.push(child.unwrap());
+            while !file.exists() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            fleet.clusters.extend(fs::read_to_string(&file).unwrap().lines().map(|line| {
+                let [name, url, fingerprint] = <[&str; 3]>::try_from(line.split(' ').collect::<Vec<_>>()).unwrap();
+                Cluster { fingerprint: fingerprint.to_owned(), name: name.to_owned(), url: url.to_owned() }
+            }));
         }
-        Self { clusters, folder: folder.to_owned() }
+        fleet
     }
 
     /// An exporter that has just been started.
@@ -58,36 +97,26 @@ impl Fleet {
 
     /// An exporter that has polled every cluster.
     pub async fn watch(&self, interval_seconds: u64, verify: Verify) -> Server {
-        let before = self.polls();
         let server = self.start_exporter(interval_seconds, verify).await;
-        while self.polls() < before + self.clusters.len() as u64 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
+        while polls(&server).await < self.clusters.len() as u64 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
         // The identity's two requests follow.
         tokio::time::sleep(Duration::from_secs(1)).await;
         server
     }
 
-    /// Status requests answered so far.
-    pub fn polls(&self) -> u64 {
-        self.clusters.iter().map(|cluster| cluster.counts().status_v2).sum()
-    }
-
     fn configure(&self, interval_seconds: u64, verify: Verify) -> PathBuf {
-        let authorities: String = self.clusters.iter().map(SimCluster::certificate_pem).collect();
-        fs::write(self.folder.join("ca.pem"), authorities).unwrap();
-        fs::write(self.folder.join("token"), "access-v1:benchmark").unwrap();
+        let pem = |cluster: &Cluster| fs::read_to_string(self.folder.join(format!("{}.pem", cluster.name))).unwrap();
+        fs::write(self.folder.join("ca.pem"), self.clusters.iter().map(pem).collect::<String>()).unwrap();
+        fs::write(self.folder.join("token"), TOKEN).unwrap();
         let timeout = interval_seconds.min(10);
         let mut text = format!("global: {{poll_interval: {interval_seconds}s, poll_timeout: {timeout}s}}\nclusters:\n");
-        for cluster in &self.clusters {
-            let (name, url) = (cluster.name(), cluster.url());
+        for Cluster { fingerprint, name, url } in &self.clusters {
             let tls = match verify {
                 Verify::OneFile => "ca_file: ca.pem".to_owned(),
-                Verify::FileEach => {
-                    fs::write(self.folder.join(format!("{name}.pem")), cluster.certificate_pem()).unwrap();
-                    format!("ca_file: {name}.pem")
-                }
-                Verify::PinEach => format!("pin_sha256: ['{}']", cluster.fingerprint()),
+                Verify::FileEach => format!("ca_file: {name}.pem"),
+                Verify::PinEach => format!("pin_sha256: ['{fingerprint}']"),
             };
             let token = "authorization: {credentials_file: token}";
             writeln!(text, "- {{name: {name}, url: '{url}', {token}, tls_config: {{{tls}}}}}").unwrap();
@@ -96,4 +125,75 @@ impl Fleet {
         fs::write(&config, text).unwrap();
         config
     }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Polls so far, of all clusters.
+pub async fn polls(server: &Server) -> u64 {
+    values(&load::body(server.port, false).await, "qumulo_encryption_polls_total").map(|(_, polls)| polls as u64).sum()
+}
+
+/// The series of a metric: labels and values.
+pub fn values<'a>(body: &'a [u8], metric: &'a str) -> impl Iterator<Item = (&'a str, f64)> {
+    let lines = std::str::from_utf8(body).unwrap().lines();
+    lines
+        .filter_map(move |line| line.strip_prefix(metric)?.strip_prefix('{')?.split_once("} "))
+        .map(|(labels, value)| (labels, value.parse().unwrap()))
+}
+
+/// Simulates until the parent process ends: clusters with the numbers from one to another, with faults from a third on. Writes
+/// certificates, and then a line for each cluster, into a folder.
+pub fn simulate(arguments: &[String]) {
+    let [from, to, bad_from] = [0, 1, 2].map(|index| arguments[index].parse::<usize>().unwrap());
+    let folder = Path::new(&arguments[3]);
+    limits::raise_descriptors();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let start = async {
+        let mut clusters = Vec::new();
+        for number in from..to {
+            let fault = match number {
+                _ if number < bad_from => Fault::None,
+                _ if number % 2 == 0 => Fault::Hangs,
+                _ => Fault::Refuses,
+            };
+            clusters.push(SimCluster::start(spec(number, fault)).await.unwrap());
+        }
+        clusters
+    };
+    let clusters = runtime.block_on(start);
+    let mut lines = String::new();
+    for cluster in &clusters {
+        let (name, url, fingerprint) = (cluster.name(), cluster.url(), cluster.fingerprint());
+        fs::write(folder.join(format!("{name}.pem")), cluster.certificate_pem()).unwrap();
+        writeln!(lines, "{name} {url} {fingerprint}").unwrap();
+    }
+    fs::write(folder.join("new"), lines).unwrap();
+    fs::rename(folder.join("new"), folder.join("simulated")).unwrap();
+    std::thread::spawn(|| {
+        let _ = std::io::stdin().read(&mut [0]);
+        std::process::exit(0);
+    });
+    runtime.block_on(std::future::pending::<()>());
+}
+
+fn spec(number: usize, fault: Fault) -> ClusterSpec {
+    let mut spec = ClusterSpec::named(format!("cluster-{number:05}"));
+    spec.key_store_type = "KMS".into();
+    spec.status = "KMS Available".into();
+    spec.ca_cert_expiry = "+900d".into();
+    spec.client_cert_expiry = "+300d".into();
+    spec.last_key_rotation_time = "-30d".into();
+    spec.last_status_update_time = "-5m".into();
+    spec.fraction_digits = 9;
+    spec.auth.token = Some(TOKEN.to_owned());
+    (spec.faults.hang, spec.faults.down) = (fault == Fault::Hangs, fault == Fault::Refuses);
+    spec
 }

@@ -9,7 +9,12 @@ const CONNECTIONS: usize = 8;
 
 /// Sends `requests` scrapes over eight connections at once.
 pub async fn run(port: u16, gzip: bool, requests: usize) {
-    let clients = (0..CONNECTIONS).map(|_| tokio::spawn(client(port, gzip, requests / CONNECTIONS)));
+    get(port, "/metrics", gzip, requests).await;
+}
+
+/// The same for any path.
+pub async fn get(port: u16, path: &'static str, gzip: bool, requests: usize) {
+    let clients = (0..CONNECTIONS).map(|_| tokio::spawn(client(port, path, gzip, requests / CONNECTIONS)));
     for client in clients.collect::<Vec<_>>() {
         client.await.unwrap();
     }
@@ -18,19 +23,19 @@ pub async fn run(port: u16, gzip: bool, requests: usize) {
 /// One body.
 pub async fn body(port: u16, gzip: bool) -> Vec<u8> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-    scrape(&mut stream, gzip).await
+    ask(&mut stream, "/metrics", gzip).await
 }
 
-async fn client(port: u16, gzip: bool, requests: usize) {
+async fn client(port: u16, path: &str, gzip: bool, requests: usize) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     for _ in 0..requests {
-        scrape(&mut stream, gzip).await;
+        ask(&mut stream, path, gzip).await;
     }
 }
 
-async fn scrape(stream: &mut TcpStream, gzip: bool) -> Vec<u8> {
+async fn ask(stream: &mut TcpStream, path: &str, gzip: bool) -> Vec<u8> {
     let accept = if gzip { "Accept-Encoding: gzip\r\n" } else { "" };
-    let request = format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\n{accept}\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{accept}\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::with_capacity(16 * 1024);
     loop {

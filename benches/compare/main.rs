@@ -9,9 +9,11 @@ mod fleet;
 mod limit;
 mod load;
 mod poll;
+mod rules;
 mod server;
 
 use std::{
+    collections::HashMap,
     path::Path,
     process::ExitCode,
     time::{Duration, Instant},
@@ -20,17 +22,31 @@ use std::{
 use fleet::{Fleet, Verify};
 use server::Server;
 
-/// Debian's package of the peer, and its program.
-const PEER: &str = "prometheus-blackbox-exporter";
+/// Exporters of the same kind by the names of their programs, with what they are told. Debian's first; the others where they
+/// are built.
+const PEERS: [(&str, &[&str]); 4] = [
+    ("prometheus-blackbox-exporter", BLACKBOX),
+    ("blackbox_exporter", BLACKBOX),
+    ("node_exporter", &["--collector.disable-defaults", "--web.listen-address=ADDRESS"]),
+    ("x509-certificate-exporter", &["--watch-file=CERTIFICATE", "--listen-address=ADDRESS"]),
+];
+const BLACKBOX: &[&str] = &["--config.file=BLACKBOX", "--web.listen-address=ADDRESS"];
 
 /// Requests for each figure of a small body.
 const REQUESTS: usize = 6_000;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
-    if arguments.get(1).is_some_and(|argument| argument == limit::ARGUMENT) {
-        limit::serve(&arguments[2], &arguments[3]);
-        return ExitCode::SUCCESS;
+    match arguments.get(1).map(String::as_str) {
+        Some(limit::ARGUMENT) => {
+            limit::serve(&arguments[2], &arguments[3]);
+            return ExitCode::SUCCESS;
+        }
+        Some(fleet::ARGUMENT) => {
+            fleet::simulate(&arguments[2..]);
+            return ExitCode::SUCCESS;
+        }
+        _ => {}
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(compare())
@@ -47,7 +63,7 @@ async fn compare() -> ExitCode {
     let ours = measure("this exporter", one.watch(60, Verify::OneFile).await).await;
     let started = cold_start(async || one.start_exporter(60, Verify::OneFile).await).await;
     println!(" {started:.1} |");
-    let peer = peer(folder.path()).await;
+    let peer = peers(folder.path()).await;
     limit(folder.path(), &ours.body).await;
     println!();
     target("CPU of a gzip scrape", ours.gzip_us, 30.0, "us");
@@ -109,27 +125,37 @@ async fn cold_start(mut start: impl AsyncFnMut() -> Server) -> f64 {
     all[STARTS / 2]
 }
 
-/// Whether the peer is there.
-async fn peer(folder: &Path) -> bool {
-    let config = folder.join("blackbox.yml");
-    std::fs::write(&config, "modules: {http: {prober: http}}\n").unwrap();
-    let start = async || {
-        Server::start(PEER, |port| {
-            vec![format!("--config.file={}", config.display()), format!("--web.listen-address=127.0.0.1:{port}")]
-        })
-        .await
-    };
-    match start().await {
-        Ok(server) => {
-            measure("blackbox_exporter (Debian)", server).await;
-            println!(" {:.1} |", cold_start(async || start().await.unwrap()).await);
-            true
-        }
-        Err(err) => {
-            println!("\n**{PEER} is missing: {err}** (apt-get install {PEER})\n");
-            false
+/// Whether the first peer is there.
+async fn peers(folder: &Path) -> bool {
+    let (blackbox, certificate) = (folder.join("blackbox.yml"), folder.join("cluster-00000.pem"));
+    std::fs::write(&blackbox, "modules: {http: {prober: http}}\n").unwrap();
+    let mut first = false;
+    for (index, (program, arguments)) in PEERS.into_iter().enumerate() {
+        let start = async || {
+            let told = |port| {
+                let address = format!("127.0.0.1:{port}");
+                let values = [
+                    ("ADDRESS", &*address),
+                    ("BLACKBOX", blackbox.to_str().unwrap()),
+                    ("CERTIFICATE", certificate.to_str().unwrap()),
+                ];
+                let filled = |word: &&str| {
+                    values.iter().fold((*word).to_owned(), |word, (name, value)| word.replace(name, value))
+                };
+                arguments.iter().map(filled).collect()
+            };
+            Server::start(program, told).await
+        };
+        match start().await {
+            Ok(server) => {
+                measure(program, server).await;
+                println!(" {:.1} |", cold_start(async || start().await.unwrap()).await);
+                first |= index == 0;
+            }
+            Err(err) => println!("| {program}: not here, {err} |"),
         }
     }
+    first
 }
 
 /// hyper with our body, fixed and compressed once.
@@ -144,19 +170,15 @@ async fn limit(folder: &Path, body: &[u8]) {
 
 /// What each cluster costs, by the size of the fleet; `more` are further sizes.
 async fn many(folder: &Path, one_mb: f64, more: &[usize]) {
-    const SCRAPES: usize = 40;
     const LARGE: usize = 1_000;
-    println!("| clusters | CPU of a gzip scrape (ms) | own memory for each, connection kept (KiB) |");
-    println!("|---|---|---|");
+    println!(
+        "| clusters | all polled after (s) | CPU per scrape, gzip (ms) | CPU of the page, gzip (ms) | CPU of the JSON, gzip (ms) | \
+         own memory for each (KiB) | polling every 60 s (% of a core) | evaluation of all rules (s) |"
+    );
+    println!("|---|---|---|---|---|---|---|---|");
     let mut large = f64::NAN;
     for count in [10, 100, LARGE].into_iter().chain(more.iter().copied()) {
-        let fleet = Fleet::start(count, folder).await;
-        let server = fleet.watch(600, Verify::OneFile).await;
-        let kib = kib_each(&server, one_mb, count);
-        let before = server.cpu();
-        load::run(server.port, true, SCRAPES).await;
-        let scrape = (server.cpu() - before).as_secs_f64() * 1e3 / SCRAPES as f64;
-        println!("| {count} | {scrape:.2} | {kib:.1} |");
+        let scrape = size(folder, one_mb, count, count >= LARGE).await;
         if count == LARGE {
             large = scrape;
         }
@@ -174,10 +196,8 @@ async fn many(folder: &Path, one_mb: f64, more: &[usize]) {
         let server = fleet.watch(5, verify).await;
         // A round of warm polls for everyone before anything is counted.
         tokio::time::sleep(Duration::from_secs(6)).await;
-        let (polls, cpu) = (fleet.polls(), server.cpu());
-        tokio::time::sleep(Duration::from_secs(10)).await;
-        let (polls, cpu) = (fleet.polls() - polls, server.cpu() - cpu);
-        spread.get_or_insert((polls, cpu.as_secs_f64() * 1e6 / polls as f64));
+        let (count, cpu) = polling(&server, Duration::from_secs(10)).await;
+        spread.get_or_insert((count, cpu * 1e6 / count as f64));
         let what = format!("own memory for each of 1,000 polled clusters, {words}");
         target(&what, kib_each(&server, one_mb, LARGE), 36.0, "KiB");
     }
@@ -186,6 +206,73 @@ async fn many(folder: &Path, one_mb: f64, more: &[usize]) {
     if let Some((polls, us)) = spread {
         println!("* CPU of a warm poll, {polls} of them spread over 10 s, each after a sleep: {us:.1} us");
     }
+    mostly_bad(folder, LARGE).await;
+}
+
+/// One row of the table; the CPU time of a scrape.
+async fn size(folder: &Path, one_mb: f64, count: usize, large: bool) -> f64 {
+    const REQUESTS: usize = 40;
+    let fleet = Fleet::start(count, folder).await;
+    let begin = Instant::now();
+    let server = fleet.watch(60, Verify::OneFile).await;
+    let started = begin.elapsed().as_secs_f64() - 1.0;
+    let kib = kib_each(&server, one_mb, count);
+    let mut each = [0.0; 3];
+    for (each, path) in each.iter_mut().zip(["/metrics", "/", "/api/v1/clusters"]) {
+        let before = server.cpu();
+        load::get(server.port, path, true, REQUESTS).await;
+        *each = (server.cpu() - before).as_secs_f64() * 1e3 / REQUESTS as f64;
+    }
+    let [scrape, page, json] = each;
+    print!("| {count} | {started:.1} | {scrape:.2} | {page:.2} | {json:.2} | {kib:.1} |");
+    if large {
+        let (_, cpu) = polling(&server, Duration::from_secs(60)).await;
+        print!(" {:.2} |", cpu / 60.0 * 100.0);
+        match rules::evaluation(&server, folder).await {
+            Ok(seconds) => println!(" {seconds:.2} |"),
+            Err(err) => println!(" {err} |"),
+        }
+    } else {
+        println!(" | |");
+    }
+    scrape
+}
+
+/// Polls in a time, and the CPU seconds that they took.
+async fn polling(server: &Server, time: Duration) -> (u64, f64) {
+    let (polls, cpu) = (fleet::polls(server).await, server.cpu());
+    tokio::time::sleep(time).await;
+    let cpu = server.cpu() - cpu;
+    (fleet::polls(server).await - polls, cpu.as_secs_f64())
+}
+
+/// Nine of ten clusters hang or refuse connections: how late are the others polled?
+async fn mostly_bad(folder: &Path, count: usize) {
+    const INTERVAL: u64 = 15;
+    const METRIC: &str = "qumulo_encryption_last_successful_poll_timestamp_seconds";
+    let fleet = Fleet::with_faults(count, count / 10 * 9, folder).await;
+    let server = fleet.watch(INTERVAL, Verify::OneFile).await;
+    let (begin, cpu) = (Instant::now(), server.cpu());
+    let (mut seen, mut gap) = (HashMap::<String, f64>::new(), 0.0_f64);
+    while begin.elapsed() < Duration::from_secs(5 * INTERVAL) {
+        let body = load::body(server.port, false).await;
+        for (labels, at) in fleet::values(&body, METRIC) {
+            let before = seen.insert(labels.to_owned(), at).unwrap_or(at);
+            gap = gap.max(at - before);
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let busy = (server.cpu() - cpu).as_secs_f64() / begin.elapsed().as_secs_f64() * 100.0;
+    let before = server.cpu();
+    load::run(server.port, true, 40).await;
+    let scrape = (server.cpu() - before).as_secs_f64() * 1e3 / 40.0;
+    println!(
+        "\n{} of {count} clusters hang or refuse connections, polled every {INTERVAL} s ({busy:.1} % of a core):\n",
+        count / 10 * 9
+    );
+    let late = format!("largest lateness of the {} others", seen.len());
+    target(&late, (gap - INTERVAL as f64) * 1e3, 1000.0, "ms");
+    target("CPU of a gzip scrape meanwhile", scrape, 8.0, "ms");
 }
 
 fn kib_each(server: &Server, one_mb: f64, count: usize) -> f64 {

@@ -12,11 +12,10 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
     Method, Request, StatusCode, Uri,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT},
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT},
     http::request,
 };
-use serde::de::IgnoredAny;
-use serde_json::json;
+use serde::{Serialize, de::IgnoredAny};
 use tokio::io::{AsyncRead, ReadBuf};
 use url::{Position, Url};
 
@@ -138,9 +137,7 @@ impl Api {
     pub async fn get(&self, path: &str, token: Option<&Secret>) -> Result<Answer, PollFailure> {
         let mut request = self.request(Method::GET, path)?;
         if let Some(token) = token {
-            let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
-                .map_err(|_| malformed("the token cannot be sent in a header"))?;
-            value.set_sensitive(true);
+            let value = token.header("Bearer").map_err(|_| malformed("the token cannot be sent in a header"))?;
             request = request.header(AUTHORIZATION, value);
         }
         let answer = self.send(request, Bytes::new(), token).await?;
@@ -156,9 +153,10 @@ impl Api {
     ///
     /// Without a complete answer.
     pub async fn login(&self, username: &str, password: &Secret) -> Result<Answer, PollFailure> {
-        let body = json!({ "username": username, "password": password.expose() }).to_string();
+        let login = Login { password: password.expose(), username };
+        let body = serde_json::to_vec(&login).map_err(|_| malformed("the login cannot be written as JSON"))?;
         let request = self.request(Method::POST, "v1/session/login")?.header(CONTENT_TYPE, "application/json");
-        self.send(request, body.into(), Some(password)).await
+        self.send(request, Secret::bytes(body), Some(password)).await
     }
 
     fn request(&self, method: Method, path: &str) -> Result<request::Builder, PollFailure> {
@@ -243,6 +241,13 @@ impl Api {
         }
         Ok(Answer { body, retry_after: retry_after(&head), status: head.status })
     }
+}
+
+/// The body of a login.
+#[derive(Serialize)]
+struct Login<'a> {
+    username: &'a str,
+    password: &'a str,
 }
 
 /// Any JSON object.

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use hyper::StatusCode;
+use zeroize::Zeroize;
 
 use super::{
     answer::Answer,
@@ -125,8 +126,9 @@ impl Session {
         }
         match answer.status {
             StatusCode::OK => {
-                let token = decode::bearer_token(&answer.body)
-                    .map_err(|err| PollFailure::new(FailureReason::Malformed, err.to_string()))?;
+                let token = decode::bearer_token(&answer.body);
+                answer.body.zeroize();
+                let token = token.map_err(|err| PollFailure::new(FailureReason::Malformed, err.to_string()))?;
                 Ok(self.token.insert(token).clone())
             }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(self.refused(&answer)),

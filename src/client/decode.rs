@@ -151,10 +151,10 @@ pub fn version(body: &[u8]) -> Option<CoreVersion> {
 ///
 /// When there is no token, or one that no header can carry.
 pub fn bearer_token(body: &[u8]) -> Result<Secret, DecodeError> {
-    let answer = object(body)?;
-    let token = answer.get("bearer_token").and_then(Value::as_str).ok_or(DecodeError::NoToken)?;
-    let usable = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
-    usable.then(|| Secret::new(token)).ok_or(DecodeError::NoToken)
+    let Some(Value::String(token)) = object(body)?.remove("bearer_token") else { return Err(DecodeError::NoToken) };
+    let token = Secret::take(token);
+    let usable = !token.expose().is_empty() && token.expose().bytes().all(|byte| byte.is_ascii_graphic());
+    usable.then_some(token).ok_or(DecodeError::NoToken)
 }
 
 /// `error_class` of an error's body, if it is an identifier such as `http_not_found_error`: for logs only, because no

@@ -4,6 +4,8 @@
 
 use std::{os::unix::fs::MetadataExt, path::Path};
 
+use zeroize::Zeroizing;
+
 use super::{settings::SecretSource, transport::folder};
 use crate::{
     file::{self, FileError, Named},
@@ -168,9 +170,10 @@ fn look(file: &Named, parse: Parse) -> Look {
     match file::read(path, file::MAX_SECRET) {
         Err(err) => Look { exposed: false, secret: Err(unusable(err)), seen: Fingerprint::of(path) },
         Ok(content) => {
-            let text = String::from_utf8(content.bytes).map_err(|_| unusable(FileError::Utf8));
+            let bytes = Zeroizing::new(content.bytes);
+            let text = std::str::from_utf8(&bytes).map_err(|_| unusable(FileError::Utf8));
             let content_error = |problem| SecretError::Content { path: file.shown(), problem };
-            let secret = text.and_then(|text| parse(&text).map_err(content_error));
+            let secret = text.and_then(|text| parse(text).map_err(content_error));
             // Of the open file: replaced since, it has changed.
             let seen = Some(Fingerprint::from_metadata(&content.metadata));
             Look { exposed: content.metadata.mode() & 0o004 != 0, secret, seen }
@@ -181,23 +184,25 @@ fn look(file: &Named, parse: Parse) -> Look {
 /// A bare token, or `{"bearer_token": "…", "version": 1}`.
 fn parse_token(text: &str) -> Result<Secret, &'static str> {
     let text = text.trim_start_matches('\u{feff}').trim();
-    let token = if text.starts_with('{') { token_in_json(text)? } else { text.to_owned() };
-    if token.is_empty() {
+    let token = if text.starts_with('{') { token_in_json(text)? } else { Secret::new(text) };
+    if token.expose().is_empty() {
         Err("it is empty; write the access token into it")
-    } else if token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        Ok(Secret::new(&token))
+    } else if token.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
+        Ok(token)
     } else {
         Err("it holds more than a token (a space, a line break or a character outside ASCII)")
     }
 }
 
-fn token_in_json(text: &str) -> Result<String, &'static str> {
-    let json: serde_json::Value = serde_json::from_str(text).map_err(|_| "it starts with { but is not JSON")?;
+fn token_in_json(text: &str) -> Result<Secret, &'static str> {
+    let mut json: serde_json::Value = serde_json::from_str(text).map_err(|_| "it starts with { but is not JSON")?;
     if json.get("version").is_some_and(|version| version != 1) {
         return Err("its `version` is not 1, the only one that is known");
     }
-    let token = json.get("bearer_token").and_then(serde_json::Value::as_str);
-    token.map(str::to_owned).ok_or("it is JSON without a `bearer_token` that is a string")
+    let Some(serde_json::Value::String(token)) = json.get_mut("bearer_token").map(serde_json::Value::take) else {
+        return Err("it is JSON without a `bearer_token` that is a string");
+    };
+    Ok(Secret::take(token))
 }
 
 fn parse_password(text: &str) -> Result<Secret, &'static str> {

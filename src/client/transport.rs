@@ -24,6 +24,7 @@ use rustls::{
     pki_types::ServerName,
     version::{TLS12, TLS13},
 };
+use zeroize::Zeroizing;
 
 use super::{
     connect::{Connector, Proxies},
@@ -40,6 +41,7 @@ use crate::{
     fingerprint::Fingerprint,
     lanes::Lanes,
     model::{KmsProbe, KmsServer},
+    secret::Secret,
 };
 
 /// Threads for files of clusters. A folder whose file system hangs holds one.
@@ -287,13 +289,11 @@ impl TransportPool {
 
 /// User and password as a proxy is told (RFC 7617).
 fn authorization(account: &ProxyAccount) -> Result<HeaderValue, TransportError> {
-    let unusable = |problem: String| TransportError::ProxyPassword(problem);
     let mut file = SecretFile::password(SecretSource::File(account.password_file.clone()));
-    let password = file.load().map_err(|err: SecretError| unusable(err.to_string()))?;
-    let encoded = BASE64_STANDARD.encode(format!("{}:{}", account.username, password.expose()));
-    let mut value = HeaderValue::from_str(&format!("Basic {encoded}")).map_err(|_| unusable(String::new()))?;
-    value.set_sensitive(true);
-    Ok(value)
+    let password = file.load().map_err(|err: SecretError| TransportError::ProxyPassword(err.to_string()))?;
+    let pair = Zeroizing::new([&account.username, ":", password.expose()].concat());
+    let encoded = Secret::take(BASE64_STANDARD.encode(&*pair));
+    encoded.header("Basic").map_err(|_| TransportError::ProxyUrl)
 }
 
 /// What the files that connections depend on look like now.

@@ -3,6 +3,7 @@
 use std::io::{self, BufRead, IsTerminal};
 
 use anyhow::{Context, ensure};
+use zeroize::Zeroizing;
 
 use crate::{cli::HashPasswordArgs, secret::Secret};
 
@@ -21,14 +22,14 @@ pub fn run(args: &HashPasswordArgs) -> anyhow::Result<()> {
 
 fn ask() -> anyhow::Result<Secret> {
     let prompt = |prompt| rpassword::prompt_password(prompt).context("cannot read from the terminal");
-    let (first, second) = (prompt("Password: ")?, prompt("Repeat password: ")?);
+    let (first, second) = (Secret::take(prompt("Password: ")?), Secret::take(prompt("Repeat password: ")?));
     ensure!(first == second, "the two passwords differ");
-    Ok(Secret::new(&first))
+    Ok(first)
 }
 
 /// One line, without its end.
 fn read(mut input: impl BufRead) -> anyhow::Result<Secret> {
-    let mut line = String::new();
+    let mut line = Zeroizing::new(String::new());
     input.read_line(&mut line).context("cannot read the password from standard input")?;
     Ok(Secret::new(line.trim_end_matches(['\r', '\n'])))
 }

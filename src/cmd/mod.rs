@@ -25,7 +25,7 @@ use crate::{
     cli::{Cli, Command, LogArgs},
     client::TransportPool,
     config::{Config, ConfigError, ConfigErrors},
-    file, logging,
+    file, limits, logging,
     sim::{FleetFile, FleetSpec},
 };
 
@@ -37,6 +37,7 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// Does what the command line says.
 pub fn run(cli: Cli) -> ExitCode {
+    limits::forbid_dumps();
     let result = match cli.command {
         None => daemon::run(&cli.daemon),
         Some(Command::CheckConfig(args)) => return check_config::run(&args),

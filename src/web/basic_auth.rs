@@ -11,6 +11,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use hyper::{HeaderMap, header::AUTHORIZATION};
 use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
 
 use crate::lanes::Lanes;
 
@@ -128,15 +129,15 @@ fn lock(set: &Mutex<HashSet<[u8; 32]>>) -> MutexGuard<'_, HashSet<[u8; 32]>> {
 }
 
 /// User and password, if the request has them. A password may hold colons, a name may not.
-fn credentials(request: &HeaderMap) -> Option<(String, Vec<u8>)> {
+fn credentials(request: &HeaderMap) -> Option<(String, Zeroizing<Vec<u8>>)> {
     let (scheme, encoded) = request.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;
     }
-    let decoded = STANDARD.decode(encoded.trim()).ok()?;
+    let decoded = Zeroizing::new(STANDARD.decode(encoded.trim()).ok()?);
     let colon = decoded.iter().position(|byte| *byte == b':')?;
     let (user, password) = decoded.split_at(colon);
-    Some((String::from_utf8(user.to_vec()).ok()?, password.get(1..)?.to_vec()))
+    Some((String::from_utf8(user.to_vec()).ok()?, password.get(1..)?.to_vec().into()))
 }
 
 /// Each part with its length, so that no two lists of parts read the same.

@@ -1,0 +1,34 @@
+//! How long a Prometheus takes to evaluate all rules for a fleet.
+
+use std::{io, path::Path, time::Duration};
+
+use super::{fleet::values, load, server::Server};
+
+/// Seconds for one evaluation of every group. Prometheus' own word for it, once it has scraped the fleet.
+pub async fn evaluation(exporter: &Server, folder: &Path) -> io::Result<f64> {
+    const INTERVAL: u64 = 5;
+    let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/prometheus/alerts.yml");
+    let (config, data) = (folder.join("prometheus.yml"), folder.join("tsdb"));
+    let text = format!(
+        "global: {{scrape_interval: {INTERVAL}s, evaluation_interval: {INTERVAL}s}}\nrule_files: ['{}']\nscrape_configs: \
+         [{{job_name: qumulo-encryption, static_configs: [{{targets: ['127.0.0.1:{}']}}]}}]\n",
+        rules.display(),
+        exporter.port
+    );
+    std::fs::write(&config, text)?;
+    let prometheus = Server::start("prometheus", |port| {
+        let (config, data) = (config.display(), data.display());
+        vec![
+            format!("--config.file={config}"),
+            format!("--storage.tsdb.path={data}"),
+            format!("--web.listen-address=127.0.0.1:{port}"),
+        ]
+    })
+    .await?;
+    tokio::time::sleep(Duration::from_secs(6 * INTERVAL)).await;
+    let body = load::body(prometheus.port, false).await;
+    let seconds = values(&body, "prometheus_rule_group_last_duration_seconds").map(|(_, seconds)| seconds).sum();
+    drop(prometheus);
+    std::fs::remove_dir_all(data)?;
+    Ok(seconds)
+}
