@@ -9,12 +9,7 @@ const CONNECTIONS: usize = 8;
 
 /// Sends `requests` scrapes over eight connections at once.
 pub async fn run(port: u16, gzip: bool, requests: usize) {
-    get(port, "/metrics", gzip, requests).await;
-}
-
-/// The same for any path.
-pub async fn get(port: u16, path: &'static str, gzip: bool, requests: usize) {
-    let clients = (0..CONNECTIONS).map(|_| tokio::spawn(client(port, path, gzip, requests / CONNECTIONS)));
+    let clients = (0..CONNECTIONS).map(|_| tokio::spawn(client(port, "/metrics", gzip, requests / CONNECTIONS)));
     for client in clients.collect::<Vec<_>>() {
         client.await.unwrap();
     }
@@ -26,7 +21,8 @@ pub async fn body(port: u16, gzip: bool) -> Vec<u8> {
     ask(&mut stream, "/metrics", gzip).await
 }
 
-async fn client(port: u16, path: &str, gzip: bool, requests: usize) {
+/// Sends `requests`, one after the other: each has a rendering of its own.
+pub async fn client(port: u16, path: &str, gzip: bool, requests: usize) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     for _ in 0..requests {
         ask(&mut stream, path, gzip).await;

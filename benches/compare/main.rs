@@ -214,13 +214,13 @@ async fn size(folder: &Path, one_mb: f64, count: usize, large: bool) -> f64 {
     const REQUESTS: usize = 40;
     let fleet = Fleet::start(count, folder).await;
     let begin = Instant::now();
-    let server = fleet.watch(60, Verify::OneFile).await;
+    let server = fleet.watch(60, Verify::PinEach).await;
     let started = begin.elapsed().as_secs_f64() - 1.0;
     let kib = kib_each(&server, one_mb, count);
     let mut each = [0.0; 3];
     for (each, path) in each.iter_mut().zip(["/metrics", "/", "/api/v1/clusters"]) {
         let before = server.cpu();
-        load::get(server.port, path, true, REQUESTS).await;
+        load::client(server.port, path, true, REQUESTS).await;
         *each = (server.cpu() - before).as_secs_f64() * 1e3 / REQUESTS as f64;
     }
     let [scrape, page, json] = each;
@@ -251,7 +251,7 @@ async fn mostly_bad(folder: &Path, count: usize) {
     const INTERVAL: u64 = 15;
     const METRIC: &str = "qumulo_encryption_last_successful_poll_timestamp_seconds";
     let fleet = Fleet::with_faults(count, count / 10 * 9, folder).await;
-    let server = fleet.watch(INTERVAL, Verify::OneFile).await;
+    let server = fleet.watch(INTERVAL, Verify::PinEach).await;
     let (begin, cpu) = (Instant::now(), server.cpu());
     let (mut seen, mut gap) = (HashMap::<String, f64>::new(), 0.0_f64);
     while begin.elapsed() < Duration::from_secs(5 * INTERVAL) {
@@ -264,7 +264,7 @@ async fn mostly_bad(folder: &Path, count: usize) {
     }
     let busy = (server.cpu() - cpu).as_secs_f64() / begin.elapsed().as_secs_f64() * 100.0;
     let before = server.cpu();
-    load::run(server.port, true, 40).await;
+    load::client(server.port, "/metrics", true, 40).await;
     let scrape = (server.cpu() - before).as_secs_f64() * 1e3 / 40.0;
     println!(
         "\n{} of {count} clusters hang or refuse connections, polled every {INTERVAL} s ({busy:.1} % of a core):\n",

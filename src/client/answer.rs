@@ -42,7 +42,7 @@ pub fn retry_after(head: &Parts) -> Option<Duration> {
     pause(text(RETRY_AFTER)?, text(DATE))
 }
 
-fn pause(retry_after: &str, date: Option<&str>) -> Option<Duration> {
+pub(super) fn pause(retry_after: &str, date: Option<&str>) -> Option<Duration> {
     let retry_after = retry_after.trim();
     let pause = if retry_after.is_empty() {
         return None;
@@ -55,7 +55,7 @@ fn pause(retry_after: &str, date: Option<&str>) -> Option<Duration> {
     Some(pause.min(MAX_RETRY_AFTER))
 }
 
-fn http_date(text: &str) -> Option<DateTime<Utc>> {
+pub(super) fn http_date(text: &str) -> Option<DateTime<Utc>> {
     // The preferred form, and the two obsolete ones that a recipient must accept (RFC 9110, section 5.6.7).
     let preferred = DateTime::parse_from_rfc2822(text).ok().map(|date| date.with_timezone(&Utc));
     let obsolete = ["%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];

@@ -210,7 +210,7 @@ fn date(value: Option<&Value>) -> Date {
 }
 
 /// RFC 3339 with any number of fractional digits (clusters send 0 to 9, trailing zeros stripped).
-fn timestamp(text: &str) -> Option<Timestamp> {
+pub(super) fn timestamp(text: &str) -> Option<Timestamp> {
     Timestamp::new(DateTime::parse_from_rfc3339(text).ok()?.with_timezone(&Utc))
 }
 

@@ -16,6 +16,8 @@ mod decode;
 mod error;
 mod exchange;
 mod fetch;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod kms_probe;
 mod lock;
 mod pem;

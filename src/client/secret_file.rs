@@ -182,7 +182,7 @@ fn look(file: &Named, parse: Parse) -> Look {
 }
 
 /// A bare token, or `{"bearer_token": "…", "version": 1}`.
-fn parse_token(text: &str) -> Result<Secret, &'static str> {
+pub(super) fn parse_token(text: &str) -> Result<Secret, &'static str> {
     let text = text.trim_start_matches('\u{feff}').trim();
     let token = if text.starts_with('{') { token_in_json(text)? } else { Secret::new(text) };
     if token.expose().is_empty() {
@@ -205,7 +205,7 @@ fn token_in_json(text: &str) -> Result<Secret, &'static str> {
     Ok(Secret::take(token))
 }
 
-fn parse_password(text: &str) -> Result<Secret, &'static str> {
+pub(super) fn parse_password(text: &str) -> Result<Secret, &'static str> {
     let line = text.strip_suffix('\n').unwrap_or(text);
     let password = line.strip_suffix('\r').unwrap_or(line);
     if password.is_empty() { Err("it is empty; write the password into it") } else { Ok(Secret::new(password)) }

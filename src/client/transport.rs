@@ -20,6 +20,7 @@ use hyper::{Uri, header::HeaderValue};
 use hyper_util::client::proxy::matcher::Matcher;
 use rustls::{
     ClientConfig, RootCertStore,
+    client::Resumption,
     crypto::CryptoProvider,
     pki_types::ServerName,
     version::{TLS12, TLS13},
@@ -253,13 +254,16 @@ impl TransportPool {
             .map_err(|err| TransportError::Tls(words::tls(&err)))?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier));
-        match &settings.client {
-            None => Ok(config.with_no_client_auth()),
+        let mut config = match &settings.client {
+            None => config.with_no_client_auth(),
             Some(files) => {
                 let (chain, key) = client_certificate(files)?;
-                config.with_client_auth_cert(chain, key).map_err(|err| unfit(files, &err))
+                config.with_client_auth_cert(chain, key).map_err(|err| unfit(files, &err))?
             }
-        }
+        };
+        // Sessions belong to each cluster's way. The library's default is 16 KiB, used or not.
+        config.resumption = Resumption::disabled();
+        Ok(config)
     }
 
     fn trust(&self, settings: &TlsSettings) -> Result<Trust, TransportError> {

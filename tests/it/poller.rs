@@ -1,93 +1,21 @@
 //! Poller, store and metrics together, over several clusters.
 
-use std::{
-    path::PathBuf,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{path::PathBuf, sync::atomic::Ordering};
 
 use qumulo_encryption_exporter::{
-    client::{TlsSettings, TransportPool},
-    clock, metrics,
-    model::{About, ClusterName, Moment},
-    poll::{self, Changes, Poller},
+    client::TlsSettings,
+    clock,
+    model::Moment,
+    poll::{Changes, Poller},
     sim::ClusterSpec,
     store::Store,
 };
 
 use crate::{
+    fleet::{Fleet, STALE_AFTER},
     lab::{Lab, PATIENT, until},
     leak,
 };
-
-const INTERVAL: Duration = Duration::from_millis(50);
-const STALE_AFTER: Duration = Duration::from_secs(300);
-
-/// Clusters that are polled.
-struct Fleet {
-    labs: Vec<(&'static str, Lab)>,
-    poller: Poller,
-    pool: Arc<TransportPool>,
-    settings: Vec<poll::ClusterSettings>,
-    store: Store,
-}
-
-impl Fleet {
-    fn new() -> Self {
-        let store = Store::default();
-        let (poller, pool) = (Poller::new(store.clone()), Arc::<TransportPool>::default());
-        Self { labs: Vec::new(), poller, pool, settings: Vec::new(), store }
-    }
-
-    async fn add(&mut self, name: &'static str, change: impl FnOnce(&mut ClusterSpec)) {
-        let lab = Lab::new(change).await;
-        let client = lab.settings.clone();
-        let cluster = ClusterName::new(name).unwrap();
-        let settings = poll::ClusterSettings {
-            client,
-            interval: INTERVAL,
-            about: About::default(),
-            name: cluster,
-            stale_after: STALE_AFTER,
-        };
-        self.settings.push(settings);
-        self.apply();
-        self.labs.push((name, lab));
-    }
-
-    /// Polls what is in the settings.
-    fn apply(&mut self) -> Changes {
-        self.poller.apply(self.settings.clone(), &self.pool)
-    }
-
-    fn lab(&self, name: &str) -> &Lab {
-        &self.labs.iter().find(|(each, _)| *each == name).unwrap().1
-    }
-
-    /// The value of a series of a cluster at some time, if it is served.
-    fn value_at(&self, now: &Moment, metric: &str, name: &str, label: &str) -> Option<f64> {
-        let mut text = metrics::Text::default();
-        metrics::render(&self.store.view(), now, &mut text);
-        let series = format!("qumulo_encryption_{metric}{{cluster=\"{name}\"{label}}} ");
-        let text = text.into_string();
-        text.lines().find_map(|line| line.strip_prefix(&series)).map(|value| value.parse().unwrap())
-    }
-
-    fn value(&self, metric: &str, name: &str, label: &str) -> Option<f64> {
-        self.value_at(&clock::now(), metric, name, label)
-    }
-
-    fn up(&self, name: &str) -> Option<f64> {
-        self.value("up", name, "")
-    }
-
-    /// Waits for this many more polls of a cluster.
-    async fn polls(&self, name: &str, more: f64) {
-        let polls = || self.value("polls_total", name, "").unwrap();
-        let before = polls();
-        until(|| polls() >= before + more).await;
-    }
-}
 
 const ENCRYPTED: &str = ",status=\"encrypted\"";
 

@@ -1,0 +1,74 @@
+//! Doors for the fuzz targets, which are outside of this crate. Only they are built with `--cfg fuzzing`.
+
+use super::{answer, decode, secret_file};
+use crate::{
+    model::{DateField, KeyStore, Timestamp},
+    secret::Secret,
+};
+
+/// Everything that is made of an answer's body.
+pub fn decode(body: &[u8]) {
+    for key_store in [KeyStore::Kms, KeyStore::Local, KeyStore::Unknown] {
+        if let Ok(understood) = decode::status_v1(body, key_store) {
+            check(&understood);
+        }
+    }
+    if let Ok(decode::V2Answer::Status(understood)) = decode::status_v2(body) {
+        check(&understood);
+    }
+    let token = decode::bearer_token(body);
+    assert!(token.is_err() || token.is_ok_and(|token| token.header("Bearer").is_ok()), "a token fits into a header");
+    if let Some(server) = decode::kms_server(body) {
+        printable(&server.address());
+        printable(server.key_id());
+    }
+    if let Some((id, _)) = decode::who_am_i(body) {
+        assert!(!id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit()));
+    }
+    assert!(decode::access_tokens(body).len() <= 16);
+    let (_, _) = (decode::cluster_id(body), decode::version(body));
+    if let Some(class) = decode::error_class(body) {
+        printable(&class);
+    }
+}
+
+/// Dates, as answers and as HTTP write them.
+pub fn dates(text: &str) {
+    if let Some(at) = decode::timestamp(text) {
+        in_range(at);
+        assert_eq!(decode::timestamp(&at.utc().to_rfc3339()), Some(at), "what was understood can be written and read");
+    }
+    let (date, pause) = (answer::http_date(text), answer::pause(text, Some("Sun, 06 Nov 1994 08:49:37 GMT")));
+    assert!(pause.is_none_or(|pause| pause.as_secs() <= 3600));
+    if let Some(at) = date.and_then(Timestamp::new) {
+        in_range(at);
+    }
+}
+
+/// Tokens and passwords, as their files hold them.
+pub fn credential(text: &str) {
+    if let Ok(token) = secret_file::parse_token(text) {
+        assert!(token.header("Bearer").is_ok(), "a token fits into a header");
+    }
+    let password: Result<Secret, _> = secret_file::parse_password(text);
+    assert!(password.is_err() || password.is_ok_and(|password| !password.expose().is_empty()));
+}
+
+fn check(understood: &decode::Understood) {
+    for field in DateField::ALL {
+        if let Some(at) = understood.dates.get(field).timestamp() {
+            in_range(at);
+        }
+    }
+    printable(understood.status.label());
+}
+
+/// A series can carry it: finite, and in years of four digits.
+fn in_range(at: Timestamp) {
+    let seconds = at.unix_seconds();
+    assert!(seconds.is_finite() && seconds.abs() < 253_402_300_800.0, "{seconds}");
+}
+
+fn printable(text: &str) {
+    assert!(text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' '), "{text:?}");
+}

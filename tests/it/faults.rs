@@ -1,0 +1,293 @@
+//! What goes wrong between the exporter and a cluster, one fault at a time: what the metrics, the log and the page say, that
+/// no other cluster notices, and how soon it is over. The table in the README is this one.
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use http_body_util::BodyExt;
+use hyper::Request;
+use qumulo_encryption_exporter::{
+    client::{TlsSettings, TransportPool},
+    clock,
+    model::{FailureReason, Status},
+    routes::{Routes, Site},
+    sim::ClusterSpec,
+    telemetry::Telemetry,
+};
+
+use crate::{
+    authority::{Authority, Issued},
+    fleet::Fleet,
+    lab::{Lab, Probe, until},
+    leak,
+    toxic::{Proxy, Toxic},
+};
+
+/// The time limit of a poll of the cluster with the fault; the other one has more than enough.
+const IMPATIENT: Duration = Duration::from_secs(1);
+
+/// What the cluster's URL and certificate call it.
+const HOST: &str = "cluster.example";
+
+/// Another access token than at first.
+const RENEWED: &str = "access-v1:hunter2renewed==";
+
+/// A cluster with the fault, called `faulty-…`, behind a proxy; one without, called `other`.
+struct Ground {
+    authority: Authority,
+    fleet: Fleet,
+    leaf: Issued,
+    name: &'static str,
+    names: Arc<Names>,
+    proxy: Proxy,
+}
+
+/// What the resolver says of the cluster's name.
+#[derive(Default)]
+struct Names(Mutex<Name>);
+
+#[derive(Clone, Copy, Default)]
+enum Name {
+    #[default]
+    Right,
+    /// An address where nothing listens.
+    Wrong,
+    Unknown,
+}
+
+impl Names {
+    fn set(&self, name: Name) {
+        *self.0.lock().unwrap() = name;
+    }
+
+    fn lookup(&self) -> io::Result<Vec<IpAddr>> {
+        match *self.0.lock().unwrap() {
+            Name::Right => Ok(vec![Ipv4Addr::LOCALHOST.into()]),
+            Name::Wrong => Ok(vec![Ipv4Addr::new(127, 77, 77, 77).into()]),
+            Name::Unknown => Err(io::Error::other("Name or service not known")),
+        }
+    }
+}
+
+impl Ground {
+    async fn new(name: &'static str) -> Self {
+        let (mut fleet, names) = (Fleet::new(), Arc::<Names>::default());
+        let lookup = names.clone();
+        fleet.pool = Arc::new(TransportPool::with_lookup(move |_| lookup.lookup()));
+        let authority = Authority::new("Authority");
+        let leaf = authority.issue(HOST, [2000, 4000]);
+        let mut lab = Lab::new(|spec| leaf.install(spec)).await;
+        let ca_file = Some(lab.write("ca.pem", &authority.pem()).into());
+        lab.trust(TlsSettings { ca_file, ..TlsSettings::default() });
+        if name == "faulty-session" {
+            lab.log_in();
+        }
+        let proxy = Proxy::start(lab.cluster.addr().port()).await;
+        lab.settings.url = format!("https://{HOST}:{}", proxy.port).parse().unwrap();
+        lab.settings.timeout = IMPATIENT;
+        lab.settings.transport.connect_timeout = IMPATIENT / 2;
+        fleet.add_lab(name, lab);
+        fleet.add("other", |_| {}).await;
+        Self { authority, fleet, leaf, name, names, proxy }
+    }
+
+    fn lab(&self) -> &Lab {
+        self.fleet.lab(self.name)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut ClusterSpec)) {
+        self.lab().cluster.update(change);
+    }
+
+    fn install(&self, issued: &Issued) {
+        self.change(|spec| (spec.certificate_pem, spec.key_pem) = (None, None));
+        self.change(|spec| issued.install(spec));
+    }
+
+    fn up(&self) -> bool {
+        self.fleet.up(self.name) == Some(1.0)
+    }
+
+    fn value(&self, metric: &str, label: &str) -> Option<f64> {
+        self.fleet.value(metric, self.name, label)
+    }
+
+    async fn page(&self) -> String {
+        let telemetry = Arc::new(Telemetry::new(&clock::now(), true).unwrap());
+        let routes = Routes::new(self.fleet.store.clone(), telemetry, "/metrics".to_owned(), Site::default(), None);
+        let answer = routes.answer(&Request::get("/").body(()).unwrap()).await;
+        String::from_utf8(answer.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
+    }
+}
+
+async fn check(name: &'static str, row: &Row, breaks: fn(&Ground), mends: fn(&Ground)) {
+    let ground = Ground::new(name).await;
+    until(|| ground.up() && ground.fleet.up("other") == Some(1.0)).await;
+    breaks(&ground);
+    let label = format!(",reason=\"{}\"", row.reason);
+    if row.reason == "-" {
+        ground.fleet.polls(name, 4.0).await;
+        let failures: f64 = ["connect", "authentication", "malformed", "tls", "timeout"]
+            .map(|reason| ground.value("poll_failures_total", &format!(",reason=\"{reason}\"")).unwrap())
+            .iter()
+            .sum();
+        assert_eq!((ground.up(), failures), (true, 0.0), "no poll fails");
+    } else {
+        until(|| ground.value("last_poll_failure", &label) == Some(1.0)).await;
+        assert_eq!(ground.value("up", ""), Some(0.0));
+        let logged = leak::logged(&format!("cluster={name} "));
+        let told = logged.iter().any(|line| line.contains("poll failed") && line.contains(row.words));
+        assert!(told, "{:?} in {logged:#?}", row.words);
+        let page = ground.page().await;
+        assert!(page.to_lowercase().contains(&row.words.to_lowercase()), "{:?} in {page}", row.words);
+    }
+    assert_eq!(ground.value("status", ",status=\"encrypted\""), Some(1.0), "while it is fresh");
+    let others = ground.fleet.value("polls_total", "other", "").unwrap();
+    ground.fleet.polls("other", 2.0).await;
+    let failures = ground.fleet.value("poll_failures_total", "other", &label).unwrap_or_default();
+    assert_eq!((ground.fleet.up("other"), failures), (Some(1.0), 0.0), "after {others} polls");
+    mends(&ground);
+    let before = ground.value("polls_total", "").unwrap();
+    until(|| ground.up()).await;
+    let polls = ground.value("polls_total", "").unwrap() - before;
+    assert!(polls <= 2.0, "{polls}: one that was under way, and the next");
+}
+
+struct Row {
+    fault: &'static str,
+    /// The label of the failure; a dash if no poll fails.
+    reason: &'static str,
+    /// In the log line and on the page.
+    words: &'static str,
+    over: &'static str,
+}
+
+/// One row, one test.
+macro_rules! rows {
+    ($($test:ident: $fault:literal, $reason:literal, $words:literal, $over:literal, $breaks:expr, $mends:expr;)*) => {
+        const ROWS: &[Row] = &[$(Row { fault: $fault, reason: $reason, words: $words, over: $over }),*];
+        $(
+            #[tokio::test]
+            async fn $test() {
+                let row = ROWS.iter().find(|row| row.fault == $fault).unwrap();
+                check(concat!("faulty-", stringify!($test)), row, $breaks, $mends).await;
+            }
+        )*
+    };
+}
+
+rows! {
+    unknown_name: "its name is not known", "dns", "no such name", "next poll",
+        |g| { g.names.set(Name::Unknown); g.proxy.set(Toxic::Cut(0)); },
+        |g| { g.names.set(Name::Right); g.proxy.set(Toxic::None); };
+    refused: "its port refuses connections", "connect", "connection refused", "next poll",
+        |g| { g.names.set(Name::Wrong); g.proxy.set(Toxic::Cut(0)); },
+        |g| { g.names.set(Name::Right); g.proxy.set(Toxic::None); };
+    reset: "connections are reset", "connect", "it was reset", "next poll",
+        |g| g.proxy.set(Toxic::Reset(0)),
+        |g| g.proxy.set(Toxic::None);
+    half_open: "the network swallows everything, connections stay open", "timeout", "within", "next poll",
+        |g| g.proxy.set(Toxic::Stall(0)),
+        |g| g.proxy.set(Toxic::None);
+    handshake: "the TLS handshake hangs", "timeout", "no connection to", "next poll",
+        |g| { g.change(|spec| spec.faults.hang_handshake = true); g.install(&g.leaf); },
+        |g| g.change(|spec| spec.faults.hang_handshake = false);
+    hang: "it accepts requests and never answers", "timeout", "no complete answer from", "next poll",
+        |g| g.change(|spec| spec.faults.hang = true),
+        |g| g.change(|spec| spec.faults.hang = false);
+    stall: "an answer stops in its middle", "timeout", "no complete answer from", "next poll",
+        |g| g.change(|spec| spec.faults.stall_body = true),
+        |g| g.change(|spec| spec.faults.stall_body = false);
+    trickle: "an answer comes byte by byte, too slowly", "timeout", "no complete answer from", "next poll",
+        |g| g.proxy.set(Toxic::Slow(Duration::from_millis(20))),
+        |g| g.proxy.set(Toxic::None);
+    cut: "connections end in place of an answer", "connect", "it ended before the answer did", "next poll",
+        |g| g.change(|spec| spec.faults.drop = true),
+        |g| g.change(|spec| spec.faults.drop = false);
+    altered: "a device changes bytes", "tls", "is there a device in between", "next poll",
+        |g| g.proxy.set(Toxic::Alter(100)),
+        |g| g.proxy.set(Toxic::None);
+    truncated: "the answer is half of one", "malformed", "/v2/encryption/key-store/status", "next poll",
+        |g| g.change(|spec| spec.faults.truncate = true),
+        |g| g.change(|spec| spec.faults.truncate = false);
+    oversize: "the answer does not end", "malformed", "larger than 256 KiB", "next poll",
+        |g| g.change(|spec| spec.faults.oversize = Some(1 << 40)),
+        |g| g.change(|spec| spec.faults.oversize = None);
+    redirect: "it redirects", "http_error", "is not followed", "next poll",
+        |g| g.change(|spec| spec.faults.redirect = Some("https://elsewhere.example/".to_owned())),
+        |g| g.change(|spec| spec.faults.redirect = None);
+    server_error: "it answers with 500 or 503", "http_error", "HTTP 503", "next poll",
+        |g| g.change(|spec| spec.faults.http_status = Some(503)),
+        |g| g.change(|spec| spec.faults.http_status = None);
+    rate_limit: "it answers with 429", "rate_limited", "asked for fewer requests", "poll after the `Retry-After`",
+        |g| g.change(|spec| (spec.faults.http_status, spec.faults.retry_after) = (Some(429), Some("1".to_owned()))),
+        |g| g.change(|spec| (spec.faults.http_status, spec.faults.retry_after) = (None, None));
+    another_certificate: "it has a certificate that is not trusted", "tls", "is not signed by a trusted authority", "poll after the right one is back",
+        |g| g.lab().cluster.swap_certificate(),
+        |g| g.install(&g.leaf);
+    expired: "its certificate has expired", "tls", "has expired; renew it", "poll after the renewal",
+        |g| g.install(&g.authority.issue(HOST, [2000, 2001])),
+        |g| g.install(&g.authority.issue(HOST, [2000, 4000]));
+    renewed: "its certificate is renewed by the same authority", "-", "", "",
+        |g| g.install(&g.authority.issue(HOST, [2001, 4000])),
+        |_| {};
+    no_privilege: "its account loses the privilege", "permission", "lacks PRIVILEGE_ENCRYPTION_READ", "next poll",
+        |g| g.change(|spec| spec.faults.http_status = Some(403)),
+        |g| g.change(|spec| spec.faults.http_status = None);
+    revoked: "its access token is revoked", "authentication", "refused the credential", "second after the file has another one",
+        |g| g.change(|spec| spec.auth.token = Some(RENEWED.to_owned())),
+        |g| { g.lab().write("token", RENEWED); };
+    session: "its session ends between two polls, or within one", "-", "", "",
+        |g| g.lab().cluster.end_sessions(),
+        |_| {};
+    no_file: "the file of its credential is gone, or holds none", "authentication", "no credential to send", "second after it is back",
+        |g| { g.lab().write("token", "two words"); },
+        |g| { g.lab().write("token", leak::TOKEN); };
+    broken_file: "the file of its authorities is spoiled", "-", "", "",
+        |g| { g.lab().write("ca.pem", "no certificate"); },
+        |_| {};
+    other_clock: "its clock is wrong", "-", "", "",
+        |g| g.change(|spec| spec.faults.clock_skew = Some("-400d".to_owned())),
+        |_| {};
+}
+
+#[test]
+fn the_readme_has_this_table() {
+    let cell = |row: &Row| match row.reason {
+        "-" => "| no poll fails | |".to_owned(),
+        reason => format!("| `{reason}` | the {} |", row.over),
+    };
+    let lines: String = ROWS.iter().map(|row| format!("| {} {}\n", row.fault, cell(row))).collect();
+    let readme = include_str!("../../README.md");
+    assert!(readme.contains(&lines), "the README should have:\n{lines}");
+}
+
+/// A connection that ends at any byte gives the true status or a failure, and the next poll is good.
+#[tokio::test]
+async fn a_connection_cut_anywhere_never_gives_a_wrong_status() {
+    let lab = Lab::new(|_| {}).await;
+    let proxy = Proxy::start(lab.cluster.addr().port()).await;
+    let mut settings = lab.settings.clone();
+    settings.url = format!("https://127.0.0.1:{}", proxy.port).parse().unwrap();
+    for (step, toxic) in [(61, Toxic::Cut as fn(usize) -> Toxic), (67, Toxic::Reset), (71, Toxic::Alter)] {
+        let mut failures = 0;
+        for bytes in (0..3000).step_by(step) {
+            let mut probe = Probe::new(&settings, &lab.pool).unwrap();
+            proxy.set(toxic(bytes));
+            match probe.poll().await {
+                Ok(reading) => assert_eq!(reading.status, Status::Encrypted),
+                Err(failure) => {
+                    failures += 1;
+                    let known = matches!(failure.reason, FailureReason::Connect | FailureReason::Tls);
+                    assert!(known, "{:?}: {failure:?}", toxic(bytes));
+                }
+            }
+            proxy.set(Toxic::None);
+            assert_eq!(probe.poll().await.unwrap().status, Status::Encrypted, "{:?}", toxic(bytes));
+        }
+        assert!(failures > 10, "{failures} of {:?}", toxic(0));
+    }
+}

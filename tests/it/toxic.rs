@@ -1,0 +1,134 @@
+//! A proxy between the exporter and a cluster that does to the bytes what networks do.
+
+use std::{
+    future::pending,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use socket2::SockRef;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream, tcp},
+};
+use tokio_util::task::AbortOnDropHandle;
+
+/// What happens to connections. What is counted are bytes from the cluster, since the last change.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Toxic {
+    /// Nothing.
+    #[default]
+    None,
+    /// After so many bytes, one byte is another one.
+    Alter(usize),
+    /// After so many bytes, both sides see the end.
+    Cut(usize),
+    /// After so many bytes, a reset.
+    Reset(usize),
+    /// After so many bytes nothing comes any more, and the connection stays: half-open.
+    Stall(usize),
+    /// A pause before every byte.
+    Slow(Duration),
+}
+
+/// A running proxy; dropping it stops it.
+pub struct Proxy {
+    pub port: u16,
+    state: Arc<State>,
+    _accepting: AbortOnDropHandle<()>,
+}
+
+#[derive(Default)]
+struct State {
+    changes: AtomicUsize,
+    toxic: Mutex<Toxic>,
+}
+
+impl Proxy {
+    /// In front of a port of this machine.
+    pub async fn start(to: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (port, state) = (listener.local_addr().unwrap().port(), Arc::<State>::default());
+        let shared = state.clone();
+        let accepting = async move {
+            let mut connections = tokio::task::JoinSet::new();
+            loop {
+                let (client, _) = listener.accept().await.unwrap();
+                connections.spawn(carry(client, to, shared.clone()));
+            }
+        };
+        Self { port, state, _accepting: AbortOnDropHandle::new(tokio::spawn(accepting)) }
+    }
+
+    /// From now on, for open connections too.
+    pub fn set(&self, toxic: Toxic) {
+        *self.state.toxic.lock().unwrap() = toxic;
+        self.state.changes.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+async fn carry(client: TcpStream, to: u16, state: Arc<State>) {
+    let Ok(server) = TcpStream::connect(("127.0.0.1", to)).await else { return };
+    client.set_nodelay(true).unwrap();
+    let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
+        (client.into_split(), server.into_split());
+    let up = async {
+        let _ = tokio::io::copy(&mut from_client, &mut to_server).await;
+    };
+    let down = down(&mut from_server, &mut to_client, &state);
+    let reset = tokio::select! {
+        () = up => false,
+        reset = down => reset,
+    };
+    if reset {
+        let client = from_client.reunite(to_client).unwrap();
+        SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+}
+
+/// Carries bytes to the client; whether it is to be reset.
+async fn down(from: &mut tcp::OwnedReadHalf, to: &mut tcp::OwnedWriteHalf, state: &State) -> bool {
+    let (mut change, mut count) = (0, 0);
+    let mut buffer = [0; 4096];
+    loop {
+        let Ok(length @ 1..) = from.read(&mut buffer).await else { return false };
+        let now = state.changes.load(Ordering::SeqCst);
+        if now != change {
+            (change, count) = (now, 0);
+        }
+        let toxic = *state.toxic.lock().unwrap();
+        let bytes = &mut buffer[..length];
+        let left = |limit: usize| limit.saturating_sub(count).min(length);
+        match toxic {
+            Toxic::Alter(limit) if (count..count + length).contains(&limit) => bytes[limit - count] ^= 0x55,
+            Toxic::Cut(limit) | Toxic::Reset(limit) | Toxic::Stall(limit) if left(limit) < length => {
+                let _ = to.write_all(&bytes[..left(limit)]).await;
+                if let Toxic::Stall(_) = toxic {
+                    pending::<()>().await;
+                }
+                return matches!(toxic, Toxic::Reset(_));
+            }
+            Toxic::Slow(pause) => {
+                for byte in &mut *bytes {
+                    // Until the next change.
+                    if state.changes.load(Ordering::SeqCst) == change {
+                        tokio::time::sleep(pause).await;
+                    }
+                    if to.write_all(&[*byte]).await.is_err() {
+                        return false;
+                    }
+                }
+                count += length;
+                continue;
+            }
+            _ => {}
+        }
+        if to.write_all(bytes).await.is_err() {
+            return false;
+        }
+        count += length;
+    }
+}
