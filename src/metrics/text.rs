@@ -5,28 +5,33 @@ use std::fmt::Write;
 use super::{catalog::Metric, domain::SampleSink};
 use crate::model::Labels;
 
+/// How much text is gathered before it is passed on: what fits into a processor's own cache, so that whoever compresses it
+/// finds it there.
+const PIECE: usize = 64 * 1024;
+
 /// Samples as text. `HELP` and `TYPE` are written with a family's first sample.
-#[derive(Debug, Default)]
-pub struct Text {
+#[derive(Default)]
+pub struct Text<'a> {
     buffer: String,
     family: Option<&'static str>,
+    pass_on: Option<&'a mut dyn FnMut(&str)>,
 }
 
 // === impl Text ===
 
-impl Text {
-    /// Text that will have about `bytes`.
-    pub fn with_capacity(bytes: usize) -> Self {
-        Self { buffer: String::with_capacity(bytes), family: None }
+impl<'a> Text<'a> {
+    /// Text that is passed on piece by piece: the text of a thousand clusters has megabytes.
+    pub fn in_pieces(pass_on: &'a mut dyn FnMut(&str)) -> Self {
+        Self { buffer: String::with_capacity(PIECE + 1024), family: None, pass_on: Some(pass_on) }
     }
 
-    /// What was written.
+    /// What was written and not passed on.
     pub fn into_string(self) -> String {
         self.buffer
     }
 
     /// Writes one sample. `labels` are name and value, in order.
-    fn line<'a>(&mut self, metric: &'static Metric, labels: impl Iterator<Item = (&'a str, &'a str)>, value: f64) {
+    fn line<'l>(&mut self, metric: &'static Metric, labels: impl Iterator<Item = (&'l str, &'l str)>, value: f64) {
         if self.family != Some(metric.name) {
             self.family = Some(metric.name);
             self.head(metric);
@@ -47,6 +52,12 @@ impl Text {
         self.buffer.push(' ');
         self.value(value);
         self.buffer.push('\n');
+        if self.buffer.len() >= PIECE
+            && let Some(pass_on) = &mut self.pass_on
+        {
+            pass_on(&self.buffer);
+            self.buffer.clear();
+        }
     }
 
     fn head(&mut self, metric: &Metric) {
@@ -70,7 +81,7 @@ impl Text {
     }
 }
 
-impl SampleSink for Text {
+impl SampleSink for Text<'_> {
     fn labelled(&mut self, metric: &'static Metric, cluster: &str, labels: &[&str], own: &Labels, value: f64) {
         let values = std::iter::once(cluster).chain(labels.iter().copied());
         self.line(metric, metric.labels.iter().copied().zip(values).chain(own.iter()), value);

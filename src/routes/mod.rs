@@ -7,7 +7,7 @@ use std::{
     borrow::Cow,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
 };
 
@@ -84,8 +84,6 @@ pub fn is_taken(path: &str) -> bool {
 pub struct Routes {
     batch: Batch<Response<Full<Bytes>>>,
     gzip: Gzip,
-    /// How long the last metrics were: the next ones will be about as long.
-    length: AtomicUsize,
     metrics_path: String,
     page_policy: HeaderValue,
     /// Sticky: what has been ready once stays ready, whatever clusters come later.
@@ -125,10 +123,10 @@ impl Routes {
         let route = |path: Cow<'static, str>, (methods, target)| Route { path, methods, target };
         let mut routes = vec![route(metrics_path.clone().into(), (Methods::Read, Target::Metrics))];
         routes.extend(FIXED.map(|(path, methods, target)| route(path.into(), (methods, target))));
-        let (gzip, length, ready) = (Gzip::default(), AtomicUsize::default(), AtomicBool::default());
+        let (gzip, ready) = (Gzip::default(), AtomicBool::default());
         let batch = Batch::default();
         let page_policy = page_policy();
-        Self { batch, gzip, length, metrics_path, page_policy, ready, routes, site, store, telemetry, trigger }
+        Self { batch, gzip, metrics_path, page_policy, ready, routes, site, store, telemetry, trigger }
     }
 
     /// The answer to a request.
@@ -200,13 +198,13 @@ impl Routes {
 
     fn metrics(&self, headers: &HeaderMap) -> Response<Full<Bytes>> {
         let (view, now) = (self.store.view(), clock::now());
-        // Some room for counters that grew a digit.
-        let mut text = Text::with_capacity(self.length.load(Ordering::Relaxed) + 1024);
-        metrics::render(&view, &now, &mut text);
-        let mut body = text.into_string().into_bytes();
-        self.telemetry.render(now.mono, &mut body);
-        self.length.store(body.len(), Ordering::Relaxed);
-        respond::compressible(headers, &self.gzip, METRICS, body)
+        respond::in_pieces(headers, &self.gzip, METRICS, |pass_on| {
+            let mut text = Text::in_pieces(pass_on);
+            metrics::render(&view, &now, &mut text);
+            let mut rest = text.into_string();
+            self.telemetry.render(now.mono, &mut rest);
+            pass_on(&rest);
+        })
     }
 
     fn ready(&self) -> Response<Full<Bytes>> {

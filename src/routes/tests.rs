@@ -1,9 +1,9 @@
-use std::time::Duration;
+use std::{io::Read, time::Duration};
 
 use http_body_util::BodyExt;
 use hyper::{
     Method,
-    header::{ALLOW, CONTENT_TYPE, LOCATION},
+    header::{ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, LOCATION},
 };
 
 use super::*;
@@ -44,6 +44,30 @@ async fn ready_once_every_cluster_was_polled_and_for_ever_after() {
     assert_eq!(get(&routes, "/-/ready").await.0, 200);
     let _second = store.publisher(ClusterName::new("second").unwrap(), Duration::from_secs(300));
     assert_eq!(get(&routes, "/-/ready").await.0, 200);
+}
+
+/// More text than is gathered at a time.
+#[tokio::test]
+async fn the_metrics_of_many_clusters_are_whole_compressed_or_not() {
+    let store = Store::default();
+    let names = (0..200).map(|number| ClusterName::new(&format!("cluster-{number:03}")).unwrap());
+    let mut publishers: Vec<_> = names.map(|name| store.publisher(name, Duration::from_secs(300))).collect();
+    for publisher in &mut publishers {
+        publisher.record(clock::now(), Duration::ZERO, Err(PollFailure::new(FailureReason::Dns, "")));
+    }
+    let routes = routes(&store);
+    let plain = get(&routes, "/metrics").await.1;
+    let mut request = request(Method::GET, "/metrics");
+    request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+    let answer = routes.answer(&request).await;
+    assert_eq!(answer.headers()[CONTENT_ENCODING], "gzip");
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(&*body).read_to_string(&mut text).unwrap();
+    let clusters = |text: &str| text.lines().filter(|line| line.contains("cluster=")).collect::<Vec<_>>().join("\n");
+    assert!(clusters(&text).len() > 3 * 64 * 1024);
+    assert_eq!(clusters(&text), clusters(&plain));
+    assert!(text.ends_with('\n') && text.contains("process_open_fds"));
 }
 
 #[tokio::test]

@@ -29,7 +29,7 @@ use std::{
     time::Instant,
 };
 
-use prometheus::{Encoder, Gauge, GaugeVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder};
+use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder};
 
 use self::process::Process;
 use crate::{
@@ -156,7 +156,7 @@ impl Telemetry {
     }
 
     /// Appends the exporter's own metrics in the text format. `/proc` is read once a second at most.
-    pub fn render(&self, now: Instant, text: &mut Vec<u8>) {
+    pub fn render(&self, now: Instant, text: &mut String) {
         let process = self.optional.as_ref().map(|optional| {
             // A panic inside leaves old numbers behind, which the next refresh replaces.
             let mut process = optional.process.lock().unwrap_or_else(PoisonError::into_inner);
@@ -166,9 +166,9 @@ impl Telemetry {
         let dropped = logging::writer::dropped();
         self.lines_dropped.inc_by(dropped.saturating_sub(self.lines_dropped.get()));
         self.config_successful.set(f64::from(u8::from(self.config_is_good())));
-        // The encoder fails on families without samples, which `gather` leaves out, and on writing, which a Vec does
+        // The encoder fails on families without samples, which `gather` leaves out, and on writing, which a String does
         // not.
-        if let Err(err) = TextEncoder::new().encode(&self.registry.gather(), text) {
+        if let Err(err) = TextEncoder::new().encode_utf8(&self.registry.gather(), text) {
             tracing::error!(%err, "cannot encode the exporter's own metrics");
         }
         drop(process);
@@ -208,9 +208,9 @@ mod tests {
     use crate::{clock, metrics::catalog::Kind};
 
     fn render(telemetry: &Telemetry) -> String {
-        let mut text = Vec::new();
+        let mut text = String::new();
         telemetry.render(clock::now().mono, &mut text);
-        String::from_utf8(text).unwrap()
+        text
     }
 
     #[test]

@@ -36,6 +36,14 @@ struct Worker {
     scratch: Vec<u8>,
 }
 
+/// A gzip member that is being written.
+#[derive(Debug)]
+pub struct Member<'a> {
+    gzip: &'a Gzip,
+    outcome: Result<(), CompressError>,
+    worker: Worker,
+}
+
 // === impl Gzip ===
 
 impl Gzip {
@@ -50,16 +58,17 @@ impl Gzip {
     ///
     /// What the compressor says; it has no reason to refuse any input.
     pub fn compress(&self, body: &[u8]) -> Result<Bytes, CompressError> {
-        let idle = self.idle().pop();
-        let mut worker = idle.unwrap_or_else(|| Worker::new(self.level));
-        let compressed = worker.compress(body)?;
+        let mut member = self.begin();
+        member.write(body);
+        member.finish()
+    }
+
+    /// A gzip member whose content comes in pieces.
+    pub fn begin(&self) -> Member<'_> {
+        let mut worker = self.idle().pop().unwrap_or_else(|| Worker::new(self.level));
+        worker.compress.reset();
         worker.scratch.clear();
-        worker.scratch.shrink_to(MAX_SCRATCH);
-        let mut idle = self.idle();
-        if idle.len() < MAX_IDLE {
-            idle.push(worker);
-        }
-        Ok(compressed)
+        Member { gzip: self, outcome: Ok(()), worker }
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Worker>> {
@@ -81,24 +90,53 @@ impl Worker {
         Self { compress: Compress::new_gzip(level, WINDOW_BITS), scratch: Vec::new() }
     }
 
-    fn compress(&mut self, body: &[u8]) -> Result<Bytes, CompressError> {
-        self.compress.reset();
-        self.scratch.clear();
-        // What metrics compress to, roughly.
-        self.scratch.reserve(body.len() / 8 + MIN_SPARE);
-        let mut rest = body;
+    fn compress(&mut self, piece: &[u8], flush: FlushCompress) -> Result<(), CompressError> {
+        let mut rest = piece;
         loop {
+            // What metrics compress to, roughly. `reserve` doubles, which keeps the number of rounds small.
+            self.scratch.reserve(rest.len() / 8 + MIN_SPARE);
             let before = self.compress.total_in();
-            let status = self.compress.compress_vec(rest, &mut self.scratch, FlushCompress::Finish)?;
-            if status == Status::StreamEnd {
-                return Ok(Bytes::copy_from_slice(&self.scratch));
-            }
+            let status = self.compress.compress_vec(rest, &mut self.scratch, flush)?;
             // Never more than `rest` is long, so that neither fallback is reached.
             let taken = usize::try_from(self.compress.total_in() - before).unwrap_or(rest.len());
             rest = rest.get(taken..).unwrap_or_default();
-            // `reserve` doubles, which keeps the number of rounds small.
-            self.scratch.reserve(MIN_SPARE);
+            let ended = match flush {
+                FlushCompress::Finish => status == Status::StreamEnd,
+                _ => rest.is_empty(),
+            };
+            if ended {
+                return Ok(());
+            }
         }
+    }
+}
+
+// === impl Member ===
+
+impl Member<'_> {
+    /// Compresses a piece.
+    pub fn write(&mut self, piece: &[u8]) {
+        if self.outcome.is_ok() {
+            self.outcome = self.worker.compress(piece, FlushCompress::None);
+        }
+    }
+
+    /// The member; its compressor can be used again.
+    ///
+    /// # Errors
+    ///
+    /// What the compressor says; it has no reason to refuse any input.
+    pub fn finish(self) -> Result<Bytes, CompressError> {
+        let Self { gzip, outcome, mut worker } = self;
+        outcome.and_then(|()| worker.compress(&[], FlushCompress::Finish))?;
+        let compressed = Bytes::copy_from_slice(&worker.scratch);
+        worker.scratch.clear();
+        worker.scratch.shrink_to(MAX_SCRATCH);
+        let mut idle = gzip.idle();
+        if idle.len() < MAX_IDLE {
+            idle.push(worker);
+        }
+        Ok(compressed)
     }
 }
 

@@ -47,11 +47,35 @@ pub fn compressible(
     let plain = body.into();
     // Failing to compress cannot be the client's problem: the plain body is a right answer too.
     let compressed = (plain.len() >= GZIP_MIN && accepts_gzip(request)).then(|| gzip.compress(&plain).ok()).flatten();
-    let encoded = compressed.is_some();
-    let mut answer = answer(StatusCode::OK, content_type, compressed.unwrap_or(plain));
+    encoded(content_type, compressed.is_some(), compressed.unwrap_or(plain))
+}
+
+/// A 200 with what `write` passes on, piece by piece. It is never whole in memory when it is compressed.
+pub fn in_pieces(
+    request: &HeaderMap,
+    gzip: &Gzip,
+    content_type: &'static str,
+    write: impl Fn(&mut dyn FnMut(&str)),
+) -> Response<Full<Bytes>> {
+    let compressed = accepts_gzip(request).then(|| {
+        let mut member = gzip.begin();
+        write(&mut |piece| member.write(piece.as_bytes()));
+        member.finish().ok()
+    });
+    let plain = || {
+        let mut body = String::new();
+        write(&mut |piece| body.push_str(piece));
+        Bytes::from(body)
+    };
+    let compressed = compressed.flatten();
+    encoded(content_type, compressed.is_some(), compressed.unwrap_or_else(plain))
+}
+
+fn encoded(content_type: &'static str, compressed: bool, body: Bytes) -> Response<Full<Bytes>> {
+    let mut answer = answer(StatusCode::OK, content_type, body);
     // Of the plain answer as well: a cache must not give it to everybody, nor the other one.
     set(&mut answer, VARY, HeaderValue::from_static("Accept-Encoding"));
-    if encoded {
+    if compressed {
         set(&mut answer, CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
     answer

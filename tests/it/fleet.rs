@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use qumulo_encryption_exporter::{
     client::TransportPool,
     clock, metrics,
-    model::{About, ClusterName, Moment},
+    model::{About, ClusterName, FailureReason, Moment},
     poll::{self, Changes, Poller},
     sim::ClusterSpec,
     store::Store,
@@ -76,6 +76,13 @@ impl Fleet {
 
     pub fn up(&self, name: &str) -> Option<f64> {
         self.value("up", name, "")
+    }
+
+    /// Failed polls of a cluster so far, whatever the reason.
+    pub fn failures(&self, name: &str) -> f64 {
+        let of =
+            |reason: FailureReason| self.value("poll_failures_total", name, &format!(",reason=\"{}\"", reason.label()));
+        FailureReason::ALL.into_iter().filter_map(of).sum()
     }
 
     /// Waits for this many more polls of a cluster.
