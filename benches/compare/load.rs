@@ -52,6 +52,18 @@ fn whole(answer: &[u8]) -> Option<Vec<u8>> {
         Some(length) if answer.len() - head >= length => Some(answer[head..].to_vec()),
         Some(_) => None,
         // Go sends larger bodies in chunks.
-        None => answer.ends_with(b"0\r\n\r\n").then(|| answer[head..].to_vec()),
+        None => answer.ends_with(b"0\r\n\r\n").then(|| joined(&answer[head..])),
     }
+}
+
+/// The content of chunks.
+fn joined(mut chunks: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    while let Some(end) = chunks.windows(2).position(|window| window == b"\r\n") {
+        let length = usize::from_str_radix(std::str::from_utf8(&chunks[..end]).unwrap(), 16).unwrap();
+        let content = &chunks[end + 2..];
+        body.extend_from_slice(&content[..length]);
+        chunks = &content[length + 2..];
+    }
+    body
 }

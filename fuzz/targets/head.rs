@@ -9,7 +9,10 @@ use std::{
 };
 
 use http_body_util::{BodyExt, Full};
-use hyper::{Request, Response, StatusCode, body::{Bytes, Incoming}};
+use hyper::{
+    Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+};
 use qumulo_encryption_exporter::web::{
     handler::Handler,
     listen::{ListenAddress, bind},

@@ -50,6 +50,9 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let is_page = answer.headers().get("content-type").is_some_and(|value| value.as_bytes().starts_with(b"text/html"));
     let body = GROUND.runtime.block_on(answer.into_body().collect()).unwrap().to_bytes();
     if is_page {
-        assert!(!body.windows(7).any(|window| window.eq_ignore_ascii_case(b"<script")), "markup of others is on the page");
+        assert!(
+            !body.windows(7).any(|window| window.eq_ignore_ascii_case(b"<script")),
+            "markup of others is on the page"
+        );
     }
 });

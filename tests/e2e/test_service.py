@@ -4,6 +4,8 @@ import contextlib
 import ctypes
 import os
 import pathlib
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -106,6 +108,25 @@ class Service(Case):
                         heard.recv(4096)
             heard.settimeout(10)
             self.hear(heard, "WATCHDOG=1")
+
+    def test_a_crash_leaves_no_core_dump(self):
+        """The kernel gives what it knows of a process that cannot be dumped to root, whoever its user is."""
+        nobody, program = 65534, self.folder / NAME
+        shutil.copy(EXPORTER, program)
+        (self.folder / "token").chmod(0o644)
+        log = (self.folder / "log").open("w")
+        self.addCleanup(log.close)
+        process = subprocess.Popen([program, "--config.file", self.config, "--web.listen-address", "127.0.0.1:0"],
+                                   stderr=log, user=nobody, group=nobody)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        text = wait_for(lambda: re.search(r"msg=listening address=(\S+)", (self.folder / "log").read_text()), "it listens")
+        other = subprocess.Popen(["sleep", "60"], user=nobody, group=nobody)
+        self.addCleanup(other.wait)
+        self.addCleanup(other.kill)
+        owners = [os.stat(f"/proc/{number}/environ").st_uid for number in (process.pid, other.pid)]
+        self.assertEqual(owners, [0, nobody], "the exporter's is root's, that of any other program its user's")
+        self.assertGreater(metrics(f"http://{text[1]}")["process_open_fds"], 5, "it still sees itself")
 
     def test_socket_activation(self):
         process = self.start(sys.executable, "-c", ACTIVATE, EXPORTER, "--config.file", self.config,
