@@ -87,7 +87,7 @@ fn levels() {
 fn others_are_heard_from_warn_on() {
     let others = || {
         tracing::debug!(target: "hyper::proto", "authorization: Bearer");
-        tracing::info!(target: "reqwest", "connected");
+        tracing::info!(target: "hyper_util", "connected");
         tracing::debug!(target: "qumulo_encryption_exporter_impostor", "no module of ours");
         tracing::warn!(target: "rustls", "warned");
         let _span = tracing::error_span!("span").entered();

@@ -162,20 +162,42 @@ async fn plain_http_never_takes_a_proxy() {
     assert_eq!(proxy.heads(), [""; 0]);
 }
 
-/// The environment cannot be changed safely in this process, so another one polls.
-#[tokio::test]
-async fn proxies_of_the_environment_are_used_only_when_asked() {
-    let proxy = Proxy::start(None).await;
+/// Runs a test of this file, which is ignored otherwise, with a proxy in the environment: that cannot be changed safely in
+/// this process.
+async fn with_proxy_in_environment(test: &str, url: &str) {
     let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["--exact", "proxy::polls_directly_and_as_the_environment_says", "--ignored"]);
+    child.args(["--exact", &format!("proxy::{test}"), "--ignored"]);
     child.env_remove("NO_PROXY").env_remove("no_proxy");
     for name in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
-        child.env(name, format!("http://127.0.0.1:{}", proxy.server.port));
+        child.env(name, url);
     }
     let output = tokio::task::spawn_blocking(move || child.output().unwrap()).await.unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && text.contains("1 passed"), "{text}");
+}
+
+#[tokio::test]
+async fn proxies_of_the_environment_are_used_only_when_asked() {
+    let proxy = Proxy::start(None).await;
+    let url = format!("http://127.0.0.1:{}", proxy.server.port);
+    with_proxy_in_environment("polls_directly_and_as_the_environment_says", &url).await;
     assert_eq!(proxy.heads().len(), 1, "{:?}", proxy.heads());
+}
+
+#[tokio::test]
+async fn a_proxy_of_another_kind_is_named_and_not_passed_by() {
+    with_proxy_in_environment("polls_through_socks", "socks5://127.0.0.1:1080").await;
+}
+
+#[tokio::test]
+#[ignore = "started with proxies in the environment by a test above"]
+async fn polls_through_socks() {
+    let mut lab = Lab::new(|_| {}).await;
+    lab.settings.transport.proxy = ProxySettings::FromEnvironment;
+    let failure = lab.poll().await.unwrap_err();
+    assert_eq!(failure.reason, FailureReason::Proxy, "{failure:?}");
+    assert!(failure.message.contains("is no HTTP proxy by its URL"), "{failure:?}");
+    assert_eq!(lab.cluster.counts().connections, 0);
 }
 
 #[tokio::test]
