@@ -11,19 +11,19 @@ use std::{
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
-    Method, Request, StatusCode, Uri,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT},
+    Method, StatusCode, Uri,
+    header::{AUTHORIZATION, CONTENT_TYPE},
     http::request,
 };
 use serde::{Serialize, de::IgnoredAny};
 use tokio::io::{AsyncRead, ReadBuf};
-use url::{Position, Url};
+use url::Url;
 
 use super::{
     answer::{self, Answer, retry_after},
     connect::{ConnectError, Connector, Stream, Way},
     error::{self, Peer, Via, place},
-    exchange::{Cut, Received, exchange},
+    exchange::{self, Cut, Received, exchange},
     lock::lock,
     settings::{ProxySettings, TransportSettings},
     verify,
@@ -38,9 +38,6 @@ const MAX_BODY: usize = 256 * 1024;
 
 /// How long a connection is kept unused: longer than nearly every poll interval.
 const KEEP: Duration = Duration::from_secs(600);
-
-/// How we call ourselves.
-pub const AGENT: &str = concat!("qumulo-encryption-exporter/", env!("CARGO_PKG_VERSION"));
 
 /// One cluster's REST API.
 #[derive(Debug)]
@@ -161,12 +158,7 @@ impl Api {
 
     fn request(&self, method: Method, path: &str) -> Result<request::Builder, PollFailure> {
         let url = self.base.join(path).map_err(|_| malformed("the cluster's url cannot be extended by a path"))?;
-        let host = match url.port() {
-            Some(port) => format!("{}:{port}", url.host_str().unwrap_or_default()),
-            None => url.host_str().unwrap_or_default().to_owned(),
-        };
-        let request = Request::builder().method(method).uri(&url[Position::BeforePath..]);
-        Ok(request.header(HOST, host).header(ACCEPT, "*/*").header(USER_AGENT, AGENT))
+        Ok(exchange::request(method, &url))
     }
 
     /// Sends over the kept connection, or a new one. That a kept one turns out to be broken is no failure of the cluster, so a

@@ -8,13 +8,23 @@ use std::{future::Future, pin::pin, time::Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::{Request, body::Body, client::conn::http1, http::response::Parts};
+use hyper::{
+    Method, Request,
+    body::Body,
+    client::conn::http1,
+    header::{ACCEPT, HOST, USER_AGENT},
+    http::{request, response::Parts},
+};
 use hyper_util::rt::TokioIo;
+use url::{Position, Url};
 
 use super::connect::Stream;
 
 /// The longest head of an answer, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
+
+/// How we call ourselves.
+const AGENT: &str = concat!("qumulo-encryption-exporter/", env!("CARGO_PKG_VERSION"));
 
 /// What came back.
 #[derive(Debug)]
@@ -36,6 +46,13 @@ pub enum Cut {
     Broken(hyper::Error),
     /// It is longer than the limit.
     TooLarge,
+}
+
+/// A request for what `url` names, to be sent over a connection to its host.
+pub fn request(method: Method, url: &Url) -> request::Builder {
+    let request = Request::builder().method(method).uri(&url[Position::BeforePath..Position::AfterQuery]);
+    let host = &url[Position::BeforeHost..Position::AfterPort];
+    request.header(HOST, host).header(ACCEPT, "*/*").header(USER_AGENT, AGENT)
 }
 
 /// Sends `request` and reads a body of at most `limit` bytes. With it comes the connection, if it can carry another request.

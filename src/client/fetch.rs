@@ -4,18 +4,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::{
-    Request, StatusCode, Uri,
-    header::{HOST, USER_AGENT},
-};
+use hyper::{Method, StatusCode, Uri};
 use tokio::time::timeout;
-use url::{Position, Url};
+use url::Url;
 
 use super::{
-    api::AGENT,
     connect::Way,
     error::{self, Peer},
-    exchange::{Cut, Received, exchange},
+    exchange::{self, Cut, Received, exchange},
     settings::{ProxySettings, TlsSettings, TransportSettings},
     transport::TransportPool,
 };
@@ -57,9 +53,7 @@ async fn get(url: &Url, way: &Way, peer: &Peer) -> Result<Received, String> {
     let place = &peer.place;
     let unusable = |()| format!("the address {place} cannot be used");
     let target: Uri = url.as_str().parse().map_err(|_| unusable(()))?;
-    let path = &url[Position::BeforePath..Position::AfterQuery];
-    let request = Request::get(path).header(HOST, place).header(USER_AGENT, AGENT);
-    let request = request.body(Full::<Bytes>::default()).map_err(|_| unusable(()))?;
+    let request = exchange::request(Method::GET, url).body(Full::<Bytes>::default()).map_err(|_| unusable(()))?;
     let connection = way.connect(&target).await.map_err(|err| match error::no_connection(&err, peer) {
         PollFailure { reason: FailureReason::Tls, .. } => {
             format!(

@@ -86,7 +86,7 @@ impl Ground {
             lab.log_in();
         }
         let proxy = Proxy::start(lab.cluster.addr().port()).await;
-        lab.settings.url = format!("https://{HOST}:{}", proxy.port).parse().unwrap();
+        lab.settings.url = format!("https://{HOST}:{}", proxy.port()).parse().unwrap();
         lab.settings.timeout = IMPATIENT;
         lab.settings.transport.connect_timeout = IMPATIENT / 2;
         fleet.add_lab(name, lab);
@@ -234,7 +234,7 @@ rows! {
     revoked: "its access token is revoked", "authentication", "refused the credential", "second after the file has another one",
         |g| g.change(|spec| spec.auth.token = Some(RENEWED.to_owned())),
         |g| { g.lab().write("token", RENEWED); };
-    session: "its session ends between two polls, or within one", "-", "", "",
+    session: "its session ends", "-", "", "",
         |g| g.lab().cluster.end_sessions(),
         |_| {};
     no_file: "the file of its credential is gone, or holds none", "authentication", "no credential to send", "second after it is back",
@@ -265,7 +265,7 @@ async fn a_connection_cut_anywhere_never_gives_a_wrong_status() {
     let lab = Lab::new(|_| {}).await;
     let proxy = Proxy::start(lab.cluster.addr().port()).await;
     let mut settings = lab.settings.clone();
-    settings.url = format!("https://127.0.0.1:{}", proxy.port).parse().unwrap();
+    settings.url = format!("https://127.0.0.1:{}", proxy.port()).parse().unwrap();
     // An altered length makes one side wait for the rest.
     (settings.timeout, settings.transport.connect_timeout) = (2 * IMPATIENT, IMPATIENT);
     for (step, toxic) in [(61, Toxic::Cut as fn(usize) -> Toxic), (67, Toxic::Reset), (71, Toxic::Alter)] {

@@ -12,9 +12,10 @@ use std::{
 use socket2::SockRef;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream, tcp},
+    net::{TcpStream, tcp},
 };
-use tokio_util::task::AbortOnDropHandle;
+
+use crate::bare::Bare;
 
 /// What happens to connections. What is counted are bytes from the cluster, since the last change.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -36,9 +37,8 @@ pub enum Toxic {
 
 /// A running proxy; dropping it stops it.
 pub struct Proxy {
-    pub port: u16,
+    server: Bare,
     state: Arc<State>,
-    _accepting: AbortOnDropHandle<()>,
 }
 
 #[derive(Default)]
@@ -50,17 +50,14 @@ struct State {
 impl Proxy {
     /// In front of a port of this machine.
     pub async fn start(to: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (port, state) = (listener.local_addr().unwrap().port(), Arc::<State>::default());
+        let state = Arc::<State>::default();
         let shared = state.clone();
-        let accepting = async move {
-            let mut connections = tokio::task::JoinSet::new();
-            loop {
-                let (client, _) = listener.accept().await.unwrap();
-                connections.spawn(carry(client, to, shared.clone()));
-            }
-        };
-        Self { port, state, _accepting: AbortOnDropHandle::new(tokio::spawn(accepting)) }
+        let server = Bare::serve(move |client, _| carry(client, to, shared.clone())).await;
+        Self { server, state }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.server.port
     }
 
     /// From now on, for open connections too.

@@ -64,7 +64,7 @@ const WALLS: &[(&str, &[&str])] = &[
 
 /// Words that do IO or read a clock, and the modules of the core, which do neither.
 const PURE: &[&str] = &["metrics", "model", "page", "report", "store"];
-const IMPURE: &[&str] = &["SystemTime::now", "Instant::now", "Utc::now", "std::fs", "std::net", "tokio::"];
+const IMPURE: &[&str] = &["SystemTime::now", "Instant::now", "Utc::now", "std::fs", "std::net", "tokio::", "hyper::"];
 
 fn source() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
