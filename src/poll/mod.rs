@@ -114,24 +114,35 @@ impl Poller {
     /// Those whose settings did not change are not touched. The others are polled at once, with the counters of a
     /// cluster of the same name, and with its status if the address is the same. What is gone vanishes from the store.
     pub fn apply(&mut self, next: Vec<ClusterSettings>, pool: &Arc<TransportPool>) -> Changes {
+        let changes = self.change_to(next, |settings| {
+            let (client, pool) = (settings.client.clone(), pool.clone());
+            move || Client::new(client.clone(), pool.clone())
+        });
+        pool.retain(|transport| self.settings.values().any(|settings| settings.client.transport == *transport));
+        changes
+    }
+
+    /// The same for clusters of any kind.
+    fn change_to<S: StatusSource, F: Fn() -> S + Send + 'static>(
+        &mut self,
+        next: Vec<ClusterSettings>,
+        source: impl Fn(&ClusterSettings) -> F,
+    ) -> Changes {
         let Plan { changes, describe, start, stop } = plan::plan(&self.settings, &next);
         for name in stop {
             self.tasks.remove(&name);
             // The task ends when the runtime comes to it; the next scrape may be sooner.
             self.store.remove(&name);
         }
-        for (settings, how) in start.iter().filter_map(|(index, how)| Some((next.get(*index)?.clone(), *how))) {
-            let ClusterSettings { client, interval, about: _, name, stale_after } = settings;
-            let pool = pool.clone();
-            let pace = Pace::new(&name, interval, stale_after, self.origin);
-            let source = move || Client::new(client.clone(), pool.clone());
-            self.start(name, pace, interval, stale_after, how, source);
+        for (settings, how) in start.iter().filter_map(|(index, how)| Some((next.get(*index)?, *how))) {
+            let ClusterSettings { interval, ref name, stale_after, .. } = *settings;
+            let pace = Pace::new(name, interval, stale_after, self.origin);
+            self.start(name.clone(), pace, interval, stale_after, how, source(settings));
         }
         for settings in describe.iter().filter_map(|index| next.get(*index)) {
             self.store.describe(&settings.name, &settings.about);
         }
         self.settings = next.into_iter().map(|settings| (settings.name.clone(), settings)).collect();
-        pool.retain(|transport| self.settings.values().any(|settings| settings.client.transport == *transport));
         changes
     }
 
@@ -230,5 +241,7 @@ fn name(publisher: &Mutex<Publisher>) -> ClusterName {
     publisher.lock().unwrap_or_else(PoisonError::into_inner).name().clone()
 }
 
+#[cfg(test)]
+mod schedules;
 #[cfg(test)]
 mod tests;

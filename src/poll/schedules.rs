@@ -1,0 +1,321 @@
+//! Poller, store and reloads in any order: schedules that proptest makes up, held against a model that is as simple as can
+//! be. Time is paused, so that days pass in no time and each schedule can be repeated; a failure prints the shortest one.
+//!
+//! Times are multiples of a few, so that the end of a poll, a reload, a look at the store and the end of a freshness often
+//! fall on the same instant.
+
+use std::collections::VecDeque;
+
+use proptest::{collection::vec, prelude::*, sample::select};
+
+use super::*;
+use crate::{
+    client::{ClientSettings, Credential, ProxySettings, SecretSource, TransportSettings},
+    model::{ApiVersion, Dates, FailureReason, KeyStore, Refusal, Status},
+    secret::Secret,
+    store::{Failure, Snapshot},
+};
+
+const INTERVAL: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(10);
+const NAMES: [&str; 3] = ["a", "b", "c"];
+
+/// How a poll ends, after this time.
+type Act = (Duration, End);
+
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Fail(FailureReason),
+    Panic,
+    Refuse(Refusal),
+    Succeed(&'static Status),
+}
+
+/// What happens to the poller.
+#[derive(Clone, Debug)]
+enum Step {
+    /// From now on these clusters: for each name none, or one of two addresses and one of two freshness settings.
+    Apply([Option<(u16, u64)>; NAMES.len()]),
+    /// The file of a refused credential changes.
+    NewCredential,
+    Pass(Duration),
+}
+
+/// What should be known of one cluster.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    address: u16,
+    /// Which of the tasks with this name is the right one.
+    task: u64,
+    stale_after: Duration,
+    good: Option<(Instant, Reading)>,
+    last: Option<(Instant, Option<Failure>)>,
+    polls: u64,
+    failures: [u64; FailureReason::ALL.len()],
+    status_changes: u64,
+    /// When a poll began that has not ended.
+    since: Option<Instant>,
+    /// The latest time at which the next poll has to begin.
+    due: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct World {
+    acts: VecDeque<Act>,
+    known: BTreeMap<&'static str, Known>,
+    new_credential: bool,
+    /// Polls under way, whosever.
+    running: usize,
+    tasks: u64,
+}
+
+/// A cluster of the world.
+struct Told {
+    name: &'static str,
+    task: u64,
+    world: Arc<Mutex<World>>,
+}
+
+/// Counts a poll until it ends or is dropped.
+struct Running(Arc<Mutex<World>>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        lock(&self.0).running -= 1;
+    }
+}
+
+/// Some polls panic.
+fn lock(world: &Mutex<World>) -> std::sync::MutexGuard<'_, World> {
+    world.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn now() -> Instant {
+    clock::now().mono
+}
+
+fn reading(status: &Status) -> Reading {
+    Reading {
+        api: ApiVersion::V2,
+        dates: Dates::default(),
+        clock: None,
+        details: Arc::default(),
+        key_store: KeyStore::Local,
+        kms_probe: None,
+        status: status.clone(),
+    }
+}
+
+fn failure(reason: FailureReason, refusal: Option<Refusal>) -> PollFailure {
+    PollFailure { refusal, ..PollFailure::new(reason, "made up") }
+}
+
+impl World {
+    /// What is known of the cluster of this task, if the task is still wanted.
+    fn of(&mut self, told: &Told) -> Option<&mut Known> {
+        self.known.get_mut(told.name).filter(|known| known.task == told.task)
+    }
+}
+
+impl Known {
+    fn ended(&mut self, end: End) {
+        self.since = None;
+        let before = self.good.as_ref().map(|(_, reading)| reading.status.clone());
+        // Every refusal allows for the longest pause; which one there is, is the pace's own test.
+        let pause = if let End::Refuse(_) = end { Duration::from_secs(1800) } else { Duration::ZERO };
+        self.due = Some(now() + INTERVAL + pause);
+        let failure = match end {
+            End::Panic => Some(Failure::Crash),
+            End::Fail(reason) => Some(Failure::Poll(failure(reason, None))),
+            End::Refuse(refusal) => Some(Failure::Poll(failure(FailureReason::Authentication, Some(refusal)))),
+            End::Succeed(status) => {
+                self.status_changes += u64::from(before.is_some_and(|before| before != *status));
+                self.good = Some((now(), reading(status)));
+                None
+            }
+        };
+        if !matches!(end, End::Panic) {
+            self.polls += 1;
+        }
+        if let Some(Failure::Poll(failure)) = &failure {
+            let index = FailureReason::ALL.iter().position(|reason| *reason == failure.reason).unwrap();
+            self.failures[index] += 1;
+        }
+        self.last = Some((now(), failure));
+    }
+
+    fn check(&self, snapshot: &Snapshot) {
+        let at = clock::now();
+        let fresh =
+            self.good.as_ref().filter(|(good, _)| at.mono < *good + self.stale_after).map(|(_, reading)| reading);
+        assert_eq!(snapshot.fresh(&at), fresh);
+        let up = self.last.as_ref().map(|(_, failure)| failure.is_none() && fresh.is_some());
+        assert_eq!(snapshot.up(&at), up);
+        let last = snapshot.last_poll().map(|last| (last.at.mono, last.failure.clone()));
+        assert_eq!(last, self.last);
+        let counters = snapshot.counters();
+        assert_eq!((counters.polls, counters.status_changes), (self.polls, self.status_changes));
+        assert_eq!(FailureReason::ALL.map(|reason| counters.failures(reason)), self.failures);
+        match (self.since, self.due) {
+            (Some(since), _) => assert!(at.mono <= since + TIMEOUT, "a poll that does not end"),
+            (None, due) => assert!(due.is_none_or(|due| at.mono <= due), "no poll"),
+        }
+    }
+}
+
+impl StatusSource for Told {
+    async fn poll(&mut self, _now: Instant) -> Result<Reading, PollFailure> {
+        let (running, (time, end)) = {
+            let mut world = lock(&self.world);
+            world.running += 1;
+            let running = Running(self.world.clone());
+            let act = world.acts.pop_front().unwrap();
+            world.acts.push_back(act);
+            if let Some(known) = world.of(self) {
+                assert_eq!(known.since, None, "one poll at a time");
+                known.since = Some(now());
+            }
+            (running, act)
+        };
+        tokio::time::sleep(time).await;
+        drop(running);
+        if let Some(known) = lock(&self.world).of(self) {
+            known.ended(end);
+        }
+        match end {
+            End::Fail(reason) => Err(failure(reason, None)),
+            End::Panic => panic!("made up"),
+            End::Refuse(refusal) => Err(failure(FailureReason::Authentication, Some(refusal))),
+            End::Succeed(status) => Ok(reading(status)),
+        }
+    }
+
+    async fn credential_changed(&self) -> bool {
+        lock(&self.world).new_credential
+    }
+
+    fn effort(&self) -> Effort {
+        Effort::default()
+    }
+
+    fn certificate(&self) -> Option<Timestamp> {
+        None
+    }
+}
+
+fn settings(name: &str, address: u16, stale_after: Duration) -> ClusterSettings {
+    let transport = TransportSettings { connect_timeout: TIMEOUT, proxy: ProxySettings::Direct, tls: None };
+    let client = ClientSettings {
+        credential: Credential::Token(SecretSource::Fixed(Secret::new("token"))),
+        kms_probe: None,
+        transport,
+        timeout: TIMEOUT,
+        url: format!("http://[::1]:{address}").parse().unwrap(),
+    };
+    let name = ClusterName::new(name).unwrap();
+    ClusterSettings { client, interval: INTERVAL, about: About::default(), name, stale_after }
+}
+
+/// Changes the poller and what should be known of the clusters.
+fn apply(poller: &mut Poller, world: &Arc<Mutex<World>>, next: &[Option<(u16, u64)>]) {
+    let wanted: Vec<_> = NAMES.into_iter().zip(next).filter_map(|(name, next)| Some((name, (*next)?))).collect();
+    {
+        let mut world = lock(world);
+        world.known.retain(|name, _| wanted.iter().any(|(wanted, _)| wanted == name));
+        for (name, (address, minutes)) in &wanted {
+            let (stale_after, tasks) = (Duration::from_secs(60 * minutes), world.tasks);
+            let before = world.known.get(name).cloned();
+            if before.as_ref().is_some_and(|before| (before.address, before.stale_after) == (*address, stale_after)) {
+                continue;
+            }
+            let mut known = before.unwrap_or_default();
+            if known.address != *address {
+                (known.good, known.last) = (None, None);
+            }
+            // The first poll begins at once.
+            known = Known { address: *address, task: tasks, stale_after, since: None, due: Some(now()), ..known };
+            world.known.insert(name, known);
+            world.tasks += 1;
+        }
+    }
+    let settings =
+        wanted.iter().map(|(name, (address, minutes))| settings(name, *address, Duration::from_secs(60 * minutes)));
+    poller.change_to(settings.collect(), |settings| {
+        let name = NAMES.into_iter().find(|name| *name == settings.name.as_str()).unwrap();
+        let (task, world) = (lock(world).known[name].task, world.clone());
+        move || Told { name, task, world: world.clone() }
+    });
+}
+
+fn look(store: &Store, world: &Mutex<World>) {
+    let (view, world) = (store.view(), lock(world));
+    let names: Vec<_> = view.clusters.iter().map(|snapshot| snapshot.name().as_str()).collect();
+    assert_eq!(names, world.known.keys().copied().collect::<Vec<_>>());
+    for (snapshot, known) in view.clusters.iter().zip(world.known.values()) {
+        known.check(snapshot);
+    }
+}
+
+async fn follow(acts: Vec<Act>, steps: Vec<Step>) {
+    let store = Store::default();
+    let mut poller = Poller::new(store.clone());
+    let (acts, known) = (acts.into(), BTreeMap::new());
+    let world = Arc::new(Mutex::new(World { acts, known, new_credential: false, running: 0, tasks: 1 }));
+    for step in steps {
+        match step {
+            Step::Apply(next) => apply(&mut poller, &world, &next),
+            Step::NewCredential => {
+                lock(&world).new_credential = true;
+                tokio::time::sleep(2 * LOOK_AT_FILE).await;
+                lock(&world).new_credential = false;
+            }
+            Step::Pass(time) => tokio::time::sleep(time).await,
+        }
+        look(&store, &world);
+        // What is not wanted any more ends when the runtime comes to it.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        look(&store, &world);
+        let world = lock(&world);
+        let wanted = world.known.values().filter(|known| known.since.is_some()).count();
+        assert_eq!(world.running, wanted, "no other polls are under way");
+    }
+    drop(poller);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert!(store.view().clusters.is_empty());
+    assert_eq!((lock(&world).running, tokio::runtime::Handle::current().metrics().num_alive_tasks()), (0, 0));
+}
+
+fn any_act() -> impl Strategy<Value = Act> {
+    let times = [0, 1, 100, 1_000, 9_000, 10_000].map(Duration::from_millis);
+    let ends = vec![
+        End::Succeed(&Status::Encrypted),
+        End::Succeed(&Status::Encrypted),
+        End::Succeed(&Status::KmsKeyNotFound),
+        End::Fail(FailureReason::Timeout),
+        End::Fail(FailureReason::Connect),
+        End::Refuse(Refusal::Harmless),
+        End::Refuse(Refusal::Locks),
+        End::Panic,
+    ];
+    (select(times.to_vec()), select(ends))
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    let times = [1, 1_000, 9_999, 10_000, 60_000, 300_000, 2_400_000].map(Duration::from_millis);
+    let cluster = || proptest::option::weighted(0.8, (1_u16..3, select(vec![2_u64, 5])));
+    prop_oneof![
+        6 => select(times.to_vec()).prop_map(Step::Pass),
+        3 => [cluster(), cluster(), cluster()].prop_map(Step::Apply),
+        1 => Just(Step::NewCredential),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_schedule_leaves_in_the_store_what_was_said_last(acts in vec(any_act(), 1..40), steps in vec(any_step(), 1..40)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(follow(acts, steps));
+    }
+}
