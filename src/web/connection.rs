@@ -41,7 +41,7 @@ use crate::{
 const MAX_HEAD: usize = 16 * 1024;
 
 /// Handshakes that compute at the same time, so that a flood of them leaves time for requests in between.
-const HANDSHAKES: usize = 4;
+pub(super) const HANDSHAKES: usize = 4;
 
 /// How long a handshake computes; after that it waits for its client.
 const HANDSHAKE_COMPUTES: Duration = Duration::from_millis(10);
@@ -103,7 +103,8 @@ impl<H: Handler> Gate<H> {
         let shake = async {
             // Whoever says nothing takes no part of the limit.
             let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
-            lanes::briefly(&self.handshakes, HANDSHAKE_COMPUTES, hello.into_stream(tls.config)).await
+            // `into_stream` computes at once: most of a handshake is over before the first await.
+            lanes::briefly(&self.handshakes, HANDSHAKE_COMPUTES, async { hello.into_stream(tls.config).await }).await
         };
         let handshake = tokio::select! {
             handshake = shake => handshake,

@@ -1,6 +1,6 @@
 """The listener under attack, with figures: what others get while many connections do harm.
 
-The limits asserted are generous, because machines are busy; what was measured is printed.
+A scrape every half second stays within a second, which is generous: most take some milliseconds, as is printed.
 """
 
 import base64
@@ -9,6 +9,7 @@ import multiprocessing
 import resource
 import socket
 import ssl
+import statistics
 import subprocess
 import time
 import unittest
@@ -44,6 +45,24 @@ def silent(address, count, ready, end):
             except OSError:
                 clients[index] = connect(address)
         time.sleep(0.2)
+
+
+def slow_heads(address, count, ready, end):
+    """Requests whose heads come a byte at a time; those that are closed are begun again."""
+    raise_descriptors()
+    head = b"GET /metrics HTTP/1.1\r\nHost: x\r\nX-Slow: " + b"a" * 10_000
+    clients, sent = [connect(address) for _ in range(count)], 0
+    ready.set()
+    while not end.is_set():
+        for index, client in enumerate(clients):
+            try:
+                client.send(head[sent:sent + 1])
+            except OSError:
+                client.close()
+                clients[index] = connect(address)
+                clients[index].send(head[:sent + 1])
+        sent += 1
+        time.sleep(0.3)
 
 
 def never_read(address, count, ready, end):
@@ -150,13 +169,20 @@ class Crowd(Case):
         exporter = self.watched()
         wait_for(lambda: get(exporter.url + "/-/ready")[0] == 200, "ready")
         self.attack(silent, exporter, 5000)
-        self.assertLess(self.times(self.asks(exporter)), 5)
+        self.assertLess(self.times(self.asks(exporter)), 1)
+        self.assertEqual(self.lost(metrics(exporter.url)), 0)
+
+    def test_heads_that_come_slowly(self):
+        exporter = self.watched()
+        wait_for(lambda: get(exporter.url + "/-/ready")[0] == 200, "ready")
+        self.attack(slow_heads, exporter, 1000)
+        self.assertLess(self.times(self.asks(exporter)), 1)
         self.assertEqual(self.lost(metrics(exporter.url)), 0)
 
     def test_readers_that_never_read(self):
         exporter = self.exporter("demo")
         self.attack(never_read, exporter, 40)
-        self.assertLess(self.times(self.asks(exporter)), 5)
+        self.assertLess(self.times(self.asks(exporter)), 1)
 
     def web_config(self, text):
         path = self.folder / "web.yml"
@@ -170,9 +196,31 @@ class Crowd(Case):
         scrape = lambda: get(exporter.url + "/metrics", header)[0]
         wait_for(lambda: scrape() == 200, "the right password is known")
         self.attack(guess, exporter, 400)
-        self.assertLess(self.times({"/metrics": scrape, "/-/healthy": lambda: get(exporter.url + "/-/healthy")[0]}), 8)
+        self.assertLess(self.times({"/metrics": scrape, "/-/healthy": lambda: get(exporter.url + "/-/healthy")[0]}), 1)
         samples = get(exporter.url + "/metrics", header)[2].decode()
         self.assertNotRegex(samples, r'qumulo_encryption_up{[^}]*} 0')
+
+    def test_how_long_a_refusal_takes_tells_no_user(self):
+        hashed = lambda user: subprocess.run([EXPORTER, "hash-password", user], input="right", capture_output=True, text=True).stdout
+        exporter = self.exporter("demo", *self.web_config(f"basic_auth_users:\n  {hashed('known')}  {hashed('other')}"))
+        client = http.client.HTTPConnection(exporter.url.removeprefix("http://"), timeout=30)
+        self.addCleanup(client.close)
+
+        def refusal(user, number):
+            header = "Basic " + base64.b64encode(f"{user}:wrong-{number}".encode()).decode()
+            started = time.monotonic()
+            client.request("GET", "/metrics", headers={"Authorization": header})
+            answer = client.getresponse()
+            text = answer.read()
+            seconds, headers = time.monotonic() - started, sorted(name for name, _ in answer.getheaders())
+            return seconds, (answer.status, text, headers)
+
+        # Each password once: a second time it is known to be wrong. By turns, because machines change their pace.
+        rounds = [{user: refusal(user, number) for user in ("known", "nobody")} for number in range(40)]
+        self.assertEqual(len({repr(answer) for each in rounds for _, answer in each.values()}), 1, "the same answer")
+        known, nobody = (statistics.median(each[user][0] for each in rounds) for user in ("known", "nobody"))
+        print(f"a wrong password: known user {known * 1000:.2f} ms, unknown {nobody * 1000:.2f} ms")
+        self.assertLess(max(known, nobody), 1.3 * min(known, nobody))
 
     def test_handshakes_that_are_begun(self):
         key, certificate = self.folder / "key.pem", self.folder / "certificate.pem"
@@ -193,7 +241,7 @@ class Crowd(Case):
 
         wait_for(lambda: scrape() == 200 and "qumulo_encryption_up" in scrape.text, "polled")
         self.attack(hellos, exporter, 400)
-        self.assertLess(self.times({"/metrics on a kept connection": scrape}), 15)
+        self.assertLess(self.times({"/metrics on a kept connection": scrape}), 1)
         self.assertNotRegex(scrape.text, r'poll_failures_total{[^}]*} [1-9]')
 
 

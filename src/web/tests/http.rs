@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use flate2::read::GzDecoder;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::web::{
     server::Limits,
@@ -120,4 +120,87 @@ async fn panic_ends_its_connection_only() {
     }
     assert_eq!(bystander.get("/metrics").await.status, 200);
     assert_eq!(server.stop().await, 0);
+}
+
+/// Another request, where a body is or could be: a proxy in front may read the end of the body in another place than we do,
+/// so whatever is not plain is refused, or is the last request of its connection.
+#[tokio::test]
+async fn no_request_can_be_hidden_in_another() {
+    const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nHost: test\r\n\r\n";
+    let (length, after) = (HIDDEN.len(), format!("0\r\n\r\n{HIDDEN}"));
+    let server = Server::start(Limits::default());
+    // The first line, further headers, what follows; the answers, where 404 is that to the hidden request.
+    for (first, headers, rest, answers) in [
+        ("POST /echo HTTP/1.1", format!("Content-Length: {length}"), HIDDEN, &["200"][..]),
+        (
+            "POST /echo HTTP/1.1",
+            format!("Content-Length: {}\r\nTransfer-Encoding: chunked", length + 5),
+            &*after,
+            &["200"],
+        ),
+        (
+            "POST /echo HTTP/1.1",
+            format!("Transfer-Encoding: chunked\r\nContent-Length: {}", length + 5),
+            &*after,
+            &["200"],
+        ),
+        ("POST /echo HTTP/1.1", format!("Content-Length: 0\r\nContent-Length: {length}"), HIDDEN, &["400"]),
+        ("POST /echo HTTP/1.1", format!("Content-Length: {length}, {length}"), HIDDEN, &["400"]),
+        ("POST /echo HTTP/1.1", format!("Content-Length: +{length}"), HIDDEN, &["400"]),
+        ("POST /echo HTTP/1.1", "Content-Length: -1".to_owned(), HIDDEN, &["400"]),
+        ("POST /echo HTTP/1.1", "Content-Length: 0x20".to_owned(), HIDDEN, &["400"]),
+        ("POST /echo HTTP/1.1", "Content-Length:".to_owned(), HIDDEN, &["400"]),
+        ("POST /echo HTTP/1.1", "Content-Length: 99999999999999999999".to_owned(), HIDDEN, &["400"]),
+        ("POST /echo HTTP/1.1", format!("Content-Length : {length}"), HIDDEN, &["400"]),
+        ("POST /echo HTTP/1.1", format!("X: folded\r\n Content-Length: {length}"), HIDDEN, &["400"]),
+        ("POST /echo HTTP/1.1", format!("X: a\rContent-Length: {length}"), HIDDEN, &["400"]),
+        ("POST /echo HTTP/1.1", "X: a\0b".to_owned(), HIDDEN, &["400"]),
+        ("POST /echo HTTP/1.1", "Transfer-Encoding : chunked".to_owned(), &*after, &["400"]),
+        ("POST /echo HTTP/1.1", "Transfer-Encoding: xchunked".to_owned(), &*after, &["400"]),
+        ("POST /echo HTTP/1.1", "Transfer-Encoding: \u{b}chunked".to_owned(), &*after, &["400"]),
+        ("POST /echo HTTP/1.1", "Transfer-Encoding: identity".to_owned(), HIDDEN, &["400"]),
+        ("POST /echo HTTP/1.1", "Transfer-Encoding: chunked, identity".to_owned(), &*after, &["400"]),
+        (
+            "POST /echo HTTP/1.1",
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity".to_owned(),
+            &*after,
+            &["400"],
+        ),
+        ("POST /echo HTTP/1.0", "Connection: keep-alive\r\nTransfer-Encoding: chunked".to_owned(), &*after, &["400"]),
+        ("POST /echo HTTP/1.1", "Transfer-Encoding: chunked".to_owned(), &*after, &["200", "404"]),
+        ("POST /echo HTTP/1.1", "Transfer-Encoding: chunked".to_owned(), "1;a\nX\r\n0\r\n\r\n", &["400"]),
+        ("POST /echo HTTP/1.1", "Transfer-Encoding: chunked".to_owned(), "0x0\r\n\r\n", &["400"]),
+        ("POST /echo HTTP/1.1", "Transfer-Encoding: chunked".to_owned(), "-1\r\n\r\n", &["400"]),
+        ("POST /echo HTTP/1.1", "Transfer-Encoding: chunked".to_owned(), "10000000000000000\r\n", &["400"]),
+        ("POST /echo HTTP/1.1", "Transfer-Encoding: chunked".to_owned(), "1\r\nXX0\r\n\r\n", &["400"]),
+        // A body that nobody reads.
+        ("GET /-/healthy HTTP/1.1", format!("Content-Length: {length}"), HIDDEN, &["200"]),
+        ("HEAD /-/healthy HTTP/1.1", format!("Content-Length: {length}"), HIDDEN, &["200"]),
+        ("GET /nowhere HTTP/1.1", format!("Content-Length: {length}"), HIDDEN, &["404"]),
+        ("GET /-/healthy HTTP/1.1", "Content-Length: 100000".to_owned(), &HIDDEN.repeat(2000), &["200"]),
+        ("GET /-/healthy HTTP/1.1", "Transfer-Encoding: chunked".to_owned(), "999999\r\nGET", &["200"]),
+        // No tunnel, no other protocol.
+        ("CONNECT test:80 HTTP/1.1", String::new(), HIDDEN, &["404", "404"]),
+        ("GET /-/healthy HTTP/1.1", "Connection: upgrade\r\nUpgrade: h2c".to_owned(), HIDDEN, &["200", "404"]),
+        ("PRI * HTTP/2.0", String::new(), "SM\r\n\r\n", &["400"]),
+        ("GET /-/healthy", String::new(), HIDDEN, &["400"]),
+        ("GET /-/healthy HTTP/1.2", String::new(), HIDDEN, &["400"]),
+    ] {
+        let mut client = server.connect().await;
+        let headers = if headers.is_empty() { headers } else { format!("{headers}\r\n") };
+        // The connection may be over before all of it is sent.
+        let text = format!("{first}\r\nHost: test\r\n{headers}\r\n{rest}");
+        let _ = client.stream.write_all(text.as_bytes()).await;
+        let _ = client.stream.shutdown().await;
+        let mut answer = Vec::new();
+        let _ = client.stream.read_to_end(&mut answer).await;
+        let answer = String::from_utf8_lossy(&answer);
+        let got: Vec<_> = answer
+            .split("HTTP/1.")
+            .skip(1)
+            .filter_map(|reply| reply.get(2..5))
+            .filter(|status| status.parse::<u16>().is_ok())
+            .collect();
+        assert_eq!(got, answers, "{text:?} got {answer:?}");
+    }
 }

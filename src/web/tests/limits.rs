@@ -1,15 +1,31 @@
 //! Limits of requests and connections.
 
-use std::{net::Ipv4Addr, sync::Arc};
+use std::{
+    net::Ipv4Addr,
+    sync::{Arc, Mutex},
+};
 
-use tokio::{net::TcpStream, time::Duration};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig,
+    crypto::CryptoProvider,
+    pki_types::PrivateKeyDer,
+    server::{ClientHello, ResolvesServerCert},
+    sign::CertifiedKey,
+};
+use tokio::{
+    io::AsyncWriteExt,
+    net::TcpStream,
+    time::{Duration, Instant},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::web::{
+    connection::HANDSHAKES,
     listen::{ListenAddress, bind},
-    policy::Fixed,
+    policy::{Fixed, Policy},
     server::{Limits, serve},
     tests::{Server, Site, client::Client},
+    tls::{Demands, Tls},
 };
 
 #[tokio::test]
@@ -104,4 +120,58 @@ async fn all_sockets_share_the_limit_of_connections() {
     }
     shutdown.cancel();
     assert_eq!(task.await.unwrap(), 0);
+}
+
+/// Notes when a handshake computes: that is when a certificate is chosen.
+#[derive(Debug)]
+struct Noting {
+    key: Arc<CertifiedKey>,
+    times: Mutex<Vec<Instant>>,
+}
+
+impl ResolvesServerCert for Noting {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.times.lock().unwrap().push(Instant::now());
+        Some(self.key.clone())
+    }
+}
+
+/// The first message of a handshake.
+fn client_hello(provider: &Arc<CryptoProvider>) -> Vec<u8> {
+    let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().unwrap();
+    let config = builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth();
+    let mut connection = ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
+    let mut hello = Vec::new();
+    connection.write_tls(&mut hello).unwrap();
+    hello
+}
+
+/// The clock is paused, so that a handshake's time to compute passes only when all others wait.
+#[tokio::test(start_paused = true)]
+async fn few_handshakes_compute_at_a_time() {
+    const CLIENTS: usize = 40;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let issued = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = CertifiedKey::from_der(
+        vec![issued.cert.der().clone()],
+        PrivateKeyDer::Pkcs8(issued.signing_key.serialize_der().into()),
+        &provider,
+    );
+    let noting = Arc::new(Noting { key: Arc::new(key.unwrap()), times: Mutex::default() });
+    let builder = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().unwrap();
+    let config = Arc::new(builder.with_no_client_auth().with_cert_resolver(noting.clone()));
+    let tls = Some(Tls { config, demands: Demands::default(), not_after: 0 });
+    let server = Server::guarded(Limits::default(), Policy { tls, ..Policy::default() });
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut client = server.connect().await;
+        client.stream.write_all(&client_hello(&provider)).await.unwrap();
+        clients.push(client);
+    }
+    while noting.times.lock().unwrap().len() < CLIENTS {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let times = noting.times.lock().unwrap();
+    let most = times.iter().map(|time| times.iter().filter(|other| *other == time).count()).max();
+    assert!(most <= Some(HANDSHAKES), "{most:?} at the same time");
 }
