@@ -242,6 +242,4 @@ fn name(publisher: &Mutex<Publisher>) -> ClusterName {
 }
 
 #[cfg(test)]
-mod schedules;
-#[cfg(test)]
 mod tests;

@@ -1,3 +1,5 @@
+mod schedules;
+
 use std::{
     collections::VecDeque,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use proptest::{collection::vec, prelude::*, sample::select};
 
-use super::*;
+use super::super::*;
 use crate::{
     client::{ClientSettings, Credential, ProxySettings, SecretSource, TransportSettings},
     model::{ApiVersion, Dates, FailureReason, KeyStore, Refusal, Status},
