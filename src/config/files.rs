@@ -53,7 +53,12 @@ pub fn read(path: &Path) -> Result<Vec<Text>, ConfigErrors> {
             }
         }
     }
-    errors.or(texts)
+    // What is wrong with the others is told in the same run.
+    errors.or(()).map_err(|mut errors| {
+        errors.extend(super::parse(&texts).err().unwrap_or_default());
+        errors
+    })?;
+    Ok(texts)
 }
 
 /// The files of a pattern, by name. None is right for a pattern, and wrong for a name.

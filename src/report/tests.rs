@@ -278,6 +278,66 @@ fn what_surrounds_the_status_is_judged_at_the_boundaries() {
 }
 
 #[test]
+fn what_is_only_worth_knowing_leaves_a_cluster_good() {
+    let good = Policy { key_max_age: None, ..Policy::default() };
+    let answer = |refreshed: i64, ca_expiry: Option<Date>| {
+        let kms = kms(Status::KmsAvailable, [900, 900]);
+        let updated = DateTime::UNIX_EPOCH + TimeDelta::seconds(1_795_000_000 - refreshed);
+        let dates = Dates::from_fn(|field| match field {
+            DateField::LastStatusUpdateTime => Date::At(Timestamp::new(updated).unwrap()),
+            DateField::LastKeyRotationTime => ca_expiry.clone().unwrap_or_default(),
+            other => kms.dates.get(other).clone(),
+        });
+        Reading { dates, ..kms }
+    };
+    let (not_refreshed, unreadable) = (("status_not_refreshed", Severity::Info), ("unreadable_date", Severity::Info));
+    let garbage = Some(Date::Unreadable(ForeignText::new("soon")));
+    for (refreshed, date, expect) in [
+        (86_400, None, &[][..]),
+        (86_401, None, &[not_refreshed]),
+        (-3_600, None, &[]),
+        (90, garbage.clone(), &[unreadable]),
+        (90_000, garbage, &[not_refreshed, unreadable]),
+    ] {
+        let answer = answer(refreshed, date);
+        assert_eq!(findings_after(std::slice::from_ref(&answer), good, 0), expect, "{refreshed}");
+        let (store, origin) = (Store::default(), Instant::now());
+        let mut publisher = store.publisher(ClusterName::new("one").unwrap(), Duration::from_secs(300));
+        store.describe(publisher.name(), &About { policy: good, ..About::default() });
+        publisher.record(moment(origin, 0), Duration::ZERO, Ok(answer));
+        assert_eq!(report(&store.view(), &moment(origin, 0)).clusters[0].severity(), Severity::Good, "{refreshed}");
+    }
+}
+
+#[test]
+fn a_poller_that_broke_down_says_so() {
+    let (store, origin) = (Store::default(), Instant::now());
+    let mut publisher = store.publisher(ClusterName::new("one").unwrap(), Duration::from_secs(300));
+    publisher.record_crash(moment(origin, 0));
+    let report = report(&store.view(), &moment(origin, 1));
+    let finding = &report.clusters[0].findings[0];
+    assert_eq!((finding.id, &*finding.text), ("not_readable", "Polling broke down and is started again"));
+}
+
+#[test]
+fn whether_the_kms_was_reached_is_told_only_if_it_was_tried() {
+    let expires = Timestamp::new(DateTime::UNIX_EPOCH).unwrap();
+    for (probe, expect) in [
+        (None, None),
+        (Some(KmsProbe::NotAllowed), None),
+        (Some(KmsProbe::Shown(expires)), Some(true)),
+        (Some(KmsProbe::Unreachable), Some(false)),
+    ] {
+        let (store, origin) = (Store::default(), Instant::now());
+        let mut publisher = store.publisher(ClusterName::new("one").unwrap(), Duration::from_secs(300));
+        let answer = Reading { kms_probe: probe, ..kms(Status::KmsAvailable, [900, 900]) };
+        publisher.record(moment(origin, 0), Duration::ZERO, Ok(answer));
+        let report = report(&store.view(), &moment(origin, 1));
+        assert_eq!(report.clusters[0].kms_reachable(), expect, "{probe:?}");
+    }
+}
+
+#[test]
 fn what_was_seen_last_stays_in_sight_with_its_age() {
     let (store, origin) = (Store::default(), Instant::now());
     let _publishers = fleet(&store, origin);

@@ -1,7 +1,7 @@
 use crate::model::{KmsCertificate, Moment, Reading, Status};
 
 /// What one answer alone does not tell.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct History {
     /// Since when the KMS has been of no use, over all states in which it is: no connection, a refusal, an expired
     /// certificate.

@@ -3,7 +3,7 @@ use std::time::Instant;
 use chrono::{DateTime, TimeDelta};
 
 use super::*;
-use crate::model::{ApiVersion, Dates, ForeignText, KeyStore};
+use crate::model::{Account, ApiVersion, Dates, Details, ForeignText, KeyStore, KmsProbe, KmsServer, Privileges};
 
 const STALE_AFTER: Duration = Duration::from_secs(300);
 
@@ -146,11 +146,20 @@ fn a_publisher_that_takes_anothers_place_keeps_what_is_still_true() {
     let snapshot = only(&store);
     assert_eq!(snapshot.up(&clock.at(599)), Some(true), "the same cluster, with a longer time limit");
     assert_eq!(snapshot.counters().polls, 1);
+    let certificate = Timestamp::new(DateTime::UNIX_EPOCH).unwrap();
+    let mut second = second;
+    second.saw_certificate(Some(certificate));
+    second.record(clock.at(1), Duration::ZERO, Ok(reading(Status::KmsKeyNotFound)));
+    let snapshot = only(&store);
+    assert_eq!(snapshot.certificate(), Some(certificate));
+    assert_ne!(*snapshot.history(), History::default(), "its key is lost since then");
     let _third = store.publisher(name("one"), STALE_AFTER);
     drop(second);
     let snapshot = only(&store);
+    assert!(snapshot.last_known().is_none() && snapshot.last_poll().is_none() && snapshot.certificate().is_none());
+    assert_eq!(*snapshot.history(), History::default());
     assert_eq!(snapshot.up(&clock.at(0)), None, "another cluster: its status is not known yet");
-    assert_eq!(snapshot.counters().polls, 1, "a counter does not fall");
+    assert_eq!(snapshot.counters().polls, 2, "a counter does not fall");
 }
 
 #[test]
@@ -202,4 +211,52 @@ fn only_changes_are_told() {
         ],
     );
     assert_eq!(publisher.record_crash(clock.at(0)), [Change::Crashed]);
+}
+
+#[test]
+fn changes_of_the_kms_and_of_the_account_are_told_once() {
+    let (store, clock) = (Store::default(), Clock::new());
+    let mut publisher = store.publisher(name("one"), STALE_AFTER);
+    let mut check = |details: Details, kms_probe: Option<KmsProbe>, expect: &[Change]| {
+        let answer = Reading { details: details.into(), kms_probe, ..reading(Status::KmsAvailable) };
+        assert_eq!(publisher.record(clock.at(0), Duration::ZERO, Ok(answer)), expect);
+    };
+    let server = |host, port, key| KmsServer::new(host, Some(port), key, None);
+    let with = |kms: &KmsServer| Details { kms: Some(kms.clone()), ..Details::default() };
+    let [a, b, c, d] = [server("a", 1, "x"), server("b", 1, "x"), server("b", 2, "x"), server("b", 2, "y")];
+    let moved = |from: &KmsServer, to: &KmsServer| Change::Kms { from: from.clone(), to: to.clone() };
+    check(with(&a), None, &[Change::First { key_store: KeyStore::Local, status: Status::KmsAvailable }]);
+    check(with(&a), None, &[]);
+    check(with(&b), None, &[moved(&a, &b)]);
+    check(with(&c), None, &[moved(&b, &c)]);
+    check(with(&d), None, &[moved(&c, &d)]);
+    check(Details::default(), None, &[]);
+    let not_allowed = Some(KmsProbe::NotAllowed);
+    check(Details::default(), not_allowed, &[]);
+    check(with(&d), Some(KmsProbe::Unreachable), &[]);
+    check(with(&d), not_allowed, &[Change::KmsNotAllowed(d.clone())]);
+    check(with(&d), not_allowed, &[]);
+    let account = |privileges: &[&str]| {
+        let privileges = Some(Privileges::new(privileges.iter().copied()));
+        Details { account: Account { privileges, ..Account::default() }, ..Details::default() }
+    };
+    let told = |privileges: &[&str]| Change::Privileges(Privileges::new(privileges.iter().copied()));
+    let (needed, more) = (["PRIVILEGE_ENCRYPTION_READ"], ["PRIVILEGE_ENCRYPTION_READ", "PRIVILEGE_FS_READ"]);
+    check(account(&needed), None, &[]);
+    check(account(&more), None, &[told(&more)]);
+    check(account(&more), None, &[]);
+    check(account(&needed), None, &[]);
+    check(account(&[]), None, &[told(&[])]);
+}
+
+#[test]
+fn the_certificate_seen_last_stays() {
+    let (store, clock) = (Store::default(), Clock::new());
+    let mut publisher = store.publisher(name("one"), STALE_AFTER);
+    let at = |days| Timestamp::new(DateTime::UNIX_EPOCH + TimeDelta::days(days));
+    for (seen, expect) in [(None, None), (at(1), at(1)), (None, at(1)), (at(1), at(1)), (at(2), at(2)), (None, at(2))] {
+        publisher.saw_certificate(seen);
+        publisher.record(clock.at(0), Duration::ZERO, Err(failure(FailureReason::Tls)));
+        assert_eq!(only(&store).certificate(), expect, "{seen:?}");
+    }
 }
