@@ -1,6 +1,29 @@
 //! Limits of this process.
 
+use std::thread::{Builder, JoinHandle};
+
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use thiserror::Error;
+
+/// The system starts no more threads.
+#[derive(Clone, Copy, Debug, Error, Eq, PartialEq)]
+#[error(
+    "the system starts no more threads: raise what limits them (TasksMax of the unit, the pids limit of the container, ulimit -u)"
+)]
+pub struct NoThread;
+
+/// Starts a thread with this name and this many bytes of stack.
+///
+/// # Errors
+///
+/// When the system refuses.
+pub fn start_thread<T: Send + 'static>(
+    name: &str,
+    stack: usize,
+    run: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>, NoThread> {
+    Builder::new().name(name.to_owned()).stack_size(stack).spawn(run).map_err(|_| NoThread)
+}
 
 /// Raises the soft limit of open descriptors to the hard one, as Go's runtime does: the soft limit of 1024 exists for
 /// programs that use `select`, which this one does not. Says what the limit is then; `None` is no limit.

@@ -17,23 +17,26 @@ mod tests;
 
 use std::time::SystemTime;
 
-use tracing::subscriber::SetGlobalDefaultError;
 use tracing_subscriber::layer::SubscriberExt;
 
-use crate::logging::{
-    layer::{LineSink, LogLayer},
-    options::{LogFormat, LogLevel},
+use crate::{
+    limits::NoThread,
+    logging::{
+        layer::{LineSink, LogLayer},
+        options::{LogFormat, LogLevel},
+    },
 };
 
-/// Sends the events of the whole process to stderr.
+/// Sends the events of the whole process to stderr. A subscriber that was installed before stays.
 ///
 /// # Errors
 ///
-/// When a subscriber was installed before; that one stays.
-pub fn init(level: LogLevel, format: LogFormat) -> Result<(), SetGlobalDefaultError> {
+/// When the system refuses a thread.
+pub fn init(level: LogLevel, format: LogFormat) -> Result<(), NoThread> {
     let layer = LogLayer::new(level, format, Stderr, SystemTime::now);
-    writer::start();
-    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer))
+    writer::start()?;
+    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer));
+    Ok(())
 }
 
 /// The standard error stream, by way of its own thread.

@@ -3,7 +3,7 @@
 //! The first SIGTERM or SIGINT asks the program to end, and gives it [`GRACE`]; the second ends it. SIGHUP asks for a
 //! reload; one that comes while the program starts is kept until somebody reloads.
 
-use std::{io, sync::Arc, thread, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use tokio::{
     runtime,
@@ -13,7 +13,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::logging::writer;
+use crate::{limits, logging::writer};
 
 /// How long the end may take, whatever hangs. Service managers and orchestrators wait longer.
 pub const GRACE: Duration = Duration::from_millis(4800);
@@ -45,7 +45,7 @@ impl Signals {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let (installed, wait) = oneshot::channel();
         let theirs = signals.clone();
-        thread::Builder::new().name("signals".to_owned()).stack_size(STACK).spawn(move || {
+        limits::start_thread("signals", STACK, move || {
             runtime.block_on(async {
                 let handlers = Handlers::install(reload);
                 match handlers {
@@ -56,7 +56,8 @@ impl Signals {
                     Err(err) => drop(installed.send(Err(err))),
                 }
             });
-        })?;
+        })
+        .map_err(io::Error::other)?;
         wait.blocking_recv().unwrap_or_else(|_| Err(io::Error::other("the thread for signals ended")))?;
         Ok(signals)
     }

@@ -32,6 +32,10 @@ use crate::{
 /// How many steps of tasks pass at most before sockets are looked at: a step can be a TLS handshake of some milliseconds.
 const EVENT_INTERVAL: u32 = 8;
 
+/// For how long a further thread that has nothing to do stays: it is needed again at the next poll, and there may be none to
+/// be had then. How many there are is bounded by [`crate::lanes`].
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
+
 /// How long the end waits for the log to be written: longer only helps if nobody reads it.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
@@ -50,6 +54,8 @@ pub fn run(cli: Cli) -> ExitCode {
     };
     let code = match result {
         Ok(()) => ExitCode::SUCCESS,
+        // Before there is a log, or without one.
+        Err(err) if !tracing::dispatcher::has_been_set() => return report(Err(err)),
         Err(err) => {
             match err.downcast_ref::<ConfigErrors>() {
                 Some(errors) => log_errors(errors, "cannot start"),
@@ -104,8 +110,15 @@ struct Runtime(Option<tokio::runtime::Runtime>);
 /// stacks, bounded for each kind by [`crate::lanes`].
 fn runtime() -> anyhow::Result<Runtime> {
     let mut builder = tokio::runtime::Builder::new_current_thread();
-    builder.enable_all().event_interval(EVENT_INTERVAL).thread_stack_size(file::STACK);
-    Ok(Runtime(Some(builder.build()?)))
+    builder.enable_all().event_interval(EVENT_INTERVAL).thread_stack_size(file::STACK).thread_keep_alive(FOR_EVER);
+    let no_room = "the system has no room for another event queue; raise LimitNOFILE or ulimit -n";
+    let runtime = Runtime(Some(builder.build().context(no_room)?));
+    // tokio panics if it needs a thread, has none and gets none. Whether the system has one left, this one tells.
+    let _ = limits::start_thread("try", file::STACK, || {})?.join();
+    if let Some(handle) = runtime.handle() {
+        handle.spawn_blocking(|| {});
+    }
+    Ok(runtime)
 }
 
 impl Runtime {

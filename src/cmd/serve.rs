@@ -1,6 +1,6 @@
 //! What daemon and demo have in common: listen, serve, drain.
 
-use std::{sync::Arc, thread};
+use std::sync::Arc;
 
 use anyhow::Context;
 use tokio::{net::TcpListener, runtime::Handle, sync::oneshot};
@@ -126,7 +126,7 @@ fn policies(web: &WebArgs, telemetry: &Arc<Telemetry>) -> anyhow::Result<Arc<dyn
     };
     let opened = WebConfig::open(file, web_config::SETTLE, Box::new(observer));
     let config = Arc::new(opened.map_err(WebConfigErrors::into_errors)?);
-    config.follow().context("the system refuses a thread")?;
+    config.follow()?;
     Ok(config)
 }
 
@@ -155,7 +155,7 @@ impl Bound {
                 let _ = ended.send(());
             }
         };
-        thread::Builder::new().name("listener".to_owned()).stack_size(STACK).spawn(run)?;
+        limits::start_thread("listener", STACK, run)?;
         Ok(Serving { ended: wait, runtime: handle })
     }
 }

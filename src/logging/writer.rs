@@ -7,9 +7,10 @@ use std::{
     collections::VecDeque,
     io::{self, Write},
     sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
-    thread,
     time::{Duration, Instant},
 };
+
+use crate::limits::{self, NoThread};
 
 /// The most bytes of lines that wait: some 2,000 lines.
 const MAX_WAITING: usize = 256 * 1024;
@@ -44,17 +45,20 @@ struct State {
     writing: bool,
 }
 
-/// Starts the thread, if it does not run yet. Should the system refuse, lines are written by whoever logs.
-pub fn start() {
-    STARTED.get_or_init(|| {
-        let run = || {
+/// Starts the thread, if it does not run yet.
+///
+/// # Errors
+///
+/// When the system refuses it: nothing would ever be written.
+pub fn start() -> Result<(), NoThread> {
+    if STARTED.set(()).is_ok() {
+        limits::start_thread("log", STACK, || {
             QUEUE.write(&mut io::stderr(), |dropped| {
                 tracing::warn!(dropped, "standard error was not read in time: log lines were dropped");
             })
-        };
-        // Without a thread nothing would ever be written; then the queue drops and counts.
-        let _ = thread::Builder::new().name("log".to_owned()).stack_size(STACK).spawn(run);
-    });
+        })?;
+    }
+    Ok(())
 }
 
 /// Takes one whole line, at once.
@@ -156,7 +160,7 @@ mod tests {
         let (mut reader, mut writer) = pipe().unwrap();
         let queue = queue();
         let (line, count) = (format!("{}\n", "x".repeat(999)), 1000);
-        thread::spawn({
+        std::thread::spawn({
             let queue = queue.clone();
             move || {
                 let tell = |dropped| queue.push(format!("{dropped} dropped\n"));

@@ -12,7 +12,7 @@ mod raw;
 mod resolve;
 
 use std::{
-    fmt, io,
+    fmt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     thread,
@@ -24,6 +24,7 @@ use crate::{
     config::{ConfigError, ConfigErrors, Document},
     file,
     fingerprint::Fingerprint,
+    limits::{self, NoThread},
     web::policy::{Policies, Policy},
 };
 
@@ -138,7 +139,7 @@ impl WebConfig {
     /// # Errors
     ///
     /// When the system refuses a thread.
-    pub fn follow(self: &Arc<Self>) -> io::Result<()> {
+    pub fn follow(self: &Arc<Self>) -> Result<(), NoThread> {
         let config = Arc::downgrade(self);
         let look = move || {
             while let Some(config) = config.upgrade() {
@@ -147,7 +148,7 @@ impl WebConfig {
                 thread::sleep(PERIOD);
             }
         };
-        thread::Builder::new().name("web-config".to_owned()).stack_size(file::STACK).spawn(look).map(drop)
+        limits::start_thread("web-config", file::STACK, look).map(drop)
     }
 
     /// Looks at the files once, and takes in what has changed and rested.

@@ -43,7 +43,7 @@ const WALLS: &[(&str, &[&str])] = &[
     ("fingerprint", &[]),
     ("lanes", &[]),
     ("limits", &[]),
-    ("logging", &["model"]),
+    ("logging", &["limits", "model"]),
     ("main", &["cli", "cmd"]),
     ("metrics", &["model", "store"]),
     ("model", &[]),
@@ -54,12 +54,12 @@ const WALLS: &[(&str, &[&str])] = &[
     ("routes", &["clock", "metrics", "page", "reload", "report", "store", "telemetry", "web"]),
     ("secret", &[]),
     ("service", &[]),
-    ("signals", &["logging"]),
+    ("signals", &["limits", "logging"]),
     ("sim", &["file"]),
     ("store", &["model"]),
     ("telemetry", &["logging", "metrics", "model"]),
     ("web", &["lanes"]),
-    ("web_config", &["config", "file", "fingerprint", "web"]),
+    ("web_config", &["config", "file", "fingerprint", "limits", "web"]),
 ];
 
 /// Words that do IO or read a clock, and the modules of the core, which do neither.
