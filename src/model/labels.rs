@@ -79,5 +79,7 @@ mod tests {
         check("cluster", "", Some(LabelError::Taken));
         check("job", "", Some(LabelError::Taken));
         check("site", "a\nb", Some(LabelError::Value));
+        check("site", &"a".repeat(256), None);
+        check("site", &"a".repeat(257), Some(LabelError::Value));
     }
 }

@@ -70,3 +70,16 @@ impl Require {
         [Self::Any, Self::Encrypted, Self::Kms].into_iter().find(|require| require.label() == label)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_requirement_has_its_label() {
+        let found = Require::LABELS.map(Require::from_label);
+        assert_eq!(found, [Some(Require::Any), Some(Require::Encrypted), Some(Require::Kms)]);
+        assert_eq!(found.map(|require| require.unwrap().label()), Require::LABELS);
+        assert_eq!(Require::from_label("always"), None);
+    }
+}

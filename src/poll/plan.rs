@@ -115,6 +115,8 @@ mod tests {
         assert_eq!(plan.stop.iter().map(ClusterName::as_str).collect::<Vec<_>>(), stop);
         let Changes { added, changed, removed, unchanged } = plan.changes;
         assert_eq!((added + changed, removed), (plan.describe.len(), stop.len()));
+        let untouched = next.iter().filter(|each| current.get(&each.name) == Some(each)).count();
+        assert_eq!(unchanged, untouched);
         assert_eq!((added + changed + unchanged, removed + changed + unchanged), (next.len(), current.len()));
     }
 

@@ -216,6 +216,7 @@ fn the_policy_decides() {
     check(reading(Status::NotEncrypted), Some(Require::Kms), violated(Severity::Critical));
     check(reading(Status::Encrypted), Some(Require::Encrypted), None);
     check(reading(Status::Encrypted), Some(Require::Kms), violated(Severity::Critical));
+    check(Reading { key_store: KeyStore::Unknown, ..reading(Status::Encrypted) }, Some(Require::Kms), None);
 }
 
 #[test]
@@ -306,6 +307,22 @@ fn what_is_only_worth_knowing_leaves_a_cluster_good() {
         store.describe(publisher.name(), &About { policy: good, ..About::default() });
         publisher.record(moment(origin, 0), Duration::ZERO, Ok(answer));
         assert_eq!(report(&store.view(), &moment(origin, 0)).clusters[0].severity(), Severity::Good, "{refreshed}");
+    }
+}
+
+#[test]
+fn the_age_of_the_key_is_judged_at_the_boundary() {
+    let too_old = ("key_too_old", Severity::Warning);
+    // 400 days old at the origin, which is a minute before.
+    for (limit, then, expect) in [
+        (Some(400 * 86_400 + 60), 0, None),
+        (Some(400 * 86_400 + 60), 1, Some(too_old)),
+        (Some(399 * 86_400), 0, Some(too_old)),
+        (None, 0, None),
+    ] {
+        let policy = Policy { key_max_age: limit.map(Duration::from_secs), ..Policy::default() };
+        let found = findings_after(&[kms(Status::KmsAvailable, [900, 900])], policy, then);
+        assert_eq!(found.first().copied(), expect, "{limit:?} {then}");
     }
 }
 
