@@ -32,6 +32,9 @@ const PEERS: [(&str, &[&str]); 4] = [
 ];
 const BLACKBOX: &[&str] = &["--config.file=BLACKBOX", "--web.listen-address=ADDRESS"];
 
+/// Leaves out what takes minutes.
+const SHORT: &str = "short";
+
 /// Requests for each figure of a small body.
 const REQUESTS: usize = 3_000;
 
@@ -177,6 +180,12 @@ async fn many(folder: &Path, one_mb: f64, more: &[usize]) {
          own memory for each (KiB) | polling every 60 s (% of a core) | evaluation of all rules (s) |"
     );
     println!("|---|---|---|---|---|---|---|---|");
+    if std::env::args().any(|argument| argument == SHORT) {
+        for count in [10, 100] {
+            size(folder, one_mb, count, false).await;
+        }
+        return;
+    }
     let mut large = f64::NAN;
     for count in [10, 100, LARGE].into_iter().chain(more.iter().copied()) {
         let scrape = size(folder, one_mb, count, count >= LARGE).await;
