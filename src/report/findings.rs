@@ -378,15 +378,5 @@ pub fn rank(cluster: &ClusterReport) -> u8 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn identifiers_are_unique_and_ranks_are_in_order() {
-        assert!(KINDS.is_sorted_by_key(|kind| kind.rank));
-        let mut ids: Vec<_> = KINDS.iter().map(|kind| kind.id).collect();
-        ids.sort_unstable();
-        ids.dedup();
-        assert_eq!(ids.len(), KINDS.len());
-    }
-}
+#[path = "findings_tests.rs"]
+mod tests;
