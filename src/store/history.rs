@@ -37,12 +37,12 @@ impl History {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use chrono::DateTime;
-
-    use super::*;
     use std::sync::Arc;
 
-    use crate::model::{ApiVersion, Dates, ForeignText, KeyStore};
+    use chrono::{DateTime, TimeDelta};
+
+    use super::*;
+    use crate::model::{ApiVersion, Date, DateField, Dates, ForeignText, KeyStore, Timestamp};
 
     #[test]
     fn a_verdict_about_the_key_is_lifted_by_a_status_that_speaks_about_it() {
@@ -83,5 +83,27 @@ mod tests {
         check(&[KmsCannotConnect, KmsAuthenticationError, KmsCannotConnect], None, Some(0));
         check(&[KmsCannotConnect, KmsAvailable, KmsAuthenticationError], None, Some(2));
         check(&[KmsKeyNotFound, KmsCannotConnect], Some((0, KmsKeyNotFound)), Some(1));
+    }
+
+    #[test]
+    fn a_certificate_that_has_expired_makes_the_kms_unusable() {
+        let origin = Instant::now();
+        let expires = DateTime::UNIX_EPOCH + TimeDelta::days(20_000);
+        let answer = Reading {
+            api: ApiVersion::V2,
+            dates: Dates::from_fn(|field| match field {
+                DateField::ClientCertExpiry => Date::At(Timestamp::new(expires).unwrap()),
+                _ => Date::NotReported,
+            }),
+            clock: None,
+            details: Arc::default(),
+            key_store: KeyStore::Kms,
+            kms_probe: None,
+            status: Status::KmsAvailable,
+        };
+        for (second, unusable) in [(-1, false), (0, true), (1, true)] {
+            let at = Moment { mono: origin, wall: expires + TimeDelta::seconds(second) };
+            assert_eq!(History::default().after(at, &answer).kms_unusable_since, unusable.then_some(at), "{second}");
+        }
     }
 }
