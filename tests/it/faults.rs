@@ -73,7 +73,7 @@ impl Names {
 }
 
 impl Ground {
-    async fn new(name: &'static str) -> Self {
+    async fn new(name: &'static str, prepare: fn(&mut Lab)) -> Self {
         let (mut fleet, names) = (Fleet::new(), Arc::<Names>::default());
         let lookup = names.clone();
         fleet.pool = Arc::new(TransportPool::with_lookup(move |_| lookup.lookup()));
@@ -82,9 +82,7 @@ impl Ground {
         let mut lab = Lab::new(|spec| leaf.install(spec)).await;
         let ca_file = Some(lab.write("ca.pem", &authority.pem()).into());
         lab.trust(TlsSettings { ca_file, ..TlsSettings::default() });
-        if name == "faulty-session" {
-            lab.log_in();
-        }
+        prepare(&mut lab);
         let proxy = Proxy::start(lab.cluster.addr().port()).await;
         lab.settings.url = format!("https://{HOST}:{}", proxy.port()).parse().unwrap();
         lab.settings.timeout = IMPATIENT;
@@ -123,8 +121,8 @@ impl Ground {
     }
 }
 
-async fn check(name: &'static str, row: &Row, breaks: fn(&Ground), mends: fn(&Ground)) {
-    let ground = Ground::new(name).await;
+async fn check(name: &'static str, row: &Row, prepare: fn(&mut Lab), breaks: fn(&Ground), mends: fn(&Ground)) {
+    let ground = Ground::new(name, prepare).await;
     until(|| ground.up() && ground.fleet.up("other") == Some(1.0)).await;
     breaks(&ground);
     let label = format!(",reason=\"{}\"", row.reason);
@@ -159,15 +157,16 @@ struct Row {
     over: &'static str,
 }
 
-/// One row, one test.
+/// One row, one test. In parentheses what the cluster needs beforehand.
 macro_rules! rows {
-    ($($test:ident: $fault:literal, $reason:literal, $words:literal, $over:literal, $breaks:expr, $mends:expr;)*) => {
+    ($($test:ident $(($prepare:path))?: $fault:literal, $reason:literal, $words:literal, $over:literal, $breaks:expr, $mends:expr;)*) => {
         const ROWS: &[Row] = &[$(Row { fault: $fault, reason: $reason, words: $words, over: $over }),*];
         $(
             #[tokio::test]
             async fn $test() {
                 let row = ROWS.iter().find(|row| row.fault == $fault).unwrap();
-                check(concat!("faulty-", stringify!($test)), row, $breaks, $mends).await;
+                let prepare: &[fn(&mut Lab)] = &[$($prepare,)? |_| {}];
+                check(concat!("faulty-", stringify!($test)), row, prepare[0], $breaks, $mends).await;
             }
         )*
     };
@@ -234,7 +233,7 @@ rows! {
     revoked: "its access token is revoked", "authentication", "refused the credential", "second after the file has another one",
         |g| g.change(|spec| spec.auth.token = Some(RENEWED.to_owned())),
         |g| { g.lab().write("token", RENEWED); };
-    session: "its session ends", "-", "", "",
+    session (Lab::log_in): "its session ends", "-", "", "",
         |g| g.lab().cluster.end_sessions(),
         |_| {};
     no_file: "the file of its credential is gone, or holds none", "authentication", "no credential to send", "second after it is back",

@@ -25,7 +25,7 @@ use qumulo_encryption_exporter::{
     web_config::{WebConfig, WebConfigErrors},
 };
 use rustls::{
-    ClientConfig, RootCertStore,
+    ClientConfig, HandshakeKind, RootCertStore,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
 use tempfile::TempDir;
@@ -100,26 +100,18 @@ impl Listener {
 
     /// The answer to a client with this certificate, that trusts `authority`.
     async fn ask(&self, authority: &Authority, certificate: Option<&Issued>) -> io::Result<String> {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(authority.pem().as_bytes()).unwrap()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let builder = builder.with_root_certificates(roots);
-        let config = match certificate {
-            None => builder.with_no_client_auth(),
-            Some(issued) => {
-                let chain = vec![CertificateDer::from_pem_slice(issued.certificate.as_bytes()).unwrap()];
-                let key = PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).unwrap();
-                builder.with_client_auth_cert(chain, key).unwrap()
-            }
-        };
+        Ok(self.ask_as(&Arc::new(client(authority, certificate))).await?.0)
+    }
+
+    /// The answer, and what the handshake was like.
+    async fn ask_as(&self, config: &Arc<ClientConfig>) -> io::Result<(String, Option<HandshakeKind>)> {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await?;
         let name = ServerName::try_from("localhost").unwrap();
-        let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
+        let mut stream = TlsConnector::from(config.clone()).connect(name, stream).await?;
         stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await?;
         let mut text = String::new();
         stream.read_to_string(&mut text).await?;
-        Ok(text)
+        Ok((text, stream.get_ref().1.handshake_kind()))
     }
 
     /// Waits for the outcome of this reading.
@@ -134,6 +126,23 @@ impl Listener {
 
     async fn admits(&self, certificate: Option<&Issued>) -> bool {
         self.ask(&self.authority, certificate).await.is_ok_and(|text| text.ends_with("come in\n"))
+    }
+}
+
+/// A client with this certificate, that trusts `authority`.
+fn client(authority: &Authority, certificate: Option<&Issued>) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(authority.pem().as_bytes()).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let builder = builder.with_root_certificates(roots);
+    match certificate {
+        None => builder.with_no_client_auth(),
+        Some(issued) => {
+            let chain = vec![CertificateDer::from_pem_slice(issued.certificate.as_bytes()).unwrap()];
+            let key = PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).unwrap();
+            builder.with_client_auth_cert(chain, key).unwrap()
+        }
     }
 }
 
@@ -182,6 +191,25 @@ async fn clients_are_asked_for_what_the_policy_says() {
         }
         let refused = expect.iter().filter(|admitted| !**admitted).count();
         until(|| listener.site.failed_handshakes.load(Ordering::SeqCst) == refused).await;
+    }
+}
+
+/// A resumed session shows no certificate again, which may have expired or be of a name that is allowed no more.
+#[tokio::test]
+async fn no_session_is_resumed_where_certificates_are_asked_for() {
+    use HandshakeKind::{Full, Resumed};
+    let clients = Authority::new("Clients");
+    let good = clients.issue("prometheus.example.com", VALID);
+    let verify = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: clients.pem\n";
+    for (lines, second) in [("", Resumed), ("  client_auth_type: RequestClientCert\n", Full), (verify, Full)] {
+        let listener = Listener::start(lines, &clients).await;
+        let config = Arc::new(client(&listener.authority, Some(&good)));
+        let kind = async || {
+            let (answer, kind) = listener.ask_as(&config).await.unwrap();
+            assert!(answer.ends_with("come in\n"), "{lines}");
+            kind.map(|kind| if kind == Resumed { Resumed } else { Full })
+        };
+        assert_eq!((kind().await, kind().await), (Some(Full), Some(second)), "{lines}");
     }
 }
 

@@ -187,6 +187,31 @@ pub fn server(certificate: &str, key: &str, version: &'static SupportedProtocolV
         .with_cert_resolver(Arc::new(certified))
 }
 
+/// Certificates are public: who shows one has to prove that the key is theirs, whatever else is not looked at.
+#[tokio::test]
+async fn a_copied_certificate_without_its_key_is_refused() {
+    let (copied, own) = (Issued::self_signed("127.0.0.1", VALID), Issued::self_signed("127.0.0.1", VALID));
+    let der = CertificateDer::from_pem_slice(copied.certificate.as_bytes()).unwrap();
+    for version in [&TLS12, &TLS13] {
+        for (key, refused) in [(&own.key, true), (&copied.key, false)] {
+            let server = Bare::tls(server(&copied.certificate, key, version)).await;
+            let mut lab = Lab::new(|_| {}).await;
+            lab.settings.url = format!("https://127.0.0.1:{}", server.port).parse().unwrap();
+            for tls in [
+                ca(&lab, &copied.certificate),
+                TlsSettings { pins: vec![Pin::of(&der)], ..TlsSettings::default() },
+                TlsSettings { insecure_skip_verify: true, ..TlsSettings::default() },
+            ] {
+                lab.trust(tls);
+                // The server closes after the handshake.
+                let expect = if refused { FailureReason::Tls } else { FailureReason::Connect };
+                let failure = lab.poll().await.unwrap_err();
+                assert_eq!(failure.reason, expect, "{version:?} {failure:?}");
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_version_of_tls_can_be_limited() {
     check_version(&TLS12, false, None).await;
