@@ -62,4 +62,18 @@ impl Reading {
             },
         }
     }
+
+    /// A status of a local key store, and nothing else: for tests.
+    #[cfg(test)]
+    pub fn local(status: Status) -> Self {
+        Self {
+            api: ApiVersion::V2,
+            clock: None,
+            dates: Dates::default(),
+            details: Arc::default(),
+            key_store: KeyStore::Local,
+            kms_probe: None,
+            status,
+        }
+    }
 }

@@ -2,9 +2,9 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::{
-    model::{ClusterName, FailureReason, ForeignText, PollFailure, Status},
+    model::{ClusterName, FailureReason, ForeignText, PollFailure, Reading, Status},
     report::report,
-    report::tests::{fleet, moment, reading},
+    report::tests::{fleet, moment},
     store::Store,
 };
 
@@ -43,7 +43,7 @@ fn what_clusters_say_is_text() {
     let (store, now) = (Store::default(), moment(Instant::now(), 0));
     let mut publisher = store.publisher(ClusterName::new("a").unwrap(), Duration::from_secs(60));
     let evil = "<script>alert(1)</script>\"'&\u{202e}gnp\u{0}\u{200b}\u{ad}\u{e0041}";
-    publisher.record(now, Duration::ZERO, Ok(reading(Status::Unknown(ForeignText::new(evil)))));
+    publisher.record(now, Duration::ZERO, Ok(Reading::local(Status::Unknown(ForeignText::new(evil)))));
     let mut other = store.publisher(ClusterName::new("b").unwrap(), Duration::from_secs(60));
     other.record(now, Duration::ZERO, Err(PollFailure::new(FailureReason::HttpError, evil)));
     let page = render(&report(&store.view(), &now), &selection("q=%3Cscript%3E"), GOOD);
@@ -78,7 +78,7 @@ fn a_thousand_clusters_are_shown_in_pages() {
         let name = ClusterName::new(&format!("cluster-{number:04}")).unwrap();
         let mut publisher = store.publisher(name, Duration::from_secs(60));
         let status = if number == 777 { Status::KmsKeyNotFound } else { Status::Encrypted };
-        publisher.record(now, Duration::ZERO, Ok(reading(status)));
+        publisher.record(now, Duration::ZERO, Ok(Reading::local(status)));
         publisher
     };
     let _publishers: Vec<_> = (0..1000).map(publish).collect();

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::*;
-use crate::model::{ApiVersion, Dates, FailureReason, KeyStore, Refusal, Status};
+use crate::model::{FailureReason, Refusal, Status};
 
 const INTERVAL: Duration = Duration::from_secs(60);
 const STALE_AFTER: Duration = Duration::from_secs(300);
@@ -61,15 +61,7 @@ impl StatusSource for Script {
             }
             Act::Hang => std::future::pending().await,
             Act::Panic => panic!("scripted"),
-            Act::Succeed => Ok(Reading {
-                api: ApiVersion::V2,
-                dates: Dates::default(),
-                clock: None,
-                details: Arc::default(),
-                key_store: KeyStore::Local,
-                kms_probe: None,
-                status: Status::Encrypted,
-            }),
+            Act::Succeed => Ok(Reading::local(Status::Encrypted)),
         }
     }
 

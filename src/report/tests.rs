@@ -18,19 +18,6 @@ pub fn moment(origin: Instant, seconds: u64) -> Moment {
     Moment { mono: origin + Duration::from_secs(seconds), wall }
 }
 
-/// With a local key store.
-pub fn reading(status: Status) -> Reading {
-    Reading {
-        api: ApiVersion::V2,
-        dates: Dates::default(),
-        clock: None,
-        details: Arc::default(),
-        key_store: KeyStore::Local,
-        kms_probe: None,
-        status,
-    }
-}
-
 /// With a KMS whose certificates have so many days left at the origin.
 fn kms(status: Status, days: [i64; 2]) -> Reading {
     let at = |seconds: i64| {
@@ -52,7 +39,7 @@ fn kms(status: Status, days: [i64; 2]) -> Reading {
             ..Details::default()
         }),
         key_store: KeyStore::Kms,
-        ..reading(status)
+        ..Reading::local(status)
     }
 }
 
@@ -74,13 +61,13 @@ pub fn fleet(store: &Store, origin: Instant) -> Vec<Publisher> {
         publisher
     };
     vec![
-        ok("local", reading(Status::Encrypted)),
+        ok("local", Reading::local(Status::Encrypted)),
         ok("fine", kms(Status::KmsAvailable, [900, 800])),
         ok("soon", kms(Status::KmsAvailable, [20, 800])),
         ok("very-soon", kms(Status::KmsAvailable, [900, 3])),
         ok("expired", kms(Status::KmsAvailable, [-2, 800])),
         ok("lost", kms(Status::KmsKeyNotFound, [900, 800])),
-        ok("new", reading(Status::Unknown(ForeignText::new("KMS Quorum Lost")))),
+        ok("new", Reading::local(Status::Unknown(ForeignText::new("KMS Quorum Lost")))),
         fail(ok("failing", kms(Status::KmsAvailable, [900, 800])), FailureReason::Timeout),
         fail(add("never"), FailureReason::Dns),
         add("not-polled"),
@@ -169,7 +156,7 @@ fn every_state_of_the_kms_says_what_not_to_do() {
     }
     let good = Policy { key_max_age: None, ..Policy::default() };
     assert_eq!(findings_after(&[kms(Status::KmsAvailable, [900, 900])], good, 0), []);
-    assert_eq!(findings_after(&[reading(Status::Encrypted)], good, 0), []);
+    assert_eq!(findings_after(&[Reading::local(Status::Encrypted)], good, 0), []);
 }
 
 #[test]
@@ -210,13 +197,13 @@ fn the_policy_decides() {
             "{require:?} {answer:?}"
         );
     };
-    check(reading(Status::NotEncrypted), None, violated(Severity::Warning));
-    check(reading(Status::NotEncrypted), Some(Require::Any), None);
-    check(reading(Status::NotEncrypted), Some(Require::Encrypted), violated(Severity::Critical));
-    check(reading(Status::NotEncrypted), Some(Require::Kms), violated(Severity::Critical));
-    check(reading(Status::Encrypted), Some(Require::Encrypted), None);
-    check(reading(Status::Encrypted), Some(Require::Kms), violated(Severity::Critical));
-    check(Reading { key_store: KeyStore::Unknown, ..reading(Status::Encrypted) }, Some(Require::Kms), None);
+    check(Reading::local(Status::NotEncrypted), None, violated(Severity::Warning));
+    check(Reading::local(Status::NotEncrypted), Some(Require::Any), None);
+    check(Reading::local(Status::NotEncrypted), Some(Require::Encrypted), violated(Severity::Critical));
+    check(Reading::local(Status::NotEncrypted), Some(Require::Kms), violated(Severity::Critical));
+    check(Reading::local(Status::Encrypted), Some(Require::Encrypted), None);
+    check(Reading::local(Status::Encrypted), Some(Require::Kms), violated(Severity::Critical));
+    check(Reading { key_store: KeyStore::Unknown, ..Reading::local(Status::Encrypted) }, Some(Require::Kms), None);
 }
 
 #[test]
@@ -229,7 +216,7 @@ fn what_surrounds_the_status_is_judged_at_the_boundaries() {
     };
     // After 100 seconds, with a certificate and a token that have so much left then, and a clock that is ahead.
     let judge = |certificate: Option<f64>, token: Option<f64>, skew: Option<f64>, privileges: &[&str]| {
-        let (store, mut answer) = (Store::default(), reading(Status::Encrypted));
+        let (store, mut answer) = (Store::default(), Reading::local(Status::Encrypted));
         let tokens = token.map(|left| AccessToken::new("17", at(100.0 + left)).unwrap()).into_iter().collect();
         let account = Account { privileges: Some(Privileges::new(privileges.iter().copied())), tokens };
         answer.details = Arc::new(Details { account, ..Details::default() });

@@ -37,30 +37,19 @@ impl History {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use std::sync::Arc;
-
     use chrono::{DateTime, TimeDelta};
 
     use super::*;
-    use crate::model::{ApiVersion, Date, DateField, Dates, ForeignText, KeyStore, Timestamp};
+    use crate::model::{Date, DateField, Dates, ForeignText, Timestamp};
 
     #[test]
     fn a_verdict_about_the_key_is_lifted_by_a_status_that_speaks_about_it() {
         let origin = Instant::now();
         let at = |seconds| Moment { mono: origin + Duration::from_secs(seconds), wall: DateTime::UNIX_EPOCH };
-        let reading = |status| Reading {
-            api: ApiVersion::V2,
-            dates: Dates::default(),
-            clock: None,
-            details: Arc::default(),
-            key_store: KeyStore::Kms,
-            kms_probe: None,
-            status,
-        };
         let check = |statuses: &[Status], verdict: Option<(u64, Status)>, unusable: Option<u64>| {
             let mut history = History::default();
             for (second, status) in statuses.iter().enumerate() {
-                history = history.after(at(second as u64), &reading(status.clone()));
+                history = history.after(at(second as u64), &Reading::local(status.clone()));
             }
             let got = history.verdict.map(|(since, status)| ((since.mono - origin).as_secs(), status));
             assert_eq!(got, verdict, "{statuses:?}");
@@ -89,18 +78,11 @@ mod tests {
     fn a_certificate_that_has_expired_makes_the_kms_unusable() {
         let origin = Instant::now();
         let expires = DateTime::UNIX_EPOCH + TimeDelta::days(20_000);
-        let answer = Reading {
-            api: ApiVersion::V2,
-            dates: Dates::from_fn(|field| match field {
-                DateField::ClientCertExpiry => Date::At(Timestamp::new(expires).unwrap()),
-                _ => Date::NotReported,
-            }),
-            clock: None,
-            details: Arc::default(),
-            key_store: KeyStore::Kms,
-            kms_probe: None,
-            status: Status::KmsAvailable,
-        };
+        let dates = Dates::from_fn(|field| match field {
+            DateField::ClientCertExpiry => Date::At(Timestamp::new(expires).unwrap()),
+            _ => Date::NotReported,
+        });
+        let answer = Reading { dates, ..Reading::local(Status::KmsAvailable) };
         for (second, unusable) in [(-1, false), (0, true), (1, true)] {
             let at = Moment { mono: origin, wall: expires + TimeDelta::seconds(second) };
             assert_eq!(History::default().after(at, &answer).kms_unusable_since, unusable.then_some(at), "{second}");

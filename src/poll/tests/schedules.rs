@@ -11,7 +11,7 @@ use proptest::{collection::vec, prelude::*, sample::select};
 use super::super::*;
 use crate::{
     client::{ClientSettings, Credential, ProxySettings, SecretSource, TransportSettings},
-    model::{ApiVersion, Dates, FailureReason, KeyStore, Refusal, Status},
+    model::{FailureReason, Refusal, Status},
     secret::Secret,
     store::{Failure, Snapshot},
 };
@@ -94,18 +94,6 @@ fn now() -> Instant {
     clock::now().mono
 }
 
-fn reading(status: &Status) -> Reading {
-    Reading {
-        api: ApiVersion::V2,
-        dates: Dates::default(),
-        clock: None,
-        details: Arc::default(),
-        key_store: KeyStore::Local,
-        kms_probe: None,
-        status: status.clone(),
-    }
-}
-
 fn failure(reason: FailureReason, refusal: Option<Refusal>) -> PollFailure {
     PollFailure { refusal, ..PollFailure::new(reason, "made up") }
 }
@@ -130,7 +118,7 @@ impl Known {
             End::Refuse(refusal) => Some(Failure::Poll(failure(FailureReason::Authentication, Some(refusal)))),
             End::Succeed(status) => {
                 self.status_changes += u64::from(before.is_some_and(|before| before != *status));
-                self.good = Some((now(), reading(status)));
+                self.good = Some((now(), Reading::local(status.clone())));
                 None
             }
         };
@@ -186,7 +174,7 @@ impl StatusSource for Told {
             End::Fail(reason) => Err(failure(reason, None)),
             End::Panic => panic!("made up"),
             End::Refuse(refusal) => Err(failure(FailureReason::Authentication, Some(refusal))),
-            End::Succeed(status) => Ok(reading(status)),
+            End::Succeed(status) => Ok(Reading::local(status.clone())),
         }
     }
 
