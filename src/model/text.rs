@@ -6,7 +6,7 @@ const MAX_CHARS: usize = 200;
 /// Text that a cluster, a proxy or a library produced: shortened, and never a label value.
 ///
 /// Whoever prints it escapes it for its medium (the log formats do, and so does every page).
-#[derive(Clone, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ForeignText(Box<str>);
 
 /// Whether a character is obeyed or passed over where it should be seen: controls, line separators, marks of direction,
@@ -36,12 +36,6 @@ impl ForeignText {
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
-    }
-}
-
-impl fmt::Debug for ForeignText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
     }
 }
 
