@@ -33,9 +33,8 @@ pub async fn fetch(url: &Url) -> Result<Vec<u8>, String> {
     let tls = (url.scheme() == "https").then(TlsSettings::default);
     let settings = TransportSettings { connect_timeout: PATIENCE, proxy: ProxySettings::Direct, tls };
     let way = Way::new(TransportPool::default().open(&settings).map_err(|err| err.to_string())?);
-    let Received { body, cut, head, .. } = timeout(PATIENCE, get(url, &way, &peer))
-        .await
-        .unwrap_or_else(|_| Err(format!("{place} did not answer within {PATIENCE:?}")))?;
+    let Received { body, cut, head, .. } =
+        timeout(PATIENCE, get(url, &way, &peer)).await.unwrap_or_else(|_| Err(silent(&place)))?;
     if head.status == StatusCode::UNAUTHORIZED {
         return Err(format!("{place} asks for a password, and this command gives none; ask the clusters themselves"));
     }
@@ -44,7 +43,7 @@ pub async fn fetch(url: &Url) -> Result<Vec<u8>, String> {
     }
     match cut {
         None => Ok(body),
-        Some(Cut::Broken(err)) => Err(error::no_answer(&err, &peer).message),
+        Some(Cut::Broken(err)) => Err(instead(error::no_answer(&err, &peer), &place)),
         Some(Cut::TooLarge) => Err(format!("the answer of {place} is larger than 64 MiB")),
     }
 }
@@ -54,16 +53,28 @@ async fn get(url: &Url, way: &Way, peer: &Peer) -> Result<Received, String> {
     let unusable = |()| format!("the address {place} cannot be used");
     let target: Uri = url.as_str().parse().map_err(|_| unusable(()))?;
     let request = exchange::request(Method::GET, url).body(Full::<Bytes>::default()).map_err(|_| unusable(()))?;
-    let connection = way.connect(&target).await.map_err(|err| match error::no_connection(&err, peer) {
-        PollFailure { reason: FailureReason::Tls, .. } => {
-            format!(
-                "TLS with {place} failed; its certificate has to be good for this system's authorities and this name"
-            )
-        }
-        failure => failure.message,
-    })?;
+    let connection = way.connect(&target).await;
+    let connection = connection.map_err(|err| instead(error::no_connection(&err, peer), place))?;
     let answer = exchange(connection.stream, request, MAX).await;
-    answer.map(|(received, _)| received).map_err(|err| error::no_answer(&err, peer).message)
+    answer.map(|(received, _)| received).map_err(|err| instead(error::no_answer(&err, peer), place))
+}
+
+/// Where the words for a cluster name settings that there are none of here, others.
+fn instead(failure: PollFailure, place: &str) -> String {
+    match failure.reason {
+        FailureReason::Malformed => {
+            format!("{place} does not speak HTTP; compare scheme and port of --exporter.url with those of the exporter")
+        }
+        FailureReason::Timeout => silent(place),
+        FailureReason::Tls => format!(
+            "TLS with {place} failed; its certificate has to be good for this system's authorities and this name"
+        ),
+        _ => failure.message,
+    }
+}
+
+fn silent(place: &str) -> String {
+    format!("{place} did not answer within {PATIENCE:?}")
 }
 
 #[cfg(test)]

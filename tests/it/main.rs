@@ -15,6 +15,7 @@ mod client;
 mod credentials;
 mod details;
 mod faults;
+mod fetch;
 mod fleet;
 mod judgement;
 mod kept;

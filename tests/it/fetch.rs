@@ -1,0 +1,48 @@
+//! What `status --exporter.url` says of an answer that is none.
+
+use qumulo_encryption_exporter::client::fetch;
+use tokio::io::{AsyncWriteExt, BufReader};
+
+use crate::bare::{self, Bare, reply};
+
+/// Answers with a head, and then with so many bytes; the connection ends.
+async fn answering(head: String, bytes: usize) -> Bare {
+    Bare::serve(move |stream, _| {
+        let head = head.clone();
+        async move {
+            let mut stream = BufReader::new(stream);
+            bare::head(&mut stream).await;
+            let body = vec![b' '; bytes];
+            for piece in [head.as_bytes(), &body] {
+                // The client may have heard enough.
+                let _ = stream.write_all(piece).await;
+            }
+            let _ = stream.shutdown().await;
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn every_answer_that_is_none_is_named() {
+    const TOO_MUCH: usize = 64 * 1024 * 1024 + 1;
+    let length = |bytes: usize| format!("HTTP/1.1 200 OK\r\nContent-Length: {bytes}\r\n\r\n");
+    for (head, bytes, expect) in [
+        (reply("200 OK", "{}"), 0, Ok(&b"{}"[..])),
+        (reply("401 Unauthorized", "no"), 0, Err("asks for a password, and this command gives none")),
+        (reply("503 Service Unavailable", "later"), 0, Err("answered with HTTP 503")),
+        (reply("302 Found", ""), 0, Err("answered with HTTP 302")),
+        (length(5), 4, Err("it ended before the answer did")),
+        (length(TOO_MUCH), TOO_MUCH, Err("is larger than 64 MiB")),
+        ("HTTP/1.1 200 OK\r\n\r\n".to_owned(), TOO_MUCH, Err("is larger than 64 MiB")),
+        ("nonsense\r\n\r\n".to_owned(), 0, Err("does not speak HTTP; compare scheme and port of --exporter.url")),
+    ] {
+        let server = answering(head.clone(), bytes).await;
+        let got = fetch(&format!("http://127.0.0.1:{}/x", server.port).parse().unwrap()).await;
+        match (&got, expect) {
+            (Ok(got), Ok(expect)) => assert_eq!(got, expect),
+            (Err(got), Err(words)) => assert!(got.contains(words), "{head:?} {bytes}: {got}"),
+            _ => panic!("{head:?} {bytes}: {got:?}"),
+        }
+    }
+}
