@@ -119,6 +119,11 @@ async fn the_name_must_fit() {
         check(install, |lab| named("other.example.com", trust(lab)), &["is not for other.example.com"]).await;
         check(install, Lab::pinned, &[]).await;
     }
+    for address in ["10.1.2.3", "2001:db8::1"] {
+        let leaf = authority.issue(address, VALID);
+        let words = format!("is not for 127.0.0.1 but for {address};");
+        check(|spec| leaf.install(spec), |lab| ca(lab, &authority.pem()), &[&words]).await;
+    }
 }
 
 #[tokio::test]
