@@ -63,10 +63,12 @@ fn check(understood: &decode::Understood) {
     printable(understood.status.label());
 }
 
-/// A series can carry it: finite, and in years of four digits, the last leap second included.
+/// A series can carry it: in years of four digits, and a fraction of a second more than its whole seconds, or of two in a leap
+/// second. The largest fractions round up in a double.
 fn in_range(at: Timestamp) {
-    let seconds = at.unix_seconds();
-    assert!((0.0..253_402_300_801.0).contains(&seconds), "{seconds}");
+    let (whole, seconds) = (at.utc().timestamp(), at.unix_seconds());
+    assert!((0..253_402_300_800).contains(&whole), "{whole}");
+    assert!((0.0..=2.0).contains(&(seconds - whole as f64)), "{seconds}");
 }
 
 fn printable(text: &str) {
