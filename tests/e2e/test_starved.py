@@ -84,7 +84,7 @@ class Starved(Case):
             path.chmod(0o644)
         program = self.folder / "exporter"
         shutil.copy(EXPORTER, program)
-        outcomes = []
+        outcomes, processes = [], []
         for limit in range(1, 12):
             # A user of its own, because the limit counts what all of its programs have.
             process = self.start("setpriv", f"--reuid={50_000 + limit}", "--regid=50000", "--clear-groups", "prlimit",
@@ -102,9 +102,17 @@ class Starved(Case):
                 except OSError:
                     return None
 
+            processes.append(process)
             outcomes.append(wait_for(outcome, f"it runs or ends with {limit} threads"))
         self.assertEqual(outcomes, sorted(outcomes), "refused, and from some number on good")
         self.assertEqual({outcomes[0], outcomes[-1]}, {"refused", "runs"})
+        # With the smallest number that is enough there are no more to be had later: polls, which look at files, go on.
+        process = processes[outcomes.index("runs")]
+        url = "http://" + re.search(r"msg=listening address=(\S+)", process.log.read_text())[1]
+        polls = lambda: metrics(url)['qumulo_encryption_polls_total{cluster="a"}']
+        before = polls()
+        wait_for(lambda: polls() > before + 2 and metrics(url).get(UP) == 1, "it polls on")
+        self.assertNotIn("this is a bug", process.log.read_text())
 
     def test_its_memory_limit_is_reached(self):
         """It ends at once, without a core dump that would hold credentials; the unit starts it again."""
