@@ -4,6 +4,10 @@ use std::{
     fs,
     os::unix::fs::symlink,
     path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -260,9 +264,33 @@ async fn upgrades_are_noticed_and_downgrades_are_not_believed() {
     check_upgrade(Core60, Core7, 590, false, Ok(ApiVersion::V1)).await;
     check_upgrade(Core60, Core7, 601, false, Ok(ApiVersion::V2)).await;
     check_upgrade(Core60, Core7, 1, true, Ok(ApiVersion::V2)).await;
+    check_upgrade(Core60, Core60, 601, false, Ok(ApiVersion::V1)).await;
+    check_upgrade(Core60, Core621, 601, false, Ok(ApiVersion::V1)).await;
+    check_upgrade(Core621, Core621, 601, false, Ok(ApiVersion::V1)).await;
     check_upgrade(Core621, Core622, 601, false, Ok(ApiVersion::V2)).await;
     check_upgrade(Core622, Core7, 1, false, Ok(ApiVersion::V2)).await;
     check_upgrade(Core7, Core60, 1, false, Err("is the cluster starting?")).await;
     check_upgrade(Core7, Core60, 3590, true, Err("is gone (404)")).await;
     check_upgrade(Core7, Core60, 3601, false, Ok(ApiVersion::V1)).await;
+}
+
+/// Looking whether there is a newer API by now must not cost the status that the old one gives.
+#[tokio::test]
+async fn an_error_of_the_newer_api_costs_no_status_of_the_old_one() {
+    let broken = Arc::new(AtomicBool::new(false));
+    let now_broken = broken.clone();
+    let server = Bare::http(move |request| {
+        Some(match request.head.split(' ').nth(1) {
+            Some("/v1/encryption/status") => reply("200 OK", r#"{"status": "Encrypted"}"#),
+            Some("/v2/encryption/key-store/status") if now_broken.load(Ordering::SeqCst) => reply("500 Oh", "{}"),
+            _ => reply("404 Not Found", "{}"),
+        })
+    })
+    .await;
+    let (mut probe, now) = (server.probe(), Instant::now());
+    for (later, is_broken) in [(0, false), (601, true), (1202, false)] {
+        broken.store(is_broken, Ordering::SeqCst);
+        let reading = probe.poll_at(now + Duration::from_secs(later)).await.unwrap();
+        assert_eq!(reading.api, ApiVersion::V1, "after {later} s");
+    }
 }

@@ -225,6 +225,26 @@ async fn a_renewed_certificate_is_used_at_the_next_handshake() {
     assert!(listener.ask(&new, None).await.is_ok());
 }
 
+/// Whoever can make the file change must not get a full bucket for it.
+#[tokio::test]
+async fn an_edit_fills_no_bucket() {
+    let clients = Authority::new("Clients");
+    let listener = Listener::start("rate_limit: {interval: 1h, burst: 5}\n", &clients).await;
+    let before = listener.config.current();
+    for (round, (text, same)) in [
+        ("rate_limit: {interval: 1h, burst: 5}\nhttp_server_config: {headers: {X-Frame-Options: deny}}\n", true),
+        ("rate_limit: {interval: 1h, burst: 6}\n", false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        listener.write("web.yml", &web_config(text));
+        assert_eq!(listener.outcome(round + 2).await, Ok(()));
+        let (old, new) = (before.rate.as_ref().unwrap(), listener.config.current());
+        assert_eq!(Arc::ptr_eq(old, new.rate.as_ref().unwrap()), same, "{text}");
+    }
+}
+
 #[tokio::test]
 async fn a_broken_edit_leaves_the_last_good_rules_in_force() {
     let clients = Authority::new("Clients");
