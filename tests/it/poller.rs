@@ -7,7 +7,7 @@ use qumulo_encryption_exporter::{
     clock,
     model::Moment,
     poll::{Changes, Poller},
-    sim::ClusterSpec,
+    sim::{ClusterSpec, Profile},
     store::Store,
 };
 
@@ -70,6 +70,28 @@ async fn a_change_of_status_is_served_and_counted() {
     assert_eq!(fleet.value("status", "one", ",status=\"kms_available\""), Some(0.0));
     assert_eq!(fleet.value("status_changes_total", "one", ""), Some(1.0));
     assert_eq!(fleet.up("one"), Some(1.0), "a bad status is a good poll");
+}
+
+#[tokio::test]
+async fn what_changes_beside_the_status_is_logged_once() {
+    let mut fleet = Fleet::new();
+    let prepare = |spec: &mut ClusterSpec| {
+        spec.profile = Profile::Core60;
+        spec.auth.privileges = ["PRIVILEGE_ENCRYPTION_READ", "PRIVILEGE_FS_READ"].map(str::to_owned).to_vec();
+    };
+    fleet.add("beside", prepare).await;
+    until(|| fleet.up("beside") == Some(1.0)).await;
+    fleet.lab("beside").cluster.update(|spec| (spec.profile, spec.faults.down) = (Profile::Core7, true));
+    until(|| fleet.up("beside") == Some(0.0)).await;
+    fleet.lab("beside").cluster.update(|spec| spec.faults.down = false);
+    until(|| fleet.up("beside") == Some(1.0)).await;
+    fleet.polls("beside", 2.0).await;
+    let lines = leak::logged("cluster=beside ");
+    for words in
+        ["another API version answers\" cluster=beside from=v1 to=v2", "the account has more privileges than it needs"]
+    {
+        assert_eq!(lines.iter().filter(|line| line.contains(words)).count(), 1, "{words:?} in {lines:#?}");
+    }
 }
 
 #[tokio::test]
