@@ -29,7 +29,7 @@
 //! | `web-config` | looks at the listener's rules once a second ([`web_config`]), if there is a file | its files; the rules stay |
 //! | `signals` | SIGTERM, SIGINT, SIGHUP ([`signals`]) | nothing: a second signal, or the end of the grace, ends the process whatever hangs |
 //! | `log` | writes to standard error ([`logging::writer`]) | whoever reads it; the queue is bounded, what does not fit is dropped and told |
-//! | tokio's blocking ones, bounded by [`lanes`]; one is there from the start, and they stay | names, credentials, certificates, the configuration, password hashes | the resolver, a file system; what waits for them gives up in its own time, and the end of the process does not wait |
+//! | tokio's blocking ones, bounded by [`lanes`]; one is there from the start, idle ones stay for a quarter of an hour | names, credentials, certificates, the configuration, password hashes | the resolver, a file system; what waits for them gives up in its own time, and the end of the process does not wait |
 //!
 //! # In which order to read
 //!

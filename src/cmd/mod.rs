@@ -32,9 +32,9 @@ use crate::{
 /// How many steps of tasks pass at most before sockets are looked at: a step can be a TLS handshake of some milliseconds.
 const EVENT_INTERVAL: u32 = 8;
 
-/// For how long a further thread that has nothing to do stays: it is needed again at the next poll, and there may be none to
-/// be had then. How many there are is bounded by [`crate::lanes`].
-const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
+/// For how long a further thread that has nothing to do stays. Longer than between two polls, because there may be none to be
+/// had at the next; not for ever, because a resolver that hangs can occupy hundreds.
+const IDLE_THREAD_STAYS: Duration = Duration::from_secs(900);
 
 /// How long the end waits for the log to be written: longer only helps if nobody reads it.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -110,7 +110,11 @@ struct Runtime(Option<tokio::runtime::Runtime>);
 /// stacks, bounded for each kind by [`crate::lanes`].
 fn runtime() -> anyhow::Result<Runtime> {
     let mut builder = tokio::runtime::Builder::new_current_thread();
-    builder.enable_all().event_interval(EVENT_INTERVAL).thread_stack_size(file::STACK).thread_keep_alive(FOR_EVER);
+    builder
+        .enable_all()
+        .event_interval(EVENT_INTERVAL)
+        .thread_stack_size(file::STACK)
+        .thread_keep_alive(IDLE_THREAD_STAYS);
     let no_room = "the system has no room for another event queue; raise LimitNOFILE or ulimit -n";
     let runtime = Runtime(Some(builder.build().context(no_room)?));
     // tokio panics if it needs a thread, has none and gets none. Whether the system has one left, this one tells.
