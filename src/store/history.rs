@@ -40,16 +40,17 @@ mod tests {
     use chrono::{DateTime, TimeDelta};
 
     use super::*;
-    use crate::model::{Date, DateField, Dates, ForeignText, Timestamp};
+    use crate::model::{Date, DateField, Dates, ForeignText, KeyStore, Timestamp};
 
     #[test]
     fn a_verdict_about_the_key_is_lifted_by_a_status_that_speaks_about_it() {
         let origin = Instant::now();
         let at = |seconds| Moment { mono: origin + Duration::from_secs(seconds), wall: DateTime::UNIX_EPOCH };
+        let reading = |status| Reading { key_store: KeyStore::Kms, ..Reading::local(status) };
         let check = |statuses: &[Status], verdict: Option<(u64, Status)>, unusable: Option<u64>| {
             let mut history = History::default();
             for (second, status) in statuses.iter().enumerate() {
-                history = history.after(at(second as u64), &Reading::local(status.clone()));
+                history = history.after(at(second as u64), &reading(status.clone()));
             }
             let got = history.verdict.map(|(since, status)| ((since.mono - origin).as_secs(), status));
             assert_eq!(got, verdict, "{statuses:?}");
@@ -82,7 +83,7 @@ mod tests {
             DateField::ClientCertExpiry => Date::At(Timestamp::new(expires).unwrap()),
             _ => Date::NotReported,
         });
-        let answer = Reading { dates, ..Reading::local(Status::KmsAvailable) };
+        let answer = Reading { dates, key_store: KeyStore::Kms, ..Reading::local(Status::KmsAvailable) };
         for (second, unusable) in [(-1, false), (0, true), (1, true)] {
             let at = Moment { mono: origin, wall: expires + TimeDelta::seconds(second) };
             assert_eq!(History::default().after(at, &answer).kms_unusable_since, unusable.then_some(at), "{second}");

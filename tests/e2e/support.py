@@ -153,6 +153,20 @@ def metrics(url):
     return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in lines if not line.startswith("#")}
 
 
+def polled(samples):
+    """The names of the clusters that are polled."""
+    prefix = 'qumulo_encryption_polls_total{cluster="'
+    return {series[len(prefix):-2] for series in samples if series.startswith(prefix)}
+
+
+def entry(name, cluster, folder, extra=""):
+    """The configuration of a simulated cluster, with its token in a file and its certificate pinned."""
+    token = folder / f"{cluster['name']}.token"
+    token.write_text(cluster["token"])
+    return (f"- name: {name}\n  url: {cluster['url']}\n  authorization: {{credentials_file: {token}}}\n"
+            f"  tls_config: {{pin_sha256: ['{cluster['pin_sha256']}']}}\n{extra}")
+
+
 class Case(unittest.TestCase):
     """A test with a folder and processes of its own. The logs of a failed test are printed."""
 
@@ -204,6 +218,12 @@ class Case(unittest.TestCase):
         """The exit status after a signal."""
         process.send_signal(number)
         return process.wait(seconds)
+
+    def replace(self, path, text):
+        """Puts a text into a file in one step."""
+        new = self.folder / "new"
+        new.write_text(text)
+        new.rename(path)
 
     def room(self):
         """A folder and an address for a process."""

@@ -14,7 +14,7 @@ import subprocess
 import time
 import unittest
 
-from support import EXPORTER, Case, get, metrics, wait_for
+from support import EXPORTER, Case, entry, get, metrics, wait_for
 
 FLEET = "clusters:\n" + "".join(f"- {{name: cluster-{number}}}\n" for number in range(20))
 
@@ -152,12 +152,8 @@ class Crowd(Case):
 
     def watched(self, *arguments):
         """An exporter of a fleet that is polled every three seconds."""
-        simulator, entries = self.simulate(FLEET), []
-        for name, cluster in simulator.clusters.items():
-            token = self.folder / f"{name}.token"
-            token.write_text(cluster["token"])
-            entries.append(f"- name: {name}\n  url: {cluster['url']}\n  authorization: {{credentials_file: {token}}}\n"
-                           f"  tls_config: {{pin_sha256: ['{cluster['pin_sha256']}']}}\n")
+        clusters = self.simulate(FLEET).clusters
+        entries = [entry(name, cluster, self.folder) for name, cluster in clusters.items()]
         config = self.folder / "exporter.yml"
         config.write_text("global: {poll_interval: 3s}\nclusters:\n" + "".join(entries))
         return self.exporter("--config.file", config, *arguments)

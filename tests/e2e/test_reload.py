@@ -5,16 +5,9 @@ import signal
 import threading
 import unittest
 
-from support import Case, get, metrics, post, wait_for
+from support import Case, entry, get, metrics, polled, post, wait_for
 
 RELOADED = "qumulo_encryption_exporter_config_last_reload_successful"
-
-
-def entry(name, cluster, folder, extra=""):
-    token = folder / f"{cluster['name']}.token"
-    token.write_text(cluster["token"])
-    return (f"- name: {name}\n  url: {cluster['url']}\n  authorization: {{credentials_file: {token}}}\n"
-            f"  tls_config: {{pin_sha256: ['{cluster['pin_sha256']}']}}\n{extra}")
 
 
 def descriptors(process):
@@ -32,13 +25,10 @@ class Reload(Case):
         clusters = self.simulator.clusters
         text = "global: {poll_interval: 1s}\nclusters:\n"
         text += "".join(entry(name, clusters[name], self.folder, extra) for name in names)
-        new = self.folder / "new.yml"
-        new.write_text(text)
-        new.rename(self.config)
+        self.replace(self.config, text)
 
     def clusters(self, exporter):
-        prefix = 'qumulo_encryption_polls_total{cluster="'
-        return {series[len(prefix):-2] for series in metrics(exporter.url) if series.startswith(prefix)}
+        return polled(metrics(exporter.url))
 
     def test_sighup_and_post(self):
         exporter = self.start_with("ab", "--web.enable-lifecycle")

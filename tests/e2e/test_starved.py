@@ -10,7 +10,7 @@ import socket
 import subprocess
 import unittest
 
-from support import EXPORTER, ROOT, Case, metrics, wait_for
+from support import EXPORTER, ROOT, Case, entry, metrics, wait_for
 
 UP = 'qumulo_encryption_up{cluster="a"}'
 
@@ -18,12 +18,9 @@ UP = 'qumulo_encryption_up{cluster="a"}'
 class Starved(Case):
     def configure(self, faults):
         """A configuration with one simulated cluster, polled every second."""
-        self.simulator = self.simulate(f"clusters: [{{name: a, faults: {faults}}}]\n")
-        cluster, token, config = self.simulator.clusters["a"], self.folder / "token", self.folder / "exporter.yml"
-        token.write_text(cluster["token"])
-        config.write_text(f"global: {{poll_interval: 1s}}\nclusters:\n- name: a\n  url: {cluster['url']}\n"
-                          f"  authorization: {{credentials_file: {token}}}\n"
-                          f"  tls_config: {{pin_sha256: ['{cluster['pin_sha256']}']}}\n")
+        simulator, config = self.simulate(f"clusters: [{{name: a, faults: {faults}}}]\n"), self.folder / "exporter.yml"
+        cluster = entry("a", simulator.clusters["a"], self.folder)
+        config.write_text("global: {poll_interval: 1s}\nclusters:\n" + cluster)
         return config
 
     def test_no_descriptors_are_left(self):
@@ -80,7 +77,7 @@ class Starved(Case):
     def test_no_threads_are_left(self):
         """With any limit it runs, or says what to raise; a thread that it has it keeps."""
         config, words = self.configure("{}"), "the system starts no more threads: raise what limits them (TasksMax of the unit"
-        for path in (config, self.folder / "token"):
+        for path in (config, self.folder / "a.token"):
             path.chmod(0o644)
         program = self.folder / "exporter"
         shutil.copy(EXPORTER, program)
