@@ -111,6 +111,14 @@ fn commands_are_understood() {
 }
 
 #[test]
+fn ci_runs_the_test_command_as_written() {
+    const CI: &str = include_str!("../../.ci/run");
+    let command = "cargo test";
+    assert!(blocks("sh").contains(&"cargo test\n"), "the README names the command");
+    assert!(CI.lines().any(|line| line == command), "CI runs it unchanged");
+}
+
+#[test]
 fn defaults_in_the_text_are_the_defaults() {
     let text = "clusters: [{name: a, url: 'https://a', authorization: {credentials_file: t}}]".to_owned();
     let texts = [config::Text { path: "config.yml".into(), text }];
