@@ -1,4 +1,4 @@
-"""What the exporter does when its own machine runs out of something. Each row of the README's table is a test here."""
+"""What the exporter does when its own machine runs out of something. Each row of the table in docs/reliability.md is a test here."""
 
 import http.client
 import os

@@ -1,5 +1,5 @@
 //! What goes wrong between the exporter and a cluster, one fault at a time: what the metrics, the log and the page say, that
-/// no other cluster notices, and how soon it is over. The table in the README is this one.
+/// no other cluster notices, and how soon it is over. `docs/reliability.md` has this table.
 use std::{
     io,
     net::{IpAddr, Ipv4Addr},
@@ -173,7 +173,7 @@ macro_rules! rows {
 }
 
 rows! {
-    unknown_name: "its name is not known", "dns", "no such name", "next poll",
+    unknown_name: "its name does not resolve", "dns", "no such name", "next poll",
         |g| { g.names.set(Name::Unknown); g.proxy.set(Toxic::Cut(0)); },
         |g| { g.names.set(Name::Right); g.proxy.set(Toxic::None); };
     refused: "its port refuses connections", "connect", "connection refused", "next poll",
@@ -182,49 +182,49 @@ rows! {
     reset: "connections are reset", "connect", "it was reset", "next poll",
         |g| g.proxy.set(Toxic::Reset(0)),
         |g| g.proxy.set(Toxic::None);
-    half_open: "the network swallows everything, connections stay open", "timeout", "within", "next poll",
+    half_open: "packets are silently dropped", "timeout", "within", "next poll",
         |g| g.proxy.set(Toxic::Stall(0)),
         |g| g.proxy.set(Toxic::None);
     handshake: "the TLS handshake hangs", "timeout", "no connection to", "next poll",
         |g| { g.change(|spec| spec.faults.hang_handshake = true); g.install(&g.leaf); },
         |g| g.change(|spec| spec.faults.hang_handshake = false);
-    hang: "it accepts requests and never answers", "timeout", "no complete answer from", "next poll",
+    hang: "it accepts requests and never responds", "timeout", "no complete answer from", "next poll",
         |g| g.change(|spec| spec.faults.hang = true),
         |g| g.change(|spec| spec.faults.hang = false);
-    stall: "an answer stops in its middle", "timeout", "no complete answer from", "next poll",
+    stall: "a response stops halfway", "timeout", "no complete answer from", "next poll",
         |g| g.change(|spec| spec.faults.stall_body = true),
         |g| g.change(|spec| spec.faults.stall_body = false);
-    trickle: "an answer comes byte by byte, too slowly", "timeout", "no complete answer from", "next poll",
+    trickle: "a response arrives too slowly, byte by byte", "timeout", "no complete answer from", "next poll",
         |g| g.proxy.set(Toxic::Slow(Duration::from_millis(20))),
         |g| g.proxy.set(Toxic::None);
-    cut: "connections end in place of an answer", "connect", "it ended before the answer did", "next poll",
+    cut: "connections are closed instead of a response", "connect", "it ended before the answer did", "next poll",
         |g| g.change(|spec| spec.faults.drop = true),
         |g| g.change(|spec| spec.faults.drop = false);
-    altered: "a device changes bytes", "tls", "is there a device in between", "next poll",
+    altered: "a middlebox alters traffic", "tls", "is there a device in between", "next poll",
         |g| g.proxy.set(Toxic::Alter(100)),
         |g| g.proxy.set(Toxic::None);
-    truncated: "the answer is half of one", "malformed", "/v2/encryption/key-store/status", "next poll",
+    truncated: "the response is truncated", "malformed", "/v2/encryption/key-store/status", "next poll",
         |g| g.change(|spec| spec.faults.truncate = true),
         |g| g.change(|spec| spec.faults.truncate = false);
-    oversize: "the answer does not end", "malformed", "larger than 256 KiB", "next poll",
+    oversize: "the response does not end", "malformed", "larger than 256 KiB", "next poll",
         |g| g.change(|spec| spec.faults.oversize = Some(1 << 40)),
         |g| g.change(|spec| spec.faults.oversize = None);
     redirect: "it redirects", "http_error", "is not followed", "next poll",
         |g| g.change(|spec| spec.faults.redirect = Some("https://elsewhere.example/".to_owned())),
         |g| g.change(|spec| spec.faults.redirect = None);
-    server_error: "it answers with 500 or 503", "http_error", "HTTP 503", "next poll",
+    server_error: "it responds with 500 or 503", "http_error", "HTTP 503", "next poll",
         |g| g.change(|spec| spec.faults.http_status = Some(503)),
         |g| g.change(|spec| spec.faults.http_status = None);
-    rate_limit: "it answers with 429", "rate_limited", "asked for fewer requests", "poll after the `Retry-After`",
+    rate_limit: "it responds with 429", "rate_limited", "asked for fewer requests", "poll after the `Retry-After`",
         |g| g.change(|spec| (spec.faults.http_status, spec.faults.retry_after) = (Some(429), Some("1".to_owned()))),
         |g| g.change(|spec| (spec.faults.http_status, spec.faults.retry_after) = (None, None));
-    another_certificate: "it has a certificate that is not trusted", "tls", "is not signed by a trusted authority", "poll after the right one is back",
+    another_certificate: "its certificate is not trusted", "tls", "is not signed by a trusted authority", "poll after the trusted one is back",
         |g| g.lab().cluster.swap_certificate(),
         |g| g.install(&g.leaf);
     expired: "its certificate has expired", "tls", "has expired; renew it", "poll after the renewal",
         |g| g.install(&g.authority.issue(HOST, [2000, 2001])),
         |g| g.install(&g.authority.issue(HOST, [2000, 4000]));
-    renewed: "its certificate is renewed by the same authority", "-", "", "",
+    renewed: "its certificate is renewed by the same CA", "-", "", "",
         |g| g.install(&g.authority.issue(HOST, [2001, 4000])),
         |_| {};
     no_privilege: "its account loses the privilege", "permission", "lacks PRIVILEGE_ENCRYPTION_READ", "next poll",
@@ -236,10 +236,10 @@ rows! {
     session (Lab::log_in): "its session ends", "-", "", "",
         |g| g.lab().cluster.end_sessions(),
         |_| {};
-    no_file: "the file of its credential is gone, or holds none", "authentication", "no credential to send", "second after it is back",
+    no_file: "its credential file is missing or empty", "authentication", "no credential to send", "second after it is back",
         |g| { g.lab().write("token", "two words"); },
         |g| { g.lab().write("token", leak::TOKEN); };
-    broken_file: "the file of its authorities is spoiled", "-", "", "",
+    broken_file: "its CA file becomes invalid", "-", "", "",
         |g| { g.lab().write("ca.pem", "no certificate"); },
         |_| {};
     other_clock: "its clock is wrong", "-", "", "",
@@ -248,14 +248,14 @@ rows! {
 }
 
 #[test]
-fn the_readme_has_this_table() {
+fn the_documentation_has_this_table() {
     let cell = |row: &Row| match row.reason {
         "-" => "| no poll fails | |".to_owned(),
         reason => format!("| `{reason}` | the {} |", row.over),
     };
     let lines: String = ROWS.iter().map(|row| format!("| {} {}\n", row.fault, cell(row))).collect();
-    let readme = include_str!("../../README.md");
-    assert!(readme.contains(&lines), "the README should have:\n{lines}");
+    let document = include_str!("../../docs/reliability.md");
+    assert!(document.contains(&lines), "docs/reliability.md should have:\n{lines}");
 }
 
 /// A connection that ends at any byte gives the true status or a failure, and the next poll is good.

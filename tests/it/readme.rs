@@ -25,6 +25,7 @@ const README: &str = concat!(
     include_str!("../../deploy/prometheus/README.md"),
     include_str!("../../docs/configuration.md"),
     include_str!("../../docs/metrics.md"),
+    include_str!("../../docs/reliability.md"),
     include_str!("../../docs/status.md"),
 );
 
@@ -98,8 +99,9 @@ fn commands_are_understood() {
     for line in blocks("sh").into_iter().flat_map(str::lines) {
         let words = line.split(" > ").next().unwrap();
         let arguments = words
-            .strip_prefix("cargo run --release --")
-            .or_else(|| words.strip_prefix("target/release/qumulo-encryption-exporter"));
+            .strip_prefix("cargo run --")
+            .or_else(|| words.strip_prefix("target/release/qumulo-encryption-exporter"))
+            .or_else(|| words.strip_prefix("qumulo-encryption-exporter"));
         if let Some(arguments) = arguments {
             let parsed =
                 Cli::command().try_get_matches_from(std::iter::once("exporter").chain(arguments.split_whitespace()));
