@@ -33,10 +33,13 @@ def written(folder, values):
     return path
 
 
-def rendered(folder, *values, release=NAME):
-    """The text of the objects, with files of values, or values."""
+OPERATOR = [f"--api-versions=monitoring.coreos.com/v1/{kind}" for kind in ("ServiceMonitor", "PrometheusRule")]
+
+
+def rendered(folder, *values, release=NAME, chart=CHART, apis=OPERATOR):
+    """The text of the objects, with files of values, or values; by default where the Prometheus Operator is."""
     files = [value if hasattr(value, "read_text") else written(folder, value) for value in values]
-    return helm(folder, "template", release, CHART, "--namespace", NAME, *[f"--values={file}" for file in files])
+    return helm(folder, "template", release, chart, "--namespace", NAME, *apis, *[f"--values={file}" for file in files])
 
 
 def one(objects, kind, suffix=""):
@@ -76,11 +79,16 @@ EVERYTHING = {
     },
     "secret": {"files": {"prod-east.token": "one", "prod-west.password": "two", "proxy.password": "three\n"},
                "labels": {"of": "secret"}, "annotations": {"of": "secret"}},
-    "web": {"secrets": ["exporter-web", "exporter-tls"]},
+    "existingSecrets": ["tokens", {"name": "more", "optional": True, "items": [{"key": "token", "path": "more.token"}]}],
+    "web": {"existingSecrets": ["exporter-web", "exporter-tls"]},
     "extraArgs": ["--log.format=json"],
     "extraEnv": [{"name": "QUMULO_ENCRYPTION_EXPORTER_LOG_LEVEL", "value": "debug"}],
     "extraVolumes": [{"name": "more", "emptyDir": {}}],
     "extraVolumeMounts": [{"name": "more", "mountPath": "/more"}],
+    "extraObjects": [
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": '{{ include "exporter.fullname" . }}-more'}},
+        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {{ .Release.Name }}-text\n",
+    ],
     "image": {"repository": "registry.example.com/exporter", "digest": "sha256:" + 64 * "a", "pullPolicy": "Always"},
     "imagePullSecrets": [{"name": "registry"}],
     "replicas": 2,
@@ -99,8 +107,21 @@ EVERYTHING = {
             "relabelings": [{"targetLabel": "site", "replacement": "berlin"}],
         },
     },
-    "prometheusRule": {"labels": {"of": "prometheusRule"}, "annotations": {"of": "prometheusRule"}},
-    "runbookUrl": "https://exporter.example.com/runbooks/",
+    "prometheusRule": {
+        "alertLabels": {"team": "storage"},
+        "alerts": {
+            "QumuloEncryptionExcessPrivileges": {"enabled": False},
+            "QumuloEncryptionKeyTooOld": {"severity": "info", "for": "1d"},
+        },
+        "labels": {"of": "prometheusRule"}, "annotations": {"of": "prometheusRule"},
+    },
+    "ingress": {"enabled": True, "className": "nginx", "host": "exporter.example.com",
+                "tls": [{"hosts": ["exporter.example.com"], "secretName": "exporter-public"}],
+                "labels": {"of": "ingress"}, "annotations": {"of": "ingress"}},
+    "httpRoute": {"enabled": True, "parentRefs": [{"name": "gateway", "namespace": "gateways"}], "host": "exporter.example.com",
+                  "labels": {"of": "httpRoute"}, "annotations": {"of": "httpRoute"}},
+    "scrapeJob": "storage/qumulo",
+    "clusterLabel": "qumulo_cluster",
     "dashboards": {"labels": {"of": "dashboards"}, "annotations": {"grafana_folder": "Storage", "of": "dashboards"}},
     "networkPolicy": {
         "labels": {"of": "networkPolicy"}, "annotations": {"of": "networkPolicy"},
@@ -117,6 +138,9 @@ EVERYTHING = {
     "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
         {"matchExpressions": [{"key": "kubernetes.io/arch", "operator": "In", "values": ["amd64"]}]}]}}},
     "priorityClassName": "monitoring",
+    "hostAliases": [{"ip": "10.20.0.7", "hostnames": ["prod-east.example.com"]}],
+    "dnsPolicy": "None",
+    "dnsConfig": {"nameservers": ["10.20.0.53"]},
     "topologySpreadConstraints": [
         {"topologyKey": "rack", "maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule"},
         {"topologyKey": "room", "maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule",
@@ -140,5 +164,18 @@ MATRIX = {
     "as little as possible": OFF,
     "OpenShift": {"openshift": True, "replicas": 2},
     "names": {"nameOverride": "exporter", "fullnameOverride": "a-very-long-name" + 5 * "-of-an-exporter", "replicas": 0},
-    "a Secret of the user": {"secret": {"name": "tokens"}, "serviceAccount": {"create": False, "name": "shared"}},
+    "a Secret of the user": {"existingSecrets": ["tokens"], "serviceAccount": {"create": False, "name": "shared"}},
+    "the Secrets Store CSI driver": {
+        "extraVolumes": [{"name": "vault", "csi": {"driver": "secrets-store.csi.k8s.io", "readOnly": True,
+                                                   "volumeAttributes": {"secretProviderClass": "tokens"}}}],
+        "extraVolumeMounts": [{"name": "vault", "mountPath": "/run/secrets/qumulo", "readOnly": True}],
+    },
+    "Vault's agent": {
+        "pod": {"annotations": {"vault.hashicorp.com/agent-inject": "true"}},
+        "config": {"clusters": [{"name": "a", "url": "https://a", "authorization": {"credentials_file": "/vault/secrets/a"}}]},
+    },
+    "External Secrets": {
+        "existingSecrets": ["tokens"],
+        "extraObjects": [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "external"}}],
+    },
 }
