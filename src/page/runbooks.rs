@@ -1,7 +1,7 @@
 //! The runbooks of this version as pages, so that every alert's `runbook_url` has an address.
 
 use maud::{Markup, PreEscaped, html};
-use pulldown_cmark::{Parser, html::push_html};
+use pulldown_cmark::{Options, Parser, html::push_html};
 
 use super::document;
 
@@ -33,6 +33,7 @@ pages![
     "QumuloEncryptionExporterAbsent",
     "QumuloEncryptionExporterCannotReach",
     "QumuloEncryptionExporterDown",
+    "QumuloEncryptionKeyAgeUnknown",
     "QumuloEncryptionKeyInactive",
     "QumuloEncryptionKeyNotFound",
     "QumuloEncryptionKeyStoreChanged",
@@ -41,6 +42,7 @@ pages![
     "QumuloEncryptionKmsCannotConnect",
     "QumuloEncryptionKmsCannotConnectForLong",
     "QumuloEncryptionKmsUnstable",
+    "QumuloEncryptionKmsUnusable",
     "QumuloEncryptionLabelsNotHonored",
     "QumuloEncryptionListenerCertificateExpiring",
     "QumuloEncryptionManyClustersNotPolled",
@@ -50,6 +52,7 @@ pages![
     "QumuloEncryptionReloadFailed",
     "QumuloEncryptionStatusNotRefreshed",
     "QumuloEncryptionUnknownStatus",
+    "QumuloEncryptionUnreadableDate",
 ];
 
 /// The list of all, at `runbooks/`.
@@ -66,7 +69,7 @@ pub fn page(name: &str) -> Option<String> {
     let name = name.strip_suffix(".md").unwrap_or(name);
     let (name, text) = PAGES.iter().find(|(each, _)| *each == name)?;
     let mut rendered = String::new();
-    push_html(&mut rendered, Parser::new(text));
+    push_html(&mut rendered, Parser::new_ext(text, Options::ENABLE_TABLES));
     // Our own files, and nothing else.
     Some(shell(name, &PreEscaped(rendered)))
 }
