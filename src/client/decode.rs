@@ -121,14 +121,14 @@ pub fn who_am_i(body: &[u8]) -> Option<(String, Privileges)> {
     Some((id.to_owned(), Privileges::new(names)))
 }
 
-/// The access tokens that expire and are enabled, from `GET /v1/auth/access-tokens/`. An account has two at most.
+/// The access tokens that are enabled, from `GET /v1/auth/access-tokens/`. An account has two at most.
 pub fn access_tokens(body: &[u8]) -> Vec<AccessToken> {
     const MOST: usize = 16;
     let answer = object(body).unwrap_or_default();
     let entries = answer.get("entries").and_then(Value::as_array).into_iter().flatten();
     let tokens = entries.filter_map(|entry| {
         let enabled = entry.get("enabled").and_then(Value::as_bool).unwrap_or(true);
-        let expires = timestamp(entry.get("expiration_time")?.as_str()?)?;
+        let expires = entry.get("expiration_time").and_then(Value::as_str).and_then(timestamp);
         AccessToken::new(entry.get("id")?.as_str()?, expires).filter(|_| enabled)
     });
     tokens.take(MOST).collect()

@@ -210,18 +210,22 @@ fn details_are_decoded_or_not_known() {
     ] {
         assert_eq!(account(answer.clone()), None, "{answer}");
     }
-    let tokens = |entry: Value| access_tokens(json!({"entries": [entry]}).to_string().as_bytes()).len();
-    assert_eq!(tokens(json!({"id": "1", "expiration_time": "2027-01-01T00:00:00Z", "enabled": true})), 1);
-    assert_eq!(tokens(json!({"id": "1", "expiration_time": "2027-01-01T00:00:00Z"})), 1, "before Core 5.3.3");
-    for entry in [
-        json!({"id": "1", "expiration_time": null}),
-        json!({"id": "1"}),
-        json!({"id": "1", "expiration_time": "2027-01-01T00:00:00Z", "enabled": false}),
-        json!({"id": "<1>", "expiration_time": "2027-01-01T00:00:00Z"}),
-        json!({"id": "1", "expiration_time": "never"}),
-        json!("x"),
+    let expires = |entry: Value| -> Vec<bool> {
+        let tokens = access_tokens(json!({"entries": [entry]}).to_string().as_bytes());
+        tokens.iter().map(|token| token.expires.is_some()).collect()
+    };
+    for (entry, expect) in [
+        (json!({"id": "1", "expiration_time": "2027-01-01T00:00:00Z", "enabled": true}), &[true][..]),
+        // Before Core 5.3.3.
+        (json!({"id": "1", "expiration_time": "2027-01-01T00:00:00Z"}), &[true]),
+        (json!({"id": "1", "expiration_time": null}), &[false]),
+        (json!({"id": "1"}), &[false]),
+        (json!({"id": "1", "expiration_time": "never"}), &[false]),
+        (json!({"id": "1", "expiration_time": "2027-01-01T00:00:00Z", "enabled": false}), &[]),
+        (json!({"id": "<1>", "expiration_time": "2027-01-01T00:00:00Z"}), &[]),
+        (json!("x"), &[]),
     ] {
-        assert_eq!(tokens(entry.clone()), 0, "{entry}");
+        assert_eq!(expires(entry.clone()), expect, "{entry}");
     }
     assert_eq!(access_tokens(b"[]").len(), 0);
 }

@@ -358,12 +358,12 @@ impl Client {
         let Some((id, privileges)) = answer.and_then(|body| decode::who_am_i(&body)) else {
             return Ok(Account::default());
         };
-        let mut account = Account { privileges: Some(privileges), tokens: Vec::new() };
+        let mut account = Account { privileges: Some(privileges), tokens: None };
         if self.questions.tokens {
             let path = format!("v1/auth/access-tokens/?user=auth_id%3A{id}");
             let answer = self.detail(&path, Some(token)).await?;
             self.questions.tokens = answer.is_some();
-            account.tokens = answer.map(|body| decode::access_tokens(&body)).unwrap_or_default();
+            account.tokens = answer.map(|body| decode::access_tokens(&body));
         }
         Ok(account)
     }

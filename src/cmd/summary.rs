@@ -177,7 +177,7 @@ impl Line {
             [&cluster.name, &cluster.headline(), cluster.key_store()],
             KmsCertificate::ALL.map(left),
             age,
-            findings.map(|each| (each.severity, visible(&each.text), each.advice.to_owned())).collect(),
+            findings.map(|each| (each.severity, visible(&each.text), each.instructions())).collect(),
         )
     }
 
@@ -340,7 +340,7 @@ mod tests {
         assert!(
             summary
                 .table(false, Some(80))
-                .contains("lost  critical  KMS key not found\n    KEY STORE KMS, KMS CA 899 days")
+                .contains("lost  critical  KMS Key Not Found\n    KEY STORE KMS, KMS CA 899 days")
         );
     }
 
@@ -348,8 +348,8 @@ mod tests {
     fn a_plugin_says_the_worst_in_one_line() {
         assert_eq!(
             Summary::new(&reported()).plugin(),
-            "QUMULO ENCRYPTION CRITICAL - lost: KMS key not found; expired: The certificate of the KMS's authority expired 2 \
-             days ago; very-soon: The cluster's client certificate expires in 2 days | critical=3;;;0;10 unknown=3;;;0;10 \
+            "QUMULO ENCRYPTION CRITICAL - lost: KMS Key Not Found; expired: The KMS CA certificate expired 2 days ago; \
+             very-soon: The KMS client certificate expires in 2 days | critical=3;;;0;10 unknown=3;;;0;10 \
              warning=3;;;0;10 good=1;;;0;10 first_expiry_days=-2.0\n"
         );
     }

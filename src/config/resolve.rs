@@ -126,7 +126,12 @@ impl Section<'_> {
             self.error("proxy_url", "cannot be used with an http url, which is for this machine only");
         }
         let (pace, url) = (pace?, url?);
-        let about = About { labels: labels.ok()?, policy: own.policy, url: url.as_str().trim_end_matches('/').into() };
+        let about = About {
+            dates_unverified: !plain && (tls.insecure_skip_verify || !tls.pins.is_empty()),
+            labels: labels.ok()?,
+            policy: own.policy,
+            url: url.as_str().trim_end_matches('/').into(),
+        };
         let transport = TransportSettings {
             // Half of a poll's time, so that there is some left to ask.
             connect_timeout: pace.timeout / 2,

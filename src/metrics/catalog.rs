@@ -147,11 +147,27 @@ pub static STATUS_CHANGES: Metric = counter(
     &["cluster"],
     "Changes of the status, compared across outages; the first status is none.",
 );
+/// The judgement.
+pub static FINDING: Metric = gauge(
+    "qumulo_encryption_finding",
+    &["cluster", "finding", "severity"],
+    polled!(
+        "1 while something is wrong with the cluster at this severity, 0 while it is known not to be, absent while nobody can tell."
+    ),
+);
+/// What must not be done.
+pub static DO_NOT_RESTART: Metric = gauge(
+    "qumulo_encryption_do_not_restart",
+    &["cluster"],
+    polled!(
+        "1 while nodes of the cluster must not be restarted: a finding forbids it, or the status is not known; else 0."
+    ),
+);
 /// What the policy requires.
 pub static POLICY_INFO: Metric = gauge(
     "qumulo_encryption_policy_info",
     &["cluster", "require"],
-    "1 for what the policy of the configuration requires of the cluster; all 0 where nothing is written down.",
+    "1 for what the policy of the configuration requires of the cluster; absent if the configuration requires nothing.",
 );
 /// A limit of the policy.
 pub static POLICY_CERTIFICATE_WARNING: Metric = gauge(
@@ -282,7 +298,7 @@ pub static PROCESS: [Metric; 8] = [
 ];
 
 /// The metrics of clusters, in the order in which they are served.
-pub static DOMAIN: [&Metric; 27] = [
+pub static DOMAIN: [&Metric; 29] = [
     &UP,
     &STATUS,
     &TYPE,
@@ -299,6 +315,8 @@ pub static DOMAIN: [&Metric; 27] = [
     &POLL_FAILURES,
     &UNREADABLE_FIELDS,
     &STATUS_CHANGES,
+    &FINDING,
+    &DO_NOT_RESTART,
     &POLICY_INFO,
     &POLICY_CERTIFICATE_WARNING,
     &POLICY_CERTIFICATE_CRITICAL,

@@ -8,6 +8,7 @@ use crate::{
         ApiVersion, DateField, FailureReason, KeyStore, KmsCertificate, KmsProbe, Labels, Moment, Policy, Reading,
         Require, Status,
     },
+    report::findings,
     store::{Snapshot, View},
 };
 
@@ -40,6 +41,7 @@ pub fn render(view: &View, now: &Moment, sink: &mut impl SampleSink) {
     info(&rows, sink);
     poll_clocks(&rows, sink);
     counters(&rows, sink);
+    judgement(&rows, now, sink);
     policies(&rows, sink);
     key_stores(&rows, sink);
     surroundings(&rows, sink);
@@ -160,6 +162,20 @@ fn counters(rows: &[Row<'_>], sink: &mut impl SampleSink) {
     }
 }
 
+/// What the report says, in the metric's three values: 1, 0 and absent.
+fn judgement(rows: &[Row<'_>], now: &Moment, sink: &mut impl SampleSink) {
+    for row in rows {
+        for (kind, severity, holds) in findings::told(row.snapshot, now) {
+            sink.sample(&catalog::FINDING, row.cluster, &[kind.id(), severity.label()], flag(holds));
+        }
+    }
+    for row in rows {
+        if let Some(forbidden) = findings::do_not_restart(row.snapshot, now) {
+            sink.sample(&catalog::DO_NOT_RESTART, row.cluster, &[], flag(forbidden));
+        }
+    }
+}
+
 /// One of the policy's limits.
 type Limit = fn(&Policy) -> Option<Duration>;
 
@@ -167,8 +183,9 @@ type Limit = fn(&Policy) -> Option<Duration>;
 fn policies(rows: &[Row<'_>], sink: &mut impl SampleSink) {
     let policy = |row: &Row<'_>| row.snapshot.about().policy;
     for row in rows {
-        let require = policy(row).require.map(Require::label);
-        one_hot(sink, &catalog::POLICY_INFO, row.cluster, &Require::LABELS, require);
+        if let Some(require) = policy(row).require.map(Require::label) {
+            sink.sample(&catalog::POLICY_INFO, row.cluster, &[require], 1.0);
+        }
     }
     let limits: [(&Metric, Limit); 3] = [
         (&catalog::POLICY_CERTIFICATE_WARNING, |policy| policy.certificate_warning),
@@ -218,8 +235,10 @@ fn surroundings(rows: &[Row<'_>], sink: &mut impl SampleSink) {
         }
     }
     for row in rows {
-        for token in row.fresh.iter().flat_map(|fresh| &fresh.details.account.tokens) {
-            sink.sample(&catalog::ACCESS_TOKEN_EXPIRY, row.cluster, &[token.id()], token.expires.unix_seconds());
+        for token in row.fresh.iter().flat_map(|fresh| fresh.details.account.tokens.iter().flatten()) {
+            if let Some(expires) = token.expires {
+                sink.sample(&catalog::ACCESS_TOKEN_EXPIRY, row.cluster, &[token.id()], expires.unix_seconds());
+            }
         }
     }
     for row in rows {

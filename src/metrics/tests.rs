@@ -19,8 +19,8 @@ use super::{
 use crate::{
     model::{
         About, AccessToken, Account, ApiVersion, ClusterId, ClusterName, CoreVersion, Date, DateField, Dates, Details,
-        FailureReason, ForeignText, Identity, KeyStore, KmsProbe, KmsServer, Labels, Moment, PollFailure, Privileges,
-        Reading, ServerClock, Status, Timestamp,
+        FailureReason, ForeignText, Identity, KeyStore, KmsProbe, KmsServer, Labels, Moment, Policy, PollFailure,
+        Privileges, Reading, Require, ServerClock, Status, Timestamp,
     },
     store::{Publisher, Store, View},
 };
@@ -92,6 +92,8 @@ fn fleet(store: &Store, origin: Instant) -> Vec<Publisher> {
     let (mut kms, mut local, mut failing) = (add("kms"), add("local \"a\\b\""), add("failing"));
     let (mut stale, mut old, never) = (add("stale"), add("old-version"), add("never-polled"));
     let took = Duration::from_millis(12);
+    let policy = Policy { require: Some(Require::Kms), ..Policy::default() };
+    store.describe(kms.name(), &About { policy, ..About::default() });
     kms.record(moment(origin, 600), took, Ok(kms_reading(Status::KmsAvailable)));
     let clock = ServerClock { at: origin + Duration::from_millis(659_900), date: Timestamp::new(at(720)).unwrap() };
     kms.saw_certificate(Timestamp::new(at(86_400)));
@@ -129,7 +131,7 @@ fn details() -> Details {
     };
     let at = |text| date(text).timestamp().unwrap();
     let privileges = Privileges::new(["PRIVILEGE_ENCRYPTION_READ", "PRIVILEGE_FS_READ"].into_iter());
-    let tokens = vec![AccessToken::new("1234567890123456789012", at("2027-01-01T00:00:00Z")).unwrap()];
+    let tokens = Some(vec![AccessToken::new("1234567890123456789012", Some(at("2027-01-01T00:00:00Z"))).unwrap()]);
     let account = Account { privileges: Some(privileges), tokens };
     let configured = Some(at("2026-05-01T10:00:00Z"));
     Details { account, identity, kms: Some(KmsServer::new("kms.example.com", Some(5696), "key \"1\"", configured)) }

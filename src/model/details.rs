@@ -30,8 +30,8 @@ pub struct KmsServer {
 pub struct Account {
     /// From `GET /v1/session/who-am-i`.
     pub privileges: Option<Privileges>,
-    /// The access tokens that expire, from `GET /v1/auth/access-tokens/`.
-    pub tokens: Vec<AccessToken>,
+    /// The access tokens that are enabled, from `GET /v1/auth/access-tokens/`, where the cluster shows them.
+    pub tokens: Option<Vec<AccessToken>>,
 }
 
 /// The privileges of an account.
@@ -43,11 +43,11 @@ pub struct Privileges {
     pub excess: Vec<Box<str>>,
 }
 
-/// An access token that expires.
+/// An access token.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct AccessToken {
-    /// When.
-    pub expires: Timestamp,
+    /// `None` if it never does.
+    pub expires: Option<Timestamp>,
     id: Box<str>,
 }
 
@@ -129,7 +129,7 @@ impl Privileges {
 
 impl AccessToken {
     /// `None` unless `id` can be a label: letters and digits, 64 at most.
-    pub fn new(id: &str, expires: Timestamp) -> Option<Self> {
+    pub fn new(id: &str, expires: Option<Timestamp>) -> Option<Self> {
         let is_id = (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
         is_id.then(|| Self { expires, id: id.into() })
     }
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn token_ids_are_checked() {
-        let expires = Timestamp::new(DateTime::UNIX_EPOCH).unwrap();
+        let expires = Timestamp::new(DateTime::UNIX_EPOCH);
         for (id, good) in [("1234567890123456789012", true), ("", false), ("a b", false), (&*"1".repeat(65), false)] {
             assert_eq!(AccessToken::new(id, expires).is_some(), good, "{id}");
         }

@@ -7,6 +7,8 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// What the operator writes about a cluster, beside how it is asked.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct About {
+    /// Whether the dates of its REST API's certificate are not verified: with a pin, or without verification.
+    pub dates_unverified: bool,
     /// For joins.
     pub labels: Labels,
     /// For the judgement.

@@ -55,4 +55,16 @@ impl Status {
             Self::Unknown(_) => "unknown",
         }
     }
+
+    pub fn is_known(&self) -> bool {
+        !matches!(self, Self::Unknown(_))
+    }
+
+    /// Whether it says that the key is there, or what is wrong with it. The others say nothing about the key.
+    pub fn speaks_about_the_key(&self) -> bool {
+        matches!(
+            self,
+            Self::Encrypted | Self::KmsAvailable | Self::NotEncrypted | Self::KmsKeyNotFound | Self::KmsKeyInactive
+        )
+    }
 }

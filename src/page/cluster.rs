@@ -5,8 +5,8 @@ use maud::{Markup, html};
 
 use super::{link_to, query};
 use crate::{
-    model::{DateField, KmsCertificate},
-    report::{Certificate, ClusterReport, Severity, span, visible},
+    model::DateField,
+    report::{Certificate, ClusterReport, Severity, findings::certificate_name, span, visible},
 };
 
 /// One line, and the details on demand; at once where it is the only one.
@@ -42,8 +42,8 @@ fn details(cluster: &ClusterReport, now: DateTime<Utc>) -> Markup {
             ul.findings {
                 @for finding in &cluster.findings {
                     li {
-                        strong { (visible(&finding.text)) "." } " " span.soft { (advice(finding.advice)) }
-                        @if let Some(alert) = finding.alert() { " " a href=(format!("runbooks/{alert}")) { "Runbook" } }
+                        strong { (visible(&finding.text)) "." } " " span.soft { (advice(&finding.instructions())) }
+                        " " a href=(format!("runbooks/{}", finding.kind.alert())) { "Runbook" }
                     }
                 }
             }
@@ -106,16 +106,8 @@ fn mark(severity: Severity) -> Markup {
     html! { span aria-hidden="true" { (mark) } }
 }
 
-pub(super) fn certificate_name(certificate: &Certificate) -> &'static str {
-    match certificate.kind {
-        KmsCertificate::Ca => "KMS authority's certificate",
-        KmsCertificate::Client => "KMS client certificate",
-        KmsCertificate::Server => "KMS server's certificate",
-    }
-}
-
 fn certificate(certificate: &Certificate) -> Markup {
-    fact(certificate_name(certificate), html! { (remaining(certificate)) ", " (day(certificate.expires.utc())) })
+    fact(certificate_name(certificate.kind), html! { (remaining(certificate)) ", " (day(certificate.expires.utc())) })
 }
 
 fn remaining(certificate: &Certificate) -> Markup {

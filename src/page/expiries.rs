@@ -3,8 +3,7 @@
 
 use maud::{Markup, html};
 
-use super::cluster::certificate_name;
-use crate::report::{Certificate, ClusterReport, Report, Severity, span};
+use crate::report::{Certificate, ClusterReport, Report, Severity, findings::certificate_name, span};
 
 /// How far the picture looks ahead, in days.
 const DAYS: f64 = 90.0;
@@ -54,5 +53,5 @@ fn state(cluster: &ClusterReport, certificate: &Certificate) -> &'static str {
 fn words(cluster: &ClusterReport, certificate: &Certificate) -> Markup {
     let left = span(certificate.seconds_left);
     let when = if certificate.seconds_left > 0.0 { format!("in {left}") } else { format!("{left} ago") };
-    html! { a href=(super::link_to(&cluster.name)) { (cluster.name) } ", " (certificate_name(certificate)) ": " strong { (when) } }
+    html! { a href=(super::link_to(&cluster.name)) { (cluster.name) } ", " (certificate_name(certificate.kind)) ": " strong { (when) } }
 }

@@ -10,7 +10,7 @@ pub mod runbooks;
 use chrono::{DateTime, Utc};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use crate::report::{ClusterReport, Finding, Report, Severity};
+use crate::report::{ClusterReport, Report, Severity};
 
 /// The stylesheet, for the hash in the Content-Security-Policy.
 pub const STYLE: &str = include_str!("style.css");
@@ -230,7 +230,7 @@ fn pages(wanted: usize, selection: &Selection) -> Markup {
 /// What must not be done now, and where.
 fn now(report: &Report) -> Markup {
     let at_stake: Vec<&ClusterReport> =
-        report.clusters.iter().filter(|cluster| cluster.findings.iter().any(Finding::forbids_restarts)).collect();
+        report.clusters.iter().filter(|cluster| cluster.restart_forbidden_by().is_some()).collect();
     html! {
         @if !at_stake.is_empty() {
             section.now role="note" aria-labelledby="now" {

@@ -99,13 +99,4 @@ mod tests {
         assert!(index().contains("href=\"QumuloEncryptionKeyNotFound\""));
         assert_eq!(page("../style.css"), None);
     }
-
-    #[test]
-    fn every_finding_has_its_runbook() {
-        let alerts: Vec<_> = crate::report::findings::alerts().collect();
-        assert!(alerts.len() > 15, "{alerts:?}");
-        for alert in alerts {
-            assert!(page(alert).is_some(), "{alert}");
-        }
-    }
 }

@@ -1,344 +1,530 @@
-//! The judgement: what is not well with a cluster, how bad it is, and what to do about it.
+//! The judgement: what is wrong with a cluster, how severe it is, and what to do about it.
 //!
-//! One table decides (rank, identifier, severity, condition); the alert rules in `deploy/prometheus` follow the same, and a
-//! test holds the two together.
+//! One table decides (rank, identifier, severities, runbook, advice). People get everything that is known, with its age;
+//! [`told`] is the same for the metric, which knows three values: it holds, it does not, and nobody can tell.
 
-use std::time::Duration;
+use std::{cmp::Reverse, time::Duration};
+
+use chrono::{DateTime, Utc};
 
 use super::{Certificate, ClusterReport, Severity, span};
 use crate::{
     model::{
-        Account, Date, DateField, FailureReason, KeyStore, KmsCertificate, Moment, Policy, Reading, Require, Status,
-        Timestamp,
+        AccessToken, Date, DateField, FailureReason, KeyStore, KmsCertificate, Moment, Policy, Reading, Require,
+        Status, Timestamp,
     },
-    store::{Failure, LastPoll, Snapshot},
+    store::{Failure, Snapshot},
 };
 
-/// A KMS that has been of no use for so long is critical.
+/// A KMS that has been unusable for longer is critical.
 pub const KMS_UNUSABLE: Duration = Duration::from_secs(3600);
 
-/// A cluster that has not refreshed its status for so long is worth a look.
+/// A status that the cluster has not refreshed for longer is worth knowing.
 pub const NOT_REFRESHED: Duration = Duration::from_secs(86_400);
 
-/// Clocks that differ by more, in seconds, are worth a look.
+/// In seconds.
 pub const CLOCKS_DIFFER: f64 = 300.0;
 
-/// Something that is not well.
+/// Something that is wrong.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Finding {
-    /// What to do.
+    /// What to do, without what must not be done: that is [`Finding::prohibition`].
     pub advice: &'static str,
-    /// What it is, for programs. Never renamed.
-    pub id: &'static str,
-    /// Its place among all findings: 1 is the worst damage.
-    pub rank: u8,
-    /// How bad it is.
+    pub kind: Kind,
     pub severity: Severity,
-    /// What it is, for people.
+    /// As far as this process knows.
+    pub since: Option<DateTime<Utc>>,
     pub text: String,
 }
 
-const DO_NOT: &str = "Do not reboot, upgrade or power-cycle nodes";
-
-/// A finding in the making: the parts that are fixed for each identifier.
-struct Kind {
+/// The fixed part of a kind of findings.
+#[derive(Debug)]
+struct Row {
     advice: &'static str,
-    /// Empty if there is none.
     alert: &'static str,
-    /// While it is not critical.
-    milder: &'static str,
     id: &'static str,
     rank: u8,
+    severities: &'static [Severity],
 }
 
 macro_rules! kinds {
-    ($($name:ident $rank:literal $id:literal $alert:literal $(or $milder:literal)? $advice:literal;)*) => {
-        $(const $name: Kind =
-            Kind { advice: $advice, alert: $alert, milder: kinds!(@ $alert $($milder)?), id: $id, rank: $rank };)*
-        /// All of them.
-        const KINDS: &[Kind] = &[$($name),*];
+    ($($kind:ident $rank:literal $id:literal [$($severity:ident)*] $alert:literal $advice:literal;)*) => {
+        #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+        pub enum Kind { $($kind),* }
+
+        impl Kind {
+            pub const ALL: &[Self] = &[$(Self::$kind),*];
+
+            fn row(self) -> &'static Row {
+                match self {
+                    $(Self::$kind => &Row {
+                        advice: $advice,
+                        alert: concat!("QumuloEncryption", $alert),
+                        id: $id,
+                        rank: $rank,
+                        severities: &[$(Severity::$severity),*],
+                    },)*
+                }
+            }
+        }
     };
-    (@ $alert:literal) => { $alert };
-    (@ $alert:literal $milder:literal) => { $milder };
 }
 
 kinds! {
-    KEY_NOT_FOUND 1 "key_not_found" "QumuloEncryptionKeyNotFound"
-        "Do not reboot, upgrade or power-cycle nodes: without the key they cannot read their data again. Restore the key in \
-         the KMS, or the cluster's permission to see it.";
-    CONFIGURATION_CORRUPTED 2 "configuration_corrupted" "QumuloEncryptionConfigurationCorrupted"
-        "Do not reboot, upgrade or power-cycle nodes. Call Qumulo's support; set the key store again only on their advice.";
-    KEY_INACTIVE 3 "key_inactive" "QumuloEncryptionKeyInactive"
-        "Do not reboot, upgrade or power-cycle nodes. Reactivate the key in the KMS, or rotate to an active one.";
-    CERTIFICATE_EXPIRED 4 "certificate_expired" "QumuloEncryptionCertificateExpired"
-        "Do not reboot, upgrade or power-cycle nodes. Issue a new certificate and set it with qq encryption_set_key_store.";
-    KMS_AUTHENTICATION_ERROR 5 "kms_authentication_error" "QumuloEncryptionKmsAuthenticationError"
-        "Do not reboot, upgrade or power-cycle nodes. Check the client certificate and the user that the KMS maps it to; set a \
-         new one with qq encryption_set_key_store.";
-    KMS_CANNOT_CONNECT 6 "kms_cannot_connect" "QumuloEncryptionKmsCannotConnectForLong" or "QumuloEncryptionKmsCannotConnect"
-        "Do not reboot, upgrade or power-cycle nodes. Check that the KMS runs and that the cluster reaches it (name, route, \
-         port 5696), and its certificate.";
-    CERTIFICATE_CRITICAL 7 "certificate_critical" "QumuloEncryptionCertificateExpiring"
-        "Issue a new one and set it with qq encryption_set_key_store, before any node restarts.";
-    NOT_READABLE 8 "not_readable" "QumuloEncryptionClusterNotPolled" "";
-    POLICY_VIOLATED 9 "policy_violated" "QumuloEncryptionPolicyViolated" or "QumuloEncryptionNotEncrypted"
-        "Encryption cannot be switched on in place: it takes a new cluster and a migration. A key store is moved to a KMS with \
-         qq encryption_set_key_store.";
-    UNKNOWN_STATUS 10 "unknown_status" "QumuloEncryptionUnknownStatus"
-        "Probably a newer Qumulo Core: look at its release notes, and update this exporter.";
-    CERTIFICATE_WARNING 11 "certificate_warning" "QumuloEncryptionCertificateExpiringSoon"
-        "Issue a new one and set it with qq encryption_set_key_store, before any node restarts.";
-    EXPIRY_UNKNOWN 12 "expiry_unknown" "QumuloEncryptionExpiryUnknown"
-        "Ask for the dates with qq encryption_get_status; the log says if the cluster sent something unreadable.";
-    KEY_TOO_OLD 13 "key_too_old" "QumuloEncryptionKeyTooOld" "Rotate it with qq rotate_encryption_keys while the status is good.";
-    API_CERTIFICATE_EXPIRING 14 "api_certificate_expiring" "QumuloEncryptionApiCertificateExpiring" or "QumuloEncryptionApiCertificateExpiringSoon"
-        "Install a new one with qq ssl_modify_certificate. If its fingerprint is pinned, add the new one to the exporter's \
+    KeyNotFound 1 "key_not_found" [Critical] "KeyNotFound"
+        "Restore the key in the KMS, or the cluster's permission to use it: without it, a node that restarts cannot read its data.";
+    ConfigurationCorrupted 2 "configuration_corrupted" [Critical] "ConfigurationCorrupted"
+        "Call Qumulo's support; set the key store again only on their advice.";
+    KeyInactive 3 "key_inactive" [Critical] "KeyInactive"
+        "Reactivate the key in the KMS. If that is not possible, call Qumulo's support before you change anything.";
+    CertificateExpired 4 "certificate_expired" [Critical] "CertificateExpired"
+        "Issue a new certificate and set it with qq encryption_set_key_store.";
+    KmsAuthenticationError 5 "kms_authentication_error" [Critical] "KmsAuthenticationError"
+        "Check the KMS client certificate and the KMS user that it belongs to; set a new certificate with qq \
+         encryption_set_key_store.";
+    KmsCannotConnect 6 "kms_cannot_connect" [Warning Critical] "KmsUnusable"
+        "Check that the KMS is running, that the cluster can reach it (name, route, port 5696), and that its certificate is valid.";
+    CertificateCritical 7 "certificate_critical" [Critical] "CertificateExpiring"
+        "Issue a new certificate and set it with qq encryption_set_key_store before any node restarts.";
+    NotReadable 8 "not_readable" [Unknown] "ClusterNotPolled" "Wait for the first poll to end.";
+    PolicyViolated 9 "policy_violated" [Warning Critical] "PolicyViolated"
+        "Encryption cannot be switched on in place: migrate to a new cluster. If this one may stay as it is, set require: any in \
+         its policy.";
+    UnknownStatus 10 "unknown_status" [Warning] "UnknownStatus"
+        "Probably a newer Qumulo Core: read its release notes, and update this exporter.";
+    CertificateWarning 11 "certificate_warning" [Warning] "CertificateExpiring"
+        "Issue a new certificate and set it with qq encryption_set_key_store before any node restarts.";
+    ExpiryUnknown 12 "expiry_unknown" [Warning] "ExpiryUnknown"
+        "Compare with qq encryption_get_status; the exporter's log says if a date could not be read.";
+    KeyTooOld 13 "key_too_old" [Warning] "KeyTooOld" "Rotate it with qq rotate_encryption_keys.";
+    ApiCertificateExpiring 14 "api_certificate_expiring" [Warning Critical] "ApiCertificateExpiring"
+        "Install a new certificate with qq ssl_modify_certificate. If its fingerprint is pinned, add the new one to the exporter's \
          configuration first.";
-    ACCESS_TOKEN_EXPIRING 14 "access_token_expiring" "QumuloEncryptionAccessTokenExpiring" or "QumuloEncryptionAccessTokenExpiringSoon"
-        "Create another one with qq auth_create_access_token and replace the exporter's file; then delete this one.";
-    CLOCK_SKEW 15 "clock_skew" "QumuloEncryptionClockSkew"
-        "Compare both with their time servers: dates of certificates and ages are wrong by as much.";
-    STATUS_NOT_REFRESHED 16 "status_not_refreshed" "QumuloEncryptionStatusNotRefreshed"
-        "Look at the cluster's own health; how often it checks is not documented.";
-    EXCESS_PRIVILEGES 16 "excess_privileges" "QumuloEncryptionExcessPrivileges"
-        "Give the exporter a user of its own, whose role has PRIVILEGE_ENCRYPTION_READ alone.";
-    UNREADABLE_DATE 16 "unreadable_date" "" "Report it with the log: the cluster sent a date in a form that nobody knows.";
+    AccessTokenExpiring 14 "access_token_expiring" [Warning Critical] "AccessTokenExpiring"
+        "Create a new token with qq auth_create_access_token and write it to the exporter's token file; then delete the old one.";
+    ClockSkew 15 "clock_skew" [Warning] "ClockSkew"
+        "Fix time synchronisation on the side that is wrong: the ages and the times left are off by as much.";
+    StatusNotRefreshed 16 "status_not_refreshed" [Info] "StatusNotRefreshed"
+        "Check the cluster's own health; Qumulo does not document how often it refreshes this status.";
+    UnreadableDate 16 "unreadable_date" [Info] "UnreadableDate"
+        "Report it with the exporter's log, which has the date as the cluster sent it.";
+    ExcessPrivileges 16 "excess_privileges" [Info] "ExcessPrivileges"
+        "Give the exporter a user of its own, with a role that has only PRIVILEGE_ENCRYPTION_READ.";
+    KeyAgeUnknown 16 "key_age_unknown" [Info] "KeyAgeUnknown"
+        "Compare with qq encryption_get_status. If the cluster does not report it, set key_max_age: 0s in its policy.";
 }
+
+/// For the certificate that the KMS itself shows: the cluster has nothing to set.
+const RENEW_ON_KMS: &str = "Renew the certificate on the KMS.";
+const MOVE_KEY: &str = "Move the master key to a KMS with qq encryption_set_key_store. If this cluster may stay as it is, change \
+                        require in its policy.";
+const ROTATE_IN_KMS: &str = "Create a new key in the KMS, and rotate to it with qq rotate_encryption_keys --key-id.";
+/// In place of advice to rotate the key, while that could make things worse.
+const DO_NOT_ROTATE: &str = "Do not rotate it now: first resolve the other findings, until the status is good.";
+/// In place of advice to set the key store, while the key itself is in danger.
+const KEY_FIRST: &str = "Leave the key store as it is until the key is safe: the finding above comes first.";
 
 // === impl Kind ===
 
 impl Kind {
-    fn finding(&self, severity: Severity, text: String) -> Finding {
-        Finding { advice: self.advice, id: self.id, rank: self.rank, severity, text }
+    /// For programs; never renamed.
+    pub fn id(self) -> &'static str {
+        self.row().id
+    }
+
+    /// Its place among all: 1 is the worst damage.
+    pub fn rank(self) -> u8 {
+        self.row().rank
+    }
+
+    /// Those that it can have.
+    pub fn severities(self) -> &'static [Severity] {
+        self.row().severities
+    }
+
+    /// Also the name of its runbook.
+    pub fn alert(self) -> &'static str {
+        self.row().alert
+    }
+
+    fn finding(self, severity: Severity, text: impl Into<String>) -> Finding {
+        Finding { advice: self.row().advice, kind: self, severity, since: None, text: text.into() }
+    }
+
+    fn critical(self, text: impl Into<String>) -> Finding {
+        self.finding(Severity::Critical, text)
+    }
+
+    fn warning(self, text: impl Into<String>) -> Finding {
+        self.finding(Severity::Warning, text)
+    }
+
+    fn info(self, text: impl Into<String>) -> Finding {
+        self.finding(Severity::Info, text)
+    }
+
+    /// Whether the metric can say that it does not hold.
+    fn can_be_excluded(self, cluster: &Snapshot, now: &Moment) -> bool {
+        match self {
+            Self::NotReadable => return cluster.last_poll().is_some(),
+            Self::ApiCertificateExpiring => return cluster.certificate().is_some(),
+            _ => {}
+        }
+        let Some(reading) = cluster.fresh(now) else { return false };
+        let policy = &cluster.about().policy;
+        match self {
+            Self::KeyNotFound | Self::KeyInactive => reading.status.speaks_about_the_key(),
+            Self::ConfigurationCorrupted | Self::KmsAuthenticationError | Self::KmsCannotConnect => {
+                reading.status.is_known()
+            }
+            Self::CertificateExpired | Self::CertificateCritical | Self::CertificateWarning => {
+                reading.key_store == KeyStore::Local || has_both_dates(reading)
+            }
+            Self::PolicyViolated => violation(reading, policy.require).is_some(),
+            Self::ExpiryUnknown => reading.key_store != KeyStore::Unknown,
+            Self::KeyTooOld => !is_age_limited(reading, policy) || rotated(reading).is_some(),
+            Self::ClockSkew => cluster.clock_skew().is_some(),
+            Self::StatusNotRefreshed => reading.dates.get(DateField::LastStatusUpdateTime).timestamp().is_some(),
+            Self::ExcessPrivileges => reading.details.account.privileges.is_some(),
+            Self::AccessTokenExpiring => reading.details.account.tokens.is_some(),
+            Self::UnknownStatus
+            | Self::UnreadableDate
+            | Self::KeyAgeUnknown
+            | Self::NotReadable
+            | Self::ApiCertificateExpiring => true,
+        }
     }
 }
 
 // === impl Finding ===
 
 impl Finding {
-    /// The alert of the same trouble, and thereby its runbook.
-    pub fn alert(&self) -> Option<&'static str> {
-        let kind = KINDS.iter().find(|kind| kind.id == self.id)?;
-        let alert = if self.severity == Severity::Critical { kind.alert } else { kind.milder };
-        Some(alert).filter(|alert| !alert.is_empty())
+    /// What must not be done while it holds.
+    pub fn prohibition(&self) -> Option<&'static str> {
+        match self.kind.rank() {
+            1..=6 => Some("Do not reboot, upgrade or power-cycle nodes."),
+            8 | 10 => Some("Do not reboot, upgrade or power-cycle nodes while the status is not known."),
+            _ => None,
+        }
     }
 
-    /// Whether the advice begins with what must not be done now.
-    pub fn forbids_restarts(&self) -> bool {
-        self.advice.starts_with(DO_NOT)
+    /// What must not be done, and what is to be done.
+    pub fn instructions(&self) -> String {
+        match self.prohibition() {
+            Some(prohibition) => format!("{prohibition} {}", self.advice),
+            None => self.advice.to_owned(),
+        }
+    }
+
+    fn since(self, since: Option<DateTime<Utc>>) -> Self {
+        Self { since, ..self }
+    }
+
+    fn advising(self, advice: &'static str) -> Self {
+        Self { advice, ..self }
     }
 }
 
-/// The alerts of all findings that have one.
-pub fn alerts() -> impl Iterator<Item = &'static str> {
-    KINDS.iter().flat_map(|kind| [kind.alert, kind.milder]).filter(|alert| !alert.is_empty())
-}
-
-/// A status in words.
+/// A status in the vendor's words.
 pub fn words(status: &Status) -> String {
     match status {
-        Status::ConfigurationCorrupted => "Key store configuration corrupted".to_owned(),
+        Status::ConfigurationCorrupted => "Configuration Corrupted".to_owned(),
         Status::Encrypted => "Encrypted".to_owned(),
-        Status::KmsAuthenticationError => "KMS refuses the cluster".to_owned(),
-        Status::KmsAvailable => "KMS available".to_owned(),
-        Status::KmsCannotConnect => "Cannot connect to the KMS".to_owned(),
-        Status::KmsKeyInactive => "KMS key inactive".to_owned(),
-        Status::KmsKeyNotFound => "KMS key not found".to_owned(),
-        Status::NotEncrypted => "Not encrypted".to_owned(),
+        Status::KmsAuthenticationError => "KMS Authentication Error".to_owned(),
+        Status::KmsAvailable => "KMS Available".to_owned(),
+        Status::KmsCannotConnect => "Cannot connect to KMS server".to_owned(),
+        Status::KmsKeyInactive => "KMS Key Inactive".to_owned(),
+        Status::KmsKeyNotFound => "KMS Key Not Found".to_owned(),
+        Status::NotEncrypted => "Not Encrypted".to_owned(),
         Status::Unknown(text) => format!("Unrecognised status: {text}"),
     }
 }
 
-/// Everything that is not well with a cluster, the worst first. `certificates` are those of the last answer.
-pub fn all(cluster: &Snapshot, certificates: &[Certificate], now: &Moment) -> Vec<Finding> {
-    let policy = cluster.about().policy;
+/// Everything that is wrong with a cluster, worst first, for people: what was seen last is told with its age.
+pub fn all(cluster: &Snapshot, now: &Moment) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Some((at, reading)) = cluster.last_known() {
-        let stale = cluster.fresh(now).is_none().then(|| at.age(now));
-        let mut known = status(cluster, reading, now);
-        known.extend(certificates.iter().filter_map(|each| certificate(each, &policy)));
-        known.extend(further(reading, at, &policy, now));
-        known.extend(cluster.clock_skew().filter(|skew| skew.abs() > CLOCKS_DIFFER).map(clock_skew));
-        if let Some(age) = stale {
-            let age = span(age.as_secs_f64());
-            known.iter_mut().for_each(|finding| finding.text.push_str(&format!(" (as of {age} ago)")));
+        findings = read(cluster, at, reading, now);
+        if cluster.fresh(now).is_none() {
+            let age = span(at.age(now).as_secs_f64());
+            findings.iter_mut().for_each(|finding| finding.text.push_str(&format!(" (as of {age} ago)")));
         }
-        findings.extend(known);
     }
-    findings.extend(verdict(cluster, now));
-    findings.extend(cluster.certificate().and_then(|expires| api_certificate(expires, &policy, now)));
-    if cluster.up(now) != Some(true) {
-        findings.push(not_readable(cluster.last_poll()));
-    }
-    findings.sort_by_key(|finding| finding.rank);
+    findings.extend(beside(cluster, now));
+    findings.sort_by_key(|finding| (Reverse(finding.severity), finding.kind.rank()));
+    forbid_what_is_dangerous(&mut findings);
     findings
 }
 
-/// What the status says.
-fn status(cluster: &Snapshot, reading: &Reading, now: &Moment) -> Vec<Finding> {
-    let text = words(&reading.status);
-    let finding = match &reading.status {
-        Status::Encrypted | Status::KmsAvailable | Status::NotEncrypted => None,
-        Status::KmsKeyNotFound => Some(KEY_NOT_FOUND.finding(Severity::Critical, text)),
-        Status::ConfigurationCorrupted => Some(CONFIGURATION_CORRUPTED.finding(Severity::Critical, text)),
-        Status::KmsKeyInactive => Some(KEY_INACTIVE.finding(Severity::Critical, text)),
-        Status::KmsAuthenticationError => Some(KMS_AUTHENTICATION_ERROR.finding(Severity::Critical, text)),
-        Status::KmsCannotConnect => {
-            let since = cluster.history().kms_unusable_since.map(|since| since.age(now)).unwrap_or_default();
-            let severity = if since >= KMS_UNUSABLE { Severity::Critical } else { Severity::Warning };
-            Some(KMS_CANNOT_CONNECT.finding(severity, format!("{text} for {}", span(since.as_secs_f64()))))
-        }
-        Status::Unknown(_) => Some(UNKNOWN_STATUS.finding(Severity::Warning, text)),
-    };
-    let violated = policy(&reading.status, reading.key_store, cluster.about().policy.require);
-    [finding, violated].into_iter().flatten().collect()
+/// Whether a finding forbids restarts; `None` until the first poll has ended.
+pub fn do_not_restart(cluster: &Snapshot, now: &Moment) -> Option<bool> {
+    cluster.last_poll()?;
+    Some(all(cluster, now).iter().any(|finding| finding.prohibition().is_some()))
 }
 
-/// What the operator requires and is not so.
-fn policy(status: &Status, key_store: KeyStore, require: Option<Require>) -> Option<Finding> {
-    let (plain, local) = (*status == Status::NotEncrypted, key_store == KeyStore::Local);
-    match require {
-        None if plain => Some(POLICY_VIOLATED.finding(Severity::Warning, "Not encrypted".to_owned())),
-        Some(Require::Encrypted | Require::Kms) if plain => {
-            Some(POLICY_VIOLATED.finding(Severity::Critical, "Not encrypted, which the policy requires".to_owned()))
-        }
-        Some(Require::Kms) if local => Some(
-            POLICY_VIOLATED
-                .finding(Severity::Critical, "The key is on the nodes, and the policy requires a KMS".to_owned()),
-        ),
-        _ => None,
+/// The judgement for the metric: each pair of a finding and a severity of which somebody can tell whether it holds.
+pub fn told(cluster: &Snapshot, now: &Moment) -> Vec<(Kind, Severity, bool)> {
+    let mut findings = match cluster.last_known() {
+        Some((at, reading)) if cluster.fresh(now).is_some() => read(cluster, at, reading, now),
+        _ => Vec::new(),
+    };
+    if cluster.last_poll().is_some() {
+        findings.extend(beside(cluster, now));
     }
+    let worst =
+        |kind: Kind| findings.iter().filter(|finding| finding.kind == kind).map(|finding| finding.severity).max();
+    let kinds = Kind::ALL.iter().map(|kind| (*kind, worst(*kind)));
+    let kinds = kinds.filter(|(kind, worst)| worst.is_some() || kind.can_be_excluded(cluster, now));
+    kinds
+        .flat_map(|(kind, worst)| {
+            kind.severities().iter().map(move |severity| (kind, *severity, worst == Some(*severity)))
+        })
+        .collect()
 }
 
-/// What is not well with a certificate.
-pub fn certificate(certificate: &Certificate, policy: &Policy) -> Option<Finding> {
-    let name = match certificate.kind {
-        KmsCertificate::Ca => "The certificate of the KMS's authority",
-        KmsCertificate::Client => "The cluster's client certificate",
-        KmsCertificate::Server => "The certificate of the KMS itself",
-    };
-    let left = certificate.seconds_left;
-    let severity = running_out(left, policy)?;
-    let kind = match severity {
-        _ if left <= 0.0 => CERTIFICATE_EXPIRED,
-        Severity::Critical => CERTIFICATE_CRITICAL,
-        _ => CERTIFICATE_WARNING,
-    };
-    Some(kind.finding(severity, format!("{name} {}", expiry(left))))
-}
-
-/// What the rest of an answer of the moment `at` says.
-fn further(reading: &Reading, at: &Moment, policy: &Policy, now: &Moment) -> Vec<Finding> {
+/// What an answer of the moment `at` says, with what was said before it.
+fn read(cluster: &Snapshot, at: &Moment, reading: &Reading, now: &Moment) -> Vec<Finding> {
+    let policy = &cluster.about().policy;
     let mut findings = Vec::new();
-    let told = |certificate| reading.expiry(certificate).is_some();
-    if reading.key_store == KeyStore::Kms && !KmsCertificate::TOLD.into_iter().all(told) {
-        let text = "The cluster does not say when its KMS certificates expire".to_owned();
-        findings.push(EXPIRY_UNKNOWN.finding(Severity::Warning, text));
+    findings.extend(status(cluster, reading, now));
+    findings.extend(verdict(cluster, reading, now));
+    findings.extend(requirement(reading, policy.require).map(|finding| finding.since(status_since(cluster))));
+    findings.extend(super::certificates(reading, now).iter().filter_map(|each| certificate(each, policy)));
+    if reading.key_store == KeyStore::Kms && !has_both_dates(reading) {
+        findings.push(Kind::ExpiryUnknown.warning("The cluster does not report when its KMS certificates expire"));
     }
-    let since = |field, moment: &Moment| {
-        let date = reading.dates.get(field).timestamp()?;
-        Some(moment.unix_seconds() - date.unix_seconds())
-    };
-    if let (Some(age), Some(limit)) = (since(DateField::LastKeyRotationTime, now), policy.key_max_age)
-        && age > limit.as_secs_f64()
-        && reading.status != Status::NotEncrypted
-    {
-        findings.push(KEY_TOO_OLD.finding(Severity::Warning, format!("The master key is {} old", span(age))));
-    }
-    if let Some(age) = since(DateField::LastStatusUpdateTime, at)
-        && age > NOT_REFRESHED.as_secs_f64()
-    {
-        let text = format!("The cluster had not refreshed its status for {}", span(age));
-        findings.push(STATUS_NOT_REFRESHED.finding(Severity::Info, text));
+    findings.extend(key_age(reading, policy, now));
+    if let Some(updated) = reading.dates.get(DateField::LastStatusUpdateTime).timestamp() {
+        let age = at.unix_seconds() - updated.unix_seconds();
+        if age > NOT_REFRESHED.as_secs_f64() {
+            let text = format!("The cluster had not refreshed its status for {}", span(age));
+            findings.push(Kind::StatusNotRefreshed.info(text).since(Some(updated.utc())));
+        }
     }
     if DateField::ALL.into_iter().any(|field| matches!(reading.dates.get(field), Date::Unreadable(_))) {
-        let text = "The cluster sent a date that cannot be read".to_owned();
-        findings.push(UNREADABLE_DATE.finding(Severity::Info, text));
+        findings.push(Kind::UnreadableDate.info("The cluster sent a date that cannot be read"));
     }
-    findings.extend(account(&reading.details.account, at, policy, now));
+    let account = &reading.details.account;
+    findings.extend(account.tokens.iter().flat_map(|tokens| access_tokens(tokens, at, policy, now)));
+    findings.extend(account.privileges.as_ref().and_then(|privileges| excess(privileges.excess.len())));
+    findings.extend(cluster.clock_skew().filter(|skew| skew.abs() > CLOCKS_DIFFER).map(clock_skew));
     findings
 }
 
-/// The certificate that the cluster shows to the exporter, and to everybody else.
-fn api_certificate(expires: Timestamp, policy: &Policy, now: &Moment) -> Option<Finding> {
-    let left = expires.unix_seconds() - now.unix_seconds();
-    let severity = running_out(left, policy)?;
-    Some(
-        API_CERTIFICATE_EXPIRING
-            .finding(severity, format!("The certificate of the cluster's REST API {}", expiry(left))),
-    )
+/// What does not come from an answer.
+fn beside(cluster: &Snapshot, now: &Moment) -> impl Iterator<Item = Finding> {
+    let api = cluster.certificate().and_then(|expires| api_certificate(cluster, expires, now));
+    let not_readable = (cluster.up(now) != Some(true)).then(|| not_readable(cluster));
+    [api, not_readable].into_iter().flatten()
 }
 
-/// The exporter's own credential, by an answer of the moment `at`. What had expired by then is not what it asked with.
-fn account(account: &Account, at: &Moment, policy: &Policy, now: &Moment) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for token in account.tokens.iter().filter(|token| token.expires.unix_seconds() > at.unix_seconds()) {
-        let left = token.expires.unix_seconds() - now.unix_seconds();
-        if let Some(severity) = running_out(left, policy) {
-            let text = format!("Access token {} of the exporter's account {}", token.id(), expiry(left));
-            findings.push(ACCESS_TOKEN_EXPIRING.finding(severity, text));
+/// No advice that the cluster's state forbids.
+fn forbid_what_is_dangerous(findings: &mut [Finding]) {
+    let key_in_danger = findings.iter().any(|finding| finding.kind.rank() <= 3);
+    let unsafe_to_rotate =
+        findings.iter().any(|finding| finding.prohibition().is_some() || finding.severity == Severity::Critical);
+    for finding in findings {
+        match finding.kind {
+            Kind::KeyTooOld if unsafe_to_rotate => finding.advice = DO_NOT_ROTATE,
+            kind if key_in_danger && kind.rank() > 3 && finding.advice.contains("encryption_set_key_store") => {
+                finding.advice = KEY_FIRST;
+            }
+            _ => {}
         }
     }
-    let excess = account.privileges.as_ref().map_or(0, |privileges| privileges.excess.len());
-    if excess > 0 {
-        let text = match excess {
-            1 => "The exporter's account has a privilege that it does not need".to_owned(),
-            _ => format!("The exporter's account has {excess} privileges that it does not need"),
-        };
-        findings.push(EXCESS_PRIVILEGES.finding(Severity::Info, text));
-    }
-    findings
 }
 
-/// How bad it is that so many seconds are left, by the limits for certificates.
-fn running_out(left: f64, policy: &Policy) -> Option<Severity> {
-    let below = |limit: Option<Duration>| limit.is_some_and(|limit| left < limit.as_secs_f64());
-    if left <= 0.0 || below(policy.certificate_critical) {
-        Some(Severity::Critical)
-    } else {
-        below(policy.certificate_warning).then_some(Severity::Warning)
+fn status_since(cluster: &Snapshot) -> Option<DateTime<Utc>> {
+    cluster.history().status.as_ref().map(|(since, _)| since.wall)
+}
+
+fn status(cluster: &Snapshot, reading: &Reading, now: &Moment) -> Option<Finding> {
+    let text = words(&reading.status);
+    let since = status_since(cluster);
+    match &reading.status {
+        Status::Encrypted | Status::KmsAvailable | Status::NotEncrypted => None,
+        // The verdict is told below: it can be older than the status.
+        Status::KmsKeyNotFound | Status::KmsKeyInactive => None,
+        Status::ConfigurationCorrupted => Some(Kind::ConfigurationCorrupted.critical(text).since(since)),
+        Status::KmsAuthenticationError => Some(Kind::KmsAuthenticationError.critical(text).since(since)),
+        Status::KmsCannotConnect => {
+            let unusable = cluster.history().kms_unusable_since;
+            let age = unusable.map(|since| since.age(now)).unwrap_or_default();
+            let severity = if age >= KMS_UNUSABLE { Severity::Critical } else { Severity::Warning };
+            let text = format!("{text}; KMS unusable for {}", span(age.as_secs_f64()));
+            Some(Kind::KmsCannotConnect.finding(severity, text).since(unusable.map(|since| since.wall)))
+        }
+        Status::Unknown(_) => Some(Kind::UnknownStatus.warning(text).since(since)),
     }
+}
+
+/// The verdict about the key, which stands until a status speaks about the key.
+fn verdict(cluster: &Snapshot, reading: &Reading, now: &Moment) -> Option<Finding> {
+    let (since, status) = cluster.history().verdict.as_ref()?;
+    let kind = if *status == Status::KmsKeyNotFound { Kind::KeyNotFound } else { Kind::KeyInactive };
+    let mut text = words(status);
+    if reading.status != *status {
+        let age = span(since.age(now).as_secs_f64());
+        text = format!("{text}, reported {age} ago; no status since then says that the key is back");
+    }
+    Some(kind.critical(text).since(Some(since.wall)))
+}
+
+/// Whether the policy is violated; `None` if nobody can tell.
+fn violation(reading: &Reading, require: Option<Require>) -> Option<bool> {
+    let encrypted = reading.status.is_known().then_some(reading.status != Status::NotEncrypted);
+    let in_kms = match reading.key_store {
+        KeyStore::Kms => Some(true),
+        KeyStore::Local => Some(false),
+        KeyStore::Unknown => None,
+    };
+    match require {
+        Some(Require::Any) => Some(false),
+        None | Some(Require::Encrypted) => encrypted.map(|encrypted| !encrypted),
+        Some(Require::Kms) => match (encrypted, in_kms) {
+            (Some(false), _) | (_, Some(false)) => Some(true),
+            (Some(true), Some(true)) => Some(false),
+            _ => None,
+        },
+    }
+}
+
+fn requirement(reading: &Reading, require: Option<Require>) -> Option<Finding> {
+    if violation(reading, require) != Some(true) {
+        return None;
+    }
+    let finding = match (&reading.status, require) {
+        (Status::NotEncrypted, None) => Kind::PolicyViolated.warning("Not Encrypted"),
+        (Status::NotEncrypted, _) => Kind::PolicyViolated.critical("Not Encrypted, which the policy requires"),
+        _ => Kind::PolicyViolated
+            .critical("The master key is on the nodes, and the policy requires a KMS")
+            .advising(MOVE_KEY),
+    };
+    Some(finding)
+}
+
+/// One name for each certificate, everywhere.
+pub fn certificate_name(kind: KmsCertificate) -> &'static str {
+    match kind {
+        KmsCertificate::Ca => "KMS CA certificate",
+        KmsCertificate::Client => "KMS client certificate",
+        KmsCertificate::Server => "KMS server certificate",
+    }
+}
+
+/// What is wrong with a certificate of the KMS connection.
+pub fn certificate(certificate: &Certificate, policy: &Policy) -> Option<Finding> {
+    let left = certificate.seconds_left;
+    let kind = if left <= 0.0 {
+        Kind::CertificateExpired
+    } else if is_below(left, policy.certificate_critical) {
+        Kind::CertificateCritical
+    } else if is_below(left, policy.certificate_warning) {
+        Kind::CertificateWarning
+    } else {
+        return None;
+    };
+    // Each of the three has one severity.
+    let severity = *kind.severities().first()?;
+    let text = format!("The {} {}", certificate_name(certificate.kind), expiry(left));
+    let finding = kind.finding(severity, text).since((left <= 0.0).then(|| certificate.expires.utc()));
+    Some(if certificate.kind == KmsCertificate::Server { finding.advising(RENEW_ON_KMS) } else { finding })
+}
+
+fn has_both_dates(reading: &Reading) -> bool {
+    KmsCertificate::TOLD.into_iter().all(|certificate| reading.expiry(certificate).is_some())
+}
+
+fn rotated(reading: &Reading) -> Option<Timestamp> {
+    reading.dates.get(DateField::LastKeyRotationTime).timestamp()
+}
+
+/// A cluster that is not encrypted has no key.
+fn is_age_limited(reading: &Reading, policy: &Policy) -> bool {
+    policy.key_max_age.is_some() && reading.status != Status::NotEncrypted
+}
+
+fn key_age(reading: &Reading, policy: &Policy, now: &Moment) -> Option<Finding> {
+    let limit = policy.key_max_age.filter(|_| is_age_limited(reading, policy))?;
+    let Some(rotated) = rotated(reading) else {
+        return Some(Kind::KeyAgeUnknown.info("The cluster does not report the age of its master key"));
+    };
+    let age = now.unix_seconds() - rotated.unix_seconds();
+    (age > limit.as_secs_f64()).then(|| {
+        let finding = Kind::KeyTooOld.warning(format!("The master key is {} old", span(age)));
+        if reading.key_store == KeyStore::Kms { finding.advising(ROTATE_IN_KMS) } else { finding }
+    })
+}
+
+/// The certificate that the cluster shows to the exporter, and to everybody else. Where nobody verifies its dates, polls go
+/// on after it has expired.
+fn api_certificate(cluster: &Snapshot, expires: Timestamp, now: &Moment) -> Option<Finding> {
+    let left = expires.unix_seconds() - now.unix_seconds();
+    let expired = left <= 0.0;
+    if !expired && !is_below(left, cluster.about().policy.certificate_warning) {
+        return None;
+    }
+    let severity = if expired && !cluster.about().dates_unverified { Severity::Critical } else { Severity::Warning };
+    let text = format!("The certificate of the cluster's REST API {}", expiry(left));
+    Some(Kind::ApiCertificateExpiring.finding(severity, text).since(expired.then(|| expires.utc())))
+}
+
+/// The tokens of the exporter's account, by an answer of the moment `at`. What had expired by then is not what it asked with;
+/// while another token lasts longer, the end of one ends nothing.
+fn access_tokens(tokens: &[AccessToken], at: &Moment, policy: &Policy, now: &Moment) -> Vec<Finding> {
+    let valid = |token: &&AccessToken| token.expires.is_none_or(|expires| expires.unix_seconds() > at.unix_seconds());
+    let tokens: Vec<&AccessToken> = tokens.iter().filter(valid).collect();
+    let endless = tokens.iter().any(|token| token.expires.is_none());
+    let last = tokens.iter().filter_map(|token| token.expires).max().filter(|_| !endless);
+    let findings = tokens.iter().filter_map(|token| {
+        let expires = token.expires?;
+        let left = expires.unix_seconds() - now.unix_seconds();
+        let ends_all = last == Some(expires) && (left <= 0.0 || is_below(left, policy.certificate_critical));
+        let severity = if ends_all { Severity::Critical } else { Severity::Warning };
+        let text = format!("Access token {} of the exporter's account {}", token.id(), expiry(left));
+        (ends_all || left <= 0.0 || is_below(left, policy.certificate_warning))
+            .then(|| Kind::AccessTokenExpiring.finding(severity, text))
+    });
+    findings.collect()
+}
+
+fn excess(count: usize) -> Option<Finding> {
+    let text = match count {
+        0 => return None,
+        1 => "The exporter's account has a privilege that it does not need".to_owned(),
+        _ => format!("The exporter's account has {count} privileges that it does not need"),
+    };
+    Some(Kind::ExcessPrivileges.info(text))
+}
+
+/// A limit that is off is never reached.
+fn is_below(left: f64, limit: Option<Duration>) -> bool {
+    limit.is_some_and(|limit| left < limit.as_secs_f64())
 }
 
 fn expiry(left: f64) -> String {
     if left > 0.0 { format!("expires in {}", span(left)) } else { format!("expired {} ago", span(left)) }
 }
 
-/// A verdict about the key that stands although the last status is another one.
-fn verdict(cluster: &Snapshot, now: &Moment) -> Option<Finding> {
-    let (since, status) = cluster.history().verdict.as_ref()?;
-    let current = cluster.last_known().map(|(_, reading)| &reading.status);
-    if current == Some(status) {
-        return None;
-    }
-    let kind = if *status == Status::KmsKeyNotFound { KEY_NOT_FOUND } else { KEY_INACTIVE };
-    let (text, age) = (words(status), span(since.age(now).as_secs_f64()));
-    Some(kind.finding(
-        Severity::Critical,
-        format!("{text}, reported {age} ago; no status since then says that the key is back"),
-    ))
-}
-
 fn clock_skew(skew: f64) -> Finding {
     let direction = if skew > 0.0 { "ahead of" } else { "behind" };
-    CLOCK_SKEW.finding(Severity::Warning, format!("The cluster's clock is {} {direction} the exporter's", span(skew)))
+    Kind::ClockSkew.warning(format!("The cluster's clock is {} {direction} the exporter's", span(skew)))
 }
 
 /// Why there is no up-to-date status.
-fn not_readable(last: Option<&LastPoll>) -> Finding {
-    let (text, advice) = match last.map(|last| &last.failure) {
-        None => ("Not polled yet".to_owned(), "Wait for the first poll to end."),
-        Some(None) => {
-            let advice = "If this machine was suspended or its clock was set, wait for the next poll. Otherwise the poller is \
-                          stuck: restart the exporter, and report it.";
-            ("The last status is stale".to_owned(), advice)
-        }
-        Some(Some(Failure::Crash)) => {
-            ("Polling broke down and is started again".to_owned(), "This is a bug: report it with the log.")
-        }
-        Some(Some(Failure::Poll(failure))) => (sentence(&failure.message), reason(failure.reason)),
+fn not_readable(cluster: &Snapshot) -> Finding {
+    let finding = |text: String| Kind::NotReadable.finding(Severity::Unknown, text);
+    let finding = match cluster.last_poll().map(|last| &last.failure) {
+        None => finding("Not polled yet".to_owned()),
+        Some(None) => finding("The last status is stale".to_owned()).advising(
+            "If the exporter's host was suspended or its clock was set, wait for the next poll. Otherwise the poller is stuck: \
+             restart the exporter, and report it.",
+        ),
+        Some(Some(Failure::Crash)) => finding("Polling broke down and is started again".to_owned())
+            .advising("This is a bug: report it with the log."),
+        Some(Some(Failure::Poll(failure))) => finding(sentence(&failure.message)).advising(reason(failure.reason)),
     };
-    Finding { advice, ..NOT_READABLE.finding(Severity::Unknown, text) }
+    finding.since(cluster.last_success().map(|at| at.wall))
 }
 
 /// With a capital letter, since it stands alone here.
@@ -349,32 +535,31 @@ fn sentence(text: &str) -> String {
 
 fn reason(reason: FailureReason) -> &'static str {
     match reason {
-        FailureReason::Dns => {
-            "Check the host name in the cluster's URL, and ask the resolver of the exporter's machine."
-        }
-        FailureReason::Connect => "Check that the cluster runs and that no firewall blocks it.",
+        FailureReason::Dns => "Check the host name in the cluster's URL, and the resolver of the exporter's host.",
+        FailureReason::Connect => "Check that the cluster is running and that no firewall blocks it.",
         FailureReason::Tls => {
             "Check the trust settings of the cluster (tls_config, --cluster.ca-file, --cluster.pin-sha256) against its \
              certificate."
         }
         FailureReason::Timeout => {
-            "Look at the cluster. If it is only slow, raise poll_timeout (in a configuration file)."
+            "Check the cluster's own health. If it is only slow, raise poll_timeout (in a configuration file)."
         }
-        FailureReason::Authentication => "Write a good token or password into the credential's file.",
+        FailureReason::Authentication => "Write a valid token or password to the credential's file.",
         FailureReason::Permission => "Give the user's role the privilege PRIVILEGE_ENCRYPTION_READ.",
         FailureReason::Unsupported => "Check the cluster's URL, and whether this is Qumulo Core 3.1.5 or later.",
         FailureReason::RateLimited => {
             "Raise poll_interval (in a configuration file): the cluster asks for fewer requests."
         }
-        FailureReason::HttpError => "Look for a proxy in between, and at the cluster's own state.",
-        FailureReason::Proxy => "Check proxy_url, and the proxy: its log says why it makes no connection.",
-        FailureReason::Malformed => "Check that the URL is the cluster itself; report it with the log if it is.",
+        FailureReason::HttpError => "Look for a proxy in between, and check the cluster's own health.",
+        FailureReason::Proxy => "Check proxy_url, and the proxy's log.",
+        FailureReason::Malformed => "Check that the URL is the cluster itself; if it is, report it with the log.",
     }
 }
 
-/// The worst of the findings, for the order of clusters; without findings the last.
-pub fn rank(cluster: &ClusterReport) -> u8 {
-    cluster.findings.first().map_or(u8::MAX, |finding| finding.rank)
+/// By the worst finding: its severity, then its rank. Greater is better, so that the worst cluster comes first.
+pub fn order(cluster: &ClusterReport) -> (Reverse<Severity>, u8) {
+    let worst = cluster.findings.first();
+    worst.map_or((Reverse(Severity::Good), u8::MAX), |worst| (Reverse(worst.severity), worst.kind.rank()))
 }
 
 #[cfg(test)]

@@ -37,6 +37,7 @@ struct Cluster<'a> {
     name: &'a str,
     url: &'a str,
     severity: &'static str,
+    do_not_restart: bool,
     headline: String,
     findings: Vec<Finding<'a>>,
     policy: Policy,
@@ -74,8 +75,9 @@ struct Finding<'a> {
     id: &'static str,
     severity: &'static str,
     message: &'a str,
-    advice: &'static str,
-    runbook: Option<String>,
+    since: Option<String>,
+    advice: String,
+    runbook: String,
 }
 
 /// What the cluster is judged by; null is no limit.
@@ -140,12 +142,13 @@ pub fn render(report: &Report) -> Vec<u8> {
 
 fn cluster(cluster: &ClusterReport) -> Cluster<'_> {
     let findings = cluster.findings.iter().map(|each| Finding {
-        id: each.id,
+        id: each.kind.id(),
         severity: each.severity.label(),
         message: &each.text,
-        advice: each.advice,
+        since: each.since.map(time),
+        advice: each.instructions(),
         // Relative to the page.
-        runbook: each.alert().map(|alert| format!("runbooks/{alert}")),
+        runbook: format!("runbooks/{}", each.kind.alert()),
     });
     let certificates = cluster.certificates.iter().map(|each| Certificate {
         certificate: each.kind.label(),
@@ -158,6 +161,7 @@ fn cluster(cluster: &ClusterReport) -> Cluster<'_> {
         name: &cluster.name,
         url: &cluster.url,
         severity: cluster.severity().label(),
+        do_not_restart: cluster.restart_forbidden_by().is_some(),
         headline: cluster.headline(),
         findings: findings.collect(),
         policy: policy(&cluster.policy),
@@ -180,9 +184,9 @@ fn cluster(cluster: &ClusterReport) -> Cluster<'_> {
         }),
         api_certificate_expires_at: cluster.api_certificate.map(|at| time(at.utc())),
         clock_skew_seconds: cluster.clock_skew,
-        access_tokens: account.map(|account| {
-            let expiring = account.tokens.iter();
-            expiring.map(|token| AccessToken { token_id: token.id(), expires_at: time(token.expires.utc()) }).collect()
+        access_tokens: account.and_then(|account| account.tokens.as_ref()).map(|tokens| {
+            let expiring = tokens.iter().filter_map(|token| Some((token.id(), token.expires?)));
+            expiring.map(|(token_id, expires)| AccessToken { token_id, expires_at: time(expires.utc()) }).collect()
         }),
         excess_privileges: account
             .and_then(|account| account.privileges.as_ref())

@@ -1,7 +1,7 @@
-//! What to think of each cluster: one judgement for the page, the JSON and `status`. Pure.
+//! What is wrong with each cluster: one judgement for the metric, the page, the JSON and `status`. Pure.
 //!
-//! The judgement itself is in [`findings`]; its limits are those of the configuration's policy, and the shipped alert rules
-//! follow the same table. What a status means and what to do about it is inferred from the API's names and from KMIP; that
+//! The judgement itself is in [`findings`]; its limits are those of the configuration's policy. Alert rules and dashboards
+//! read it as a metric. What a status means and what to do about it is inferred from the API's names and from KMIP; that
 //! nodes fetch the key only when they start is in Qumulo's documentation of encryption at rest.
 
 pub mod findings;
@@ -11,7 +11,7 @@ use std::{fmt::Write, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 
-pub use self::findings::Finding;
+pub use self::findings::{Finding, Kind};
 use crate::{
     model::{
         ApiVersion, DateField, KeyStore, KmsCertificate, KmsProbe, KmsServer, Moment, Policy, Reading, Status,
@@ -40,7 +40,7 @@ pub enum Severity {
 pub struct Report {
     /// When.
     pub at: DateTime<Utc>,
-    /// By the rank of the worst finding, then by what expires first, then by name.
+    /// By the severity of the worst finding, then by its rank, then by what expires first, then by name.
     pub clusters: Vec<ClusterReport>,
 }
 
@@ -93,8 +93,8 @@ pub fn report(view: &View, now: &Moment) -> Report {
     let mut clusters: Vec<ClusterReport> = view.clusters.iter().map(|cluster| judge(cluster, now)).collect();
     clusters.sort_by(|one, other| {
         let left = |cluster: &ClusterReport| cluster.first_expiry().map_or(f64::MAX, |first| first.seconds_left);
-        let rank = findings::rank(one).cmp(&findings::rank(other));
-        rank.then(left(one).total_cmp(&left(other))).then_with(|| one.name.cmp(&other.name))
+        let worst = findings::order(one).cmp(&findings::order(other));
+        worst.then(left(one).total_cmp(&left(other))).then_with(|| one.name.cmp(&other.name))
     });
     Report { at: now.wall, clusters }
 }
@@ -108,7 +108,7 @@ fn judge(cluster: &Snapshot, now: &Moment) -> ClusterReport {
     });
     let known = cluster.last_known();
     let certificates: Vec<Certificate> = known.iter().flat_map(|(_, reading)| certificates(reading, now)).collect();
-    let findings = findings::all(cluster, &certificates, now);
+    let findings = findings::all(cluster, now);
     let last_known = known.filter(|_| reading.is_none()).map(|(at, reading)| (at.age(now), reading.clone()));
     ClusterReport {
         api_certificate: cluster.certificate(),
@@ -128,11 +128,15 @@ fn judge(cluster: &Snapshot, now: &Moment) -> ClusterReport {
     }
 }
 
-fn certificates(reading: &Reading, now: &Moment) -> impl Iterator<Item = Certificate> {
-    KmsCertificate::ALL.into_iter().filter_map(|kind| {
-        let expires = reading.expiry(kind)?;
-        Some(Certificate { kind, expires, seconds_left: expires.unix_seconds() - now.unix_seconds() })
-    })
+/// A local key store has none, whatever dates the cluster goes on reporting.
+fn certificates(reading: &Reading, now: &Moment) -> Vec<Certificate> {
+    let kinds = KmsCertificate::ALL.into_iter().filter(|_| reading.key_store != KeyStore::Local);
+    kinds
+        .filter_map(|kind| {
+            let expires = reading.expiry(kind)?;
+            Some(Certificate { kind, expires, seconds_left: expires.unix_seconds() - now.unix_seconds() })
+        })
+        .collect()
 }
 
 // === impl Severity ===
@@ -181,6 +185,11 @@ impl ClusterReport {
     pub fn severity(&self) -> Severity {
         let all = self.findings.iter().map(|finding| finding.severity);
         all.filter(|severity| *severity > Severity::Info).max().unwrap_or(Severity::Good)
+    }
+
+    /// The worst finding that forbids restarts.
+    pub fn restart_forbidden_by(&self) -> Option<&Finding> {
+        self.findings.iter().filter(|finding| finding.prohibition().is_some()).min_by_key(|finding| finding.kind.rank())
     }
 
     /// The state in words.

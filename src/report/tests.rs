@@ -136,7 +136,7 @@ fn findings_after(answers: &[Reading], policy: Policy, then: u64) -> Vec<(&'stat
         second += 60;
     }
     let report = report(&store.view(), &moment(origin, second + then));
-    report.clusters[0].findings.iter().map(|finding| (finding.id, finding.severity)).collect()
+    report.clusters[0].findings.iter().map(|finding| (finding.kind.id(), finding.severity)).collect()
 }
 
 #[test]
@@ -152,7 +152,9 @@ fn every_state_of_the_kms_says_what_not_to_do() {
         let mut publisher = store.publisher(ClusterName::new("one").unwrap(), Duration::from_secs(300));
         publisher.record(moment(origin, 0), Duration::ZERO, Ok(kms(status.clone(), [900, 900])));
         let report = report(&store.view(), &moment(origin, 1));
-        assert!(report.clusters[0].findings[0].forbids_restarts(), "{status:?}");
+        let cluster = &report.clusters[0];
+        assert!(cluster.findings[0].instructions().starts_with("Do not reboot"), "{status:?}");
+        assert_eq!(cluster.restart_forbidden_by(), cluster.findings.first());
     }
     let good = Policy { key_max_age: None, ..Policy::default() };
     assert_eq!(findings_after(&[kms(Status::KmsAvailable, [900, 900])], good, 0), []);
@@ -188,7 +190,7 @@ fn a_kms_that_is_of_no_use_for_an_hour_is_critical_over_both_states() {
 
 #[test]
 fn the_policy_decides() {
-    let policy = |require| Policy { require, ..Policy::default() };
+    let policy = |require| Policy { require, key_max_age: None, ..Policy::default() };
     let violated = |severity| Some(("policy_violated", severity));
     let check = |answer: Reading, require: Option<Require>, expect: Option<(&'static str, Severity)>| {
         assert_eq!(
@@ -217,42 +219,43 @@ fn what_surrounds_the_status_is_judged_at_the_boundaries() {
     // After 100 seconds, with a certificate and a token that have so much left then, and a clock that is ahead.
     let judge = |certificate: Option<f64>, token: Option<f64>, skew: Option<f64>, privileges: &[&str]| {
         let (store, mut answer) = (Store::default(), Reading::local(Status::Encrypted));
-        let tokens = token.map(|left| AccessToken::new("17", at(100.0 + left)).unwrap()).into_iter().collect();
+        let tokens = token.map(|left| vec![AccessToken::new("17", Some(at(100.0 + left))).unwrap()]);
         let account = Account { privileges: Some(Privileges::new(privileges.iter().copied())), tokens };
         answer.details = Arc::new(Details { account, ..Details::default() });
         answer.clock = skew.map(|skew| ServerClock { at: origin, date: at(skew) });
         let mut publisher = store.publisher(ClusterName::new("one").unwrap(), Duration::from_secs(300));
+        let policy = Policy { key_max_age: None, ..Policy::default() };
+        store.describe(publisher.name(), &About { policy, ..About::default() });
         publisher.saw_certificate(certificate.map(|left| at(100.0 + left)));
         publisher.record(moment(origin, 0), Duration::ZERO, Ok(answer));
         let report = report(&store.view(), &moment(origin, 100));
         let cluster = &report.clusters[0];
-        let found: Vec<_> =
-            cluster.findings.iter().map(|finding| (finding.id, finding.severity, finding.alert())).collect();
+        let found: Vec<_> = cluster.findings.iter().map(|finding| (finding.kind.id(), finding.severity)).collect();
         assert!(found.len() <= 1, "{found:?}");
-        found
-            .first()
-            .map(|(id, severity, alert)| (*id, *severity, alert.unwrap().trim_start_matches("QumuloEncryption")))
+        found.first().copied()
     };
-    let certificate = |severity, alert| Some(("api_certificate_expiring", severity, alert));
+    let certificate = |severity| Some(("api_certificate_expiring", severity));
     let check = |left: f64, expect| assert_eq!(judge(Some(left), None, None, &[]), expect, "{left}");
     check(30.0 * DAY, None);
-    check(30.0 * DAY - 1.0, certificate(Severity::Warning, "ApiCertificateExpiringSoon"));
-    check(7.0 * DAY, certificate(Severity::Warning, "ApiCertificateExpiringSoon"));
-    check(7.0 * DAY - 1.0, certificate(Severity::Critical, "ApiCertificateExpiring"));
-    check(-3.0 * DAY, certificate(Severity::Critical, "ApiCertificateExpiring"));
-    let token = |severity, alert| Some(("access_token_expiring", severity, alert));
+    check(30.0 * DAY - 1.0, certificate(Severity::Warning));
+    check(7.0 * DAY, certificate(Severity::Warning));
+    check(7.0 * DAY - 1.0, certificate(Severity::Warning));
+    check(1.0, certificate(Severity::Warning));
+    check(0.0, certificate(Severity::Critical));
+    check(-3.0 * DAY, certificate(Severity::Critical));
+    let token = |severity| Some(("access_token_expiring", severity));
     let check = |left: f64, expect| assert_eq!(judge(None, Some(left), None, &[]), expect, "{left}");
     check(30.0 * DAY, None);
-    check(30.0 * DAY - 1.0, token(Severity::Warning, "AccessTokenExpiringSoon"));
-    check(7.0 * DAY - 1.0, token(Severity::Critical, "AccessTokenExpiring"));
-    check(1.0, token(Severity::Critical, "AccessTokenExpiring"));
+    check(30.0 * DAY - 1.0, token(Severity::Warning));
+    check(7.0 * DAY - 1.0, token(Severity::Critical));
+    check(1.0, token(Severity::Critical));
     // It has expired since the last answer, so it may be the one that the exporter asks with.
-    check(0.0, token(Severity::Critical, "AccessTokenExpiring"));
-    check(-99.0, token(Severity::Critical, "AccessTokenExpiring"));
+    check(0.0, token(Severity::Critical));
+    check(-99.0, token(Severity::Critical));
     // It had expired by then.
     check(-100.0, None);
     let check = |skew: f64, expect: bool| {
-        let found = judge(None, None, Some(skew), &[]).map(|(id, severity, _)| (id, severity));
+        let found = judge(None, None, Some(skew), &[]);
         assert_eq!(found, expect.then_some(("clock_skew", Severity::Warning)), "{skew}");
     };
     // The header has whole seconds, so half of one is added.
@@ -260,7 +263,7 @@ fn what_surrounds_the_status_is_judged_at_the_boundaries() {
     check(300.0, true);
     check(-300.5, false);
     check(-301.0, true);
-    let excess = Some(("excess_privileges", Severity::Info, "ExcessPrivileges"));
+    let excess = Some(("excess_privileges", Severity::Info));
     assert_eq!(judge(None, None, None, &["PRIVILEGE_ENCRYPTION_READ"]), None);
     assert_eq!(judge(None, None, None, &["PRIVILEGE_ENCRYPTION_READ", "PRIVILEGE_FS_READ"]), excess);
 }
@@ -320,7 +323,7 @@ fn a_poller_that_broke_down_says_so() {
     publisher.record_crash(moment(origin, 0));
     let report = report(&store.view(), &moment(origin, 1));
     let finding = &report.clusters[0].findings[0];
-    assert_eq!((finding.id, &*finding.text), ("not_readable", "Polling broke down and is started again"));
+    assert_eq!((finding.kind.id(), &*finding.text), ("not_readable", "Polling broke down and is started again"));
 }
 
 #[test]
@@ -349,9 +352,9 @@ fn what_was_seen_last_stays_in_sight_with_its_age() {
         assert!(cluster.reading.is_none(), "{}: it is no present status", cluster.name);
         assert!(cluster.severity() >= Severity::Unknown, "{}", cluster.name);
         if cluster.name == "lost" {
-            assert_eq!(cluster.headline(), "KMS key not found, 5 minutes ago");
-            let findings: Vec<_> = cluster.findings.iter().map(|finding| (finding.id, &*finding.text)).collect();
-            assert_eq!(findings[0], ("key_not_found", "KMS key not found (as of 5 minutes ago)"));
+            assert_eq!(cluster.headline(), "KMS Key Not Found, 5 minutes ago");
+            let findings: Vec<_> = cluster.findings.iter().map(|finding| (finding.kind.id(), &*finding.text)).collect();
+            assert_eq!(findings[0], ("key_not_found", "KMS Key Not Found (as of 5 minutes ago)"));
             assert_eq!(findings[1].0, "not_readable");
         }
     }

@@ -3,10 +3,11 @@ use crate::model::{KmsCertificate, Moment, Reading, Status};
 /// What one answer alone does not tell.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct History {
-    /// Since when the KMS has been of no use, over all states in which it is: no connection, a refusal, an expired
-    /// certificate.
+    /// Since when the KMS has been unusable, over all states in which it is.
     pub kms_unusable_since: Option<Moment>,
-    /// A verdict about the key that nothing has lifted, and when it was first reported.
+    /// The last status, and since when there was no other.
+    pub status: Option<(Moment, Status)>,
+    /// A verdict about the key that nothing has lifted, and since when there was no other.
     pub verdict: Option<(Moment, Status)>,
 }
 
@@ -18,18 +19,23 @@ impl History {
         let expired = |certificate: KmsCertificate| {
             reading.expiry(certificate).is_some_and(|expiry| expiry.unix_seconds() <= at.unix_seconds())
         };
-        let unusable = matches!(reading.status, Status::KmsCannotConnect | Status::KmsAuthenticationError)
-            || KmsCertificate::ALL.into_iter().any(expired);
+        let kms_unusable_since = match &reading.status {
+            Status::KmsCannotConnect | Status::KmsAuthenticationError => self.kms_unusable_since.or(Some(at)),
+            // The KMS answered, or there is none: a certificate that has expired has broken nothing yet.
+            status if status.speaks_about_the_key() => None,
+            // These say nothing about the KMS.
+            _ => self.kms_unusable_since.or_else(|| KmsCertificate::ALL.into_iter().any(expired).then_some(at)),
+        };
+        let since = |before: Option<(Moment, Status)>| match before {
+            Some((since, status)) if status == reading.status => Some((since, status)),
+            _ => Some((at, reading.status.clone())),
+        };
         let verdict = match &reading.status {
-            Status::KmsKeyNotFound | Status::KmsKeyInactive => match self.verdict {
-                Some((since, before)) if before == reading.status => Some((since, before)),
-                _ => Some((at, reading.status.clone())),
-            },
-            // These speak about the key.
-            Status::Encrypted | Status::KmsAvailable | Status::NotEncrypted => None,
+            Status::KmsKeyNotFound | Status::KmsKeyInactive => since(self.verdict),
+            status if status.speaks_about_the_key() => None,
             _ => self.verdict,
         };
-        Self { kms_unusable_since: unusable.then(|| self.kms_unusable_since.unwrap_or(at)), verdict }
+        Self { kms_unusable_since, status: since(self.status), verdict }
     }
 }
 
@@ -66,27 +72,40 @@ mod tests {
         let odd = Unknown(ForeignText::new("odd"));
         check(&[], None, None);
         check(&[KmsKeyNotFound, KmsKeyNotFound], Some((0, KmsKeyNotFound)), None);
-        check(&[KmsKeyNotFound, KmsCannotConnect, odd.clone()], Some((0, KmsKeyNotFound)), None);
+        check(&[KmsKeyNotFound, KmsCannotConnect, odd.clone()], Some((0, KmsKeyNotFound)), Some(1));
         check(&[KmsKeyNotFound, KmsKeyInactive], Some((1, KmsKeyInactive)), None);
         check(&[KmsKeyNotFound, KmsCannotConnect, KmsAvailable], None, None);
         check(&[KmsKeyInactive, Encrypted], None, None);
         check(&[KmsCannotConnect, KmsAuthenticationError, KmsCannotConnect], None, Some(0));
         check(&[KmsCannotConnect, KmsAvailable, KmsAuthenticationError], None, Some(2));
+        check(&[KmsCannotConnect, odd.clone(), KmsCannotConnect], None, Some(0));
+        check(&[KmsCannotConnect, KmsKeyNotFound, KmsCannotConnect], Some((1, KmsKeyNotFound)), Some(2));
         check(&[KmsKeyNotFound, KmsCannotConnect], Some((0, KmsKeyNotFound)), Some(1));
     }
 
+    /// Time counts from a certificate's expiry only where the status does not say that the KMS is reached.
     #[test]
-    fn a_certificate_that_has_expired_makes_the_kms_unusable() {
+    fn an_expired_certificate_does_not_make_a_kms_unusable_that_answers() {
         let origin = Instant::now();
         let expires = DateTime::UNIX_EPOCH + TimeDelta::days(20_000);
         let dates = Dates::from_fn(|field| match field {
-            DateField::ClientCertExpiry => Date::At(Timestamp::new(expires).unwrap()),
+            DateField::CaCertExpiry => Date::At(Timestamp::new(expires).unwrap()),
             _ => Date::NotReported,
         });
-        let answer = Reading { dates, key_store: KeyStore::Kms, ..Reading::local(Status::KmsAvailable) };
-        for (second, unusable) in [(-1, false), (0, true), (1, true)] {
-            let at = Moment { mono: origin, wall: expires + TimeDelta::seconds(second) };
-            assert_eq!(History::default().after(at, &answer).kms_unusable_since, unusable.then_some(at), "{second}");
+        let odd = Status::Unknown(ForeignText::new("odd"));
+        for (status, expect) in [
+            (Status::KmsAvailable, [false, false, false]),
+            (Status::KmsKeyNotFound, [false, false, false]),
+            (odd, [false, true, true]),
+            (Status::ConfigurationCorrupted, [false, true, true]),
+            (Status::KmsCannotConnect, [true, true, true]),
+        ] {
+            let answer = Reading { dates: dates.clone(), key_store: KeyStore::Kms, ..Reading::local(status) };
+            for (second, unusable) in [-1, 0, 1].into_iter().zip(expect) {
+                let at = Moment { mono: origin, wall: expires + TimeDelta::seconds(second) };
+                let since = History::default().after(at, &answer).kms_unusable_since;
+                assert_eq!(since, unusable.then_some(at), "{answer:?} {second}");
+            }
         }
     }
 }

@@ -51,21 +51,23 @@ async fn the_key_management_server_is_known_where_there_is_one() {
 
 #[tokio::test]
 async fn the_account_is_known_as_far_as_it_may_know_itself() {
-    let tokens = |details: &Details| -> Vec<String> {
-        details.account.tokens.iter().map(|token| token.id().to_owned()).collect()
+    let tokens = |details: &Details| {
+        let tokens = details.account.tokens.as_ref()?;
+        Some(tokens.iter().map(|token| (token.id().to_owned(), token.expires.is_some())).collect::<Vec<_>>())
     };
+    let id = "1234567890123456789012".to_owned();
     let (known, _) = details(|spec| {
         (spec.auth.token_expiry, spec.auth.own_tokens_visible) = (Some("+20d".to_owned()), true);
         spec.auth.privileges.push("PRIVILEGE_FS_READ".to_owned());
     })
     .await;
-    assert_eq!(tokens(&known), ["1234567890123456789012"]);
+    assert_eq!(tokens(&known), Some(vec![(id.clone(), true)]));
     let privileges = known.account.privileges.unwrap();
     assert_eq!((privileges.can_read, privileges.excess), (true, vec!["PRIVILEGE_FS_READ".into()]));
     let (known, _) = details(|spec| spec.auth.own_tokens_visible = true).await;
-    assert_eq!(tokens(&known), [""; 0], "a token that never expires");
+    assert_eq!(tokens(&known), Some(vec![(id, false)]), "a token that never expires");
     let (known, _) = details(|spec| spec.auth.token_expiry = Some("+20d".to_owned())).await;
-    assert_eq!(tokens(&known), [""; 0], "tokens that may not be seen");
+    assert_eq!(tokens(&known), None, "tokens that may not be seen");
     assert!(known.account.privileges.is_some());
 }
 

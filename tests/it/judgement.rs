@@ -1,7 +1,8 @@
-//! The judgement in Rust and the alert rules say the same: the matrix that an end-to-end test holds against promtool.
+//! The judgement as the metric shows it (1, 0 or absent), with restarts of the process in between, and that metric and JSON
+//! agree.
 
 use std::{
-    fmt::Write,
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -11,49 +12,212 @@ use qumulo_encryption_exporter::{
     metrics,
     model::{
         About, AccessToken, Account, ApiVersion, ClusterName, Date, DateField, Dates, Details, FailureReason,
-        ForeignText, KeyStore, KmsProbe, KmsServer, Moment, Policy, PollFailure, Privileges, Reading, Require,
-        ServerClock, Status, Timestamp,
+        ForeignText, KeyStore, KmsProbe, Moment, Policy, PollFailure, Privileges, Reading, Require, ServerClock,
+        Status, Timestamp,
     },
-    report::{self, Severity},
-    store::Store,
+    report,
+    store::{Publisher, Store},
 };
+use serde_json::Value;
 
-/// When the judgement is made, in seconds from the beginning: after every wait.
-const END: u64 = 5 * 3600;
-
-/// When a cluster that is not readable was last seen.
-const LAST_SEEN: u64 = 600;
-
+const BEGIN: i64 = 1_800_000_000;
+const MINUTE: i64 = 60;
+const HOUR: i64 = 3_600;
 const DAY: i64 = 86_400;
+const STALE_AFTER: i64 = 300;
 
-/// What a matrix has in one cell.
-#[derive(Clone, Copy, Debug)]
-struct Case {
-    /// Days that the two certificates have left at the end; `None` is not reported.
-    days: [Option<i64>; 2],
-    key_days: i64,
-    key_store: KeyStore,
-    readable: bool,
-    require: Option<Require>,
-    status: usize,
-    surroundings: Surroundings,
+/// Every pair that the table of findings allows.
+const PAIRS: [(&str, &[&str]); 20] = [
+    ("key_not_found", &["critical"]),
+    ("configuration_corrupted", &["critical"]),
+    ("key_inactive", &["critical"]),
+    ("certificate_expired", &["critical"]),
+    ("kms_authentication_error", &["critical"]),
+    ("kms_cannot_connect", &["critical", "warning"]),
+    ("certificate_critical", &["critical"]),
+    ("not_readable", &["unknown"]),
+    ("policy_violated", &["critical", "warning"]),
+    ("unknown_status", &["warning"]),
+    ("certificate_warning", &["warning"]),
+    ("expiry_unknown", &["warning"]),
+    ("key_too_old", &["warning"]),
+    ("api_certificate_expiring", &["critical", "warning"]),
+    ("access_token_expiring", &["critical", "warning"]),
+    ("clock_skew", &["warning"]),
+    ("status_not_refreshed", &["info"]),
+    ("unreadable_date", &["info"]),
+    ("excess_privileges", &["info"]),
+    ("key_age_unknown", &["info"]),
+];
+
+/// One cluster and the process that watches it. The time moves on by hand.
+struct Watch {
+    about: About,
+    certificate: Option<Timestamp>,
+    now: i64,
+    origin: Instant,
+    publisher: Publisher,
+    store: Store,
 }
 
-/// What is judged beside the status: at the end, in seconds.
-#[derive(Clone, Copy, Debug, Default)]
-struct Surroundings {
-    /// Until the certificate of the REST API expires.
-    api: Option<i64>,
-    /// How many privileges are too many.
-    excess: usize,
-    /// Until the certificate of the KMS itself expires.
+/// What a poll brings.
+#[derive(Clone, Debug)]
+struct Answer {
+    clock: Option<i64>,
+    /// Seconds left: KMS CA certificate, KMS client certificate.
+    certificates: [Option<i64>; 2],
+    key_age: Option<i64>,
+    key_store: KeyStore,
+    privileges: Option<Vec<&'static str>>,
+    refreshed: Option<i64>,
     server: Option<i64>,
-    /// By how much the cluster's clock is ahead.
-    skew: Option<i64>,
-    /// Until an access token expires.
-    token: Option<i64>,
-    /// Whether the policy has no limits for certificates.
-    unlimited: bool,
+    status: Status,
+    /// Seconds left; `None` never expires.
+    tokens: Option<Vec<Option<i64>>>,
+    unreadable: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// The certificate of the REST API has so many seconds left.
+    Certificate(i64),
+    Fails,
+    Reads(Answer),
+    Restarts,
+    Unverified,
+    Waits(i64),
+}
+
+use Step::{Certificate, Fails, Reads, Restarts, Unverified, Waits};
+
+fn timestamp(seconds: i64) -> Timestamp {
+    Timestamp::new(DateTime::UNIX_EPOCH + TimeDelta::seconds(seconds)).unwrap()
+}
+
+impl Answer {
+    fn reading(&self, now: i64, mono: Instant) -> Reading {
+        let date = |at: Option<i64>| at.map_or(Date::NotReported, |at| Date::At(timestamp(at)));
+        let dates = Dates::from_fn(|field| match field {
+            DateField::CaCertExpiry => date(self.certificates[0].map(|left| now + left)),
+            DateField::ClientCertExpiry if self.unreadable => Date::Unreadable(ForeignText::new("soon")),
+            DateField::ClientCertExpiry => date(self.certificates[1].map(|left| now + left)),
+            DateField::LastKeyRotationTime => date(self.key_age.map(|age| now - age)),
+            DateField::LastStatusUpdateTime => date(self.refreshed.map(|age| now - age)),
+        });
+        let token = |left: &Option<i64>| AccessToken::new("17", left.map(|left| timestamp(now + left))).unwrap();
+        let account = Account {
+            privileges: self.privileges.as_ref().map(|names| Privileges::new(names.iter().copied())),
+            tokens: self.tokens.as_ref().map(|tokens| tokens.iter().map(token).collect()),
+        };
+        Reading {
+            api: ApiVersion::V2,
+            clock: self.clock.map(|ahead| ServerClock { at: mono, date: timestamp(now + ahead) }),
+            dates,
+            details: Arc::new(Details { account, ..Details::default() }),
+            key_store: self.key_store,
+            kms_probe: self.server.map(|left| KmsProbe::Shown(timestamp(now + left))),
+            status: self.status.clone(),
+        }
+    }
+}
+
+impl Watch {
+    fn new(policy: Policy) -> Self {
+        let (store, about) = (Store::default(), About { policy, ..About::default() });
+        let publisher = publisher(&store, &about);
+        Self { about, certificate: None, now: BEGIN, origin: Instant::now(), publisher, store }
+    }
+
+    fn moment(&self) -> Moment {
+        let passed = Duration::from_secs(u64::try_from(self.now - BEGIN).unwrap());
+        Moment { mono: self.origin + passed, wall: timestamp(self.now).utc() }
+    }
+
+    fn step(&mut self, step: &Step) {
+        match step {
+            Certificate(left) => self.certificate = Some(timestamp(self.now + left)),
+            Reads(_) | Fails => {
+                let now = self.moment();
+                let failed = || PollFailure::new(FailureReason::Timeout, "too slow");
+                let result =
+                    if let Reads(answer) = step { Ok(answer.reading(self.now, now.mono)) } else { Err(failed()) };
+                self.publisher.saw_certificate(self.certificate);
+                self.publisher.record(now, Duration::ZERO, result);
+                self.now += 1;
+            }
+            Restarts => {
+                self.certificate = None;
+                self.store = Store::default();
+                self.publisher = publisher(&self.store, &self.about);
+            }
+            Unverified => {
+                self.about.dates_unverified = true;
+                self.store.describe(self.publisher.name(), &self.about);
+            }
+            Waits(seconds) => self.now += seconds,
+        }
+    }
+
+    /// The samples of a metric by what is behind `cluster`.
+    fn samples(&self, metric: &str) -> BTreeMap<String, String> {
+        let mut text = metrics::Text::default();
+        metrics::render(&self.store.view(), &self.moment(), &mut text);
+        let text = text.into_string();
+        let head = format!("{metric}{{cluster=\"one\"");
+        let lines = text.lines().filter_map(|line| line.strip_prefix(&head));
+        lines
+            .map(|line| {
+                let (labels, value) = line.rsplit_once(' ').unwrap();
+                (labels.trim_start_matches(',').trim_end_matches('}').to_owned(), value.to_owned())
+            })
+            .collect()
+    }
+
+    /// `critical=1 warning=0`; nothing if the finding is absent.
+    fn finding(&self, name: &str) -> String {
+        let head = format!("finding=\"{name}\",severity=\"");
+        let samples = self.samples("qumulo_encryption_finding");
+        let found = samples.iter().filter_map(|(labels, value)| {
+            Some(format!("{}={value}", labels.strip_prefix(&head)?.trim_end_matches('"')))
+        });
+        found.collect::<Vec<_>>().join(" ")
+    }
+
+    fn json(&self) -> Value {
+        let json = report::json::render(&report::report(&self.store.view(), &self.moment()));
+        serde_json::from_slice::<Value>(&json).unwrap()["clusters"][0].clone()
+    }
+}
+
+fn publisher(store: &Store, about: &About) -> Publisher {
+    let stale_after = Duration::from_secs(STALE_AFTER.unsigned_abs());
+    let publisher = store.publisher(ClusterName::new("one").unwrap(), stale_after);
+    store.describe(publisher.name(), about);
+    publisher
+}
+
+/// A healthy cluster with a KMS, with this status.
+fn kms(status: Status) -> Answer {
+    Answer {
+        clock: Some(0),
+        certificates: [Some(900 * DAY), Some(800 * DAY)],
+        key_age: Some(100 * DAY),
+        key_store: KeyStore::Kms,
+        privileges: Some(vec!["PRIVILEGE_ENCRYPTION_READ"]),
+        refreshed: Some(90),
+        server: None,
+        status,
+        tokens: Some(vec![Some(300 * DAY)]),
+        unreadable: false,
+    }
+}
+
+fn local(status: Status) -> Answer {
+    Answer { certificates: [None, None], key_store: KeyStore::Local, ..kms(status) }
+}
+
+fn odd() -> Status {
+    Status::Unknown(ForeignText::new("KMS Quorum Lost"))
 }
 
 fn statuses() -> [Status; 9] {
@@ -66,172 +230,387 @@ fn statuses() -> [Status; 9] {
         Status::KmsCannotConnect,
         Status::KmsKeyNotFound,
         Status::KmsKeyInactive,
-        Status::Unknown(ForeignText::new("odd")),
+        odd(),
     ]
 }
 
-fn cases() -> Vec<Case> {
-    let stores = [
-        (KeyStore::Local, [None, None]),
-        (KeyStore::Kms, [Some(900), Some(900)]),
-        (KeyStore::Kms, [Some(20), Some(900)]),
-        (KeyStore::Kms, [Some(900), Some(3)]),
-        (KeyStore::Kms, [Some(-2), Some(900)]),
-        (KeyStore::Kms, [Some(900), None]),
-        (KeyStore::Unknown, [None, None]),
-    ];
-    let mut cases = Vec::new();
-    for status in 0..statuses().len() {
-        for (key_store, days) in stores {
-            for require in [None, Some(Require::Any), Some(Require::Encrypted), Some(Require::Kms)] {
-                for readable in [true, false] {
-                    let key_days = if cases.len() % 3 == 0 { 400 } else { 10 };
-                    let surroundings = Surroundings::default();
-                    cases.push(Case { days, key_days, key_store, readable, require, status, surroundings });
-                }
+fn check_with(policy: Policy, finding: &str, steps: &[Step], expect: &str) {
+    let mut watch = Watch::new(policy);
+    steps.iter().for_each(|step| watch.step(step));
+    assert_eq!(watch.finding(finding), expect, "{finding} after {steps:#?}");
+}
+
+fn check(finding: &str, steps: &[Step], expect: &str) {
+    check_with(Policy::default(), finding, steps, expect);
+}
+
+fn reads(status: Status) -> Step {
+    Reads(kms(status))
+}
+
+#[test]
+fn a_verdict_about_the_key_is_1_0_or_absent() {
+    use Status::{
+        ConfigurationCorrupted, Encrypted, KmsAuthenticationError, KmsAvailable, KmsCannotConnect, KmsKeyInactive,
+        KmsKeyNotFound, NotEncrypted,
+    };
+    for (finding, verdict, other) in
+        [("key_not_found", KmsKeyNotFound, KmsKeyInactive), ("key_inactive", KmsKeyInactive, KmsKeyNotFound)]
+    {
+        let found = || reads(verdict.clone());
+        check(finding, &[], "");
+        check(finding, &[Fails], "");
+        check(finding, &[found()], "critical=1");
+        check(finding, &[found(), Fails], "critical=1");
+        for silent in [KmsCannotConnect, KmsAuthenticationError, ConfigurationCorrupted, odd()] {
+            check(finding, &[found(), reads(silent.clone())], "critical=1");
+            check(finding, &[reads(KmsAvailable), reads(silent.clone())], "");
+            check(finding, &[found(), Restarts, reads(silent.clone())], "");
+            check(finding, &[found(), reads(KmsAvailable), reads(silent.clone())], "");
+            check(finding, &[found(), reads(other.clone()), reads(silent)], "");
+        }
+        for speaking in [KmsAvailable, Encrypted, NotEncrypted, other] {
+            check(finding, &[reads(speaking.clone())], "critical=0");
+            check(finding, &[found(), reads(speaking.clone())], "critical=0");
+            check(finding, &[found(), Restarts, reads(speaking)], "critical=0");
+        }
+        check(finding, &[found(), Restarts], "");
+        check(finding, &[found(), Restarts, Fails], "");
+        check(finding, &[found(), Restarts, found()], "critical=1");
+        // Nothing that is not fresh is a metric.
+        check(finding, &[found(), Waits(STALE_AFTER)], "");
+        check(finding, &[found(), Waits(STALE_AFTER), reads(KmsCannotConnect)], "critical=1");
+    }
+}
+
+#[test]
+fn findings_of_one_status_are_1_0_or_absent() {
+    for (finding, status) in [
+        ("configuration_corrupted", Status::ConfigurationCorrupted),
+        ("kms_authentication_error", Status::KmsAuthenticationError),
+    ] {
+        check(finding, &[reads(status.clone())], "critical=1");
+        check(finding, &[reads(status.clone()), Fails], "critical=1");
+        check(finding, &[reads(status.clone()), Restarts], "");
+        check(finding, &[reads(status.clone()), Waits(STALE_AFTER)], "");
+        check(finding, &[reads(status.clone()), reads(odd())], "");
+        check(finding, &[reads(Status::KmsAvailable)], "critical=0");
+        check(finding, &[reads(Status::KmsKeyNotFound)], "critical=0");
+        check(finding, &[reads(status), Restarts, reads(Status::KmsAvailable)], "critical=0");
+    }
+    check("unknown_status", &[reads(odd())], "warning=1");
+    check("unknown_status", &[reads(Status::KmsAvailable)], "warning=0");
+    check("unknown_status", &[reads(odd()), Restarts], "");
+    check("unknown_status", &[reads(odd()), Waits(STALE_AFTER)], "");
+}
+
+#[test]
+fn a_kms_that_cannot_be_used_is_critical_after_an_hour() {
+    let (gone, refused) = (|| reads(Status::KmsCannotConnect), || reads(Status::KmsAuthenticationError));
+    let finding = "kms_cannot_connect";
+    check(finding, &[reads(Status::KmsAvailable)], "critical=0 warning=0");
+    check(finding, &[reads(odd())], "");
+    check(finding, &[gone()], "critical=0 warning=1");
+    check(finding, &[gone(), Waits(59 * MINUTE), gone()], "critical=0 warning=1");
+    check(finding, &[gone(), Waits(HOUR), gone()], "critical=1 warning=0");
+    check(finding, &[refused(), Waits(HOUR), gone()], "critical=1 warning=0");
+    check(finding, &[refused(), Waits(HOUR), refused()], "critical=0 warning=0");
+    check(finding, &[gone(), Waits(HOUR), reads(Status::KmsAvailable), gone()], "critical=0 warning=1");
+    check(finding, &[gone(), Waits(HOUR), Restarts, gone()], "critical=0 warning=1");
+    check(finding, &[gone(), Waits(HOUR)], "");
+    // A certificate that has expired breaks nothing while the KMS is available.
+    let expired = || Reads(Answer { certificates: [Some(-DAY), Some(DAY)], ..kms(Status::KmsAvailable) });
+    check(finding, &[expired(), Waits(2 * HOUR), expired()], "critical=0 warning=0");
+    check(finding, &[expired(), Waits(2 * HOUR), gone()], "critical=0 warning=1");
+    check("certificate_expired", &[expired()], "critical=1");
+}
+
+#[test]
+fn certificates_are_judged_where_they_are_known() {
+    let all = |days: [Option<i64>; 2], expect: [&str; 3]| {
+        let certificates = days.map(|days| days.map(|days| days * DAY - HOUR));
+        let answer = || Reads(Answer { certificates, ..kms(Status::KmsAvailable) });
+        for (finding, expect) in
+            ["certificate_expired", "certificate_critical", "certificate_warning"].into_iter().zip(expect)
+        {
+            check(finding, &[answer()], expect);
+            check(finding, &[answer(), Restarts, answer()], expect);
+            check(finding, &[answer(), Restarts], "");
+            check(finding, &[answer(), Waits(STALE_AFTER)], "");
+        }
+    };
+    all([Some(900), Some(900)], ["critical=0", "critical=0", "warning=0"]);
+    all([Some(30), Some(900)], ["critical=0", "critical=0", "warning=1"]);
+    all([Some(900), Some(7)], ["critical=0", "critical=1", "warning=0"]);
+    all([Some(0), Some(7)], ["critical=1", "critical=1", "warning=0"]);
+    all([None, Some(7)], ["", "critical=1", ""]);
+    all([Some(-1), None], ["critical=1", "", ""]);
+    all([None, Some(900)], ["", "", ""]);
+    all([None, None], ["", "", ""]);
+    for finding in ["certificate_expired", "certificate_critical", "certificate_warning", "expiry_unknown"] {
+        let zero =
+            if finding.ends_with("expired") || finding.ends_with("critical") { "critical=0" } else { "warning=0" };
+        check(finding, &[Reads(local(Status::Encrypted))], zero);
+        // Left from a KMS that was used before.
+        let certificates = [Some(-DAY), Some(DAY)];
+        check(finding, &[Reads(Answer { certificates, ..local(Status::Encrypted) })], zero);
+    }
+    let server = Answer { server: Some(-DAY), ..kms(Status::KmsAvailable) };
+    check("certificate_expired", &[Reads(server)], "critical=1");
+    let none = Policy { certificate_critical: None, certificate_warning: None, ..Policy::default() };
+    let soon = || Reads(Answer { certificates: [Some(DAY), Some(DAY)], ..kms(Status::KmsAvailable) });
+    check_with(none, "certificate_critical", &[soon()], "critical=0");
+    check_with(none, "certificate_warning", &[soon()], "warning=0");
+    check_with(none, "certificate_expired", &[soon(), Waits(DAY), Fails], "");
+    let missing = |certificates| Reads(Answer { certificates, ..kms(Status::KmsAvailable) });
+    check("expiry_unknown", &[missing([None, Some(DAY)])], "warning=1");
+    check("expiry_unknown", &[missing([Some(DAY), Some(DAY)])], "warning=0");
+    let unknown = Answer { key_store: KeyStore::Unknown, ..local(Status::Encrypted) };
+    check("expiry_unknown", &[Reads(unknown.clone())], "");
+    check("certificate_expired", &[Reads(unknown)], "");
+}
+
+#[test]
+fn the_policy_is_violated_met_or_nobody_can_tell() {
+    let policy = |require| Policy { require, ..Policy::default() };
+    let (violated, warned, met) = ("critical=1 warning=0", "critical=0 warning=1", "critical=0 warning=0");
+    for (answer, expect) in [
+        (local(Status::NotEncrypted), [warned, met, violated, violated]),
+        (local(Status::Encrypted), [met, met, met, violated]),
+        (kms(Status::KmsAvailable), [met, met, met, met]),
+        (kms(Status::KmsCannotConnect), [met, met, met, met]),
+        (kms(odd()), ["", met, "", ""]),
+        // Where the key is says enough.
+        (local(odd()), ["", met, "", violated]),
+        (Answer { key_store: KeyStore::Unknown, ..local(Status::Encrypted) }, [met, met, met, ""]),
+    ] {
+        let requirements = [None, Some(Require::Any), Some(Require::Encrypted), Some(Require::Kms)];
+        for (require, expect) in requirements.into_iter().zip(expect) {
+            let answer = || Reads(answer.clone());
+            check_with(policy(require), "policy_violated", &[answer()], expect);
+            check_with(policy(require), "policy_violated", &[answer(), Restarts, answer()], expect);
+            check_with(policy(require), "policy_violated", &[answer(), Restarts, Fails], "");
+            check_with(policy(require), "policy_violated", &[answer(), Waits(STALE_AFTER)], "");
+            let mut watch = Watch::new(policy(require));
+            watch.step(&answer());
+            let said = watch.samples("qumulo_encryption_policy_info");
+            let expect = require.map(|require| (format!("require=\"{}\"", require.label()), "1".to_owned()));
+            assert_eq!(said, expect.into_iter().collect());
+        }
+    }
+}
+
+#[test]
+fn a_cluster_that_cannot_be_read_is_told_from_the_first_poll_on() {
+    let good = || reads(Status::KmsAvailable);
+    check("not_readable", &[], "");
+    check("not_readable", &[good()], "unknown=0");
+    check("not_readable", &[Fails], "unknown=1");
+    check("not_readable", &[good(), Fails], "unknown=1");
+    check("not_readable", &[good(), Waits(STALE_AFTER)], "unknown=1");
+    check("not_readable", &[Fails, good()], "unknown=0");
+    check("not_readable", &[Fails, Restarts], "");
+}
+
+#[test]
+fn the_key_is_too_old_or_its_age_is_not_known() {
+    let aged = |key_age| Reads(Answer { key_age, ..kms(Status::KmsAvailable) });
+    let unlimited = Policy { key_max_age: None, ..Policy::default() };
+    for (policy, age, too_old, unknown) in [
+        (Policy::default(), Some(10), "warning=0", "info=0"),
+        (Policy::default(), Some(366), "warning=1", "info=0"),
+        (Policy::default(), None, "", "info=1"),
+        (unlimited, Some(366), "warning=0", "info=0"),
+        (unlimited, None, "warning=0", "info=0"),
+    ] {
+        let answer = || aged(age.map(|days| days * DAY));
+        check_with(policy, "key_too_old", &[answer()], too_old);
+        check_with(policy, "key_age_unknown", &[answer()], unknown);
+        check_with(policy, "key_too_old", &[answer(), Restarts], "");
+        check_with(policy, "key_age_unknown", &[answer(), Waits(STALE_AFTER)], "");
+    }
+    // There is no key.
+    let plain = Answer { key_age: None, ..local(Status::NotEncrypted) };
+    check("key_age_unknown", &[Reads(plain)], "info=0");
+}
+
+#[test]
+fn the_certificate_of_the_rest_api_is_kept() {
+    let good = || reads(Status::KmsAvailable);
+    let finding = "api_certificate_expiring";
+    let (none, warned, critical) = ("critical=0 warning=0", "critical=0 warning=1", "critical=1 warning=0");
+    check(finding, &[good()], "");
+    check(finding, &[Certificate(40 * DAY), good()], none);
+    check(finding, &[Certificate(20 * DAY), good()], warned);
+    check(finding, &[Certificate(DAY), good()], warned);
+    check(finding, &[Certificate(-DAY), good()], critical);
+    check(finding, &[Certificate(-DAY), Fails], critical);
+    check(finding, &[Certificate(DAY), good(), Waits(2 * DAY)], critical);
+    check(finding, &[Certificate(-DAY), good(), Restarts], "");
+    check(finding, &[Certificate(-DAY), good(), Restarts, Fails], "");
+    check(finding, &[Unverified, Certificate(-DAY), good()], warned);
+    check(finding, &[Unverified, Certificate(40 * DAY), good()], none);
+    let off = Policy { certificate_warning: None, certificate_critical: None, ..Policy::default() };
+    check_with(off, finding, &[Certificate(DAY), good()], none);
+    check_with(off, finding, &[Certificate(-DAY), good()], critical);
+}
+
+#[test]
+fn access_tokens_are_critical_only_if_none_lasts_longer() {
+    let tokens = |tokens: Option<Vec<Option<i64>>>| Reads(Answer { tokens, ..kms(Status::KmsAvailable) });
+    let finding = "access_token_expiring";
+    let (none, warned, critical) = ("critical=0 warning=0", "critical=0 warning=1", "critical=1 warning=0");
+    check(finding, &[tokens(None)], "");
+    check(finding, &[tokens(Some(vec![]))], none);
+    check(finding, &[tokens(Some(vec![None]))], none);
+    check(finding, &[tokens(Some(vec![Some(40 * DAY)]))], none);
+    check(finding, &[tokens(Some(vec![Some(20 * DAY)]))], warned);
+    check(finding, &[tokens(Some(vec![Some(5 * DAY)]))], critical);
+    check(finding, &[tokens(Some(vec![Some(5 * DAY), Some(300 * DAY)]))], warned);
+    check(finding, &[tokens(Some(vec![Some(5 * DAY), None]))], warned);
+    check(finding, &[tokens(Some(vec![Some(5 * DAY), Some(6 * DAY)]))], critical);
+    check(finding, &[tokens(Some(vec![Some(5 * DAY), Some(20 * DAY)]))], warned);
+    // What has expired is not what the exporter asks with.
+    check(finding, &[tokens(Some(vec![Some(-DAY), Some(300 * DAY)]))], none);
+    check(finding, &[tokens(Some(vec![Some(60)])), Waits(2 * MINUTE)], critical);
+    check(finding, &[tokens(Some(vec![Some(5 * DAY)])), Restarts], "");
+    check(finding, &[tokens(Some(vec![Some(5 * DAY)])), Waits(STALE_AFTER)], "");
+}
+
+#[test]
+fn the_rest_is_1_0_or_absent() {
+    let answer = |change: fn(&mut Answer)| {
+        let mut answer = kms(Status::KmsAvailable);
+        change(&mut answer);
+        answer
+    };
+    for (finding, severity, holds, unknown) in [
+        ("clock_skew", "warning", answer(|it| it.clock = Some(400)), Some(answer(|it| it.clock = None))),
+        (
+            "status_not_refreshed",
+            "info",
+            answer(|it| it.refreshed = Some(2 * DAY)),
+            Some(answer(|it| it.refreshed = None)),
+        ),
+        ("unreadable_date", "info", answer(|it| it.unreadable = true), None),
+        (
+            "excess_privileges",
+            "info",
+            answer(|it| it.privileges = Some(vec!["PRIVILEGE_FS_READ"])),
+            Some(answer(|it| it.privileges = None)),
+        ),
+    ] {
+        let good = || reads(Status::KmsAvailable);
+        check(finding, &[good()], &format!("{severity}=0"));
+        check(finding, &[Reads(holds.clone())], &format!("{severity}=1"));
+        check(finding, &[Reads(holds.clone()), good()], &format!("{severity}=0"));
+        check(finding, &[Reads(holds.clone()), Restarts], "");
+        check(finding, &[Reads(holds.clone()), Restarts, good()], &format!("{severity}=0"));
+        check(finding, &[Reads(holds), Waits(STALE_AFTER)], "");
+        if let Some(unknown) = unknown {
+            check(finding, &[Reads(unknown)], "");
+        }
+    }
+}
+
+#[test]
+fn restarts_are_forbidden_while_data_is_at_stake_or_nobody_knows() {
+    let forbidden = |steps: &[Step]| {
+        let mut watch = Watch::new(Policy::default());
+        steps.iter().for_each(|step| watch.step(step));
+        let metric = watch.samples("qumulo_encryption_do_not_restart").into_values().next();
+        if let Some(metric) = &metric {
+            assert_eq!(watch.json()["do_not_restart"], *metric == "1", "{steps:#?}");
+        }
+        metric
+    };
+    let (yes, no) = (Some("1".to_owned()), Some("0".to_owned()));
+    for status in statuses() {
+        let good = [Status::NotEncrypted, Status::Encrypted, Status::KmsAvailable].contains(&status);
+        assert_eq!(forbidden(&[reads(status.clone())]), if good { no.clone() } else { yes.clone() }, "{status:?}");
+        assert_eq!(forbidden(&[reads(status.clone()), Fails]), yes, "{status:?}");
+        assert_eq!(forbidden(&[reads(status.clone()), Waits(STALE_AFTER)]), yes, "{status:?}");
+        assert_eq!(forbidden(&[reads(status), Restarts]), None);
+    }
+    assert_eq!(forbidden(&[]), None);
+    assert_eq!(forbidden(&[Fails]), yes);
+    let expired = || Reads(Answer { certificates: [Some(-DAY), Some(DAY)], ..kms(Status::KmsAvailable) });
+    assert_eq!(forbidden(&[expired()]), yes);
+    let soon = || Reads(Answer { certificates: [Some(DAY), Some(DAY)], ..kms(Status::KmsAvailable) });
+    assert_eq!(forbidden(&[soon()]), no);
+}
+
+/// Every combination, also those that the tests above do not think of.
+#[test]
+fn the_metric_and_the_json_never_contradict_each_other() {
+    let pairs: BTreeMap<&str, &[&str]> = PAIRS.into();
+    let mut seen: BTreeMap<(String, String), [bool; 2]> = BTreeMap::new();
+    let stores = [KeyStore::Local, KeyStore::Kms, KeyStore::Unknown];
+    let days = [[None, None], [Some(900), Some(900)], [Some(20), Some(900)], [Some(900), Some(3)], [Some(-2), None]];
+    let after = [vec![], vec![Fails], vec![Waits(STALE_AFTER)], vec![Waits(2 * HOUR), Fails], vec![Restarts, Fails]];
+    let pair = |one: Status| statuses().map(|two| (one.clone(), two));
+    for (row, (first, second)) in statuses().into_iter().flat_map(pair).enumerate() {
+        for (number, key_store) in stores.into_iter().enumerate() {
+            for (case, days) in days.into_iter().enumerate() {
+                let require = [None, Some(Require::Any), Some(Require::Encrypted), Some(Require::Kms)][case % 4];
+                let certificates = days.map(|days| days.map(|days| days * DAY));
+                let key_age = [Some(10 * DAY), None, Some(400 * DAY)][(case + number) % 3];
+                let answer = |status| Reads(Answer { certificates, key_age, key_store, ..kms(status) });
+                let steps = [
+                    vec![answer(first.clone()), Waits(HOUR), answer(second.clone())],
+                    after[(row + case) % after.len()].clone(),
+                ]
+                .concat();
+                let mut watch = Watch::new(Policy { require, ..Policy::default() });
+                steps.iter().for_each(|step| watch.step(step));
+                agree(&watch, &pairs, &mut seen);
             }
         }
     }
-    let healthy = |readable, surroundings| Case {
-        days: [Some(900), Some(900)],
-        key_days: 10,
-        key_store: KeyStore::Kms,
-        readable,
-        require: None,
-        status: 3,
-        surroundings,
-    };
-    let nothing = Surroundings::default();
-    // An hour from each limit: the alerts wait for a quarter of one.
-    const HOUR: i64 = 3_600;
-    let near = |limit: i64| [limit + HOUR, limit - HOUR];
-    for left in [near(30 * DAY), near(7 * DAY), near(0), [40 * DAY, -3 * DAY]].concat() {
-        for readable in [true, false] {
-            cases.push(healthy(readable, Surroundings { api: Some(left), ..nothing }));
-            cases.push(healthy(readable, Surroundings { server: Some(left), ..nothing }));
-            cases.push(healthy(readable, Surroundings { token: Some(left), ..nothing }));
+    // Certificate of the API, account and clock are the same in all of the above.
+    let others = ["api_certificate_expiring", "access_token_expiring", "clock_skew", "status_not_refreshed"];
+    let others = [&others[..], &["unreadable_date", "excess_privileges"]].concat();
+    for (finding, severities) in PAIRS {
+        for severity in severities.iter().filter(|_| !others.contains(&finding)) {
+            let values = seen.get(&(finding.to_owned(), (*severity).to_owned()));
+            assert_eq!(values, Some(&[true, true]), "{finding} {severity} was 0 and 1");
         }
     }
-    for left in [3 * DAY, -3 * DAY] {
-        cases.push(healthy(true, Surroundings { api: Some(left), unlimited: true, ..nothing }));
-        cases.push(healthy(true, Surroundings { server: Some(left), unlimited: true, ..nothing }));
+}
+
+fn agree(watch: &Watch, pairs: &BTreeMap<&str, &[&str]>, seen: &mut BTreeMap<(String, String), [bool; 2]>) {
+    let json = watch.json();
+    let mut told: BTreeMap<String, Vec<(String, bool)>> = BTreeMap::new();
+    for (labels, value) in watch.samples("qumulo_encryption_finding") {
+        let names: Vec<&str> = labels.split('"').collect();
+        told.entry(names[1].to_owned()).or_default().push((names[3].to_owned(), value == "1"));
+        seen.entry((names[1].to_owned(), names[3].to_owned())).or_default()[usize::from(value == "1")] = true;
     }
-    // It is not one of the two that the cluster reports.
-    let third = Surroundings { server: Some(40 * DAY), ..nothing };
-    cases.push(Case { days: [Some(900), None], ..healthy(true, third) });
-    for skew in [-7_200, -400, -200, 0, 200, 400, 7_200] {
-        for readable in [true, false] {
-            cases.push(healthy(readable, Surroundings { skew: Some(skew), ..nothing }));
+    let findings = json["findings"].as_array().unwrap();
+    for (finding, severities) in &told {
+        let names: Vec<&str> = severities.iter().map(|(severity, _)| severity.as_str()).collect();
+        assert_eq!(names, pairs[finding.as_str()], "{finding}: all of its severities or none");
+        let worst = findings.iter().find(|each| each["id"] == **finding).map(|each| each["severity"].as_str().unwrap());
+        for (severity, holds) in severities {
+            assert_eq!(*holds, worst == Some(severity), "{finding} {severity}: {json:#}");
         }
     }
-    for readable in [true, false] {
-        cases.push(healthy(readable, Surroundings { excess: 3, ..nothing }));
+    let fresh = !json["status"].is_null();
+    for finding in findings.iter().filter(|_| fresh) {
+        assert!(told.contains_key(finding["id"].as_str().unwrap()), "{json:#}");
     }
-    cases
-}
-
-fn moment(origin: Instant, seconds: u64) -> Moment {
-    let wall = DateTime::UNIX_EPOCH + TimeDelta::seconds(1_800_000_000 + i64::try_from(seconds).unwrap());
-    Moment { mono: origin + Duration::from_secs(seconds), wall }
-}
-
-/// The answer of a moment.
-fn reading(case: &Case, now: &Moment) -> Reading {
-    let end = 1_800_000_000 + i64::try_from(END).unwrap();
-    let at = |seconds: i64| Date::At(Timestamp::new(DateTime::UNIX_EPOCH + TimeDelta::seconds(end + seconds)).unwrap());
-    let of = |days: Option<i64>| days.map_or(Date::NotReported, |days| at(days * DAY));
-    Reading {
-        api: ApiVersion::V2,
-        dates: Dates::from_fn(|field| match field {
-            DateField::CaCertExpiry => of(case.days[0]),
-            DateField::ClientCertExpiry => of(case.days[1]),
-            DateField::LastKeyRotationTime => at(-case.key_days * DAY),
-            DateField::LastStatusUpdateTime => Date::NotReported,
-        }),
-        clock: case.surroundings.skew.map(|skew| {
-            let date = Timestamp::new(now.wall + TimeDelta::seconds(skew)).unwrap();
-            ServerClock { at: now.mono, date }
-        }),
-        details: Arc::new(details(&case.surroundings, end)),
-        key_store: case.key_store,
-        kms_probe: case.surroundings.server.map(|left| KmsProbe::Shown(at(left).timestamp().unwrap())),
-        status: statuses()[case.status].clone(),
+    let order = ["critical", "unknown", "warning", "info"];
+    let severity = |finding: &Value| order.iter().position(|each| finding["severity"] == **each).unwrap();
+    assert!(findings.is_sorted_by_key(severity), "worst first: {json:#}");
+    let said: Vec<_> = watch.samples("qumulo_encryption_do_not_restart").into_values().collect();
+    let expect = if json["up"].is_null() { vec![] } else { vec![u8::from(json["do_not_restart"] == true).to_string()] };
+    assert_eq!(said, expect, "{json:#}");
+    // No advice that the state forbids.
+    let critical = json["severity"] == "critical" || json["do_not_restart"] == true;
+    for finding in findings {
+        let advice = finding["advice"].as_str().unwrap();
+        assert!(!critical || !advice.contains("rotate_encryption_keys"), "{json:#}");
+        let forbids = advice.starts_with("Do not reboot, upgrade or power-cycle nodes");
+        assert!(!forbids || json["do_not_restart"] == true, "{json:#}");
     }
-}
-
-fn details(surroundings: &Surroundings, end: i64) -> Details {
-    let token = |left: i64| {
-        let expires = Timestamp::new(DateTime::UNIX_EPOCH + TimeDelta::seconds(end + left)).unwrap();
-        AccessToken::new("17", expires).unwrap()
-    };
-    let names = std::iter::repeat_n("PRIVILEGE_FS_READ", surroundings.excess).chain([Privileges::NEEDED]);
-    let account = Account {
-        privileges: Some(Privileges::new(names)),
-        tokens: surroundings.token.map(token).into_iter().collect(),
-    };
-    let kms = Some(KmsServer::new("kms.example.com", Some(5696), "key", None));
-    Details { account, kms, ..Details::default() }
-}
-
-/// The samples of every cluster at a time: those that are not 0, which is what the rules look at.
-fn samples(store: &Store, now: &Moment) -> String {
-    let mut text = metrics::Text::default();
-    metrics::render(&store.view(), now, &mut text);
-    let text = text.into_string();
-    let mut kept = String::new();
-    for line in text.lines().filter(|line| !line.starts_with('#') && !line.contains("_total")) {
-        if !line.ends_with(" 0") || line.starts_with("qumulo_encryption_up") {
-            let _ = writeln!(kept, "{line}");
-        }
-    }
-    kept
-}
-
-/// Writes what the exporter serves in two phases (until `LAST_SEEN`, and from then on) and what the report says at the end.
-#[test]
-#[ignore = "run by the end-to-end test of the alert rules, which names the folder"]
-fn matrix_for_the_alert_rules() {
-    let folder = std::path::PathBuf::from(std::env::var_os("JUDGEMENT").unwrap());
-    let (store, origin) = (Store::default(), Instant::now());
-    let mut publishers = Vec::new();
-    for (number, case) in cases().into_iter().enumerate() {
-        let name = ClusterName::new(&format!("case-{number}")).unwrap();
-        let mut publisher = store.publisher(name, Duration::from_secs(300));
-        let mut policy = Policy { require: case.require, ..Policy::default() };
-        if case.surroundings.unlimited {
-            (policy.certificate_warning, policy.certificate_critical) = (None, None);
-        }
-        store.describe(publisher.name(), &About { policy, ..About::default() });
-        let certificate = |left: i64| {
-            let end = 1_800_000_000 + i64::try_from(END).unwrap();
-            Timestamp::new(DateTime::UNIX_EPOCH + TimeDelta::seconds(end + left)).unwrap()
-        };
-        publisher.saw_certificate(case.surroundings.api.map(certificate));
-        let now = moment(origin, 0);
-        publisher.record(now, Duration::ZERO, Ok(reading(&case, &now)));
-        publishers.push((publisher, case));
-    }
-    std::fs::write(folder.join("before"), samples(&store, &moment(origin, 1))).unwrap();
-    for (publisher, case) in &mut publishers {
-        let (seen, last) = (moment(origin, LAST_SEEN), moment(origin, END - 1));
-        publisher.record(seen, Duration::ZERO, Ok(reading(case, &seen)));
-        let failure = || PollFailure::new(FailureReason::Timeout, "scripted");
-        let answer = if case.readable { Ok(reading(case, &last)) } else { Err(failure()) };
-        publisher.record(last, Duration::ZERO, answer);
-    }
-    let now = moment(origin, END);
-    std::fs::write(folder.join("after"), samples(&store, &now)).unwrap();
-    let mut verdicts = String::new();
-    for cluster in report::report(&store.view(), &now).clusters {
-        let about_the_cluster = cluster.findings.iter().filter(|finding| finding.id != "not_readable");
-        let worst = about_the_cluster.map(|finding| finding.severity).max().unwrap_or(Severity::Good);
-        let readable = cluster.up == Some(true);
-        let _ = writeln!(verdicts, "{} {} {readable}", cluster.name, worst.label());
-    }
-    std::fs::write(folder.join("verdicts"), verdicts).unwrap();
-}
-
-#[test]
-fn the_matrix_has_every_severity() {
-    assert!(cases().len() > 400);
 }

@@ -45,7 +45,7 @@ const WALLS: &[(&str, &[&str])] = &[
     ("limits", &[]),
     ("logging", &["limits", "model"]),
     ("main", &["cli", "cmd"]),
-    ("metrics", &["model", "store"]),
+    ("metrics", &["model", "report", "store"]),
     ("model", &[]),
     ("page", &["model", "report"]),
     ("poll", &["client", "clock", "lanes", "model", "store"]),
