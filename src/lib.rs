@@ -24,7 +24,7 @@
 //!
 //! | thread | what it does | what can hold it up |
 //! |---|---|---|
-//! | main | one task for each cluster ([`poll`]), reloads, the watchdog | nothing but its own computing: how many polls begin at a time is bounded, how many wait is not |
+//! | main | one task for each cluster ([`poll`]), reloads, the watchdog | nothing but its own computing |
 //! | `listener` | accepts, TLS, requests ([`web`], [`routes`]) | its own computing; the polls do not notice |
 //! | `web-config` | looks at the listener's rules once a second ([`web_config`]), if there is a file | its files; the rules stay |
 //! | `signals` | SIGTERM, SIGINT, SIGHUP ([`signals`]) | nothing: a second signal, or the end of the grace, ends the process whatever hangs |

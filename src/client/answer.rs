@@ -3,10 +3,9 @@
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, NaiveDateTime, Utc};
-use hyper::{
-    StatusCode,
-    header::{DATE, HeaderValue, RETRY_AFTER},
-    http::response::Parts,
+use reqwest::{
+    Response, StatusCode,
+    header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER},
 };
 
 use crate::model::{ServerClock, Timestamp};
@@ -14,31 +13,58 @@ use crate::model::{ServerClock, Timestamp};
 /// The longest pause that a cluster can ask for.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
-/// A complete answer.
+/// A complete response.
 #[derive(Debug)]
-pub struct Answer {
-    /// The body.
+pub struct ApiResponse {
     pub body: Vec<u8>,
+    pub clock: Option<ServerClock>,
     /// `Retry-After`, an hour at most, where the status gives it a meaning (429 and 503).
     pub retry_after: Option<Duration>,
-    /// The HTTP status.
     pub status: StatusCode,
+}
+
+/// Why a body is not complete.
+#[derive(Debug)]
+pub enum BodyError {
+    /// The connection ended after this much of it.
+    Broken {
+        body: Vec<u8>,
+        err: reqwest::Error,
+    },
+    TooLarge,
+}
+
+/// Reads a body of at most `limit` bytes.
+///
+/// # Errors
+///
+/// When it is longer, or ends too early.
+pub async fn read_body(mut response: Response, limit: usize) -> Result<Vec<u8>, BodyError> {
+    let mut body = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(None) => return Ok(body),
+            Ok(Some(data)) if body.len() + data.len() <= limit => body.extend_from_slice(&data),
+            Ok(Some(_)) => return Err(BodyError::TooLarge),
+            Err(err) => return Err(BodyError::Broken { body, err }),
+        }
+    }
 }
 
 /// What `Date` says of the cluster's clock in an answer. Its header was written somewhere between the request and its
 /// arrival; the middle is the best guess.
-pub fn clock(head: &Parts, asked: Instant, arrived: Instant) -> Option<ServerClock> {
-    let date = Timestamp::new(http_date(head.headers.get(DATE)?.to_str().ok()?)?)?;
+pub fn clock(headers: &HeaderMap, asked: Instant, arrived: Instant) -> Option<ServerClock> {
+    let date = Timestamp::new(http_date(headers.get(DATE)?.to_str().ok()?)?)?;
     Some(ServerClock { at: asked + (arrived - asked) / 2, date })
 }
 
 /// `Retry-After` in seconds or as a date (RFC 9110, section 10.2.3), where it counts. A date is compared with the
 /// answer's own `Date`, so that the clocks need not agree.
-pub fn retry_after(head: &Parts) -> Option<Duration> {
-    if !matches!(head.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+pub fn retry_after(status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
+    if !matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
         return None;
     }
-    let text = |name| head.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     pause(text(RETRY_AFTER)?, text(DATE))
 }
 

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use hyper::StatusCode;
+use reqwest::StatusCode;
 use zeroize::Zeroize;
 
 use super::{
-    answer::Answer,
+    answer::ApiResponse,
     api::Api,
     decode, error,
     secret_file::{SecretError, SecretFile},
@@ -141,7 +141,7 @@ impl Session {
         }
     }
 
-    fn refused(&self, answer: &Answer) -> PollFailure {
+    fn refused(&self, answer: &ApiResponse) -> PollFailure {
         let (status, username) = (error::status_and_class(answer), &self.username);
         let text = format!(
             "the cluster refused the login of \"{username}\" ({status}); it is repeated rarely, so that the account is not \

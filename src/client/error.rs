@@ -2,14 +2,15 @@
 
 use std::{error::Error, io, time::Duration};
 
-use hyper::StatusCode;
+use reqwest::StatusCode;
 use url::Url;
 
 use super::{
-    answer::Answer,
-    connect::{ConnectError, ProxyError},
+    answer::ApiResponse,
     decode,
     resolve::DnsError,
+    settings::{ProxySettings, TransportSettings},
+    transport::NoClient,
     verify, words,
 };
 use crate::model::{FailureReason, PollFailure, Refusal};
@@ -34,66 +35,80 @@ pub struct Via {
     pub place: String,
 }
 
+impl Peer {
+    pub fn new(url: &Url, transport: &TransportSettings) -> Self {
+        let proxy = match &transport.proxy {
+            _ if transport.tls.is_none() => None,
+            ProxySettings::Direct => None,
+            ProxySettings::FromEnvironment => Some(Via { authorized: false, place: "of the environment".to_owned() }),
+            ProxySettings::Url { account, url, .. } => Some(Via { authorized: account.is_some(), place: place(url) }),
+        };
+        Self { connect_timeout: transport.connect_timeout, place: place(url), proxy }
+    }
+}
+
 /// Host and port.
 pub fn place(url: &Url) -> String {
     let port = url.port_or_known_default().map(|port| format!(":{port}")).unwrap_or_default();
     format!("{}{port}", url.host_str().unwrap_or_default())
 }
 
-/// A request that got no answer, or a part of it.
-pub fn no_answer(err: &hyper::Error, peer: &Peer) -> PollFailure {
-    failed(err, &peer.place, &format!("the connection to {} broke", peer.place))
-}
-
-/// A connection that was not made.
-pub fn no_connection(err: &ConnectError, peer: &Peer) -> PollFailure {
-    let Peer { connect_timeout: limit, place, proxy } = peer;
-    match (err, proxy) {
-        (ConnectError::Failed(err), _) => unreached(err.as_ref(), place),
-        (ConnectError::NoTls, _) => {
-            PollFailure::new(FailureReason::Tls, format!("{place} needs TLS, and there is none"))
+/// Nothing to send a request with.
+pub fn no_client(why: NoClient, peer: &Peer) -> PollFailure {
+    let (place, via) = (&peer.place, peer.proxy.as_ref().map(|via| via.place.as_str()).unwrap_or_default());
+    match why {
+        NoClient::Http => PollFailure::new(FailureReason::Connect, format!("{place} cannot be connected to")),
+        NoClient::NoTls => PollFailure::new(FailureReason::Tls, format!("{place} needs TLS, and there is none")),
+        NoClient::ProxyIpv6 => {
+            let text =
+                format!("{place} cannot be reached by its IPv6 address through a proxy; set url to a name of it");
+            PollFailure::new(FailureReason::Proxy, text)
         }
-        (ConnectError::Proxy(err), Some(via)) => PollFailure {
-            refusal: matches!(err, ProxyError::Refused(StatusCode::PROXY_AUTHENTICATION_REQUIRED) if via.authorized)
-                .then_some(Refusal::Locks),
-            ..PollFailure::new(FailureReason::Proxy, through(err, via, place))
-        },
-        (ConnectError::Proxy(_), None) => PollFailure::new(FailureReason::Proxy, "a proxy makes no connection"),
-        (ConnectError::TooSlow, _) => {
-            let text = format!("no connection to {place} within {limit:?}, half of poll_timeout");
-            PollFailure::new(FailureReason::Timeout, text)
+        NoClient::ProxyKind => {
+            let text = format!("the proxy {via} is no HTTP proxy by its URL, and only those are used");
+            PollFailure::new(FailureReason::Proxy, text)
         }
     }
 }
 
-/// Why the proxy did not make a connection to the cluster.
-fn through(err: &ProxyError, Via { authorized, place: proxy }: &Via, place: &str) -> String {
-    match err {
-        ProxyError::Ended => format!("the proxy {proxy} ended the connection before it connected to {place}"),
-        ProxyError::Kind => format!("the proxy {proxy} is no HTTP proxy by its URL, and only those are used"),
-        ProxyError::Refused(StatusCode::PROXY_AUTHENTICATION_REQUIRED) if *authorized => format!(
-            "the proxy {proxy} refused the user and password of proxy_authorization (407); they are tried again \
-             rarely, so that the account is not locked, and at once when the password file changes"
-        ),
-        ProxyError::Refused(StatusCode::PROXY_AUTHENTICATION_REQUIRED) => {
+/// A request that got no answer, or a part of it.
+pub fn no_answer(err: &reqwest::Error, peer: &Peer) -> PollFailure {
+    // The library's type has no name outside of it; the tests with proxies hold its words.
+    let tunnel =
+        causes(err).map(ToString::to_string).find_map(|text| text.strip_prefix("tunnel error: ").map(str::to_owned));
+    match (tunnel, &peer.proxy) {
+        (Some(tunnel), Some(via)) => through(&tunnel, err, via, peer),
+        _ => direct(err, &peer.place, peer),
+    }
+}
+
+/// The proxy did not make a connection to the cluster.
+fn through(tunnel: &str, err: &reqwest::Error, Via { authorized, place: proxy }: &Via, peer: &Peer) -> PollFailure {
+    let place = &peer.place;
+    let text = match tunnel {
+        "proxy authorization required" if *authorized => {
+            let text = format!(
+                "the proxy {proxy} refused the user and password of proxy_authorization (407); they are tried again \
+                 rarely, so that the account is not locked, and at once when the password file changes"
+            );
+            return PollFailure { refusal: Some(Refusal::Locks), ..PollFailure::new(FailureReason::Proxy, text) };
+        }
+        "proxy authorization required" => {
             format!("the proxy {proxy} wants a user and password (407); set proxy_authorization")
         }
-        ProxyError::Refused(status) => format!(
-            "the proxy {proxy} does not connect to {place}: it answered CONNECT with HTTP {}; its log says why",
-            status.as_u16()
-        ),
-        ProxyError::Unreachable(err) => {
-            format!("the proxy cannot be used: {}", unreached(err.as_ref(), proxy).message)
+        "failed to create underlying connection" => {
+            format!("the proxy cannot be used: {}", direct(err, proxy, peer).message)
         }
-    }
+        "unsuccessful" => format!(
+            "the proxy {proxy} does not connect to {place}: it answered CONNECT with something else than 200; its log \
+             says why"
+        ),
+        _ => format!("the proxy {proxy} ended the connection before it connected to {place}"),
+    };
+    PollFailure::new(FailureReason::Proxy, text)
 }
 
-fn unreached(err: &(dyn Error + 'static), place: &str) -> PollFailure {
-    failed(err, place, &format!("cannot connect to {place}"))
-}
-
-/// `begin` is the sentence to which the system's reason belongs.
-fn failed(err: &(dyn Error + 'static), place: &str, begin: &str) -> PollFailure {
+fn direct(err: &reqwest::Error, place: &str, peer: &Peer) -> PollFailure {
     let mut hyper = causes(err).filter_map(|cause| cause.downcast_ref::<hyper::Error>());
     let io = causes(err).filter_map(|cause| cause.downcast_ref::<io::Error>()).last();
     let (reason, text) = if let Some(tls) = causes(err).find_map(|cause| cause.downcast_ref()) {
@@ -103,27 +118,19 @@ fn failed(err: &(dyn Error + 'static), place: &str, begin: &str) -> PollFailure 
         (FailureReason::Dns, dns.to_string())
     } else if io.is_some_and(|err| err.kind() == io::ErrorKind::TimedOut) {
         (FailureReason::Timeout, format!("no connection to {place}: the network gave no answer"))
+    } else if err.is_timeout() {
+        let limit = peer.connect_timeout;
+        (FailureReason::Timeout, format!("no connection to {place} within {limit:?}, half of poll_timeout"))
     } else if hyper.any(is_no_http) {
         let text = "the answer is not HTTP; compare scheme and port in url with those of the REST API";
         (FailureReason::Malformed, format!("{place} does not speak HTTP: {text}"))
     } else {
+        let begin = if err.is_connect() { "cannot connect to" } else { "the connection to" };
+        let broke = if err.is_connect() { "" } else { " broke" };
         let text = io.map_or_else(|| "it ended before the answer did".to_owned(), words::io);
-        (FailureReason::Connect, format!("{begin}: {text}"))
+        (FailureReason::Connect, format!("{begin} {place}{broke}: {text}"))
     };
     PollFailure::new(reason, text)
-}
-
-/// What TLS says, if it is that which failed.
-pub fn tls(err: &ConnectError) -> Option<&rustls::Error> {
-    match err {
-        ConnectError::Failed(err) => causes(err.as_ref()).find_map(|cause| cause.downcast_ref()),
-        ConnectError::NoTls | ConnectError::Proxy(_) | ConnectError::TooSlow => None,
-    }
-}
-
-/// Whether the connection turned out to be broken, so that the request never arrived or its answer is lost.
-pub fn is_broken(err: &hyper::Error) -> bool {
-    !causes(err).filter_map(|cause| cause.downcast_ref::<hyper::Error>()).any(is_no_http)
 }
 
 /// Something that is no answer; or something before the request, for which hyper has no question of its own.
@@ -134,13 +141,13 @@ fn is_no_http(err: &hyper::Error) -> bool {
 }
 
 /// Whether the connection ended without the end mark of TLS, which says nothing about an answer that is complete.
-pub fn is_end(err: &hyper::Error) -> bool {
+pub fn is_end(err: &reqwest::Error) -> bool {
     let mut io = causes(err).filter_map(|cause| cause.downcast_ref::<io::Error>());
     io.any(|err| err.kind() == io::ErrorKind::UnexpectedEof)
 }
 
 /// An answer with another HTTP status than 200. `asked` is the path, for the message.
-pub fn bad_status(answer: &Answer, asked: &str) -> PollFailure {
+pub fn bad_status(answer: &ApiResponse, asked: &str) -> PollFailure {
     let status = status_and_class(answer);
     let (reason, message) = match answer.status {
         StatusCode::UNAUTHORIZED => (
@@ -167,7 +174,7 @@ pub fn bad_status(answer: &Answer, asked: &str) -> PollFailure {
 }
 
 /// `401, http_unauthorized_error`, or `401` alone, for messages.
-pub fn status_and_class(answer: &Answer) -> String {
+pub fn status_and_class(answer: &ApiResponse) -> String {
     let class = decode::error_class(&answer.body).map(|class| format!(", {class}")).unwrap_or_default();
     format!("{}{class}", answer.status.as_u16())
 }

@@ -1,71 +1,61 @@
-//! One GET without a credential: what another exporter says.
+//! One GET without a credential: what another exporter serves.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::{Method, StatusCode, Uri};
+use reqwest::StatusCode;
 use tokio::time::timeout;
 use url::Url;
 
 use super::{
-    connect::Way,
+    answer::{BodyError, read_body},
     error::{self, Peer},
-    exchange::{self, Cut, Received, exchange},
     settings::{ProxySettings, TlsSettings, TransportSettings},
     transport::TransportPool,
 };
 use crate::model::{FailureReason, PollFailure};
 
-/// The longest answer: the JSON of some 10,000 clusters.
+/// The longest response: the JSON of some 10,000 clusters.
 const MAX: usize = 64 * 1024 * 1024;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Gets `url`, with the system's authorities for https.
+/// Gets `url`, with the system's CA certificates for https.
 ///
 /// # Errors
 ///
-/// Why there is no answer, in words.
+/// Why there is no response, in words.
 pub async fn fetch(url: &Url) -> Result<Vec<u8>, String> {
     let place = error::place(url);
-    let peer = Peer { connect_timeout: PATIENCE, place: place.clone(), proxy: None };
+    timeout(TIMEOUT, get(url, &place)).await.unwrap_or_else(|_| Err(too_slow(&place)))
+}
+
+async fn get(url: &Url, place: &str) -> Result<Vec<u8>, String> {
     let tls = (url.scheme() == "https").then(TlsSettings::default);
-    let settings = TransportSettings { connect_timeout: PATIENCE, proxy: ProxySettings::Direct, tls };
-    let way = Way::new(TransportPool::default().open(&settings).map_err(|err| err.to_string())?);
-    let Received { body, cut, head, .. } =
-        timeout(PATIENCE, get(url, &way, &peer)).await.unwrap_or_else(|_| Err(silent(&place)))?;
-    if head.status == StatusCode::UNAUTHORIZED {
-        return Err(format!("{place} asks for a password, and this command gives none; ask the clusters themselves"));
-    }
-    if !head.status.is_success() {
-        return Err(format!("{place} answered with HTTP {}", head.status.as_u16()));
-    }
-    match cut {
-        None => Ok(body),
-        Some(Cut::Broken(err)) => Err(instead(error::no_answer(&err, &peer), &place)),
-        Some(Cut::TooLarge) => Err(format!("the answer of {place} is larger than 64 MiB")),
+    let settings = TransportSettings { connect_timeout: TIMEOUT, proxy: ProxySettings::Direct, tls };
+    let connector = TransportPool::default().open(&settings).map_err(|err| err.to_string())?;
+    let client = connector.client(url, Arc::default()).map_err(|_| format!("the address {place} cannot be used"))?;
+    let peer = Peer { connect_timeout: TIMEOUT, place: place.to_owned(), proxy: None };
+    let failed = |err| in_words(error::no_answer(&err, &peer), place);
+    let response = client.get(url.clone()).send().await.map_err(failed)?;
+    match response.status() {
+        StatusCode::UNAUTHORIZED => {
+            Err(format!("{place} asks for a password, and this command gives none; ask the clusters themselves"))
+        }
+        status if !status.is_success() => Err(format!("{place} answered with HTTP {}", status.as_u16())),
+        _ => read_body(response, MAX).await.map_err(|err| match err {
+            BodyError::Broken { err, .. } => failed(err),
+            BodyError::TooLarge => format!("the answer of {place} is larger than 64 MiB"),
+        }),
     }
 }
 
-async fn get(url: &Url, way: &Way, peer: &Peer) -> Result<Received, String> {
-    let place = &peer.place;
-    let unusable = |()| format!("the address {place} cannot be used");
-    let target: Uri = url.as_str().parse().map_err(|_| unusable(()))?;
-    let request = exchange::request(Method::GET, url).body(Full::<Bytes>::default()).map_err(|_| unusable(()))?;
-    let connection = way.connect(&target).await;
-    let connection = connection.map_err(|err| instead(error::no_connection(&err, peer), place))?;
-    let answer = exchange(connection.stream, request, MAX).await;
-    answer.map(|(received, _)| received).map_err(|err| instead(error::no_answer(&err, peer), place))
-}
-
-/// Where the words for a cluster name settings that there are none of here, others.
-fn instead(failure: PollFailure, place: &str) -> String {
+/// The words for a cluster name settings that do not exist here.
+fn in_words(failure: PollFailure, place: &str) -> String {
     match failure.reason {
         FailureReason::Malformed => {
             format!("{place} does not speak HTTP; compare scheme and port of --exporter.url with those of the exporter")
         }
-        FailureReason::Timeout => silent(place),
+        FailureReason::Timeout => too_slow(place),
         FailureReason::Tls => format!(
             "TLS with {place} failed; its certificate has to be good for this system's authorities and this name"
         ),
@@ -73,8 +63,8 @@ fn instead(failure: PollFailure, place: &str) -> String {
     }
 }
 
-fn silent(place: &str) -> String {
-    format!("{place} did not answer within {PATIENCE:?}")
+fn too_slow(place: &str) -> String {
+    format!("{place} did not answer within {TIMEOUT:?}")
 }
 
 #[cfg(test)]

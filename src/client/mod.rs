@@ -1,20 +1,17 @@
 //! One cluster's REST API: one attempt, one outcome, read-only.
 //!
 //! [`Client::poll`] is all that the rest of the program sees. Inside: `settings` (what a client needs to know),
-//! `transport`, `pem` and `verify` (how clusters are reached and whom to trust), `connect`, `resolve` and `exchange` (one
-//! connection, one request), `secret_file` and `auth` (credentials), `api` and `answer` (what is asked), `decode`
-//! (JSON -> model), `error` and `words` (what went wrong -> model).
-//! Beside it `kms_probe` and `tls12` (the certificate of a key management server), and `fetch` (what another exporter says).
+//! `transport`, `resolve`, `pem` and `verify` (how clusters are reached and whom to trust), `secret_file` and `auth`
+//! (credentials), `api` and `answer` (requests and responses), `decode` (JSON -> model), `error` and `words` (what went
+//! wrong -> model). Beside it `kms_probe` and `tls12` (the certificate of a key management server), and `fetch` (what another exporter says).
 //!
 //! Deliberately absent: pace, retries over time, the wall clock. They are the poller's.
 
 mod answer;
 mod api;
 mod auth;
-mod connect;
 mod decode;
 mod error;
-mod exchange;
 mod fetch;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -35,16 +32,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hyper::StatusCode;
+use reqwest::StatusCode;
 use tokio::time::timeout_at;
 
 use self::{
     api::Api,
     auth::Auth,
     decode::{DecodeError, Understood, V2Answer},
+    error::Peer,
+    verify::CertificateRecorder,
 };
 pub use self::{
-    api::Effort,
     fetch::fetch,
     kms_probe::Networks,
     pin::{Pin, PinError},
@@ -57,7 +55,8 @@ pub use self::{
 };
 use crate::{
     model::{
-        Account, ApiVersion, Details, FailureReason, Identity, KeyStore, KmsServer, PollFailure, Reading, Timestamp,
+        Account, ApiVersion, Details, FailureReason, Identity, KeyStore, KmsServer, PollFailure, Reading, ServerClock,
+        Timestamp,
     },
     secret::Secret,
 };
@@ -83,14 +82,17 @@ const V2_IS_TRUSTED: Duration = Duration::from_secs(3600);
 /// A cluster to ask, and what is remembered between two polls.
 #[derive(Debug)]
 pub struct Client {
-    api: Api,
     auth: Auth,
+    certificate: Arc<CertificateRecorder>,
+    /// Of the last response of this poll.
+    clock: Option<ServerClock>,
     /// When all details were last known.
     complete: Option<Instant>,
     details: Arc<Details>,
     dialect: Dialect,
     /// Where the key was at the last answer.
     key_store: Option<KeyStore>,
+    peer: Arc<Peer>,
     pool: Arc<TransportPool>,
     questions: Questions,
     /// When details and dialect are looked at again; `None` is now.
@@ -108,6 +110,13 @@ struct Questions {
     session: Option<Secret>,
     /// Its access tokens. Sessions have none.
     tokens: bool,
+}
+
+/// What the requests of one poll are sent with. Its connections end with it.
+#[derive(Debug)]
+struct Session {
+    api: Api,
+    token: Secret,
 }
 
 /// An answer that says nothing about what was asked.
@@ -137,12 +146,14 @@ impl Client {
     /// Reads nothing, sends nothing.
     pub fn new(settings: ClientSettings, pool: Arc<TransportPool>) -> Self {
         Self {
-            api: Api::new(settings.url.clone(), &settings.transport),
             auth: Auth::new(&settings.credential),
+            certificate: Arc::default(),
+            clock: None,
             complete: None,
             details: Arc::default(),
             dialect: Dialect::V2(None),
             key_store: None,
+            peer: Arc::new(Peer::new(&settings.url, &settings.transport)),
             pool,
             questions: Questions {
                 account: true,
@@ -171,12 +182,7 @@ impl Client {
 
     /// When the certificate of the REST API expires that was shown last, also if it was refused because it has expired.
     pub fn certificate(&self) -> Option<Timestamp> {
-        self.api.certificate()
-    }
-
-    /// What the last poll took.
-    pub fn effort(&self) -> Effort {
-        self.api.effort()
+        self.certificate.expiry()
     }
 
     /// Asks the cluster once, within the time limit of its settings. `now` is the monotonic time.
@@ -189,11 +195,11 @@ impl Client {
         let due = self.revisit.is_none_or(|revisit| now >= revisit);
         let status = timeout_at(deadline, self.status(now, due)).await.unwrap_or_else(|_| Err(self.too_slow()));
         match status {
-            Ok((token, api, Understood { dates, key_store, status })) => {
-                let clock = self.api.clock();
+            Ok((session, api, Understood { dates, key_store, status })) => {
+                let clock = self.clock;
                 let moved = self.key_store.replace(key_store) != Some(key_store);
                 if due || moved {
-                    self.refresh_details(now, deadline, key_store, &token).await;
+                    self.refresh_details(now, deadline, key_store, &session).await;
                 }
                 let details = self.details.clone();
                 let kms_probe = (self.settings.kms_probe.as_ref())
@@ -204,50 +210,59 @@ impl Client {
                 // After an outage the cluster may be another version.
                 self.revisit = None;
                 if matches!(failure.reason, FailureReason::Connect | FailureReason::Tls | FailureReason::Timeout) {
-                    self.pool.turn(self.api.host());
+                    self.pool.turn(self.settings.url.host_str().unwrap_or_default());
                 }
                 Err(failure)
             }
         }
     }
 
-    async fn status(&mut self, now: Instant, due: bool) -> Result<(Secret, ApiVersion, Understood), PollFailure> {
+    async fn status(&mut self, now: Instant, due: bool) -> Result<(Session, ApiVersion, Understood), PollFailure> {
+        self.clock = None;
         self.waiting = Waiting::Certificates;
         let connector = self.pool.current(&self.settings.transport).await;
-        self.api.begin(connector.map_err(|err| PollFailure::new(FailureReason::Tls, err.to_string()))?);
+        let connector = connector.map_err(|err| PollFailure::new(FailureReason::Tls, err.to_string()))?;
+        let api = Api::new(self.settings.url.clone(), &connector, self.peer.clone(), self.certificate.clone())?;
         self.waiting = Waiting::Credential;
-        let token = self.auth.token(&self.api, self.pool.files()).await?;
+        let token = self.auth.token(&api, self.pool.files()).await?;
         self.waiting = Waiting::Answer;
-        let refusal = match self.ask(now, due, &token).await {
+        let mut session = Session { api, token };
+        let refusal = match self.ask(now, due, &session).await {
             Err(failure) if failure.reason == FailureReason::Authentication => failure,
-            outcome => return outcome.map(|(api, understood)| (token, api, understood)),
+            outcome => return outcome.map(|(version, understood)| (session, version, understood)),
         };
-        let token = self.auth.renew(&self.api, self.pool.files(), &token).await?.ok_or(refusal)?;
-        self.ask(now, due, &token).await.map(|(api, understood)| (token, api, understood))
+        let renewed = self.auth.renew(&session.api, self.pool.files(), &session.token).await?;
+        session.token = renewed.ok_or(refusal)?;
+        self.ask(now, due, &session).await.map(|(version, understood)| (session, version, understood))
     }
 
     /// Asks v2, and v1 where v2 does not exist.
-    async fn ask(&mut self, now: Instant, due: bool, token: &Secret) -> Result<(ApiVersion, Understood), PollFailure> {
+    async fn ask(
+        &mut self,
+        now: Instant,
+        due: bool,
+        session: &Session,
+    ) -> Result<(ApiVersion, Understood), PollFailure> {
         if let Dialect::V1(key_store) = self.dialect {
-            if !due && let Some(understood) = self.v1(token, key_store).await? {
+            if !due && let Some(understood) = self.v1(session, key_store).await? {
                 return Ok((ApiVersion::V1, understood));
             }
-            return match self.v2(token).await {
+            return match self.v2(session).await {
                 Ok(Some(V2Answer::Status(understood))) => Ok(self.speaks_v2(now, understood)),
-                Ok(Some(V2Answer::PreRelease(key_store))) => self.fall_back(token, key_store).await,
+                Ok(Some(V2Answer::PreRelease(key_store))) => self.fall_back(session, key_store).await,
                 Err(failure) if failure.reason == FailureReason::Authentication => Err(failure),
                 // Looking for v2 must not cost the status that v1 gives.
-                Ok(None) | Err(_) => self.fall_back(token, key_store).await,
+                Ok(None) | Err(_) => self.fall_back(session, key_store).await,
             };
         }
-        match self.v2(token).await? {
+        match self.v2(session).await? {
             Some(V2Answer::Status(understood)) => Ok(self.speaks_v2(now, understood)),
-            Some(V2Answer::PreRelease(key_store)) => self.fall_back(token, key_store).await,
+            Some(V2Answer::PreRelease(key_store)) => self.fall_back(session, key_store).await,
             None if self.spoke_v2(now) => Err(PollFailure::new(
                 FailureReason::Unsupported,
                 format!("/{STATUS_V2} is gone (404), which it answered a short time ago; is the cluster starting?"),
             )),
-            None => self.fall_back(token, KeyStore::Local).await,
+            None => self.fall_back(session, KeyStore::Local).await,
         }
     }
 
@@ -262,10 +277,10 @@ impl Client {
 
     async fn fall_back(
         &mut self,
-        token: &Secret,
+        session: &Session,
         key_store: KeyStore,
     ) -> Result<(ApiVersion, Understood), PollFailure> {
-        let understood = self.v1(token, key_store).await?.ok_or_else(|| {
+        let understood = self.v1(session, key_store).await?.ok_or_else(|| {
             PollFailure::new(
                 FailureReason::Unsupported,
                 format!("the cluster has neither /{STATUS_V2} nor /{STATUS_V1} (404); Core 3.1.5 is needed at least"),
@@ -275,22 +290,23 @@ impl Client {
         Ok((ApiVersion::V1, understood))
     }
 
-    async fn v1(&self, token: &Secret, key_store: KeyStore) -> Result<Option<Understood>, PollFailure> {
-        self.get(STATUS_V1, token, |body| decode::status_v1(body, key_store)).await
+    async fn v1(&mut self, session: &Session, key_store: KeyStore) -> Result<Option<Understood>, PollFailure> {
+        self.get(STATUS_V1, session, |body| decode::status_v1(body, key_store)).await
     }
 
-    async fn v2(&self, token: &Secret) -> Result<Option<V2Answer>, PollFailure> {
-        self.get(STATUS_V2, token, decode::status_v2).await
+    async fn v2(&mut self, session: &Session) -> Result<Option<V2Answer>, PollFailure> {
+        self.get(STATUS_V2, session, decode::status_v2).await
     }
 
     /// `None` if there is no such endpoint.
     async fn get<T>(
-        &self,
+        &mut self,
         path: &str,
-        token: &Secret,
+        session: &Session,
         decode: impl FnOnce(&[u8]) -> Result<T, DecodeError>,
     ) -> Result<Option<T>, PollFailure> {
-        let answer = self.api.get(path, Some(token)).await?;
+        let answer = session.api.get(path, Some(&session.token)).await?;
+        self.clock = answer.clock;
         match answer.status {
             StatusCode::OK => decode(&answer.body)
                 .map(Some)
@@ -307,19 +323,20 @@ impl Client {
         now: Instant,
         deadline: tokio::time::Instant,
         key_store: KeyStore,
-        token: &Secret,
+        session: &Session,
     ) {
         let until = |start: tokio::time::Instant| deadline.min(start + self.settings.timeout / 4);
-        let identity = timeout_at(until(tokio::time::Instant::now()), self.identity()).await.unwrap_or_default();
+        let identity =
+            timeout_at(until(tokio::time::Instant::now()), self.identity(&session.api)).await.unwrap_or_default();
         let complete = identity.cluster_id.is_some() && identity.version.is_some();
         let patience = until(tokio::time::Instant::now());
         let stand = self.complete.is_some_and(|at| now.saturating_duration_since(at) <= DETAILS_STAND);
         let before = if stand { self.details.clone() } else { Arc::default() };
         let kms = match key_store {
-            KeyStore::Kms => timeout_at(patience, self.kms_server(token)).await.unwrap_or(Err(Undecided)),
+            KeyStore::Kms => timeout_at(patience, self.kms_server(session)).await.unwrap_or(Err(Undecided)),
             KeyStore::Local | KeyStore::Unknown => Ok(None),
         };
-        let account = timeout_at(patience, self.account(token)).await.unwrap_or(Err(Undecided));
+        let account = timeout_at(patience, self.account(session)).await.unwrap_or(Err(Undecided));
         if complete && kms.is_ok() && account.is_ok() {
             self.complete = Some(now);
             self.revisit = Some(now + REVISIT);
@@ -333,27 +350,27 @@ impl Client {
 
     /// Which cluster this is: two requests that need no credential (documented for the version; the vendor's own
     /// scripts ask the node's state before they log in).
-    async fn identity(&self) -> Identity {
-        let version = self.detail("v1/version", None).await.ok().flatten().and_then(|body| decode::version(&body));
-        let state = self.detail("v1/node/state", None).await.ok().flatten();
+    async fn identity(&self, api: &Api) -> Identity {
+        let version = detail(api, "v1/version", None).await.ok().flatten().and_then(|body| decode::version(&body));
+        let state = detail(api, "v1/node/state", None).await.ok().flatten();
         let cluster_id = state.and_then(|body| decode::cluster_id(&body));
         Identity { cluster_id, version }
     }
 
-    async fn kms_server(&self, token: &Secret) -> Result<Option<KmsServer>, Undecided> {
-        let answer = self.detail(KEY_STORE, Some(token)).await?;
+    async fn kms_server(&self, session: &Session) -> Result<Option<KmsServer>, Undecided> {
+        let answer = detail(&session.api, KEY_STORE, Some(&session.token)).await?;
         Ok(answer.and_then(|body| decode::kms_server(&body)))
     }
 
     /// What the exporter's account may do, and its access tokens where the cluster shows them. No source says which
     /// privileges that needs.
-    async fn account(&mut self, token: &Secret) -> Result<Account, Undecided> {
-        if !self.questions.account || self.questions.session.as_ref() == Some(token) {
+    async fn account(&mut self, session: &Session) -> Result<Account, Undecided> {
+        if !self.questions.account || self.questions.session.as_ref() == Some(&session.token) {
             return Ok(self.details.account.clone());
         }
-        let answer = self.detail("v1/session/who-am-i", Some(token)).await?;
+        let answer = detail(&session.api, "v1/session/who-am-i", Some(&session.token)).await?;
         let is_session = matches!(self.settings.credential, Credential::Login { .. });
-        self.questions.session = is_session.then(|| token.clone());
+        self.questions.session = is_session.then(|| session.token.clone());
         self.questions.account = answer.is_some();
         let Some((id, privileges)) = answer.and_then(|body| decode::who_am_i(&body)) else {
             return Ok(Account::default());
@@ -361,25 +378,15 @@ impl Client {
         let mut account = Account { privileges: Some(privileges), tokens: None };
         if self.questions.tokens {
             let path = format!("v1/auth/access-tokens/?user=auth_id%3A{id}");
-            let answer = self.detail(&path, Some(token)).await?;
+            let answer = detail(&session.api, &path, Some(&session.token)).await?;
             self.questions.tokens = answer.is_some();
             account.tokens = answer.map(|body| decode::access_tokens(&body));
         }
         Ok(account)
     }
 
-    /// An answer that no status depends on; `None` if the cluster does not give it to this account.
-    async fn detail(&self, path: &str, token: Option<&Secret>) -> Result<Option<Vec<u8>>, Undecided> {
-        let answer = self.api.get(path, token).await.map_err(|_| Undecided)?;
-        match answer.status {
-            StatusCode::OK => Ok(Some(answer.body)),
-            StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => Ok(None),
-            _ => Err(Undecided),
-        }
-    }
-
     fn too_slow(&self) -> PollFailure {
-        let (place, limit) = (self.api.place(), self.settings.timeout);
+        let (place, limit) = (&self.peer.place, self.settings.timeout);
         let file = match self.waiting {
             Waiting::Answer => None,
             Waiting::Certificates => Some("a file of tls_config or proxy_authorization"),
@@ -397,5 +404,15 @@ impl Client {
             }
         };
         PollFailure::new(FailureReason::Timeout, text)
+    }
+}
+
+/// An answer that no status depends on; `None` if the cluster does not give it to this account.
+async fn detail(api: &Api, path: &str, token: Option<&Secret>) -> Result<Option<Vec<u8>>, Undecided> {
+    let answer = api.get(path, token).await.map_err(|_| Undecided)?;
+    match answer.status {
+        StatusCode::OK => Ok(Some(answer.body)),
+        StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => Ok(None),
+        _ => Err(Undecided),
     }
 }

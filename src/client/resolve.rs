@@ -2,17 +2,10 @@
 
 use std::{
     collections::HashMap,
-    fmt,
-    future::Future,
-    io,
+    fmt, io,
     net::{IpAddr, SocketAddr, ToSocketAddrs},
-    pin::Pin,
     sync::{Arc, Mutex},
-    task::{Context, Poll},
 };
-
-use hyper_util::client::legacy::connect::dns::Name;
-use tower_service::Service;
 
 use super::lock::lock;
 use crate::lanes::Lanes;
@@ -42,16 +35,6 @@ pub struct Addresses {
     turns: Mutex<HashMap<Box<str>, usize>>,
 }
 
-/// What a connector asks.
-#[derive(Clone, Debug)]
-pub struct Resolver {
-    /// Where the answers come from.
-    pub addresses: Arc<Addresses>,
-    /// Whether other addresses than loopback ones are left out, so that a token never crosses a network without TLS
-    /// even if `localhost` were made to point elsewhere.
-    pub only_loopback: bool,
-}
-
 // === impl Addresses ===
 
 impl Addresses {
@@ -75,7 +58,8 @@ impl Addresses {
         found.into_iter().map(|address| address.ip()).collect()
     }
 
-    async fn ask(&self, host: &str, only_loopback: bool) -> Result<Vec<SocketAddr>, &'static str> {
+    /// The addresses of a cluster, with port 0.
+    pub async fn ask(&self, host: &str, only_loopback: bool) -> Result<Vec<SocketAddr>, &'static str> {
         let (name, lookup) = (host.to_owned(), self.lookup.clone());
         let answer = self.lanes.run(host, move || lookup(&name)).await.ok_or("the lookup was given up")?;
         let mut addresses = answer.map_err(|err| words(&err))?;
@@ -114,24 +98,5 @@ fn words(err: &io::Error) -> &'static str {
 impl fmt::Debug for Addresses {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Addresses").finish_non_exhaustive()
-    }
-}
-
-impl Service<Name> for Resolver {
-    type Response = std::vec::IntoIter<SocketAddr>;
-    type Error = DnsError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, DnsError>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), DnsError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, name: Name) -> Self::Future {
-        let (addresses, only_loopback) = (self.addresses.clone(), self.only_loopback);
-        Box::pin(async move {
-            let host = name.as_str().to_owned();
-            let found = addresses.ask(&host, only_loopback).await;
-            found.map(Vec::into_iter).map_err(|problem| DnsError { host, problem })
-        })
     }
 }

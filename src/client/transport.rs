@@ -1,23 +1,23 @@
-//! How clusters are connected to: one connector for all that are reached in the same way.
-//!
-//! A connector of its own for each of 1,000 clusters, each with its own copy of the system's authorities, costs about
-//! 100 MiB; shared it is 2.
+//! How clusters are reached. A [`Connector`] holds what clusters with the same settings share: the CA certificates, the
+//! client certificate, the proxy. Each poll makes an HTTP client of its own from it, so that each poll connects anew and
+//! sees what any new client would see.
 
 use std::{
     collections::HashMap,
-    io,
+    fmt, io,
     net::IpAddr,
     path::Path,
     sync::{
         Arc, Mutex, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use hyper::{Uri, header::HeaderValue};
+use hyper::Uri;
 use hyper_util::client::proxy::matcher::Matcher;
+use reqwest::{Proxy, dns, header::HeaderValue, redirect::Policy, retry};
 use rustls::{
     ClientConfig, RootCertStore,
     client::Resumption,
@@ -25,17 +25,17 @@ use rustls::{
     pki_types::ServerName,
     version::{TLS12, TLS13},
 };
+use url::{Host, Url};
 use zeroize::Zeroizing;
 
 use super::{
-    connect::{Connector, Proxies},
     kms_probe::{Networks, Probes},
     lock::lock,
     pem::{authorities, client_certificate, unfit},
-    resolve::{self, Addresses, Resolver},
+    resolve::{self, Addresses, DnsError},
     secret_file::{SecretError, SecretFile},
     settings::{ProxyAccount, ProxySettings, SecretSource, TlsSettings, TransportSettings},
-    verify::{ServerVerifier, Trust},
+    verify::{CertificateRecorder, ServerVerifier, Trust},
     words,
 };
 use crate::{
@@ -44,6 +44,8 @@ use crate::{
     model::{KmsProbe, KmsServer},
     secret::Secret,
 };
+
+const USER_AGENT: &str = concat!("qumulo-encryption-exporter/", env!("CARGO_PKG_VERSION"));
 
 /// Threads for files of clusters. A folder whose file system hangs holds one.
 const FILES: usize = 64;
@@ -96,6 +98,51 @@ pub struct TransportPool {
     probes: Probes,
     provider: Arc<CryptoProvider>,
     system_roots: OnceLock<RootCertStore>,
+}
+
+/// What clusters with the same settings share.
+pub struct Connector {
+    connect_timeout: Duration,
+    /// Whether it is for https only, or for plain HTTP only.
+    https: bool,
+    proxies: Proxies,
+    resolver: Resolver,
+    /// For plain HTTP it trusts nobody.
+    tls: ClientConfig,
+    verifier: ServerVerifier,
+}
+
+enum Proxies {
+    None,
+    Environment(Matcher),
+    One {
+        authorization: Option<HeaderValue>,
+        /// Intercepts what goes through the proxy.
+        matcher: Matcher,
+        uri: Uri,
+    },
+}
+
+/// Why there is no client for a cluster.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum NoClient {
+    /// The library refuses what it is given.
+    Http,
+    /// https was asked for, with a connector for plain HTTP.
+    NoTls,
+    /// A proxy is in between, and the cluster is named by an IPv6 address.
+    ProxyIpv6,
+    /// The proxy is not an HTTP proxy, as its URL says.
+    ProxyKind,
+}
+
+/// Looks names up on threads of its own, each lookup shared by all who ask for the same name.
+#[derive(Clone)]
+struct Resolver {
+    addresses: Arc<Addresses>,
+    /// Whether other addresses than loopback ones are left out, so that a token never crosses a network without TLS
+    /// even if `localhost` were made to point elsewhere.
+    only_loopback: bool,
 }
 
 /// A connector, and what its files looked like when it was built.
@@ -226,10 +273,11 @@ impl TransportPool {
 
     fn build(&self, settings: &TransportSettings, only_loopback: bool) -> Result<Arc<Connector>, TransportError> {
         let resolver = Resolver { addresses: self.addresses.clone(), only_loopback };
-        let tls = settings.tls.as_ref().map(|tls| self.tls(tls)).transpose()?;
+        let https = settings.tls.is_some();
+        let (tls, verifier) = self.tls(settings.tls.as_ref())?;
         let proxies = match &settings.proxy {
             // Plain HTTP goes to loopback; a proxy would carry the token elsewhere.
-            _ if tls.is_none() => Proxies::None,
+            _ if !https => Proxies::None,
             ProxySettings::Direct => Proxies::None,
             ProxySettings::FromEnvironment => Proxies::Environment(Matcher::from_env()),
             ProxySettings::Url { account, url, no_proxy } => {
@@ -238,22 +286,28 @@ impl TransportPool {
                 Proxies::one(uri, account, no_proxy)
             }
         };
-        let limit = settings.connect_timeout;
-        Ok(Arc::new(Connector { limit, proxies, tcp: Connector::tcp(resolver, limit), tls }))
+        let connect_timeout = settings.connect_timeout;
+        Ok(Arc::new(Connector { connect_timeout, https, proxies, resolver, tls, verifier }))
     }
 
-    fn tls(&self, settings: &TlsSettings) -> Result<ClientConfig, TransportError> {
+    /// Without settings, what is never used is still wanted by the library: it trusts nobody.
+    fn tls(&self, settings: Option<&TlsSettings>) -> Result<(ClientConfig, ServerVerifier), TransportError> {
+        let nothing = TlsSettings::default();
+        let (settings, trust) = match settings {
+            Some(settings) => (settings, self.trust(settings)?),
+            None => (&nothing, Trust::Pins(Vec::new())),
+        };
         let versions: &[_] = if settings.only_tls13 { &[&TLS13] } else { &[&TLS13, &TLS12] };
         let name = settings
             .server_name
             .as_ref()
             .map(|name| ServerName::try_from(name.clone()).map_err(|_| TransportError::ServerName));
-        let verifier = ServerVerifier::new(self.trust(settings)?, name.transpose()?, self.provider.clone());
+        let verifier = ServerVerifier::new(trust, name.transpose()?, self.provider.clone());
         let config = ClientConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(versions)
             .map_err(|err| TransportError::Tls(words::tls(&err)))?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier));
+            .with_custom_certificate_verifier(Arc::new(verifier.clone()));
         let mut config = match &settings.client {
             None => config.with_no_client_auth(),
             Some(files) => {
@@ -261,9 +315,9 @@ impl TransportPool {
                 config.with_client_auth_cert(chain, key).map_err(|err| unfit(files, &err))?
             }
         };
-        // Sessions belong to each cluster's way. The library's default is 16 KiB, used or not.
+        // A resumed session shows no certificate.
         config.resumption = Resumption::disabled();
-        Ok(config)
+        Ok((config, verifier))
     }
 
     fn trust(&self, settings: &TlsSettings) -> Result<Trust, TransportError> {
@@ -288,6 +342,96 @@ impl TransportPool {
             roots
         });
         if roots.is_empty() { Err(TransportError::NoSystemRoots) } else { Ok(roots.clone()) }
+    }
+}
+
+// === impl Connector ===
+
+impl Connector {
+    /// A client for one poll of `target`.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be reached with these settings.
+    pub fn client(&self, target: &Url, recorder: Arc<CertificateRecorder>) -> Result<reqwest::Client, NoClient> {
+        if self.https != (target.scheme() == "https") {
+            return Err(NoClient::NoTls);
+        }
+        let mut tls = self.tls.clone();
+        tls.dangerous().set_certificate_verifier(Arc::new(self.verifier.with_recorder(recorder)));
+        let mut client = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .https_only(self.https)
+            .connect_timeout(self.connect_timeout)
+            .dns_resolver(self.resolver.clone())
+            .http1_only()
+            .no_proxy()
+            .pool_idle_timeout(None)
+            .redirect(Policy::none())
+            .referer(false)
+            .retry(retry::never())
+            .user_agent(USER_AGENT);
+        if let Some((proxy, authorization)) = self.proxies.of(&target.as_str().parse().map_err(|_| NoClient::Http)?) {
+            if !matches!(proxy.scheme_str(), Some("http" | "https")) {
+                return Err(NoClient::ProxyKind);
+            }
+            // https://github.com/seanmonstar/reqwest/issues/3094
+            if let Some(Host::Ipv6(_)) = target.host() {
+                return Err(NoClient::ProxyIpv6);
+            }
+            let mut proxy = Proxy::all(proxy.to_string()).map_err(|_| NoClient::Http)?;
+            if let Some(authorization) = authorization {
+                proxy = proxy.custom_http_auth(authorization);
+            }
+            client = client.proxy(proxy);
+        }
+        client.build().map_err(|_| NoClient::Http)
+    }
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connector").field("connect_timeout", &self.connect_timeout).finish_non_exhaustive()
+    }
+}
+
+// === impl Proxies ===
+
+impl Proxies {
+    /// The proxy at `uri`, but for the hosts of `no_proxy`.
+    fn one(uri: Uri, authorization: Option<HeaderValue>, no_proxy: &str) -> Self {
+        // Means every host, as in Go; the library takes it for every name, and not for addresses.
+        if no_proxy.split(',').any(|host| host.trim() == "*") {
+            return Self::None;
+        }
+        // Only the exceptions are the library's, so that no URL that it does not understand means no proxy.
+        Self::One { authorization, matcher: Matcher::builder().all("http://proxy").no(no_proxy).build(), uri }
+    }
+
+    /// The proxy for `target`, and what to authenticate with.
+    fn of(&self, target: &Uri) -> Option<(Uri, Option<HeaderValue>)> {
+        match self {
+            Self::None => None,
+            Self::Environment(matcher) => {
+                let proxy = matcher.intercept(target)?;
+                Some((proxy.uri().clone(), proxy.basic_auth().cloned()))
+            }
+            Self::One { authorization, matcher, uri } => {
+                matcher.intercept(target).map(|_| (uri.clone(), authorization.clone()))
+            }
+        }
+    }
+}
+
+impl dns::Resolve for Resolver {
+    fn resolve(&self, name: dns::Name) -> dns::Resolving {
+        let (addresses, only_loopback) = (self.addresses.clone(), self.only_loopback);
+        Box::pin(async move {
+            let host = name.as_str().to_owned();
+            let found = addresses.ask(&host, only_loopback).await;
+            let found = found.map_err(|problem| DnsError { host, problem })?;
+            Ok(Box::new(found.into_iter()) as dns::Addrs)
+        })
     }
 }
 

@@ -7,7 +7,7 @@
 use std::{
     fmt,
     net::{Ipv4Addr, Ipv6Addr},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use chrono::DateTime;
@@ -47,12 +47,17 @@ pub enum Trust {
 }
 
 /// A verifier for one set of TLS settings.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ServerVerifier {
     name: Option<ServerName<'static>>,
+    recorder: Arc<CertificateRecorder>,
     provider: Arc<CryptoProvider>,
-    trust: Trust,
+    trust: Arc<Trust>,
 }
+
+/// When the certificate expires that a cluster showed.
+#[derive(Debug, Default)]
+pub struct CertificateRecorder(Mutex<Option<Timestamp>>);
 
 /// A certificate that is not accepted.
 #[derive(Debug)]
@@ -86,7 +91,12 @@ impl Trust {
 impl ServerVerifier {
     /// `name` is the name to verify in place of the URL's host.
     pub fn new(trust: Trust, name: Option<ServerName<'static>>, provider: Arc<CryptoProvider>) -> Self {
-        Self { name, provider, trust }
+        Self { name, provider, recorder: Arc::default(), trust: Arc::new(trust) }
+    }
+
+    /// The same trust, with a recorder of its own.
+    pub fn with_recorder(&self, recorder: Arc<CertificateRecorder>) -> Self {
+        Self { recorder, ..self.clone() }
     }
 
     fn check(
@@ -96,7 +106,7 @@ impl ServerVerifier {
         name: &ServerName<'_>,
         now: UnixTime,
     ) -> Result<(), Error> {
-        match &self.trust {
+        match &*self.trust {
             Trust::Anything => Ok(()),
             Trust::Pins(pins) => check_pins(pins, leaf),
             Trust::Authorities { own, .. } if own.contains(leaf) => check_own(leaf, name, now),
@@ -105,6 +115,23 @@ impl ServerVerifier {
             }
         }
         .map_err(|err| explain(err, leaf, name))
+    }
+
+    /// The certificate was accepted before, and now the server has proved that it has the key.
+    fn accepted(&self, leaf: &CertificateDer<'_>) {
+        if let Some(expiry) = expiry(leaf) {
+            self.recorder.record(expiry);
+        }
+    }
+}
+
+impl CertificateRecorder {
+    pub fn expiry(&self) -> Option<Timestamp> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn record(&self, expiry: Timestamp) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(expiry);
     }
 }
 
@@ -117,8 +144,11 @@ impl ServerCertVerifier for ServerVerifier {
         _ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let name = self.name.as_ref().unwrap_or(name);
-        self.check(leaf, intermediates, name, now).map(|()| ServerCertVerified::assertion())
+        let outcome = self.check(leaf, intermediates, self.name.as_ref().unwrap_or(name), now);
+        if let Some(expired) = outcome.as_ref().err().and_then(expired) {
+            self.recorder.record(expired);
+        }
+        outcome.map(|()| ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -128,6 +158,7 @@ impl ServerCertVerifier for ServerVerifier {
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+            .inspect(|_| self.accepted(cert))
             .map_err(|err| explain_version(err, cert))
     }
 
@@ -138,6 +169,7 @@ impl ServerCertVerifier for ServerVerifier {
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+            .inspect(|_| self.accepted(cert))
             .map_err(|err| explain_version(err, cert))
     }
 

@@ -4,23 +4,22 @@
 use std::time::Duration;
 
 use crate::{
-    client::Effort,
     model::{ClusterName, KeyStore, PollFailure, Privileges, Reading, Status},
     store::Change,
 };
 
 /// Writes the line of one poll, for those who look for the reason of a failure that comes and goes.
-pub fn poll(cluster: &ClusterName, result: &Result<Reading, PollFailure>, took: Duration, effort: Effort) {
-    let (Effort { connections, requests }, seconds) = (effort, took.as_secs_f64());
+pub fn poll(cluster: &ClusterName, result: &Result<Reading, PollFailure>, took: Duration) {
+    let seconds = took.as_secs_f64();
     match result {
         Ok(reading) => {
             let (status, encryption_type, api) =
                 (reading.status.label(), reading.key_store.label(), reading.api.label());
-            tracing::debug!(%cluster, status, encryption_type, api, seconds, requests, connections, "polled");
+            tracing::debug!(%cluster, status, encryption_type, api, seconds, "polled");
         }
         Err(failure) => {
             let (reason, err) = (failure.reason.label(), &failure.message);
-            tracing::debug!(%cluster, reason, %err, seconds, requests, connections, "polled without a status");
+            tracing::debug!(%cluster, reason, %err, seconds, "polled without a status");
         }
     }
 }

@@ -1,8 +1,7 @@
 //! Keeps the store fresh: one task per cluster, at most one poll in flight in each.
 //!
-//! A hanging cluster holds up its own task only: what is bounded over all clusters is how many polls begin at a time,
-//! which is when they compute (connecting, TLS), and not how many wait for an answer. A task that dies by a bug of ours
-//! shows as `up` 0 and is started again one interval later; the cluster's counters live outside of it.
+//! A hanging cluster holds up its own task only. A task that dies by a bug of ours shows as `up` 0 and is started again
+//! one interval later; the cluster's counters live outside of it.
 
 mod log;
 mod pace;
@@ -15,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{sync::Semaphore, time::sleep_until};
+use tokio::time::sleep_until;
 use tokio_util::task::AbortOnDropHandle;
 
 pub use self::plan::Changes;
@@ -24,18 +23,11 @@ use self::{
     plan::{Plan, Start},
 };
 use crate::{
-    client::{self, Client, Effort, TransportPool},
-    clock, lanes,
+    client::{self, Client, TransportPool},
+    clock,
     model::{About, ClusterName, PollFailure, Reading, Timestamp},
     store::{Publisher, Store},
 };
-
-/// Polls that begin at the same time, over all clusters: 10,000 handshakes at once would all miss their time limits.
-const BEGINNING: usize = 128;
-
-/// How long a poll is beginning: the time in which a healthy cluster answers. A thousand clusters that all hang have begun
-/// within a second.
-const BEGINS_FOR: Duration = Duration::from_millis(100);
 
 /// How often a refused credential's file is looked at.
 const LOOK_AT_FILE: Duration = Duration::from_secs(1);
@@ -63,9 +55,6 @@ pub trait StatusSource: Send + Sync + 'static {
     /// Whether there is another credential than at the last attempt.
     fn credential_changed(&self) -> impl Future<Output = bool> + Send;
 
-    /// What the last attempt took.
-    fn effort(&self) -> Effort;
-
     /// When the certificate expires that was shown last.
     fn certificate(&self) -> Option<Timestamp>;
 }
@@ -74,7 +63,6 @@ pub trait StatusSource: Send + Sync + 'static {
 #[derive(Debug)]
 pub struct Poller {
     origin: Instant,
-    beginning: Arc<Semaphore>,
     /// Of the clusters that are polled.
     settings: BTreeMap<ClusterName, ClusterSettings>,
     store: Store,
@@ -90,10 +78,6 @@ impl StatusSource for Client {
         Client::credential_changed(self)
     }
 
-    fn effort(&self) -> Effort {
-        Client::effort(self)
-    }
-
     fn certificate(&self) -> Option<Timestamp> {
         Client::certificate(self)
     }
@@ -105,8 +89,7 @@ impl Poller {
     /// A poller without clusters, which publishes to `store`.
     pub fn new(store: Store) -> Self {
         let origin = clock::now().mono;
-        let beginning = Arc::new(Semaphore::new(BEGINNING));
-        Self { origin, beginning, settings: BTreeMap::new(), store, tasks: BTreeMap::new() }
+        Self { origin, settings: BTreeMap::new(), store, tasks: BTreeMap::new() }
     }
 
     /// Polls the clusters of `next` from now on, and no others; tells what that changed. The names differ.
@@ -159,7 +142,7 @@ impl Poller {
             Start::Fresh => self.store.publisher(name.clone(), stale_after),
             Start::Continuing => self.store.successor(name.clone(), stale_after),
         };
-        let task = supervise(source, publisher, pace, interval, self.beginning.clone());
+        let task = supervise(source, publisher, pace, interval);
         self.tasks.insert(name, AbortOnDropHandle::new(tokio::spawn(task)));
     }
 }
@@ -170,11 +153,10 @@ async fn supervise<S: StatusSource>(
     publisher: Publisher,
     pace: Pace,
     interval: Duration,
-    beginning: Arc<Semaphore>,
 ) {
     let publisher = Arc::new(Mutex::new(publisher));
     loop {
-        let task = tokio::spawn(run(source(), publisher.clone(), pace.clone(), beginning.clone()));
+        let task = tokio::spawn(run(source(), publisher.clone(), pace.clone()));
         if AbortOnDropHandle::new(task).await.is_ok() {
             return;
         }
@@ -184,22 +166,14 @@ async fn supervise<S: StatusSource>(
 }
 
 /// Polls one cluster for ever.
-async fn run<S: StatusSource>(
-    mut source: S,
-    publisher: Arc<Mutex<Publisher>>,
-    mut pace: Pace,
-    beginning: Arc<Semaphore>,
-) {
+async fn run<S: StatusSource>(mut source: S, publisher: Arc<Mutex<Publisher>>, mut pace: Pace) {
     loop {
+        let started = clock::now();
         // In a box, because its 8 KiB are needed for a moment only: most of the time most of the tasks wait.
-        let poll = Box::pin(async {
-            let started = clock::now();
-            (started, source.poll(started.mono).await)
-        });
-        let (started, result) = lanes::briefly(&beginning, BEGINS_FOR, poll).await;
+        let result = Box::pin(source.poll(started.mono)).await;
         let ended = clock::now();
         let next = pace.next(ended.mono, result.as_ref().err());
-        log::poll(&name(&publisher), &result, ended.mono - started.mono, source.effort());
+        log::poll(&name(&publisher), &result, ended.mono - started.mono);
         record(&publisher, |publisher| {
             publisher.saw_certificate(source.certificate());
             publisher.record(ended, ended.mono - started.mono, result)

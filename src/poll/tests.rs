@@ -69,10 +69,6 @@ impl StatusSource for Script {
         self.new_credential.swap(false, Ordering::SeqCst)
     }
 
-    fn effort(&self) -> Effort {
-        Effort::default()
-    }
-
     fn certificate(&self) -> Option<Timestamp> {
         None
     }
@@ -94,10 +90,6 @@ impl StatusSource for Large {
         room.is_empty()
     }
 
-    fn effort(&self) -> Effort {
-        Effort::default()
-    }
-
     fn certificate(&self) -> Option<Timestamp> {
         None
     }
@@ -108,7 +100,7 @@ async fn what_a_poll_needs_is_not_held_between_polls() {
     let name = ClusterName::new("a").unwrap();
     let pace = Pace::new(&name, INTERVAL, STALE_AFTER, clock::now().mono);
     let publisher = Arc::new(Mutex::new(Store::default().publisher(name, STALE_AFTER)));
-    let task = run(Large, publisher, pace, Arc::new(Semaphore::new(1)));
+    let task = run(Large, publisher, pace);
     assert!(size_of_val(&task) < 2 * 1024, "{}", size_of_val(&task));
 }
 
@@ -192,10 +184,6 @@ impl StatusSource for Punctual {
 
     async fn credential_changed(&self) -> bool {
         false
-    }
-
-    fn effort(&self) -> Effort {
-        Effort::default()
     }
 
     fn certificate(&self) -> Option<Timestamp> {

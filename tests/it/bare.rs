@@ -8,7 +8,7 @@ use qumulo_encryption_exporter::{
 };
 use rustls::ServerConfig;
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
 };
 use tokio_rustls::TlsAcceptor;
@@ -128,7 +128,12 @@ pub fn header(head: &str, name: &str) -> String {
     lines.filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.to_owned()).collect()
 }
 
-async fn converse(stream: TcpStream, connection: usize, answer: Arc<impl Fn(&Request) -> Option<String>>) {
+/// Answers the requests of one connection, until either side ends it.
+pub async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    connection: usize,
+    answer: Arc<impl Fn(&Request) -> Option<String>>,
+) {
     let mut stream = BufReader::new(stream);
     for number in 0.. {
         let head = head(&mut stream).await;
@@ -141,7 +146,7 @@ async fn converse(stream: TcpStream, connection: usize, answer: Arc<impl Fn(&Req
         }
         let (authorization, body) = (header(&head, "Authorization"), String::from_utf8(body).unwrap());
         let Some(answer) = answer(&Request { authorization, body, connection, head, number }) else { return };
-        if stream.write_all(answer.as_bytes()).await.is_err() {
+        if stream.write_all(answer.as_bytes()).await.is_err() || stream.flush().await.is_err() {
             return;
         }
     }

@@ -194,7 +194,7 @@ rows! {
     stall: "a response stops halfway", "timeout", "no complete answer from", "next poll",
         |g| g.change(|spec| spec.faults.stall_body = true),
         |g| g.change(|spec| spec.faults.stall_body = false);
-    trickle: "a response arrives too slowly, byte by byte", "timeout", "no complete answer from", "next poll",
+    trickle: "a response arrives too slowly, byte by byte", "timeout", "within", "next poll",
         |g| g.proxy.set(Toxic::Slow(Duration::from_millis(20))),
         |g| g.proxy.set(Toxic::None);
     cut: "connections are closed instead of a response", "connect", "it ended before the answer did", "next poll",

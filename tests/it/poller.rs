@@ -115,7 +115,6 @@ async fn a_change_of_the_clusters_touches_only_what_changed() {
     until(|| ["kept", "changed", "moved", "removed"].iter().all(|name| fleet.up(name) == Some(1.0))).await;
     let counter = |fleet: &Fleet, name: &str| fleet.value("polls_total", name, "").unwrap();
     let before = ["kept", "changed", "moved"].map(|name| counter(&fleet, name));
-    let connections = fleet.lab("kept").cluster.counts().connections;
     let new = Lab::new(|spec| spec.faults.hang = true).await;
     fleet.settings[1].stale_after *= 2;
     fleet.settings[2].client = new.settings.clone();
@@ -131,7 +130,6 @@ async fn a_change_of_the_clusters_touches_only_what_changed() {
     }
     fleet.polls("kept", 3.0).await;
     fleet.polls("changed", 3.0).await;
-    assert_eq!(fleet.lab("kept").cluster.counts().connections, connections);
     assert_eq!(fleet.apply(), Changes { unchanged: 3, ..Changes::default() });
 }
 

@@ -97,8 +97,8 @@ async fn exceptions_are_reached_without_the_proxy() {
 async fn a_proxy_that_refuses_is_named_and_not_taken_for_the_cluster() {
     for (refusal, words, locks) in [
         ("407 Proxy Authentication Required", "refused the user and password of proxy_authorization (407)", true),
-        ("403 Forbidden", "it answered CONNECT with HTTP 403", false),
-        ("502 Bad Gateway", "it answered CONNECT with HTTP 502", false),
+        ("403 Forbidden", "it answered CONNECT with something else than 200", false),
+        ("502 Bad Gateway", "it answered CONNECT with something else than 200", false),
     ] {
         let failure = poll(Some(refusal), "").await.0.unwrap_err();
         assert_eq!(failure.reason, FailureReason::Proxy, "{failure:?}");
@@ -149,6 +149,30 @@ async fn a_renewed_password_of_a_proxy_is_used_by_the_next_poll() {
     probe.poll().await.unwrap();
     let sent: Vec<_> = proxy.heads().iter().map(|head| header(head, "Proxy-Authorization")).collect();
     assert!(sent.len() == 2 && sent[0] != sent[1], "{}", sent.len());
+}
+
+/// Of reqwest, which makes no name for TLS of such an address behind a proxy.
+#[tokio::test]
+async fn an_ipv6_address_behind_a_proxy_is_refused_in_our_words() {
+    let proxy = Proxy::start(None).await;
+    let mut lab = Lab::new(|_| {}).await;
+    lab.settings.transport.proxy = proxy.settings(&lab, "");
+    lab.settings.url = "https://[::1]:8000".parse().unwrap();
+    let failure = lab.poll().await.unwrap_err();
+    assert!(failure.reason == FailureReason::Proxy && failure.message.contains("set url to a name"), "{failure:?}");
+    assert_eq!(proxy.heads(), [""; 0]);
+}
+
+/// As of a cluster without a proxy in between.
+#[tokio::test]
+async fn the_certificate_is_seen_through_a_proxy() {
+    let proxy = Proxy::start(None).await;
+    let mut lab = Lab::new(|_| {}).await;
+    lab.settings.transport.proxy = proxy.settings(&lab, "");
+    let mut probe = lab.probe();
+    assert!(probe.client.certificate().is_none());
+    probe.poll().await.unwrap();
+    assert!(probe.client.certificate().is_some());
 }
 
 #[tokio::test]

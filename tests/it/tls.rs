@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use qumulo_encryption_exporter::{
-    client::{ClientCertificate, Pin, TlsSettings, TransportError, TransportPool},
+    client::{ClientCertificate, Pin, TlsSettings, TransportError},
     model::FailureReason,
     sim::ClusterSpec,
 };
@@ -356,39 +356,6 @@ async fn a_certificate_for_no_name_is_told_so() {
     check_poll(&lab, &["has no subjectAltName", "reissue it, or set tls_config.pin_sha256"]).await;
 }
 
-/// More clusters than rustls has room for by default, each of which closes the connection after each answer.
-#[tokio::test]
-async fn sessions_are_resumed_with_every_cluster() {
-    const CLUSTERS: u8 = 40;
-    let mut labs = Vec::new();
-    let pool = Arc::new(TransportPool::default());
-    let issued = Authority::new("Authority");
-    let pem = issued.pem();
-    for number in 1..=CLUSTERS {
-        let host = std::net::Ipv4Addr::new(127, 0, 1, number);
-        let leaf = issued.issue(&host.to_string(), VALID);
-        let mut lab = Lab::new(|spec| {
-            leaf.install(spec);
-            (spec.host, spec.faults.close) = (host.into(), true);
-        })
-        .await;
-        let tls = if number == 1 { ca(&lab, &pem) } else { lab_tls(&labs) };
-        lab.trust(tls);
-        lab.pool = pool.clone();
-        labs.push(lab);
-    }
-    let mut probes: Vec<_> = labs.iter().map(Lab::probe).collect();
-    for probe in &mut probes {
-        probe.poll().await.unwrap();
-    }
-    let full = |labs: &[Lab]| labs.iter().map(|lab| lab.cluster.counts().full_handshakes).sum::<u64>();
-    let first = full(&labs);
-    for probe in &mut probes {
-        probe.poll().await.unwrap();
-    }
-    assert_eq!(full(&labs), first, "every later connection resumes a session");
-}
-
 #[tokio::test]
 async fn an_answer_without_an_end_mark_is_one_if_it_is_whole() {
     let issued = Issued::self_signed("127.0.0.1", VALID);
@@ -409,9 +376,4 @@ async fn an_answer_without_an_end_mark_is_one_if_it_is_whole() {
             }
         }
     }
-}
-
-/// The TLS settings that all of them share.
-fn lab_tls(labs: &[Lab]) -> TlsSettings {
-    labs[0].settings.transport.tls.clone().unwrap()
 }

@@ -1,16 +1,86 @@
 //! Certificates that change while the client runs.
 
-use std::fs::File;
+use std::{
+    fs::File,
+    sync::{Arc, Mutex},
+};
 
 use qumulo_encryption_exporter::{
     client::{ClientCertificate, TlsSettings},
     model::{FailureReason, PollFailure, Reading},
 };
+use rustls::{
+    SupportedProtocolVersion,
+    version::{TLS12, TLS13},
+};
+use tokio_rustls::TlsAcceptor;
 
 use crate::{
     authority::{Authority, Issued},
-    lab::Lab,
+    bare::{Bare, Request, converse, healthy},
+    lab::{Lab, Probe},
+    tls::server,
 };
+
+/// Valid until the beginning of this year, as `Authority::issue` takes it.
+fn until_year(year: i32) -> [i32; 2] {
+    [2000, year]
+}
+
+/// Begins with a good certificate, goes on with `next`: what the next poll says, and the years until the certificate
+/// expires that it served. The server would resume any session, and keeps connections.
+async fn exchange(
+    version: &'static SupportedProtocolVersion,
+    authority: &Authority,
+    next: &Issued,
+) -> (Result<(), PollFailure>, f64) {
+    let good = authority.issue("127.0.0.1", until_year(3000));
+    let first = server(&good.certificate, &good.key, version);
+    let mut second = server(&next.certificate, &next.key, version);
+    (second.session_storage, second.ticketer) = (first.session_storage.clone(), first.ticketer.clone());
+    let config = Arc::new(Mutex::new(Arc::new(first)));
+    let current = config.clone();
+    let server = Bare::serve(move |stream, connection| {
+        let accept = TlsAcceptor::from(current.lock().unwrap().clone()).accept(stream);
+        async move {
+            if let Ok(stream) = accept.await {
+                converse(stream, connection, Arc::new(|_: &Request| Some(healthy()))).await;
+            }
+        }
+    })
+    .await;
+    let mut lab = Lab::new(|_| {}).await;
+    lab.settings.url = format!("https://127.0.0.1:{}", server.port).parse().unwrap();
+    let ca_file = Some(lab.write("ca.pem", &authority.pem()).into());
+    lab.trust(TlsSettings { ca_file, ..TlsSettings::default() });
+    let mut probe = lab.probe();
+    let expiry = |probe: &Probe| (probe.client.certificate().unwrap().unix_seconds() / 31_556_952.0).round() + 1970.0;
+    probe.poll().await.unwrap();
+    assert_eq!(expiry(&probe), 3000.0);
+    *config.lock().unwrap() = Arc::new(second);
+    let outcome = probe.poll().await.map(|_| ());
+    (outcome, expiry(&probe))
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_exchanged_between_two_polls_is_seen_by_the_next() {
+    for version in [&TLS12, &TLS13] {
+        let authority = Authority::new("Authority");
+        let renewed = authority.issue("127.0.0.1", until_year(4000));
+        let (outcome, expiry) = exchange(version, &authority, &renewed).await;
+        outcome.unwrap();
+        assert_eq!(expiry, 4000.0, "{version:?}");
+        let expired = authority.issue("127.0.0.1", until_year(2001));
+        let (outcome, expiry) = exchange(version, &authority, &expired).await;
+        let failure = outcome.unwrap_err();
+        assert!(failure.reason == FailureReason::Tls && failure.message.contains("has expired"), "{failure:?}");
+        assert_eq!(expiry, 2001.0, "{version:?}");
+        let stranger = Authority::new("Another").issue("127.0.0.1", until_year(4000));
+        let (outcome, expiry) = exchange(version, &authority, &stranger).await;
+        assert_eq!(outcome.unwrap_err().reason, FailureReason::Tls, "{version:?}");
+        assert_eq!(expiry, 3000.0, "of the one that was trusted: {version:?}");
+    }
+}
 
 #[track_caller]
 fn assert_tls(outcome: Result<Reading, PollFailure>) {
@@ -60,7 +130,6 @@ async fn a_ca_file_that_is_replaced_is_used_by_the_next_poll() {
     // A file of no use changes nothing.
     lab.write("ca.pem", "no certificate");
     probe.poll().await.unwrap();
-    assert_eq!(lab.cluster.counts().handshakes, 1);
     lab.cluster.swap_certificate();
     // The new certificate has the old one's name: it is not signed by it all the same.
     let failure = probe.poll().await.unwrap_err();

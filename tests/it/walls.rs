@@ -48,7 +48,7 @@ const WALLS: &[(&str, &[&str])] = &[
     ("metrics", &["model", "report", "store"]),
     ("model", &[]),
     ("page", &["model", "report"]),
-    ("poll", &["client", "clock", "lanes", "model", "store"]),
+    ("poll", &["client", "clock", "model", "store"]),
     ("reload", &[]),
     ("report", &["model", "store"]),
     ("routes", &["clock", "metrics", "page", "reload", "report", "store", "telemetry", "web"]),

@@ -182,10 +182,6 @@ impl StatusSource for Told {
         lock(&self.world).new_credential
     }
 
-    fn effort(&self) -> Effort {
-        Effort::default()
-    }
-
     fn certificate(&self) -> Option<Timestamp> {
         None
     }

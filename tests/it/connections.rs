@@ -1,4 +1,4 @@
-//! Kept connections: one for all polls, and its end costs no poll.
+//! One connection for each poll.
 
 use std::sync::{
     Arc,
@@ -6,26 +6,36 @@ use std::sync::{
 };
 
 use qumulo_encryption_exporter::{
-    client::{Credential, Effort, SecretSource},
+    client::{Credential, SecretSource},
     model::Status,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
-    bare::{Bare, healthy, reply},
-    lab::Lab,
+    bare::{Bare, Request, converse, healthy, reply},
+    lab::{Lab, until},
     leak,
 };
 
 #[tokio::test]
-async fn one_connection_serves_all_polls() {
-    let lab = Lab::new(|_| {}).await;
-    let mut probe = lab.probe();
-    for _ in 0..5 {
+async fn each_poll_makes_a_connection_and_ends_it() {
+    let (begun, ended) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (begin, end) = (begun.clone(), ended.clone());
+    let server = Bare::serve(move |stream, connection| {
+        begin.fetch_add(1, Ordering::SeqCst);
+        let end = end.clone();
+        async move {
+            converse(stream, connection, Arc::new(|_: &Request| Some(healthy()))).await;
+            end.fetch_add(1, Ordering::SeqCst);
+        }
+    })
+    .await;
+    let mut probe = server.probe();
+    for polls in 1..=3 {
         probe.poll().await.unwrap();
+        assert_eq!(begun.load(Ordering::SeqCst), polls, "all questions of a poll on one connection");
+        until(|| ended.load(Ordering::SeqCst) == polls).await;
     }
-    let counts = lab.cluster.counts();
-    assert_eq!((counts.connections, counts.status_v2, counts.identity), (1, 5, 2));
 }
 
 #[tokio::test]
@@ -36,29 +46,6 @@ async fn a_cluster_that_closes_after_each_answer_is_polled() {
         probe.poll().await.unwrap();
     }
     assert_eq!(lab.cluster.counts().connections, 7, "three polls, and four requests for what is asked rarely");
-}
-
-#[tokio::test]
-async fn a_cluster_that_restarted_between_two_polls_is_polled() {
-    let lab = Lab::new(|_| {}).await;
-    let mut probe = lab.probe();
-    for _ in 0..5 {
-        probe.poll().await.unwrap();
-        lab.cluster.update(|spec| spec.faults.down = true);
-        lab.cluster.update(|spec| spec.faults.down = false);
-    }
-    assert_eq!(lab.cluster.counts().connections, 5);
-}
-
-/// The worst moment: the server gives up the kept connection when the next request is already under way.
-#[tokio::test]
-async fn a_kept_connection_that_ends_under_a_request_costs_no_poll() {
-    // The first connection takes the first poll's three requests.
-    let server = Bare::http(|request| (request.number < 3 || request.connection > 0).then(healthy)).await;
-    let mut probe = server.probe();
-    for _ in 0..3 {
-        probe.poll().await.unwrap();
-    }
 }
 
 /// Otherwise it would be taken for the answer to the next request.
@@ -126,14 +113,4 @@ async fn what_is_no_http_is_not_asked_again() {
     let failure = counting.probe().poll().await.unwrap_err();
     assert!(failure.message.contains("does not speak HTTP"), "{failure:?}");
     assert_eq!(connections.load(Ordering::SeqCst), 1);
-}
-
-#[tokio::test]
-async fn what_a_poll_took_is_known() {
-    let lab = Lab::new(|_| {}).await;
-    let mut probe = lab.probe();
-    probe.poll().await.unwrap();
-    assert_eq!(probe.client.effort(), Effort { connections: 1, requests: 5 }, "the status, and what is asked rarely");
-    probe.poll().await.unwrap();
-    assert_eq!(probe.client.effort(), Effort { connections: 0, requests: 1 }, "a kept connection");
 }
