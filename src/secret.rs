@@ -1,6 +1,9 @@
 //! A string that cannot be printed, and is overwritten when it is no longer needed.
 
-use std::fmt;
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+};
 
 use bytes::Bytes;
 use hyper::header::HeaderValue;
@@ -52,6 +55,12 @@ impl Secret {
     /// Whether `bytes` hold the secret, so that a text from outside is not repeated when it does.
     pub fn is_in(&self, bytes: &[u8]) -> bool {
         !self.0.is_empty() && bytes.windows(self.0.len()).any(|window| window == self.0.as_bytes())
+    }
+}
+
+impl Hash for Secret {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.expose().hash(state);
     }
 }
 

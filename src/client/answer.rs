@@ -8,7 +8,12 @@ use reqwest::{
     header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER},
 };
 
-use crate::model::{ServerClock, Timestamp};
+use serde_json::Value;
+
+use crate::{
+    model::{ServerClock, Timestamp},
+    secret::Secret,
+};
 
 /// The longest pause that a cluster can ask for.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
@@ -48,6 +53,24 @@ pub async fn read_body(mut response: Response, limit: usize) -> Result<Vec<u8>, 
             Ok(Some(_)) => return Err(BodyError::TooLarge),
             Err(err) => return Err(BodyError::Broken { body, err }),
         }
+    }
+}
+
+/// Whether a body holds one of these secrets, as it is or in a JSON string. The shortest ones are words of the API by
+/// chance, and protect nothing.
+pub fn repeats(body: &[u8], secrets: &[Secret]) -> bool {
+    const SHORTEST: usize = 4;
+    let secrets: Vec<&Secret> = secrets.iter().filter(|secret| secret.expose().len() >= SHORTEST).collect();
+    let in_text = |text: &[u8]| secrets.iter().any(|secret| secret.is_in(text));
+    in_text(body) || serde_json::from_slice(body).is_ok_and(|value| any_string(&value, &in_text))
+}
+
+fn any_string(value: &Value, found: &impl Fn(&[u8]) -> bool) -> bool {
+    match value {
+        Value::String(text) => found(text.as_bytes()),
+        Value::Array(values) => values.iter().any(|value| any_string(value, found)),
+        Value::Object(values) => values.iter().any(|(key, value)| found(key.as_bytes()) || any_string(value, found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }
 
@@ -92,6 +115,25 @@ pub(super) fn http_date(text: &str) -> Option<DateTime<Utc>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_are_found_in_every_spelling_of_json() {
+        let secrets = ["hunter2", "the \"quoted\" one", "abc"].map(Secret::new);
+        for body in [
+            "hunter2",
+            "{\"status\": \"xhunter2x\"",
+            r#"{"status": "h\u0075nter2"}"#,
+            r#"{"a": [1, {"b": ["\u0068unter\u0032"]}]}"#,
+            r#"{"hunte\u00722": null}"#,
+            r#"["the \"quoted\" one"]"#,
+            r#""the \u0022quoted\u0022 one""#,
+        ] {
+            assert!(repeats(body.as_bytes(), &secrets), "{body}");
+        }
+        for body in ["", "{}", r#"{"status": "hunter"}"#, r#"{"a": ["hun", "ter2"]}"#, "abc"] {
+            assert!(!repeats(body.as_bytes(), &secrets), "{body}");
+        }
+    }
 
     #[test]
     fn retry_after_is_a_number_or_a_date_and_an_hour_at_most() {

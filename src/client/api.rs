@@ -1,6 +1,10 @@
 //! Requests to one cluster in one poll: GETs, and the login.
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Instant,
+};
 
 use reqwest::{
     Method, RequestBuilder, StatusCode,
@@ -10,13 +14,14 @@ use serde::{Serialize, de::IgnoredAny};
 use url::Url;
 
 use super::{
-    answer::{self, ApiResponse, BodyError, read_body, retry_after},
+    accounts::Attempt,
+    answer::{self, ApiResponse, BodyError, read_body, repeats, retry_after},
     error::{self, Peer},
     transport::Connector,
     verify::CertificateRecorder,
 };
 use crate::{
-    model::{FailureReason, PollFailure},
+    model::{FailureReason, PollFailure, Refusal},
     secret::Secret,
 };
 
@@ -29,6 +34,11 @@ pub struct Api {
     base: Url,
     client: reqwest::Client,
     peer: Arc<Peer>,
+    proxy_login: Option<Attempt>,
+    /// Once the proxy refused its password, nothing more is sent in this poll.
+    proxy_refused: OnceLock<PollFailure>,
+    /// What no response may repeat.
+    secrets: Mutex<Vec<Secret>>,
 }
 
 // === impl Api ===
@@ -43,10 +53,29 @@ impl Api {
         base: Url,
         connector: &Connector,
         peer: Arc<Peer>,
+        proxy_login: Option<Attempt>,
         recorder: Arc<CertificateRecorder>,
     ) -> Result<Self, PollFailure> {
         let client = connector.client(&base, recorder).map_err(|why| error::no_client(why, &peer))?;
-        Ok(Self { base, client, peer })
+        let secrets = proxy_login.iter().map(|login| login.password().clone()).collect();
+        Ok(Self { base, client, peer, proxy_login, proxy_refused: OnceLock::new(), secrets: Mutex::new(secrets) })
+    }
+
+    /// A secret of this cluster, which no response may repeat.
+    pub fn guard(&self, secret: &Secret) {
+        let mut secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        if !secrets.contains(secret) {
+            secrets.push(secret.clone());
+        }
+    }
+
+    fn is_secret(&self, body: &[u8]) -> bool {
+        repeats(body, &self.secrets.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Host and port.
+    pub fn place(&self) -> &str {
+        &self.peer.place
     }
 
     /// `GET path`.
@@ -59,9 +88,10 @@ impl Api {
         if let Some(token) = token {
             let value = token.header("Bearer").map_err(|_| malformed("the token cannot be sent in a header"))?;
             request = request.header(AUTHORIZATION, value);
+            self.guard(token);
         }
-        let response = self.send(request, token).await?;
-        if token.is_some_and(|token| token.is_in(&response.body)) {
+        let response = self.send(request).await?;
+        if self.is_secret(&response.body) {
             return Err(malformed("the answer repeats the credential; is this a Qumulo cluster?"));
         }
         Ok(response)
@@ -77,7 +107,8 @@ impl Api {
         let body = serde_json::to_vec(&login).map_err(|_| malformed("the login cannot be written as JSON"))?;
         let request = self.request(Method::POST, "v1/session/login")?;
         let request = request.header(CONTENT_TYPE, "application/json").body(Secret::bytes(body));
-        self.send(request, Some(password)).await
+        self.guard(password);
+        self.send(request).await
     }
 
     fn request(&self, method: Method, path: &str) -> Result<RequestBuilder, PollFailure> {
@@ -85,12 +116,18 @@ impl Api {
         Ok(self.client.request(method, url))
     }
 
-    /// A response that is whole. An error that repeats the secret which was sent loses its body here, so that nothing
-    /// behind this door can log or show it; its status still counts, because a refused password must slow down
-    /// the next attempt even if an answer such as "wrong username or password" happens to hold it.
-    async fn send(&self, request: RequestBuilder, sent: Option<&Secret>) -> Result<ApiResponse, PollFailure> {
+    /// A response that is whole. An error that repeats a secret loses its body here, so that nothing behind this door can
+    /// log or show it; its status still counts, because a refused password must slow down the next attempt even if an
+    /// answer such as "wrong username or password" happens to hold it.
+    async fn send(&self, request: RequestBuilder) -> Result<ApiResponse, PollFailure> {
+        if let Some(refused) = self.proxy_refused.get() {
+            return Err(refused.clone());
+        }
         let asked = Instant::now();
-        let response = request.send().await.map_err(|err| error::no_answer(&err, &self.peer))?;
+        let response = request.send().await.map_err(|err| self.no_answer(&err))?;
+        if let Some(login) = &self.proxy_login {
+            login.accepted();
+        }
         let (status, headers) = (response.status(), response.headers());
         let (clock, retry_after) = (answer::clock(headers, asked, Instant::now()), retry_after(status, headers));
         let mut body = match read_body(response, MAX_BODY).await {
@@ -104,12 +141,29 @@ impl Api {
             {
                 body
             }
-            Err(BodyError::Broken { err, .. }) => return Err(error::no_answer(&err, &self.peer)),
+            Err(BodyError::Broken { err, .. }) => return Err(self.no_answer(&err)),
         };
-        if status != StatusCode::OK && sent.is_some_and(|secret| secret.is_in(&body)) {
+        if status != StatusCode::OK && self.is_secret(&body) {
             body.clear();
         }
         Ok(ApiResponse { body, clock, retry_after, status })
+    }
+
+    fn no_answer(&self, err: &reqwest::Error) -> PollFailure {
+        let failure = error::no_answer(err, &self.peer);
+        let Some(login) = &self.proxy_login else { return failure };
+        match (failure.reason, failure.refusal) {
+            (FailureReason::Proxy, Some(Refusal::Locks)) => {
+                let retry_after = Some(login.refused(&failure.message));
+                self.proxy_refused.get_or_init(|| PollFailure { retry_after, ..failure }).clone()
+            }
+            // It was the cluster's answer, by way of the proxy.
+            (FailureReason::Tls | FailureReason::Malformed, _) => {
+                login.accepted();
+                failure
+            }
+            _ => failure,
+        }
     }
 }
 

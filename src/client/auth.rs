@@ -1,11 +1,12 @@
 //! The credential of one cluster: an access token, or a session that is renewed when it ends.
 
-use std::path::Path;
+use std::{path::Path, time::Instant};
 
 use reqwest::StatusCode;
 use zeroize::Zeroize;
 
 use super::{
+    accounts::{Account, Accounts, Paused},
     answer::ApiResponse,
     api::Api,
     decode, error,
@@ -31,9 +32,18 @@ pub enum Auth {
 #[derive(Debug)]
 pub struct Session {
     password: SecretFile,
-    /// Valid for ten hours; its end shows as a 401.
-    token: Option<Secret>,
+    /// The token, valid for ten hours; its end shows as a 401. And the password that it was given for.
+    token: Option<(Secret, Secret)>,
     username: String,
+}
+
+/// What credentials need beside the cluster.
+#[derive(Clone, Copy, Debug)]
+pub struct Resources<'a> {
+    pub accounts: &'a Accounts,
+    pub files: &'a Lanes,
+    /// The time of the poll.
+    pub now: Instant,
 }
 
 // === impl Auth ===
@@ -54,13 +64,19 @@ impl Auth {
     /// # Errors
     ///
     /// When there is no credential, or the login fails.
-    pub async fn token(&mut self, api: &Api, files: &Lanes) -> Result<Secret, PollFailure> {
+    pub async fn token(&mut self, api: &Api, with: Resources<'_>) -> Result<Secret, PollFailure> {
         match self {
-            Self::Token(file) => file.get(files).await.map_err(no_secret),
-            Self::Session(session) => match &session.token {
-                Some(token) if !session.password.changed(files).await => Ok(token.clone()),
-                _ => session.login(api, files).await,
-            },
+            Self::Token(file) => file.get(with.files).await.map_err(no_secret),
+            Self::Session(session) => {
+                let password = session.password.get(with.files).await.map_err(no_secret)?;
+                match &session.token {
+                    Some((token, used)) if *used == password => {
+                        api.guard(&password);
+                        Ok(token.clone())
+                    }
+                    _ => session.login(api, with, password).await,
+                }
+            }
         }
     }
 
@@ -70,13 +86,21 @@ impl Auth {
     /// # Errors
     ///
     /// When there is no credential any more, or the login fails.
-    pub async fn renew(&mut self, api: &Api, files: &Lanes, refused: &Secret) -> Result<Option<Secret>, PollFailure> {
+    pub async fn renew(
+        &mut self,
+        api: &Api,
+        with: Resources<'_>,
+        refused: &Secret,
+    ) -> Result<Option<Secret>, PollFailure> {
         match self {
             Self::Token(file) => {
-                let token = file.read(files).await.map_err(no_secret)?;
+                let token = file.read(with.files).await.map_err(no_secret)?;
                 Ok((token != *refused).then_some(token))
             }
-            Self::Session(session) => session.login(api, files).await.map(Some),
+            Self::Session(session) => {
+                let password = session.password.get(with.files).await.map_err(no_secret)?;
+                session.login(api, with, password).await.map(Some)
+            }
         }
     }
 
@@ -113,25 +137,37 @@ impl Auth {
 // === impl Session ===
 
 impl Session {
-    async fn login(&mut self, api: &Api, files: &Lanes) -> Result<Secret, PollFailure> {
+    async fn login(&mut self, api: &Api, with: Resources<'_>, password: Secret) -> Result<Secret, PollFailure> {
         self.token = None;
-        let password = self.password.get(files).await.map_err(no_secret)?;
-        let mut answer = api.login(&self.username, &password).await?;
-        if answer.status == StatusCode::UNAUTHORIZED {
-            // The file may have been replaced while the request was under way.
-            let again = self.password.read(files).await.map_err(no_secret)?;
-            if again != password {
-                answer = api.login(&self.username, &again).await?;
-            }
-        }
+        let failure = match self.log_in(api, with, &password).await {
+            Err(failure) if failure.refusal == Some(Refusal::Locks) => failure,
+            outcome => return outcome,
+        };
+        // The file may have been replaced while the request was under way.
+        let again = self.password.read(with.files).await.map_err(no_secret)?;
+        if again == password { Err(failure) } else { self.log_in(api, with, &again).await }
+    }
+
+    async fn log_in(&mut self, api: &Api, with: Resources<'_>, password: &Secret) -> Result<Secret, PollFailure> {
+        let account = Account { place: api.place().to_owned(), username: self.username.clone() };
+        let attempt = with.accounts.attempt(account, password.clone(), with.now).await;
+        let attempt = attempt.map_err(|paused| not_yet(FailureReason::Authentication, paused))?;
+        let mut answer = api.login(&self.username, password).await?;
         match answer.status {
             StatusCode::OK => {
+                attempt.accepted();
                 let token = decode::bearer_token(&answer.body);
                 answer.body.zeroize();
                 let token = token.map_err(|err| PollFailure::new(FailureReason::Malformed, err.to_string()))?;
-                Ok(self.token.insert(token).clone())
+                self.token = Some((token.clone(), password.clone()));
+                Ok(token)
             }
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(self.refused(&answer)),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                let message = self.refused(&answer);
+                let retry_after = Some(attempt.refused(&message));
+                let failure = PollFailure::new(FailureReason::Authentication, message);
+                Err(PollFailure { refusal: Some(Refusal::Locks), retry_after, ..failure })
+            }
             // Nobody knows whether such an attempt counts, so it slows down, unless the cluster says when to come again.
             _ => {
                 let failure = error::bad_status(&answer, "/v1/session/login");
@@ -141,14 +177,19 @@ impl Session {
         }
     }
 
-    fn refused(&self, answer: &ApiResponse) -> PollFailure {
+    fn refused(&self, answer: &ApiResponse) -> String {
         let (status, username) = (error::status_and_class(answer), &self.username);
-        let text = format!(
+        format!(
             "the cluster refused the login of \"{username}\" ({status}); it is repeated rarely, so that the account is not \
-             locked, and at once when the password file changes"
-        );
-        PollFailure { refusal: Some(Refusal::Locks), ..PollFailure::new(FailureReason::Authentication, text) }
+             locked, and at once when the password changes"
+        )
     }
+}
+
+/// A password that was refused is not sent again yet.
+pub fn not_yet(reason: FailureReason, paused: Paused) -> PollFailure {
+    let Paused { message, remaining } = paused;
+    PollFailure { refusal: Some(Refusal::Locks), retry_after: Some(remaining), ..PollFailure::new(reason, message) }
 }
 
 fn no_secret(err: SecretError) -> PollFailure {

@@ -2,7 +2,8 @@
 //!
 //! The vendor's quirks are named here and nowhere else:
 //!
-//! * One status ends in a full stop (`Cannot connect to KMS server.`).
+//! * One status ends in a full stop (`Cannot connect to KMS server.`). Statuses are compared without full stops, and
+//!   whatever their case and white space.
 //! * An optional date is `null` on the wire, and tolerated as `""` or absent: the vendor's own Python client indexes
 //!   all four keys and shows `null` as nothing.
 //! * Core 6.2.1 answers the same path in a shape of its own, which later versions dropped.
@@ -187,17 +188,23 @@ fn pre_release(answer: &Map<String, Value>) -> Option<KeyStore> {
 
 fn status(answer: &Map<String, Value>) -> Result<Status, DecodeError> {
     let text = answer.get("status").and_then(Value::as_str).ok_or(DecodeError::NoStatus)?;
-    Ok(match text {
-        "Cannot connect to KMS server." => Status::KmsCannotConnect,
-        "Configuration Corrupted" => Status::ConfigurationCorrupted,
-        "Encrypted" => Status::Encrypted,
-        "KMS Authentication Error" => Status::KmsAuthenticationError,
-        "KMS Available" => Status::KmsAvailable,
-        "KMS Key Inactive" => Status::KmsKeyInactive,
-        "KMS Key Not Found" => Status::KmsKeyNotFound,
-        "Not Encrypted" => Status::NotEncrypted,
-        other => Status::Unknown(ForeignText::new(other)),
+    Ok(match words(text).as_str() {
+        "cannot connect to kms server" => Status::KmsCannotConnect,
+        "configuration corrupted" => Status::ConfigurationCorrupted,
+        "encrypted" => Status::Encrypted,
+        "kms authentication error" => Status::KmsAuthenticationError,
+        "kms available" => Status::KmsAvailable,
+        "kms key inactive" => Status::KmsKeyInactive,
+        "kms key not found" => Status::KmsKeyNotFound,
+        "not encrypted" => Status::NotEncrypted,
+        _ => Status::Unknown(ForeignText::new(text)),
     })
+}
+
+/// A text without what does not change its meaning.
+fn words(text: &str) -> String {
+    let words = text.split(|c: char| c == '.' || c.is_whitespace()).filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join(" ").to_ascii_lowercase()
 }
 
 fn date(value: Option<&Value>) -> Date {

@@ -22,9 +22,13 @@ fn every_status_of_the_api_is_known() {
     check("Cannot connect to KMS server.", "kms_cannot_connect");
     check("KMS Key Not Found", "kms_key_not_found");
     check("KMS Key Inactive", "kms_key_inactive");
-    check("Cannot connect to KMS server", "unknown");
-    check("encrypted", "unknown");
+    check("Cannot connect to KMS server", "kms_cannot_connect");
+    check(" cannot  connect to\u{a0}KMS Server. ", "kms_cannot_connect");
+    check("KMS KEY NOT FOUND.", "kms_key_not_found");
+    check("encrypted", "encrypted");
     check("", "unknown");
+    check("Encrypted?", "unknown");
+    check("KMSAvailable", "unknown");
     check("KMS Quorum Lost", "unknown");
 }
 

@@ -9,7 +9,7 @@ use super::{
     answer::ApiResponse,
     decode,
     resolve::DnsError,
-    settings::{ProxySettings, TransportSettings},
+    settings::{ProxyAccount, TransportSettings},
     transport::NoClient,
     verify, words,
 };
@@ -22,27 +22,23 @@ pub struct Peer {
     pub connect_timeout: Duration,
     /// Host and port of the cluster.
     pub place: String,
-    /// The proxy in between, if there may be one.
+    /// The proxy in between.
     pub proxy: Option<Via>,
 }
 
 /// A proxy, for messages.
 #[derive(Clone, Debug)]
 pub struct Via {
-    /// Whether it gets a user and a password.
-    pub authorized: bool,
-    /// Host and port, or where it is written down.
+    /// Where its user and password are written, if it gets any.
+    pub account: Option<&'static str>,
+    /// Host and port.
     pub place: String,
 }
 
 impl Peer {
     pub fn new(url: &Url, transport: &TransportSettings) -> Self {
-        let proxy = match &transport.proxy {
-            _ if transport.tls.is_none() => None,
-            ProxySettings::Direct => None,
-            ProxySettings::FromEnvironment => Some(Via { authorized: false, place: "of the environment".to_owned() }),
-            ProxySettings::Url { account, url, .. } => Some(Via { authorized: account.is_some(), place: place(url) }),
-        };
+        let proxy = transport.proxy_for(url);
+        let proxy = proxy.map(|(url, account)| Via { account: account.map(ProxyAccount::origin), place: place(url) });
         Self { connect_timeout: transport.connect_timeout, place: place(url), proxy }
     }
 }
@@ -55,17 +51,13 @@ pub fn place(url: &Url) -> String {
 
 /// Nothing to send a request with.
 pub fn no_client(why: NoClient, peer: &Peer) -> PollFailure {
-    let (place, via) = (&peer.place, peer.proxy.as_ref().map(|via| via.place.as_str()).unwrap_or_default());
+    let place = &peer.place;
     match why {
         NoClient::Http => PollFailure::new(FailureReason::Connect, format!("{place} cannot be connected to")),
         NoClient::NoTls => PollFailure::new(FailureReason::Tls, format!("{place} needs TLS, and there is none")),
         NoClient::ProxyIpv6 => {
             let text =
                 format!("{place} cannot be reached by its IPv6 address through a proxy; set url to a name of it");
-            PollFailure::new(FailureReason::Proxy, text)
-        }
-        NoClient::ProxyKind => {
-            let text = format!("the proxy {via} is no HTTP proxy by its URL, and only those are used");
             PollFailure::new(FailureReason::Proxy, text)
         }
     }
@@ -83,29 +75,40 @@ pub fn no_answer(err: &reqwest::Error, peer: &Peer) -> PollFailure {
 }
 
 /// The proxy did not make a connection to the cluster.
-fn through(tunnel: &str, err: &reqwest::Error, Via { authorized, place: proxy }: &Via, peer: &Peer) -> PollFailure {
+fn through(tunnel: &str, err: &reqwest::Error, Via { account, place: proxy }: &Via, peer: &Peer) -> PollFailure {
     let place = &peer.place;
-    let text = match tunnel {
-        "proxy authorization required" if *authorized => {
+    let text = match (tunnel, account) {
+        ("proxy authorization required", Some(origin)) => {
             let text = format!(
-                "the proxy {proxy} refused the user and password of proxy_authorization (407); they are tried again \
-                 rarely, so that the account is not locked, and at once when the password file changes"
+                "the proxy {proxy} refused the user and password of {origin} (407); they are tried again rarely, so that \
+                 the account is not locked, and at once when the password changes"
             );
             return PollFailure { refusal: Some(Refusal::Locks), ..PollFailure::new(FailureReason::Proxy, text) };
         }
-        "proxy authorization required" => {
-            format!("the proxy {proxy} wants a user and password (407); set proxy_authorization")
-        }
-        "failed to create underlying connection" => {
-            format!("the proxy cannot be used: {}", direct(err, proxy, peer).message)
-        }
-        "unsuccessful" => format!(
+        ("proxy authorization required", None) => format!(
+            "the proxy {proxy} wants a user and password (407); set proxy_authorization beside proxy_url, or write them \
+             into HTTPS_PROXY"
+        ),
+        ("failed to create underlying connection", _) => unreachable_proxy(err, proxy, peer),
+        ("unsuccessful", _) => format!(
             "the proxy {proxy} does not connect to {place}: it answered CONNECT with something else than 200; its log \
              says why"
         ),
         _ => format!("the proxy {proxy} ended the connection before it connected to {place}"),
     };
     PollFailure::new(FailureReason::Proxy, text)
+}
+
+/// With a proxy that speaks TLS, `tls_config` has nothing to do.
+fn unreachable_proxy(err: &reqwest::Error, proxy: &str, peer: &Peer) -> String {
+    let failure = direct(err, proxy, peer);
+    let advice = match failure.reason {
+        FailureReason::Tls => {
+            "; a proxy is verified by this system's certificate authorities and by its own name, not by tls_config"
+        }
+        _ => "",
+    };
+    format!("the proxy cannot be used: {}{advice}", failure.message)
 }
 
 fn direct(err: &reqwest::Error, place: &str, peer: &Peer) -> PollFailure {

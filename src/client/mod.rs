@@ -7,6 +7,7 @@
 //!
 //! Deliberately absent: pace, retries over time, the wall clock. They are the poller's.
 
+mod accounts;
 mod answer;
 mod api;
 mod auth;
@@ -15,8 +16,10 @@ mod error;
 mod fetch;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod https_proxy;
 mod kms_probe;
 mod lock;
+mod no_proxy;
 mod pem;
 mod pin;
 mod resolve;
@@ -37,7 +40,7 @@ use tokio::time::timeout_at;
 
 use self::{
     api::Api,
-    auth::Auth,
+    auth::{Auth, Resources},
     decode::{DecodeError, Understood, V2Answer},
     error::Peer,
     verify::CertificateRecorder,
@@ -45,6 +48,7 @@ use self::{
 pub use self::{
     fetch::fetch,
     kms_probe::Networks,
+    no_proxy::{NoProxy, NoProxyError},
     pin::{Pin, PinError},
     secret_file::SecretError,
     settings::{
@@ -55,8 +59,7 @@ pub use self::{
 };
 use crate::{
     model::{
-        Account, ApiVersion, Details, FailureReason, Identity, KeyStore, KmsServer, PollFailure, Reading, ServerClock,
-        Timestamp,
+        Account, ApiVersion, Details, FailureReason, Identity, KeyStore, PollFailure, Reading, ServerClock, Timestamp,
     },
     secret::Secret,
 };
@@ -68,11 +71,11 @@ const STATUS_V2: &str = "v2/encryption/key-store/status";
 /// How often things that change with an upgrade are asked again: the cluster's identity, and v2 where there is none.
 const REVISIT: Duration = Duration::from_secs(600);
 
-/// The same, while the cluster's identity is not known.
+/// The same, while something of it is not known.
 const REVISIT_SOON: Duration = Duration::from_secs(60);
 
-/// How long details stand while asking for them fails: a KMS or a token does not go away with one bad answer.
-const DETAILS_STAND: Duration = Duration::from_secs(3600);
+/// How long details stand while asking for them fails: nothing of them goes away with one bad answer.
+const DETAILS_MAX_AGE: Duration = Duration::from_secs(3600);
 
 /// How long a cluster that answered v2 is not asked v1 instead. Clusters are not downgraded, so a 404 from one that
 /// knew v2 is a cluster that is starting, or something else in its place; and v1, which cannot show a KMS failure,
@@ -86,30 +89,20 @@ pub struct Client {
     certificate: Arc<CertificateRecorder>,
     /// Of the last response of this poll.
     clock: Option<ServerClock>,
-    /// When all details were last known.
-    complete: Option<Instant>,
+    /// When all details were decided last.
+    decided: Option<Instant>,
     details: Arc<Details>,
     dialect: Dialect,
     /// Where the key was at the last answer.
     key_store: Option<KeyStore>,
     peer: Arc<Peer>,
     pool: Arc<TransportPool>,
-    questions: Questions,
+    /// The session whose privileges are known: they stay the same until it ends.
+    privileges_of: Option<Secret>,
     /// When details and dialect are looked at again; `None` is now.
     revisit: Option<Instant>,
     settings: ClientSettings,
     waiting: Waiting,
-}
-
-/// What is still asked about the exporter's own account: what the cluster refuses once, it is not asked again.
-#[derive(Clone, Debug)]
-struct Questions {
-    /// Its privileges.
-    account: bool,
-    /// The session that was asked for them, which has the same until it ends.
-    session: Option<Secret>,
-    /// Its access tokens. Sessions have none.
-    tokens: bool,
 }
 
 /// What the requests of one poll are sent with. Its connections end with it.
@@ -149,17 +142,13 @@ impl Client {
             auth: Auth::new(&settings.credential),
             certificate: Arc::default(),
             clock: None,
-            complete: None,
+            decided: None,
             details: Arc::default(),
             dialect: Dialect::V2(None),
             key_store: None,
             peer: Arc::new(Peer::new(&settings.url, &settings.transport)),
             pool,
-            questions: Questions {
-                account: true,
-                session: None,
-                tokens: matches!(settings.credential, Credential::Token(_)),
-            },
+            privileges_of: None,
             revisit: None,
             settings,
             waiting: Waiting::Answer,
@@ -222,16 +211,27 @@ impl Client {
         self.waiting = Waiting::Certificates;
         let connector = self.pool.current(&self.settings.transport).await;
         let connector = connector.map_err(|err| PollFailure::new(FailureReason::Tls, err.to_string()))?;
-        let api = Api::new(self.settings.url.clone(), &connector, self.peer.clone(), self.certificate.clone())?;
+        self.waiting = Waiting::Answer;
+        let proxy_login = match connector.proxy_login(&self.settings.url) {
+            None => None,
+            Some((account, password)) => {
+                let attempt = self.pool.accounts().attempt(account, password, now).await;
+                Some(attempt.map_err(|paused| auth::not_yet(FailureReason::Proxy, paused))?)
+            }
+        };
+        let (url, peer) = (self.settings.url.clone(), self.peer.clone());
+        let api = Api::new(url, &connector, peer, proxy_login, self.certificate.clone())?;
         self.waiting = Waiting::Credential;
-        let token = self.auth.token(&api, self.pool.files()).await?;
+        let pool = self.pool.clone();
+        let with = Resources { accounts: pool.accounts(), files: pool.files(), now };
+        let token = self.auth.token(&api, with).await?;
         self.waiting = Waiting::Answer;
         let mut session = Session { api, token };
         let refusal = match self.ask(now, due, &session).await {
             Err(failure) if failure.reason == FailureReason::Authentication => failure,
             outcome => return outcome.map(|(version, understood)| (session, version, understood)),
         };
-        let renewed = self.auth.renew(&session.api, self.pool.files(), &session.token).await?;
+        let renewed = self.auth.renew(&session.api, with, &session.token).await?;
         session.token = renewed.ok_or(refusal)?;
         self.ask(now, due, &session).await.map(|(version, understood)| (session, version, understood))
     }
@@ -250,7 +250,7 @@ impl Client {
             return match self.v2(session).await {
                 Ok(Some(V2Answer::Status(understood))) => Ok(self.speaks_v2(now, understood)),
                 Ok(Some(V2Answer::PreRelease(key_store))) => self.fall_back(session, key_store).await,
-                Err(failure) if failure.reason == FailureReason::Authentication => Err(failure),
+                Err(failure) if failure.refusal.is_some() => Err(failure),
                 // Looking for v2 must not cost the status that v1 gives.
                 Ok(None) | Err(_) => self.fall_back(session, key_store).await,
             };
@@ -316,8 +316,9 @@ impl Client {
         }
     }
 
-    /// What else there is to know of the cluster. What is not answered in a quarter of the poll's time is not known; identity is
-    /// then asked again soon.
+    /// What else there is to know of the cluster. What is not answered in a quarter of the poll's time is asked again soon,
+    /// and what was known before stands meanwhile. The first two questions need no credential (documented for the version;
+    /// the vendor's own scripts ask for the node's state before they log in).
     async fn refresh_details(
         &mut self,
         now: Instant,
@@ -325,64 +326,76 @@ impl Client {
         key_store: KeyStore,
         session: &Session,
     ) {
-        let until = |start: tokio::time::Instant| deadline.min(start + self.settings.timeout / 4);
-        let identity =
-            timeout_at(until(tokio::time::Instant::now()), self.identity(&session.api)).await.unwrap_or_default();
-        let complete = identity.cluster_id.is_some() && identity.version.is_some();
-        let patience = until(tokio::time::Instant::now());
-        let stand = self.complete.is_some_and(|at| now.saturating_duration_since(at) <= DETAILS_STAND);
-        let before = if stand { self.details.clone() } else { Arc::default() };
+        let quarter = || deadline.min(tokio::time::Instant::now() + self.settings.timeout / 4);
+        let limit = quarter();
+        let version = self.detail(limit, session, "v1/version", None).await;
+        let version = version.map(|body| decode::version(&body?));
+        let cluster_id = self.detail(limit, session, "v1/node/state", None).await;
+        let cluster_id = cluster_id.map(|body| decode::cluster_id(&body?));
+        let limit = quarter();
         let kms = match key_store {
-            KeyStore::Kms => timeout_at(patience, self.kms_server(session)).await.unwrap_or(Err(Undecided)),
+            KeyStore::Kms => {
+                let answer = self.detail(limit, session, KEY_STORE, Some(&session.token)).await;
+                answer.map(|body| decode::kms_server(&body?))
+            }
             KeyStore::Local | KeyStore::Unknown => Ok(None),
         };
-        let account = timeout_at(patience, self.account(session)).await.unwrap_or(Err(Undecided));
-        if complete && kms.is_ok() && account.is_ok() {
-            self.complete = Some(now);
-            self.revisit = Some(now + REVISIT);
-        } else {
-            self.revisit = Some(now + REVISIT_SOON);
+        let account = self.account(limit, session).await;
+        let has_identity = matches!((&version, &cluster_id), (Ok(Some(_)), Ok(Some(_))));
+        let decided = version.is_ok() && cluster_id.is_ok() && kms.is_ok() && account.is_ok();
+        self.revisit = Some(now + if decided && has_identity { REVISIT } else { REVISIT_SOON });
+        let stand = self.decided.is_some_and(|at| now.saturating_duration_since(at) <= DETAILS_MAX_AGE);
+        let before = if stand { self.details.clone() } else { Arc::default() };
+        if decided {
+            self.decided = Some(now);
         }
+        let identity = Identity {
+            cluster_id: cluster_id.unwrap_or_else(|Undecided| before.identity.cluster_id.clone()),
+            version: version.unwrap_or_else(|Undecided| before.identity.version.clone()),
+        };
         let kms = kms.unwrap_or_else(|Undecided| before.kms.clone());
         let account = account.unwrap_or_else(|Undecided| before.account.clone());
         self.details = Arc::new(Details { account, identity, kms });
     }
 
-    /// Which cluster this is: two requests that need no credential (documented for the version; the vendor's own
-    /// scripts ask the node's state before they log in).
-    async fn identity(&self, api: &Api) -> Identity {
-        let version = detail(api, "v1/version", None).await.ok().flatten().and_then(|body| decode::version(&body));
-        let state = detail(api, "v1/node/state", None).await.ok().flatten();
-        let cluster_id = state.and_then(|body| decode::cluster_id(&body));
-        Identity { cluster_id, version }
-    }
-
-    async fn kms_server(&self, session: &Session) -> Result<Option<KmsServer>, Undecided> {
-        let answer = detail(&session.api, KEY_STORE, Some(&session.token)).await?;
-        Ok(answer.and_then(|body| decode::kms_server(&body)))
-    }
-
     /// What the exporter's account may do, and its access tokens where the cluster shows them. No source says which
     /// privileges that needs.
-    async fn account(&mut self, session: &Session) -> Result<Account, Undecided> {
-        if !self.questions.account || self.questions.session.as_ref() == Some(&session.token) {
+    async fn account(&mut self, limit: tokio::time::Instant, session: &Session) -> Result<Account, Undecided> {
+        if self.privileges_of.as_ref() == Some(&session.token) {
             return Ok(self.details.account.clone());
         }
-        let answer = detail(&session.api, "v1/session/who-am-i", Some(&session.token)).await?;
-        let is_session = matches!(self.settings.credential, Credential::Login { .. });
-        self.questions.session = is_session.then(|| session.token.clone());
-        self.questions.account = answer.is_some();
+        let answer = self.detail(limit, session, "v1/session/who-am-i", Some(&session.token)).await?;
         let Some((id, privileges)) = answer.and_then(|body| decode::who_am_i(&body)) else {
             return Ok(Account::default());
         };
         let mut account = Account { privileges: Some(privileges), tokens: None };
-        if self.questions.tokens {
-            let path = format!("v1/auth/access-tokens/?user=auth_id%3A{id}");
-            let answer = detail(&session.api, &path, Some(&session.token)).await?;
-            self.questions.tokens = answer.is_some();
-            account.tokens = answer.map(|body| decode::access_tokens(&body));
+        match self.settings.credential {
+            Credential::Login { .. } => self.privileges_of = Some(session.token.clone()),
+            // Sessions have none.
+            Credential::Token(_) => {
+                let path = format!("v1/auth/access-tokens/?user=auth_id%3A{id}");
+                let answer = self.detail(limit, session, &path, Some(&session.token)).await?;
+                account.tokens = answer.map(|body| decode::access_tokens(&body));
+            }
         }
         Ok(account)
+    }
+
+    /// An answer that no status depends on; `None` if the cluster does not give it to this account.
+    async fn detail(
+        &self,
+        limit: tokio::time::Instant,
+        session: &Session,
+        path: &str,
+        token: Option<&Secret>,
+    ) -> Result<Option<Vec<u8>>, Undecided> {
+        let answer = timeout_at(limit, session.api.get(path, token)).await;
+        let answer = answer.map_err(|_| Undecided)?.map_err(|_| Undecided)?;
+        match answer.status {
+            StatusCode::OK => Ok(Some(answer.body)),
+            StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => Ok(None),
+            _ => Err(Undecided),
+        }
     }
 
     fn too_slow(&self) -> PollFailure {
@@ -404,15 +417,5 @@ impl Client {
             }
         };
         PollFailure::new(FailureReason::Timeout, text)
-    }
-}
-
-/// An answer that no status depends on; `None` if the cluster does not give it to this account.
-async fn detail(api: &Api, path: &str, token: Option<&Secret>) -> Result<Option<Vec<u8>>, Undecided> {
-    let answer = api.get(path, token).await.map_err(|_| Undecided)?;
-    match answer.status {
-        StatusCode::OK => Ok(Some(answer.body)),
-        StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => Ok(None),
-        _ => Err(Undecided),
     }
 }

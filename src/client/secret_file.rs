@@ -45,6 +45,8 @@ pub struct SecretFile {
     parse: Parse,
     seen: Option<Fingerprint>,
     source: SecretSource,
+    /// The file that was warned about.
+    warned: Option<Fingerprint>,
 }
 
 /// What to say of a file that is readable for all.
@@ -63,12 +65,12 @@ struct Look {
 impl SecretFile {
     /// An access token: bare, or the JSON file that `qq` writes.
     pub fn token(source: SecretSource) -> Self {
-        Self { loaded: None, parse: parse_token, seen: None, source }
+        Self { loaded: None, parse: parse_token, seen: None, source, warned: None }
     }
 
     /// A password: the file's text without its last line break.
     pub fn password(source: SecretSource) -> Self {
-        Self { loaded: None, parse: parse_password, seen: None, source }
+        Self { loaded: None, parse: parse_password, seen: None, source, warned: None }
     }
 
     /// The secret, read again if the file changed.
@@ -154,10 +156,14 @@ impl SecretFile {
     fn take(&mut self, look: Look) -> Result<Secret, SecretError> {
         let Look { exposed, secret, seen } = look;
         (self.loaded, self.seen) = (None, seen);
-        if exposed && let Some(path) = self.path() {
+        if exposed
+            && self.warned != self.seen
+            && let Some(path) = self.path()
+        {
             // `qq auth_create_access_token --file` leaves the file readable for all (umask).
             let path = path.display().to_string();
             tracing::warn!(%path, "{EXPOSED}");
+            self.warned.clone_from(&self.seen);
         }
         Ok(self.loaded.insert(secret?).clone())
     }
@@ -206,6 +212,7 @@ fn token_in_json(text: &str) -> Result<Secret, &'static str> {
 }
 
 pub(super) fn parse_password(text: &str) -> Result<Secret, &'static str> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let line = text.strip_suffix('\n').unwrap_or(text);
     let password = line.strip_suffix('\r').unwrap_or(line);
     if password.is_empty() { Err("it is empty; write the password into it") } else { Ok(Secret::new(password)) }
@@ -247,6 +254,7 @@ mod tests {
         check("secret\r\n", Some("secret"));
         check(" secret ", Some(" secret "));
         check("secret\n\n", Some("secret\n"));
+        check("\u{feff}secret\n", Some("secret"));
         check("\n", None);
     }
 

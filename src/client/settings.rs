@@ -2,7 +2,7 @@ use std::{path::Path, time::Duration};
 
 use url::Url;
 
-use super::{kms_probe::Networks, pin::Pin};
+use super::{kms_probe::Networks, no_proxy::NoProxy, pin::Pin};
 use crate::{file::Named, secret::Secret};
 
 /// All that polling one cluster needs to know. Built by the configuration, checked there.
@@ -35,11 +35,11 @@ pub enum Credential {
 }
 
 /// Where a secret comes from.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum SecretSource {
     /// A file, read again when it changes. The only source that a configuration can name.
     File(Named),
-    /// A secret made in this process, for the simulated clusters of the demonstration.
+    /// Of the environment's proxy, or made in this process for the simulated clusters of the demonstration.
     Fixed(Secret),
 }
 
@@ -57,17 +57,11 @@ pub struct TransportSettings {
 /// Whether and which proxy is used.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum ProxySettings {
-    /// None, whatever the environment says.
     Direct,
-    /// `HTTPS_PROXY`, `NO_PROXY` and their lower-case forms.
-    FromEnvironment,
-    /// This one.
     Url {
-        /// The account on the proxy.
         account: Option<ProxyAccount>,
-        /// Hosts that are reached without the proxy, separated by commas.
-        no_proxy: String,
-        /// Without user and password.
+        no_proxy: NoProxy,
+        /// `http` or `https`, without user and password.
         url: Url,
     },
 }
@@ -75,9 +69,7 @@ pub enum ProxySettings {
 /// An account on a proxy.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct ProxyAccount {
-    /// The file with the password, read again when it changes.
-    pub password_file: Named,
-    /// The user.
+    pub password: SecretSource,
     pub username: String,
 }
 
@@ -119,6 +111,18 @@ impl Credential {
     }
 }
 
+// === impl ProxyAccount ===
+
+impl ProxyAccount {
+    /// Where the user and the password are written.
+    pub fn origin(&self) -> &'static str {
+        match self.password {
+            SecretSource::File(_) => "proxy_authorization",
+            SecretSource::Fixed(_) => "HTTPS_PROXY",
+        }
+    }
+}
+
 // === impl TransportSettings ===
 
 impl TransportSettings {
@@ -128,10 +132,23 @@ impl TransportSettings {
             let client = tls.client.iter().flat_map(|client| [&client.cert_file, &client.key_file]);
             tls.ca_file.iter().chain(client)
         });
-        let account = match &self.proxy {
-            ProxySettings::Url { account, .. } => account.as_ref(),
-            ProxySettings::Direct | ProxySettings::FromEnvironment => None,
+        let password = match &self.proxy {
+            ProxySettings::Url { account: Some(ProxyAccount { password: SecretSource::File(file), .. }), .. } => {
+                Some(file)
+            }
+            ProxySettings::Url { .. } | ProxySettings::Direct => None,
         };
-        tls.chain(account.map(|account| &account.password_file)).map(Named::path).collect()
+        tls.chain(password).map(Named::path).collect()
+    }
+
+    /// The proxy for `target`, and the account on it. Plain HTTP is for loopback addresses, and a proxy would carry the
+    /// token elsewhere.
+    pub fn proxy_for(&self, target: &Url) -> Option<(&Url, Option<&ProxyAccount>)> {
+        match &self.proxy {
+            ProxySettings::Url { account, no_proxy, url } if self.tls.is_some() && !no_proxy.matches(target) => {
+                Some((url, account.as_ref()))
+            }
+            ProxySettings::Url { .. } | ProxySettings::Direct => None,
+        }
     }
 }

@@ -11,16 +11,14 @@ use std::{
         Arc, Mutex, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use hyper::Uri;
-use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::{Proxy, dns, header::HeaderValue, redirect::Policy, retry};
 use rustls::{
     ClientConfig, RootCertStore,
-    client::Resumption,
+    client::{Resumption, WebPkiServerVerifier},
     crypto::CryptoProvider,
     pki_types::ServerName,
     version::{TLS12, TLS13},
@@ -29,12 +27,14 @@ use url::{Host, Url};
 use zeroize::Zeroizing;
 
 use super::{
+    accounts::{Account, Accounts},
+    error, https_proxy,
     kms_probe::{Networks, Probes},
     lock::lock,
     pem::{authorities, client_certificate, unfit},
     resolve::{self, Addresses, DnsError},
     secret_file::{SecretError, SecretFile},
-    settings::{ProxyAccount, ProxySettings, SecretSource, TlsSettings, TransportSettings},
+    settings::{ProxyAccount, ProxySettings, TlsSettings, TransportSettings},
     verify::{CertificateRecorder, ServerVerifier, Trust},
     words,
 };
@@ -72,12 +72,14 @@ pub enum TransportError {
          (--cluster.ca-file)"
     )]
     NoSystemRoots,
-    /// There is no password for the proxy.
+    #[error(
+        "no certificate authorities found on this system, which the https proxy needs; install the package ca-certificates"
+    )]
+    NoSystemRootsForProxy,
+    #[error("the user and password of {origin} cannot be sent in a header")]
+    ProxyHeader { origin: &'static str },
     #[error("proxy_authorization.password_file: {0}")]
     ProxyPassword(String),
-    /// The proxy's address is none.
-    #[error("proxy_url cannot be connected to")]
-    ProxyUrl,
     /// The name to verify is none.
     #[error("tls_config.server_name is neither a host name nor an IP address")]
     ServerName,
@@ -89,6 +91,7 @@ pub enum TransportError {
 /// The connectors of all clusters.
 #[derive(Debug)]
 pub struct TransportPool {
+    accounts: Accounts,
     addresses: Arc<Addresses>,
     /// Renewed files that are of no use, and what was said about them.
     broken: Mutex<HashMap<TransportSettings, TransportError>>,
@@ -97,30 +100,24 @@ pub struct TransportPool {
     good: Arc<AtomicBool>,
     probes: Probes,
     provider: Arc<CryptoProvider>,
-    system_roots: OnceLock<RootCertStore>,
+    /// Read once, and only if they are needed: it takes some milliseconds. `None` if there are none.
+    system: OnceLock<Option<Arc<WebPkiServerVerifier>>>,
 }
 
 /// What clusters with the same settings share.
 pub struct Connector {
-    connect_timeout: Duration,
-    /// Whether it is for https only, or for plain HTTP only.
-    https: bool,
-    proxies: Proxies,
+    proxy: Option<Proxied>,
     resolver: Resolver,
+    settings: TransportSettings,
     /// For plain HTTP it trusts nobody.
     tls: ClientConfig,
     verifier: ServerVerifier,
 }
 
-enum Proxies {
-    None,
-    Environment(Matcher),
-    One {
-        authorization: Option<HeaderValue>,
-        /// Intercepts what goes through the proxy.
-        matcher: Matcher,
-        uri: Uri,
-    },
+struct Proxied {
+    login: Option<(Account, Secret, HeaderValue)>,
+    /// Verifies a proxy that speaks TLS.
+    system: Option<Arc<WebPkiServerVerifier>>,
 }
 
 /// Why there is no client for a cluster.
@@ -132,8 +129,6 @@ pub enum NoClient {
     NoTls,
     /// A proxy is in between, and the cluster is named by an IPv6 address.
     ProxyIpv6,
-    /// The proxy is not an HTTP proxy, as its URL says.
-    ProxyKind,
 }
 
 /// Looks names up on threads of its own, each lookup shared by all who ask for the same name.
@@ -164,6 +159,7 @@ impl TransportPool {
     /// A pool with a resolver of its own.
     pub fn with_lookup(lookup: impl Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync + 'static) -> Self {
         Self {
+            accounts: Accounts::default(),
             addresses: Arc::new(Addresses::new(lookup)),
             broken: Mutex::default(),
             connectors: Mutex::default(),
@@ -171,7 +167,7 @@ impl TransportPool {
             good: Arc::new(AtomicBool::new(true)),
             probes: Probes::default(),
             provider: Arc::new(rustls::crypto::aws_lc_rs::default_provider()),
-            system_roots: OnceLock::new(),
+            system: OnceLock::new(),
         }
     }
 
@@ -234,6 +230,10 @@ impl TransportPool {
         self.probes.look(server, networks, &self.addresses, &self.provider, now)
     }
 
+    pub(super) fn accounts(&self) -> &Accounts {
+        &self.accounts
+    }
+
     /// Where files are read.
     pub(super) fn files(&self) -> &Lanes {
         &self.files
@@ -275,19 +275,17 @@ impl TransportPool {
         let resolver = Resolver { addresses: self.addresses.clone(), only_loopback };
         let https = settings.tls.is_some();
         let (tls, verifier) = self.tls(settings.tls.as_ref())?;
-        let proxies = match &settings.proxy {
-            // Plain HTTP goes to loopback; a proxy would carry the token elsewhere.
-            _ if !https => Proxies::None,
-            ProxySettings::Direct => Proxies::None,
-            ProxySettings::FromEnvironment => Proxies::Environment(Matcher::from_env()),
-            ProxySettings::Url { account, url, no_proxy } => {
-                let account = account.as_ref().map(authorization).transpose()?;
-                let uri: Uri = url.as_str().parse().map_err(|_| TransportError::ProxyUrl)?;
-                Proxies::one(uri, account, no_proxy)
-            }
+        let proxy = match &settings.proxy {
+            ProxySettings::Url { account, url, .. } if https => Some(Proxied {
+                login: account.as_ref().map(|account| proxy_login(account, url)).transpose()?,
+                system: match url.scheme() {
+                    "https" => Some(self.system().ok_or(TransportError::NoSystemRootsForProxy)?),
+                    _ => None,
+                },
+            }),
+            ProxySettings::Url { .. } | ProxySettings::Direct => None,
         };
-        let connect_timeout = settings.connect_timeout;
-        Ok(Arc::new(Connector { connect_timeout, https, proxies, resolver, tls, verifier }))
+        Ok(Arc::new(Connector { proxy, resolver, settings: settings.clone(), tls, verifier }))
     }
 
     /// Without settings, what is never used is still wanted by the library: it trusts nobody.
@@ -327,21 +325,26 @@ impl TransportPool {
         if !settings.pins.is_empty() {
             return Ok(Trust::Pins(settings.pins.clone()));
         }
-        let (roots, own) = match &settings.ca_file {
-            None => (self.system_roots()?, Vec::new()),
-            Some(path) => authorities(path)?,
-        };
-        Trust::authorities(roots, own, self.provider.clone()).map_err(|_| TransportError::NoSystemRoots)
+        match &settings.ca_file {
+            None => {
+                let webpki = self.system().ok_or(TransportError::NoSystemRoots)?;
+                Ok(Trust::Authorities { own: Vec::new(), webpki })
+            }
+            Some(path) => {
+                let (roots, own) = authorities(path)?;
+                Trust::authorities(roots, own, self.provider.clone()).map_err(|_| TransportError::NoSystemRoots)
+            }
+        }
     }
 
-    /// Read once, and only if a cluster needs them: it takes some milliseconds.
-    fn system_roots(&self) -> Result<RootCertStore, TransportError> {
-        let roots = self.system_roots.get_or_init(|| {
+    /// The verifier by the system's CA certificates, one for all.
+    fn system(&self) -> Option<Arc<WebPkiServerVerifier>> {
+        let read = || {
             let mut roots = RootCertStore::empty();
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            roots
-        });
-        if roots.is_empty() { Err(TransportError::NoSystemRoots) } else { Ok(roots.clone()) }
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), self.provider.clone()).build().ok()
+        };
+        self.system.get_or_init(read).clone()
     }
 }
 
@@ -354,15 +357,13 @@ impl Connector {
     ///
     /// When it cannot be reached with these settings.
     pub fn client(&self, target: &Url, recorder: Arc<CertificateRecorder>) -> Result<reqwest::Client, NoClient> {
-        if self.https != (target.scheme() == "https") {
+        let https = self.settings.tls.is_some();
+        if https != (target.scheme() == "https") {
             return Err(NoClient::NoTls);
         }
-        let mut tls = self.tls.clone();
-        tls.dangerous().set_certificate_verifier(Arc::new(self.verifier.with_recorder(recorder)));
-        let mut client = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .https_only(self.https)
-            .connect_timeout(self.connect_timeout)
+        let client = reqwest::Client::builder()
+            .https_only(https)
+            .connect_timeout(self.settings.connect_timeout)
             .dns_resolver(self.resolver.clone())
             .http1_only()
             .no_proxy()
@@ -371,55 +372,46 @@ impl Connector {
             .referer(false)
             .retry(retry::never())
             .user_agent(USER_AGENT);
-        if let Some((proxy, authorization)) = self.proxies.of(&target.as_str().parse().map_err(|_| NoClient::Http)?) {
-            if !matches!(proxy.scheme_str(), Some("http" | "https")) {
-                return Err(NoClient::ProxyKind);
+        let mut tls = self.tls.clone();
+        let verifier = Arc::new(self.verifier.with_recorder(recorder));
+        let client = match (&self.proxy, self.settings.proxy_for(target)) {
+            (Some(proxied), Some((url, _))) => {
+                // https://github.com/seanmonstar/reqwest/issues/3094
+                if let Some(Host::Ipv6(_)) = target.host() {
+                    return Err(NoClient::ProxyIpv6);
+                }
+                let mut proxy = Proxy::all(url.as_str()).map_err(|_| NoClient::Http)?;
+                if let Some((_, _, header)) = &proxied.login {
+                    proxy = proxy.custom_http_auth(header.clone());
+                }
+                let client = client.proxy(proxy);
+                match &proxied.system {
+                    Some(system) => https_proxy::prepare(client, tls, verifier, system.clone()),
+                    None => {
+                        tls.dangerous().set_certificate_verifier(verifier);
+                        client.tls_backend_preconfigured(tls)
+                    }
+                }
             }
-            // https://github.com/seanmonstar/reqwest/issues/3094
-            if let Some(Host::Ipv6(_)) = target.host() {
-                return Err(NoClient::ProxyIpv6);
+            _ => {
+                tls.dangerous().set_certificate_verifier(verifier);
+                client.tls_backend_preconfigured(tls)
             }
-            let mut proxy = Proxy::all(proxy.to_string()).map_err(|_| NoClient::Http)?;
-            if let Some(authorization) = authorization {
-                proxy = proxy.custom_http_auth(authorization);
-            }
-            client = client.proxy(proxy);
-        }
+        };
         client.build().map_err(|_| NoClient::Http)
+    }
+
+    /// The account on the proxy for `target`, and its password.
+    pub fn proxy_login(&self, target: &Url) -> Option<(Account, Secret)> {
+        self.settings.proxy_for(target)?;
+        let (account, password, _) = self.proxy.as_ref()?.login.as_ref()?;
+        Some((account.clone(), password.clone()))
     }
 }
 
 impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connector").field("connect_timeout", &self.connect_timeout).finish_non_exhaustive()
-    }
-}
-
-// === impl Proxies ===
-
-impl Proxies {
-    /// The proxy at `uri`, but for the hosts of `no_proxy`.
-    fn one(uri: Uri, authorization: Option<HeaderValue>, no_proxy: &str) -> Self {
-        // Means every host, as in Go; the library takes it for every name, and not for addresses.
-        if no_proxy.split(',').any(|host| host.trim() == "*") {
-            return Self::None;
-        }
-        // Only the exceptions are the library's, so that no URL that it does not understand means no proxy.
-        Self::One { authorization, matcher: Matcher::builder().all("http://proxy").no(no_proxy).build(), uri }
-    }
-
-    /// The proxy for `target`, and what to authenticate with.
-    fn of(&self, target: &Uri) -> Option<(Uri, Option<HeaderValue>)> {
-        match self {
-            Self::None => None,
-            Self::Environment(matcher) => {
-                let proxy = matcher.intercept(target)?;
-                Some((proxy.uri().clone(), proxy.basic_auth().cloned()))
-            }
-            Self::One { authorization, matcher, uri } => {
-                matcher.intercept(target).map(|_| (uri.clone(), authorization.clone()))
-            }
-        }
+        f.debug_struct("Connector").field("settings", &self.settings).finish_non_exhaustive()
     }
 }
 
@@ -435,13 +427,14 @@ impl dns::Resolve for Resolver {
     }
 }
 
-/// User and password as a proxy is told (RFC 7617).
-fn authorization(account: &ProxyAccount) -> Result<HeaderValue, TransportError> {
-    let mut file = SecretFile::password(SecretSource::File(account.password_file.clone()));
+/// The account on a proxy, its password, and both as the proxy is told (RFC 7617).
+fn proxy_login(account: &ProxyAccount, url: &Url) -> Result<(Account, Secret, HeaderValue), TransportError> {
+    let mut file = SecretFile::password(account.password.clone());
     let password = file.load().map_err(|err: SecretError| TransportError::ProxyPassword(err.to_string()))?;
     let pair = Zeroizing::new([&account.username, ":", password.expose()].concat());
     let encoded = Secret::take(BASE64_STANDARD.encode(&*pair));
-    encoded.header("Basic").map_err(|_| TransportError::ProxyUrl)
+    let header = encoded.header("Basic").map_err(|_| TransportError::ProxyHeader { origin: account.origin() })?;
+    Ok((Account { place: error::place(url), username: account.username.clone() }, password, header))
 }
 
 /// What the files that connections depend on look like now.

@@ -1,15 +1,21 @@
 //! How a cluster is reached, and its key management server: TLS, proxies, networks.
 
-use std::net::IpAddr;
+use std::{ffi::OsString, net::IpAddr};
 
 use ipnet::IpNet;
+use percent_encoding::percent_decode_str;
 use url::Url;
 
 use super::{
     raw::{RawShared, RawTls},
     resolve::Section,
 };
-use crate::client::{ClientCertificate, Networks, Pin, ProxyAccount, ProxySettings, TlsSettings};
+use crate::{
+    client::{ClientCertificate, Networks, NoProxy, Pin, ProxyAccount, ProxySettings, SecretSource, TlsSettings},
+    secret::Secret,
+};
+
+const USERNAME: &str = "cannot hold a colon or a control character, which a proxy cannot be told";
 
 impl Section<'_> {
     /// Where a key management server may be looked at.
@@ -50,27 +56,38 @@ impl Section<'_> {
             }
         }
         let account = raw.proxy_authorization.as_ref().and_then(|login| {
-            let (username, password_file) = self.account("proxy_authorization", login, "a user of the proxy")?;
-            Some(ProxyAccount { password_file, username })
+            let (username, file) = self.account("proxy_authorization", login, "a user of the proxy")?;
+            if username.contains(':') || username.contains(char::is_control) {
+                self.error("proxy_authorization.username", USERNAME);
+            }
+            Some(ProxyAccount { password: SecretSource::File(file), username })
+        });
+        let no_proxy = raw.no_proxy.as_deref().unwrap_or_default().parse::<NoProxy>().unwrap_or_else(|err| {
+            self.error("no_proxy", err.to_string());
+            NoProxy::default()
         });
         let Some(text) = &raw.proxy_url else {
-            return if from_environment { ProxySettings::FromEnvironment } else { ProxySettings::Direct };
+            return if from_environment { self.environment() } else { ProxySettings::Direct };
         };
         // The text is not repeated: it may hold a password.
-        match Url::parse(text) {
-            Ok(url) if !url.username().is_empty() || url.password().is_some() => self.error(
+        let holds_account = |url: Url| !url.username().is_empty() || url.password().is_some();
+        match proxy_address(text) {
+            _ if Url::parse(text).is_ok_and(holds_account) => self.error(
                 "proxy_url",
                 "cannot hold a user or password; write `proxy_authorization: {username: …, password_file: …}`",
             ),
-            Ok(url) if url.path() != "/" || url.query().is_some() || url.fragment().is_some() => {
-                self.error("proxy_url", "cannot have a path, a query or a fragment");
-            }
-            Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {
-                return ProxySettings::Url { account, no_proxy: raw.no_proxy.clone().unwrap_or_default(), url };
-            }
-            _ => self.error("proxy_url", "must be an http or https URL, as in http://proxy.example.com:3128"),
+            Ok(url) => return ProxySettings::Url { account, no_proxy, url },
+            Err(problem) => self.error("proxy_url", problem),
         }
         ProxySettings::Direct
+    }
+
+    /// The proxy of the environment, which stays as it is.
+    fn environment(&mut self) -> ProxySettings {
+        environment_proxy(|name| std::env::var_os(name)).unwrap_or_else(|problem| {
+            self.error("proxy_from_environment", problem);
+            ProxySettings::Direct
+        })
     }
 
     /// Whom to trust, and what to show.
@@ -158,5 +175,143 @@ impl Section<'_> {
             return None;
         }
         Some(name)
+    }
+}
+
+/// The URL of a proxy. The HTTP client goes directly, in silence, where it does not understand one.
+fn proxy_address(text: &str) -> Result<Url, &'static str> {
+    const FORM: &str = "must be an http or https URL, as in http://proxy.example.com:3128";
+    let text = text.trim();
+    if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Err("holds a blank or a control character");
+    }
+    let url = Url::parse(text).map_err(|_| FORM)?;
+    let host = url.host_str().unwrap_or_default();
+    let named = host.chars().all(|c| c.is_ascii_alphanumeric() || "-._[:]".contains(c));
+    if !matches!(url.scheme(), "http" | "https") || host.is_empty() || !named || url.port() == Some(0) {
+        return Err(FORM);
+    }
+    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
+        return Err("cannot have a path, a query or a fragment");
+    }
+    Ok(url)
+}
+
+/// The proxy in `HTTPS_PROXY` and `NO_PROXY`, or their lower-case forms, as Go reads them: the first that is not empty. The
+/// error repeats nothing of them.
+fn environment_proxy(variable: impl Fn(&str) -> Option<OsString>) -> Result<ProxySettings, String> {
+    let first = |names: [&'static str; 2]| {
+        let mut values = names.into_iter().filter_map(|name| Some((name, variable(name)?)));
+        let Some((name, value)) = values.find(|(_, value)| !value.is_empty()) else { return Ok(None) };
+        match value.into_string() {
+            Ok(value) => Ok(Some((name, value))),
+            Err(_) => Err(format!("finds {name} in the environment, which is not UTF-8")),
+        }
+    };
+    let no_proxy = match first(["NO_PROXY", "no_proxy"])? {
+        None => NoProxy::default(),
+        Some((name, value)) => {
+            value.parse::<NoProxy>().map_err(|err| format!("finds {name} in the environment, of which {err}"))?
+        }
+    };
+    let Some((name, value)) = first(["HTTPS_PROXY", "https_proxy"])? else { return Ok(ProxySettings::Direct) };
+    let wrong = |problem: &str| {
+        format!(
+            "finds {name} in the environment, which {problem}; in a user or password, / is written as %2F, ? as %3F, # as %23 \
+             and @ as %40"
+        )
+    };
+    let value = Secret::take(value);
+    let text = value.expose().trim();
+    let url = if text.contains("://") { proxy_address(text) } else { proxy_address(&format!("http://{text}")) };
+    let mut url = url.map_err(wrong)?;
+    let decode = |text: &str| match percent_decode_str(text).decode_utf8() {
+        Ok(text) => Ok(Secret::new(&text)),
+        Err(_) => Err(wrong("has a user or password that is not UTF-8")),
+    };
+    let account = match (url.username(), url.password()) {
+        ("", None) => None,
+        (username, password) => {
+            let username = decode(username)?.expose().to_owned();
+            if username.contains(':') || username.contains(char::is_control) {
+                return Err(wrong("has a user with a colon or a control character"));
+            }
+            Some(ProxyAccount { password: SecretSource::Fixed(decode(password.unwrap_or_default())?), username })
+        }
+    };
+    if url.set_username("").and_then(|()| url.set_password(None)).is_err() {
+        return Err(wrong("is not a URL of a proxy"));
+    }
+    Ok(ProxySettings::Url { account, no_proxy, url })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Expected<'a> = Result<Option<(&'a str, Option<(&'a str, &'a str)>)>, &'a str>;
+
+    #[test]
+    fn the_environment_is_read_as_go_reads_it_and_never_repeated() {
+        let check = |variables: &[(&str, &str)], expect: Expected<'_>| {
+            let found = environment_proxy(|name| {
+                variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).into())
+            });
+            match (found, expect) {
+                (Ok(ProxySettings::Direct), Ok(None)) => {}
+                (Ok(ProxySettings::Url { account, url, .. }), Ok(Some(expect))) => {
+                    let account = account.as_ref().map(|account| match &account.password {
+                        SecretSource::Fixed(password) => (account.username.as_str(), password.expose()),
+                        SecretSource::File(_) => panic!("{variables:?}"),
+                    });
+                    assert_eq!((url.as_str(), account), expect, "{variables:?}");
+                }
+                (Err(err), Err(words)) => {
+                    assert!(err.contains(words), "{words:?}: {err}");
+                    assert!(!err.contains("Summer") && !err.contains("Secret"), "{err}");
+                }
+                (found, _) => panic!("{variables:?}: {found:?}"),
+            }
+        };
+        let proxy = "http://proxy.test:3128/";
+        check(&[], Ok(None));
+        check(&[("NO_PROXY", "*"), ("HTTP_PROXY", "http://proxy.test:3128")], Ok(None));
+        check(&[("HTTPS_PROXY", "http://proxy.test:3128")], Ok(Some((proxy, None))));
+        check(&[("HTTPS_PROXY", ""), ("https_proxy", "http://proxy.test:3128 ")], Ok(Some((proxy, None))));
+        check(&[("HTTPS_PROXY", "proxy.test:3128")], Ok(Some((proxy, None))));
+        check(&[("https_proxy", "https://[::1]:3128")], Ok(Some(("https://[::1]:3128/", None))));
+        let account = Some(("svc", "Summer@Secret99"));
+        check(&[("HTTPS_PROXY", "http://svc:Summer@Secret99@proxy.test:3128")], Ok(Some((proxy, account))));
+        check(&[("HTTPS_PROXY", "svc:Summer%40Secret99@proxy.test:3128")], Ok(Some((proxy, account))));
+        check(&[("HTTPS_PROXY", "http://svc@proxy.test:3128")], Ok(Some((proxy, Some(("svc", ""))))));
+        for value in [
+            "http://svc:Summer@Secret99#x@127.0.0.1:3128",
+            "http://svc:Summer/Secret@127.0.0.1:3128",
+            "http://svc:Summer?Secret@127.0.0.1:3128",
+            "http://svc:Summer\\Secret@127.0.0.1:3128",
+            "http://127.0.0.1:3128/Secret",
+        ] {
+            check(&[("HTTPS_PROXY", value)], Err("HTTPS_PROXY in the environment, which "));
+        }
+        for value in [
+            "ftp://svc:Summer@proxy.test",
+            "socks5://svc:Summer@proxy.test",
+            "socks://proxy.test",
+            "\"http://proxy.test:3128\"",
+            "'http://proxy.test:3128'",
+            "http://",
+            "http://proxy.test:99999",
+            "http://proxy.test:0",
+            "http://proxy\"Secret:3128",
+            "http://Sum mer@proxy.test",
+            "http://svc:Summer\u{7f}@proxy.test\n",
+            "http://svc:Sum%ffmer@proxy.test",
+            "http://sv%3ac:Summer@proxy.test",
+            "http://sv%0ac:Summer@proxy.test",
+        ] {
+            check(&[("https_proxy", value)], Err("https_proxy in the environment, which "));
+        }
+        let no_proxy = [("HTTPS_PROXY", "http://proxy.test:3128"), ("no_proxy", "good.test, a.test Secret")];
+        check(&no_proxy, Err("no_proxy in the environment, of which entry 2 holds a blank"));
     }
 }

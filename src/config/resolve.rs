@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use url::Host;
+
 use super::{
     ConfigErrors,
     duration::PromDuration,
@@ -138,6 +140,11 @@ impl Section<'_> {
             proxy: proxy.unwrap_or(ProxySettings::Direct),
             tls: (!plain).then_some(tls),
         };
+        if let Some(Host::Ipv6(_)) = url.host()
+            && transport.proxy_for(&url).is_some()
+        {
+            self.error("url", "cannot be an IPv6 address behind a proxy; write a host name, or list it in `no_proxy`");
+        }
         Some(poll::ClusterSettings {
             client: client::ClientSettings {
                 credential: credential?,

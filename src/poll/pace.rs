@@ -4,14 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::model::{ClusterName, PollFailure, Refusal};
 
-/// The pause after the first refused credential; it doubles with each further one.
-const FIRST_PAUSE: Duration = Duration::from_secs(300);
-
-/// The longest such pause. Refused logins come at 0, 5, 15, 35 and 65 minutes, which is below the thresholds at
-/// which directories lock accounts.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1800);
-
-/// The longest interval at which a refused access token is tried: it locks nothing.
+/// The longest pause where no account can be locked: after a refused access token, and for `Retry-After`.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(300);
 
 /// One cluster's pace.
@@ -20,8 +13,10 @@ pub struct Pace {
     /// Any point in time on the grid of this cluster's polls.
     anchor: Instant,
     interval: Duration,
-    /// Refusals in a row.
+    /// Refused access tokens in a row.
     refusals: u32,
+    /// When a poll succeeded last.
+    success: Option<Instant>,
     /// How long a last good status stays.
     stale_after: Duration,
 }
@@ -42,32 +37,46 @@ impl Pace {
     /// in the same way after every start. `origin` is the same for all clusters.
     pub fn new(name: &ClusterName, interval: Duration, stale_after: Duration, origin: Instant) -> Self {
         let nanos = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX).max(1);
-        Self { anchor: origin + Duration::from_nanos(hash(name.as_str()) % nanos), interval, refusals: 0, stale_after }
+        Self {
+            anchor: origin + Duration::from_nanos(hash(name.as_str()) % nanos),
+            interval,
+            refusals: 0,
+            stale_after,
+            success: None,
+        }
     }
 
     /// When to poll after one that ended at `now`.
     pub fn next(&mut self, now: Instant, failure: Option<&PollFailure>) -> Next {
         let tick = self.tick_after(now);
-        if let Some(refusal) = failure.and_then(|failure| failure.refusal) {
-            let pause = self.pause(refusal);
-            self.refusals = self.refusals.saturating_add(1);
-            return Next { at: tick.max(now + pause), or_new_credential: true };
-        }
-        self.refusals = 0;
-        let asked = failure.and_then(|failure| failure.retry_after).unwrap_or_default();
-        Next { at: tick.max(now + asked), or_new_credential: false }
+        let (refusal, retry_after) = match failure {
+            None => {
+                self.success = Some(now);
+                (None, Duration::ZERO)
+            }
+            Some(failure) => (failure.refusal, failure.retry_after.unwrap_or_default()),
+        };
+        let at = match refusal {
+            // The account would be locked.
+            Some(Refusal::Locks) => now + retry_after,
+            Some(Refusal::Harmless) => {
+                // The first one changes nothing.
+                let pause = self.interval.saturating_mul(1 << self.refusals.min(8)).saturating_sub(self.interval);
+                self.at_most(now, pause)
+            }
+            None => self.at_most(now, retry_after),
+        };
+        self.refusals = if refusal == Some(Refusal::Harmless) { self.refusals.saturating_add(1) } else { 0 };
+        Next { at: tick.max(at), or_new_credential: refusal.is_some() }
     }
 
-    /// After a refusal. A harmless one never costs a status that is still fresh: the next attempt comes before `stale_after`.
-    fn pause(&self, refusal: Refusal) -> Duration {
-        let doubled = |first: Duration| first.saturating_mul(1 << self.refusals.min(8));
-        if refusal == Refusal::Locks {
-            return doubled(FIRST_PAUSE).min(LONGEST_PAUSE);
-        }
-        // The poll after the pause takes its own time, for which half is more than enough.
+    /// `pause` from now, but not so long that a status goes stale for it: while one is fresh, it is asked for once more before
+    /// its end. A poll takes an interval at most.
+    fn at_most(&self, now: Instant, pause: Duration) -> Instant {
         let longest = LONGEST_INTERVAL.min(self.stale_after / 2).max(self.interval);
-        // The grid adds up to one interval.
-        doubled(self.interval).min(longest).saturating_sub(self.interval)
+        let at = now + pause.min(longest);
+        let last_chance = self.success.map(|success| success + self.stale_after.saturating_sub(self.interval));
+        last_chance.filter(|last_chance| *last_chance > now).map_or(at, |last_chance| at.min(last_chance))
     }
 
     /// The first point of the grid after `now`.
@@ -140,31 +149,15 @@ mod tests {
     #[test]
     fn only_a_refused_credential_slows_down() {
         let origin = Instant::now();
+        let pause = Duration::from_secs(1800);
         for reason in FailureReason::ALL {
             let next = pace("one", origin).next(origin, Some(&failure(reason)));
             assert!(!next.or_new_credential && next.at <= origin + INTERVAL, "{reason:?}");
             // A proxy's account can be locked as a cluster's can.
-            let refused = PollFailure { refusal: Some(Refusal::Locks), ..failure(reason) };
+            let refused = PollFailure { refusal: Some(Refusal::Locks), retry_after: Some(pause), ..failure(reason) };
             let next = pace("one", origin).next(origin, Some(&refused));
-            assert!(next.or_new_credential && next.at >= origin + FIRST_PAUSE, "{reason:?}");
+            assert_eq!(next, Next { at: origin + pause, or_new_credential: true }, "{reason:?}");
         }
-    }
-
-    #[test]
-    fn at_most_three_attempts_with_a_wrong_password_in_ten_minutes() {
-        let origin = Instant::now();
-        let mut pace = pace("one", origin);
-        let mut now = origin;
-        let mut attempts = Vec::new();
-        while attempts.len() < 6 {
-            attempts.push((now - origin).as_secs() / 60);
-            now = pace.next(now, Some(&refusal(Refusal::Locks))).at;
-        }
-        assert!(attempts.iter().filter(|minute| **minute < 10).count() <= 3, "{attempts:?}");
-        assert!(attempts[5] >= 95, "{attempts:?}");
-        pace.next(now, None);
-        let next = pace.next(now, Some(&refusal(Refusal::Locks)));
-        assert!(next.at - now <= FIRST_PAUSE + INTERVAL, "a success starts from the shortest pause");
     }
 
     #[test]
@@ -189,12 +182,23 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_is_obeyed() {
+    fn retry_after_is_obeyed_unless_a_status_goes_stale_for_it() {
         let origin = Instant::now();
-        let hour = Duration::from_secs(3600);
-        let asked = PollFailure { retry_after: Some(hour), ..failure(FailureReason::RateLimited) };
-        assert_eq!(pace("one", origin).next(origin, Some(&asked)).at, origin + hour);
-        let short = PollFailure { retry_after: Some(Duration::ZERO), ..failure(FailureReason::RateLimited) };
-        assert!(pace("one", origin).next(origin, Some(&short)).at <= origin + INTERVAL);
+        let at = |seconds| origin + Duration::from_secs(seconds);
+        let asked = |seconds| PollFailure {
+            retry_after: Some(Duration::from_secs(seconds)),
+            ..failure(FailureReason::RateLimited)
+        };
+        assert!(pace("one", origin).next(origin, Some(&asked(0))).at <= origin + INTERVAL);
+        // Nothing was ever known: rarely, but not for an hour.
+        assert_eq!(pace("one", origin).next(origin, Some(&asked(100))).at, at(100));
+        assert_eq!(pace("one", origin).next(origin, Some(&asked(3600))).at, at(150));
+        // A status that is fresh until 300.
+        let mut fresh = pace("one", origin);
+        fresh.next(origin, None);
+        let times = [60, 200, 239, 240].map(|now| fresh.next(at(now), Some(&asked(3600))).at);
+        assert_eq!((times[0], times[3]), (at(210), at(390)));
+        // Or the next point of the grid.
+        assert!(times[1] >= at(240) && times[1] <= at(260) && times[2] <= at(299));
     }
 }

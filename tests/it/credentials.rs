@@ -13,14 +13,14 @@ use std::{
 
 use qumulo_encryption_exporter::{
     client::{Credential, SecretSource},
-    model::{ApiVersion, FailureReason, PollFailure, Reading},
+    model::{ApiVersion, FailureReason, PollFailure, Reading, Refusal},
     sim::{ClusterSpec, Profile},
 };
 
 use crate::{
     bare::{Bare, healthy, reply},
     lab::Lab,
-    leak::{PASSWORD, TOKEN},
+    leak::{self, PASSWORD, TOKEN},
 };
 
 const NEXT_TOKEN: &str = "access-v1:hunter2next==";
@@ -189,19 +189,74 @@ async fn a_rotated_password_is_used_when_the_session_ends_or_its_file_changes() 
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_sent_once_per_poll() {
+async fn a_wrong_password_is_sent_rarely_however_often_its_file_is_written() {
     let lab = session(|spec| spec.auth.password = "another".to_owned()).await;
-    let mut probe = lab.probe();
-    for polls in 1..=3 {
-        let words = "refused the login of \"monitor\" (401, http_unauthorized_error)";
-        assert_fails(probe.poll().await, FailureReason::Authentication, words);
-        assert_eq!(lab.cluster.counts().failed_logins, polls);
+    let (mut probe, now) = (lab.probe(), Instant::now());
+    let after = |seconds| now + Duration::from_secs(seconds);
+    let words = "refused the login of \"monitor\" (401, http_unauthorized_error)";
+    for (second, logins) in [(0, 1), (1, 1), (60, 1), (299, 1), (300, 2), (899, 2), (900, 3)] {
+        // The same text in a new file, as Kubernetes mounts a Secret of which another key was changed.
+        lab.write("password", &format!("{}\n", leak::PASSWORD));
+        let outcome = probe.poll_at(after(second)).await;
+        assert_eq!(outcome.as_ref().unwrap_err().refusal, Some(Refusal::Locks));
+        assert_fails(outcome, FailureReason::Authentication, words);
+        assert_eq!(lab.cluster.counts().failed_logins, logins, "after {second} s");
         assert!(!probe.client.credential_changed().await);
+        // Nor does a new client forget it, as after a reload.
+        if second == 60 {
+            probe = lab.probe();
+        }
     }
     lab.write("password", "another");
     assert!(probe.client.credential_changed().await);
-    probe.poll().await.unwrap();
+    probe.poll_at(after(901)).await.unwrap();
     assert_eq!(lab.cluster.counts().status_v2, 1);
+}
+
+#[tokio::test]
+async fn a_session_is_not_given_up_for_a_file_with_the_same_password() {
+    let lab = session(|_| {}).await;
+    let mut probe = lab.probe();
+    for _ in 0..3 {
+        lab.write("password", &format!("{PASSWORD}\n"));
+        probe.poll().await.unwrap();
+    }
+    assert_eq!(lab.cluster.counts().logins, 1);
+}
+
+/// The lines about this lab's files that can be read by everybody.
+fn exposed(lab: &Lab) -> usize {
+    let folder = lab.folder.path().display().to_string();
+    leak::logged("can read a secret").iter().filter(|line| line.contains(&folder)).count()
+}
+
+#[tokio::test]
+async fn a_file_that_all_can_read_is_told_once_for_each_change() {
+    let lab = Lab::new(rotate).await;
+    let mut probe = lab.probe();
+    for _ in 0..3 {
+        probe.poll().await.unwrap_err();
+    }
+    assert_eq!(exposed(&lab), 1);
+    lab.write("token", NEXT_TOKEN);
+    for _ in 0..3 {
+        probe.poll().await.unwrap();
+    }
+    assert_eq!(exposed(&lab), 2);
+}
+
+/// As Windows editors write them.
+#[tokio::test]
+async fn byte_order_marks_are_no_part_of_a_secret() {
+    for log_in in [false, true] {
+        let mut lab = Lab::new(|_| {}).await;
+        if log_in {
+            lab.log_in();
+        }
+        let (name, secret) = if log_in { ("password", PASSWORD) } else { ("token", TOKEN) };
+        lab.write(name, &format!("\u{feff}{secret}\r\n"));
+        lab.poll().await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -1,23 +1,40 @@
 //! Proxies: the one that is configured, and none other.
 
 use std::{
+    fs,
+    path::PathBuf,
     process::Command,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use qumulo_encryption_exporter::{
-    client::{ProxyAccount, ProxySettings},
+    client::{ClientCertificate, ClientSettings, ProxyAccount, ProxySettings, SecretSource, TlsSettings},
+    config,
     model::{FailureReason, PollFailure, Reading, Refusal},
 };
+use rustls::{
+    RootCertStore, ServerConfig, SupportedProtocolVersion,
+    pki_types::{CertificateDer, pem::PemObject},
+    server::WebPkiClientVerifier,
+    version::{TLS12, TLS13},
+};
 use tokio::{
-    io::{AsyncWriteExt, BufReader, copy_bidirectional},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, copy_bidirectional},
     net::TcpStream,
 };
 
+use tokio_rustls::TlsAcceptor;
+
 use crate::{
+    authority::Authority,
     bare::{Bare, head, header, healthy, reply},
     lab::{Lab, Probe},
     leak::{self, PROXY_PASSWORD},
+    tls::server,
 };
 
 /// A proxy that answers CONNECT, and remembers what it was asked.
@@ -37,10 +54,9 @@ impl Proxy {
 
     /// With an account whose password is in a file of the lab.
     fn settings(&self, lab: &Lab, no_proxy: &str) -> ProxySettings {
-        let password_file = lab.write("proxy-password", &format!("{PROXY_PASSWORD}\n")).into();
-        let account = Some(ProxyAccount { password_file, username: "monitor".to_owned() });
-        let url = format!("http://127.0.0.1:{}", self.server.port).parse().unwrap();
-        ProxySettings::Url { account, no_proxy: no_proxy.to_owned(), url }
+        let file = lab.write("proxy-password", &format!("{PROXY_PASSWORD}\n"));
+        let account = ProxyAccount { password: SecretSource::File(file.into()), username: "monitor".to_owned() };
+        proxied(&format!("http://127.0.0.1:{}", self.server.port), Some(account), no_proxy)
     }
 
     fn heads(&self) -> Vec<String> {
@@ -48,16 +64,26 @@ impl Proxy {
     }
 }
 
-async fn tunnel(stream: TcpStream, refusal: Option<&'static str>, heads: Arc<Mutex<Vec<String>>>) {
+fn proxied(url: &str, account: Option<ProxyAccount>, no_proxy: &str) -> ProxySettings {
+    ProxySettings::Url { account, no_proxy: no_proxy.parse().unwrap(), url: url.parse().unwrap() }
+}
+
+async fn tunnel(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    refusal: Option<&'static str>,
+    heads: Arc<Mutex<Vec<String>>>,
+) {
     let mut stream = BufReader::new(stream);
     let head = head(&mut stream).await;
     let target = head.strip_prefix("CONNECT ").and_then(|rest| rest.split(' ').next()).unwrap_or_default().to_owned();
     heads.lock().unwrap().push(head);
     if let Some(refusal) = refusal {
-        return stream.write_all(reply(refusal, "").as_bytes()).await.unwrap();
+        let whole = if refusal.starts_with("HTTP/") { refusal.to_owned() } else { reply(refusal, "") };
+        return stream.write_all(whole.as_bytes()).await.unwrap();
     }
     let mut onward = TcpStream::connect(target).await.unwrap();
     stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+    stream.flush().await.unwrap();
     // Ends when either side does.
     let _ = copy_bidirectional(&mut stream, &mut onward).await;
 }
@@ -66,7 +92,8 @@ async fn tunnel(stream: TcpStream, refusal: Option<&'static str>, heads: Arc<Mut
 async fn poll(refusal: Option<&'static str>, no_proxy: &str) -> (Result<Reading, PollFailure>, Vec<String>) {
     let proxy = Proxy::start(refusal).await;
     let mut lab = Lab::new(|_| {}).await;
-    lab.settings.transport.proxy = proxy.settings(&lab, no_proxy);
+    let no_proxy = no_proxy.replace("{port}", &lab.settings.url.port().unwrap().to_string());
+    lab.settings.transport.proxy = proxy.settings(&lab, &no_proxy);
     (lab.poll().await, proxy.heads())
 }
 
@@ -83,14 +110,16 @@ async fn a_configured_proxy_is_used_with_its_password() {
 
 #[tokio::test]
 async fn exceptions_are_reached_without_the_proxy() {
-    for no_proxy in ["127.0.0.1", "example.com, 127.0.0.0/8", "*"] {
+    for no_proxy in ["127.0.0.1", "example.com, 127.0.0.0/8", "*", "127.0.0.1:{port}"] {
         let (outcome, heads) = poll(None, no_proxy).await;
         outcome.unwrap();
         assert_eq!(heads, [""; 0], "{no_proxy}");
     }
-    let (outcome, heads) = poll(None, "example.com,10.0.0.0/8").await;
-    outcome.unwrap();
-    assert_eq!(heads.len(), 1);
+    for no_proxy in ["example.com,10.0.0.0/8", "127.0.0.1:1", "localhost"] {
+        let (outcome, heads) = poll(None, no_proxy).await;
+        outcome.unwrap();
+        assert_eq!(heads.len(), 1, "{no_proxy}");
+    }
 }
 
 #[tokio::test]
@@ -110,8 +139,7 @@ async fn a_proxy_that_refuses_is_named_and_not_taken_for_the_cluster() {
 /// What the failure of a proxy without an account is called.
 async fn check_proxy(url: &str, words: &[&str]) {
     let mut lab = Lab::new(|_| {}).await;
-    lab.settings.transport.proxy =
-        ProxySettings::Url { account: None, no_proxy: String::new(), url: url.parse().unwrap() };
+    lab.settings.transport.proxy = proxied(url, None, "");
     let failure = lab.poll().await.unwrap_err();
     assert_eq!(failure.reason, FailureReason::Proxy, "{failure:?}");
     assert!(words.iter().all(|words| failure.message.contains(words)), "{words:?} in {failure:?}");
@@ -186,50 +214,250 @@ async fn plain_http_never_takes_a_proxy() {
     assert_eq!(proxy.heads(), [""; 0]);
 }
 
-/// Runs a test of this file, which is ignored otherwise, with a proxy in the environment: that cannot be changed safely in
-/// this process.
-async fn with_proxy_in_environment(test: &str, url: &str) {
+/// Polls all of them at the same time.
+async fn poll_all(probes: &mut Vec<Probe>, now: Instant) -> Vec<PollFailure> {
+    let poll = |mut probe: Probe| {
+        tokio::spawn(async move {
+            let failure = probe.poll_at(now).await.unwrap_err();
+            (probe, failure)
+        })
+    };
+    let tasks: Vec<_> = std::mem::take(probes).into_iter().map(poll).collect();
+    let mut failures = Vec::new();
+    for task in tasks {
+        let (probe, failure) = task.await.unwrap();
+        probes.push(probe);
+        failures.push(failure);
+    }
+    failures
+}
+
+/// A wrong password, whatever the version of HTTP, for many clusters: whichever comes first sends it, and no other.
+#[tokio::test]
+async fn a_refused_account_is_not_used_by_another_cluster_either() {
+    for refusal in ["HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", "HTTP/1.0 407 No\r\n\r\n"] {
+        let proxy = Proxy::start(Some(refusal)).await;
+        let first = Lab::new(|_| {}).await;
+        let settings = proxy.settings(&first, "");
+        let (mut labs, mut probes) = (Vec::new(), Vec::new());
+        for _ in 0..10 {
+            let mut lab = Lab::new(|_| {}).await;
+            (lab.pool, lab.settings.transport.proxy) = (first.pool.clone(), settings.clone());
+            probes.push(lab.probe());
+            labs.push(lab);
+        }
+        let now = Instant::now();
+        for round in 1..=2 {
+            for failure in poll_all(&mut probes, now).await {
+                assert_eq!(
+                    (failure.reason, failure.refusal),
+                    (FailureReason::Proxy, Some(Refusal::Locks)),
+                    "{failure:?}"
+                );
+                assert_eq!(failure.retry_after, Some(Duration::from_secs(300)), "{failure:?}");
+                assert!(failure.message.contains("refused the user and password"), "{failure:?}");
+            }
+            assert_eq!(proxy.heads().len(), 1, "round {round}");
+        }
+        // A client that is new, as after a reload, knows it as well.
+        probes[0] = Probe::new(&probes[0].settings, &first.pool).unwrap();
+        probes[0].poll_at(now).await.unwrap_err();
+        assert_eq!(proxy.heads().len(), 1);
+        // Another password is sent at once; the same one in a new file is the same one.
+        first.write("proxy-password", "hunter2 another");
+        probes[0].poll_at(now).await.unwrap_err();
+        assert_eq!(proxy.heads().len(), 2);
+        first.write("proxy-password", "hunter2 another\n");
+        probes[1].poll_at(now).await.unwrap_err();
+        assert_eq!(proxy.heads().len(), 2);
+        // One attempt after the pause.
+        poll_all(&mut probes, now + Duration::from_secs(301)).await;
+        assert_eq!(proxy.heads().len(), 3);
+    }
+}
+
+/// Of details, of the older API: what the proxy refuses is not asked of it again in other words.
+#[tokio::test]
+async fn a_password_that_is_refused_in_the_middle_of_a_poll_is_not_sent_again() {
+    let heads = Arc::new(Mutex::new(Vec::new()));
+    let seen = heads.clone();
+    // The first tunnel is for the status.
+    let server =
+        Bare::serve(move |stream, connection| tunnel(stream, (connection > 0).then_some("407 No"), seen.clone())).await;
+    let proxy = Proxy { heads, server };
+    let mut lab = Lab::new(|spec| spec.faults.close = true).await;
+    lab.settings.transport.proxy = proxy.settings(&lab, "");
+    lab.poll().await.unwrap();
+    assert_eq!(proxy.heads().len(), 2);
+}
+
+/// Runs a test of this file, which is ignored otherwise, in another process: the environment cannot be changed safely in this
+/// one.
+async fn in_environment(test: &str, variables: &[(&str, &str)]) {
     let mut child = Command::new(std::env::current_exe().unwrap());
     child.args(["--exact", &format!("proxy::{test}"), "--ignored"]);
-    child.env_remove("NO_PROXY").env_remove("no_proxy");
-    for name in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
-        child.env(name, url);
+    for name in ["HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"] {
+        child.env_remove(name);
     }
+    child.envs(variables.iter().copied());
     let output = tokio::task::spawn_blocking(move || child.output().unwrap()).await.unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && text.contains("1 passed"), "{text}");
 }
 
+/// What a configuration file makes of the lab's cluster.
+fn configured(lab: &Lab, from_environment: bool) -> Result<ClientSettings, String> {
+    let text = format!(
+        "clusters: [{{name: a, url: '{}', authorization: {{credentials_file: token}}, tls_config: {{pin_sha256: ['{}']}}, \
+         proxy_from_environment: {from_environment}}}]",
+        lab.settings.url,
+        lab.cluster.fingerprint(),
+    );
+    let config = config::load(&lab.write("config.yml", &text)).map_err(|err| err.to_string())?;
+    Ok(config.clusters[0].client.clone())
+}
+
 #[tokio::test]
 async fn proxies_of_the_environment_are_used_only_when_asked() {
     let proxy = Proxy::start(None).await;
-    let url = format!("http://127.0.0.1:{}", proxy.server.port);
-    with_proxy_in_environment("polls_directly_and_as_the_environment_says", &url).await;
+    let url = format!("http://svc:{PROXY_PASSWORD}@127.0.0.1:{}", proxy.server.port);
+    in_environment("polls_directly_and_as_the_environment_says", &[("HTTPS_PROXY", ""), ("https_proxy", &url)]).await;
+    assert_eq!(proxy.heads().len(), 1, "{:?}", proxy.heads());
+    assert!(leak::shows_secret(&header(&proxy.heads()[0], "Proxy-Authorization")));
+    for exceptions in ["*", "127.0.0.1", "a.test,127.0.0.0/8"] {
+        let variables = [("HTTPS_PROXY", url.as_str()), ("NO_PROXY", exceptions)];
+        in_environment("polls_directly_and_as_the_environment_says", &variables).await;
+        assert_eq!(proxy.heads().len(), 1, "{exceptions}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "started with an environment by the test above"]
+async fn polls_directly_and_as_the_environment_says() {
+    let lab = Lab::new(|_| {}).await;
+    for from_environment in [false, true] {
+        let settings = configured(&lab, from_environment).unwrap();
+        Probe::new(&settings, &lab.pool).unwrap().poll().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_password_in_the_environment_is_sent_once() {
+    let proxy = Proxy::start(Some("407 Proxy Authentication Required")).await;
+    let url = format!("http://svc:{PROXY_PASSWORD}@127.0.0.1:{}", proxy.server.port);
+    in_environment("is_refused_by_the_proxy_of_the_environment", &[("HTTPS_PROXY", &url)]).await;
     assert_eq!(proxy.heads().len(), 1, "{:?}", proxy.heads());
 }
 
 #[tokio::test]
-async fn a_proxy_of_another_kind_is_named_and_not_passed_by() {
-    with_proxy_in_environment("polls_through_socks", "socks5://127.0.0.1:1080").await;
-}
-
-#[tokio::test]
-#[ignore = "started with proxies in the environment by a test above"]
-async fn polls_through_socks() {
-    let mut lab = Lab::new(|_| {}).await;
-    lab.settings.transport.proxy = ProxySettings::FromEnvironment;
-    let failure = lab.poll().await.unwrap_err();
-    assert_eq!(failure.reason, FailureReason::Proxy, "{failure:?}");
-    assert!(failure.message.contains("is no HTTP proxy by its URL"), "{failure:?}");
-    assert_eq!(lab.cluster.counts().connections, 0);
-}
-
-#[tokio::test]
-#[ignore = "started with proxies in the environment by the test above"]
-async fn polls_directly_and_as_the_environment_says() {
-    for proxy in [ProxySettings::Direct, ProxySettings::FromEnvironment] {
-        let mut lab = Lab::new(|_| {}).await;
-        lab.settings.transport.proxy = proxy;
-        lab.poll().await.unwrap();
+#[ignore = "started with an environment by the test above"]
+async fn is_refused_by_the_proxy_of_the_environment() {
+    let lab = Lab::new(|_| {}).await;
+    for _ in 0..3 {
+        let mut probe = Probe::new(&configured(&lab, true).unwrap(), &lab.pool).unwrap();
+        let failure = probe.poll().await.unwrap_err();
+        assert!(failure.message.contains("user and password of HTTPS_PROXY (407)"), "{failure:?}");
+        assert_eq!(failure.refusal, Some(Refusal::Locks), "{failure:?}");
     }
+}
+
+#[tokio::test]
+async fn an_environment_that_cannot_be_used_is_refused() {
+    for url in ["socks5://127.0.0.1:1080", "http://svc:x@hunter2#x@127.0.0.1:3128"] {
+        in_environment("is_refused_by_the_configuration", &[("HTTPS_PROXY", url)]).await;
+    }
+    let no_proxy = [("HTTPS_PROXY", "http://127.0.0.1:3128"), ("NO_PROXY", "a.test hunter2")];
+    in_environment("is_refused_by_the_configuration", &no_proxy).await;
+}
+
+#[tokio::test]
+#[ignore = "started with an environment by the test above"]
+async fn is_refused_by_the_configuration() {
+    let lab = Lab::new(|_| {}).await;
+    let err = configured(&lab, true).unwrap_err();
+    assert!(err.contains("proxy_from_environment: finds ") && !leak::shows_secret(&err), "{err}");
+    configured(&lab, false).unwrap();
+}
+
+/// The proxy is verified by the system's authorities and its own name, whatever is set for the cluster, and is not shown the
+/// cluster's client certificate.
+#[tokio::test]
+async fn a_proxy_that_speaks_tls_has_nothing_to_do_with_tls_config() {
+    let (folder, system) = (tempfile::tempdir().unwrap(), Authority::new("System"));
+    let path = folder.path().join("system.pem");
+    fs::write(&path, system.pem()).unwrap();
+    for (name, issued) in [
+        ("good", system.issue("127.0.0.1", [2000, 4000])),
+        ("misnamed", system.issue("proxy.test", [2000, 4000])),
+        ("stranger", Authority::new("Stranger").issue("127.0.0.1", [2000, 4000])),
+    ] {
+        fs::write(folder.path().join(format!("{name}.pem")), issued.certificate).unwrap();
+        fs::write(folder.path().join(format!("{name}.key")), issued.key).unwrap();
+    }
+    let folder = folder.path().to_str().unwrap();
+    let variables = [("SSL_CERT_FILE", path.to_str().unwrap()), ("TEST_FOLDER", folder)];
+    in_environment("polls_through_tls", &variables).await;
+}
+
+#[tokio::test]
+#[ignore = "started with an environment by the test above"]
+async fn polls_through_tls() {
+    let folder = PathBuf::from(std::env::var_os("TEST_FOLDER").unwrap());
+    let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
+    let clients = Authority::new("Clients");
+    for version in [&TLS12, &TLS13] {
+        for (name, works) in [("good", true), ("misnamed", false), ("stranger", false)] {
+            let mut config = server(&read(&format!("{name}.pem")), &read(&format!("{name}.key")), version);
+            config = optional_client_certificates(config, &clients, version);
+            let shown = Arc::new(AtomicUsize::new(0));
+            let count = shown.clone();
+            let acceptor = TlsAcceptor::from(Arc::new(config));
+            let proxy = Bare::serve(move |stream, _| {
+                let (accept, count) = (acceptor.accept(stream), count.clone());
+                async move {
+                    let Ok(stream) = accept.await else { return };
+                    count.fetch_add(usize::from(stream.get_ref().1.peer_certificates().is_some()), Ordering::SeqCst);
+                    tunnel(stream, None, Arc::default()).await;
+                }
+            })
+            .await;
+            let mut lab = Lab::new(|spec| spec.client_ca_pem = Some(clients.pem())).await;
+            let own = clients.issue("exporter", [2000, 4000]);
+            let client = ClientCertificate {
+                cert_file: lab.write("own.pem", &own.certificate).into(),
+                key_file: lab.write("own.key", &own.key).into(),
+            };
+            lab.trust(TlsSettings { client: Some(client), ..lab.pinned() });
+            lab.settings.transport.proxy = proxied(&format!("https://127.0.0.1:{}", proxy.port), None, "");
+            let mut probe = lab.probe();
+            match probe.poll().await {
+                Ok(_) => assert!(works, "{name} {version:?}"),
+                Err(failure) => {
+                    assert!(!works && failure.reason == FailureReason::Proxy, "{name} {version:?}: {failure:?}");
+                    let words = format!("the proxy cannot be used: TLS with 127.0.0.1:{} failed: its", proxy.port);
+                    assert!(failure.message.starts_with(&words), "{failure:?}");
+                    assert!(!failure.message.contains("pin_sha256"), "{failure:?}");
+                }
+            }
+            assert_eq!(shown.load(Ordering::SeqCst), 0, "the client certificate is the cluster's business");
+            assert_eq!(probe.client.certificate().is_some(), works, "the proxy's is not taken for the cluster's");
+        }
+    }
+}
+
+/// The same server, which asks for client certificates.
+fn optional_client_certificates(
+    config: ServerConfig,
+    clients: &Authority,
+    version: &'static SupportedProtocolVersion,
+) -> ServerConfig {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(clients.pem().as_bytes()).unwrap()).unwrap();
+    let provider = config.crypto_provider().clone();
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+    ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[version])
+        .unwrap()
+        .with_client_cert_verifier(verifier.allow_unauthenticated().build().unwrap())
+        .with_cert_resolver(config.cert_resolver.clone())
 }

@@ -1,6 +1,9 @@
 //! No secret shows, whatever a server answers. Every poll of the other tests is watched for this as well.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use qumulo_encryption_exporter::{
     client::{Credential, SecretSource},
@@ -83,6 +86,54 @@ async fn a_session_that_is_repeated_shows_as_little() {
     .await;
     let failure = server.probe_with(login(&folder)).poll().await.unwrap_err();
     assert!(failure.message.contains("repeats the credential"), "{failure:?}");
+}
+
+/// Each letter as an escape, which JSON allows everywhere.
+fn escaped(secret: &str) -> String {
+    secret.chars().map(|c| format!("\\u{:04x}", u32::from(c))).collect()
+}
+
+#[tokio::test]
+async fn a_secret_in_another_spelling_of_json_shows_as_little() {
+    use FailureReason::{Authentication, HttpError, Malformed};
+    check(|secret| reply("200 OK", &format!("{{\"status\": \"{}\"}}", escaped(secret))), [Malformed; 2]).await;
+    check(|secret| reply("200 OK", &format!("{{\"status\": \"\\u0068{}\"}}", &secret[1..])), [Malformed; 2]).await;
+    check(|secret| error("500 Oh", &escaped(secret)), [HttpError; 2]).await;
+    check(|secret| error("401 No", &escaped(secret)), [Authentication; 2]).await;
+}
+
+/// The status is asked for with the session's token; it is the password that comes back, in every field that is shown.
+#[tokio::test]
+async fn the_password_of_a_login_is_looked_for_in_every_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let shown = format!(
+        "{{\"type\": \"KMS\", \"status\": \"{PASSWORD}\", \"kms_store\": {{\"hostname\": \"{PASSWORD}\", \"key_id\": \"{}\"}}}}",
+        escaped(PASSWORD)
+    );
+    let server = Bare::http(move |request| match request.head.starts_with("POST ") {
+        true => Some(reply("200 OK", "{\"bearer_token\": \"a-session-of-no-interest\"}")),
+        false => Some(reply("200 OK", &shown)),
+    })
+    .await;
+    let failure = server.probe_with(login(&folder)).poll().await.unwrap_err();
+    assert!(failure.message.contains("repeats the credential"), "{failure:?}");
+    // Of details it is not known, while the status counts.
+    let details = Bare::http(|request| match request.head.split(' ').nth(1).unwrap_or_default() {
+        "/v1/session/login" => Some(reply("200 OK", "{\"bearer_token\": \"a-session-of-no-interest\"}")),
+        "/v2/encryption/key-store/status" => {
+            Some(reply("200 OK", "{\"type\": \"KMS\", \"status\": \"KMS Available\"}"))
+        }
+        _ => {
+            let (host, key) = (PASSWORD, escaped(PASSWORD));
+            Some(reply("200 OK", &format!("{{\"kms_store\": {{\"hostname\": \"{host}\", \"key_id\": \"{key}\"}}}}")))
+        }
+    })
+    .await;
+    let mut probe = details.probe_with(login(&folder));
+    for minute in 0..2 {
+        let now = Instant::now() + Duration::from_secs(60 * minute);
+        assert_eq!(probe.poll_at(now).await.unwrap().details.kms, None, "the second time with the same session");
+    }
 }
 
 /// A refusal must slow down the next attempt, so a weak password must not turn it into something else.

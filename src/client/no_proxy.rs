@@ -1,0 +1,214 @@
+//! Which hosts are reached without the proxy, by the rules of Go's `httpproxy`, which are those of Prometheus. Only its
+//! exception for loopback addresses is left out: nobody polls a cluster there but through a proxy on purpose.
+
+use std::{net::IpAddr, str::FromStr};
+
+use ipnet::IpNet;
+use url::{Host, Url};
+
+/// The hosts of `no_proxy`.
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
+pub struct NoProxy(Vec<Entry>);
+
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+enum Entry {
+    All,
+    Address { address: IpAddr, port: Option<u16> },
+    Name { name: String, only_below: bool, port: Option<u16> },
+    Network(IpNet),
+}
+
+/// An entry that cannot be honoured. It is not repeated: who confuses two variables writes a password here.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("entry {number} {problem}")]
+pub struct NoProxyError {
+    number: usize,
+    problem: &'static str,
+}
+
+// === impl NoProxy ===
+
+impl NoProxy {
+    /// Whether `url` is reached without the proxy.
+    pub fn matches(&self, url: &Url) -> bool {
+        let port = url.port_or_known_default();
+        let wants = |wanted: &Option<u16>| wanted.is_none() || *wanted == port;
+        let (address, host) = match url.host() {
+            Some(Host::Ipv4(address)) => (Some(IpAddr::V4(address)), ""),
+            Some(Host::Ipv6(address)) => (Some(IpAddr::V6(address).to_canonical()), ""),
+            Some(Host::Domain(host)) => (None, host.trim_end_matches('.')),
+            None => (None, ""),
+        };
+        self.0.iter().any(|entry| match entry {
+            Entry::All => true,
+            Entry::Address { address: wanted, port } => address == Some(*wanted) && wants(port),
+            Entry::Network(network) => address.is_some_and(|address| network.contains(&address)),
+            Entry::Name { name, only_below, port } => {
+                let above = host.strip_suffix(name.as_str());
+                above.is_some_and(|above| above.ends_with('.') || (above.is_empty() && !only_below)) && wants(port)
+            }
+        })
+    }
+}
+
+impl FromStr for NoProxy {
+    type Err = NoProxyError;
+
+    fn from_str(text: &str) -> Result<Self, NoProxyError> {
+        let entries = text.split(',').map(str::trim).enumerate().filter(|(_, entry)| !entry.is_empty());
+        let parsed =
+            entries.map(|(index, text)| entry(text).map_err(|problem| NoProxyError { number: index + 1, problem }));
+        parsed.collect::<Result<_, _>>().map(Self)
+    }
+}
+
+fn entry(text: &str) -> Result<Entry, &'static str> {
+    const HOST: &str = "must be a host name, an address or a network, with a port at most";
+    if text == "*" {
+        return Ok(Entry::All);
+    }
+    if text.contains(char::is_whitespace) {
+        return Err("holds a blank; separate entries by commas");
+    }
+    if text.contains("://") {
+        return Err("must be a host without a scheme");
+    }
+    if text.contains('/') {
+        let network: IpNet =
+            text.parse().map_err(|_| "must be a network such as 10.20.0.0/16, or a host without a path")?;
+        return Ok(Entry::Network(network.trunc()));
+    }
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(Entry::Address { address: address.to_canonical(), port: None });
+    }
+    if let Some(text) = text.strip_prefix('[') {
+        let (address, port) = text.split_once(']').ok_or(HOST)?;
+        let port = if port.is_empty() { None } else { Some(parse_port(port.strip_prefix(':').ok_or(HOST)?)?) };
+        let address = IpAddr::V6(address.parse().map_err(|_| HOST)?).to_canonical();
+        return Ok(Entry::Address { address, port });
+    }
+    let (host, port) = match text.split_once(':') {
+        None => (text, None),
+        Some((host, port)) => (host, Some(parse_port(port)?)),
+    };
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(Entry::Address { address, port });
+    }
+    let below = host.strip_prefix('*').unwrap_or(host);
+    let (only_below, below) = match below.strip_prefix('.') {
+        Some(below) => (true, below),
+        None => (false, below),
+    };
+    if below.contains('*') || (host.starts_with('*') && !only_below) {
+        return Err("has a * that is neither alone nor at the beginning, as in *.example.com");
+    }
+    // Host names in the form in which URLs have them.
+    let Ok(Host::Domain(name)) = Host::parse(below.trim_end_matches('.')) else { return Err(HOST) };
+    let plain = |label: &str| {
+        let mut bytes = label.bytes();
+        !label.is_empty() && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+    };
+    if !name.split('.').all(plain) {
+        return Err(HOST);
+    }
+    Ok(Entry::Name { name, only_below, port })
+}
+
+fn parse_port(text: &str) -> Result<u16, &'static str> {
+    text.parse().ok().filter(|port| *port > 0).ok_or("has a port that is not a number from 1 to 65535")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_matched_as_go_does() {
+        let check = |no_proxy: &str, url: &str, expect: bool| {
+            let parsed: NoProxy = no_proxy.parse().unwrap();
+            assert_eq!(parsed.matches(&url.parse().unwrap()), expect, "{no_proxy:?} {url}");
+        };
+        let name = "https://prod.example.com:8000";
+        check("", name, false);
+        check(",, ", name, false);
+        check("*", name, true);
+        check("other.test, *", "https://10.1.2.3:8000", true);
+        for entry in [
+            "prod.example.com",
+            "example.com",
+            "EXAMPLE.com",
+            ".example.com",
+            "*.example.com",
+            "example.com.",
+            "prod.example.com:8000",
+            "com",
+            " a.test ,example.com",
+        ] {
+            check(entry, name, true);
+            check(entry, "https://PROD.example.com.:8000", true);
+        }
+        for entry in [
+            "prod.example.com:443",
+            ".prod.example.com",
+            "*.prod.example.com",
+            "ample.com",
+            "xprod.example.com",
+            "prod.example",
+            "10.0.0.0/8",
+        ] {
+            check(entry, name, false);
+        }
+        check("*.example.com", "https://example.com:8000", false);
+        check("bücher.example", "https://xn--bcher-kva.example:8000", true);
+        for entry in ["10.1.2.3", "10.1.2.3:8000", "10.0.0.0/8", "10.1.99.99/16", "::ffff:10.1.2.3"] {
+            check(entry, "https://10.1.2.3:8000", true);
+        }
+        check("10.1.2.3:443", "https://10.1.2.3:8000", false);
+        check("10.1.2.3", "https://10.1.2.4:8000", false);
+        check("0.1.2.3", "https://10.1.2.3:8000", false);
+        for entry in ["::1", "[::1]", "[::1]:8000", "::/64"] {
+            check(entry, "https://[::1]:8000", true);
+        }
+        check("[::1]:443", "https://[::1]:8000", false);
+        check("localhost", "https://127.0.0.1:8000", false);
+        check("10.1.2.3", "https://10.1.2.3.example.com:8000", false);
+        check("example.com:443", "https://example.com", true);
+    }
+
+    #[test]
+    fn what_cannot_be_honoured_is_an_error_without_the_entry() {
+        for text in [
+            "a.example.com b.example.com",
+            "https://example.com",
+            "example.com/path",
+            "10.0.0.0/33",
+            "10.0.0.0/8:8000",
+            "prod*.example.com",
+            "*example.com",
+            "**",
+            "*.",
+            ".",
+            "a..example.com",
+            ":8000",
+            "example.com:0",
+            "example.com:http",
+            "example.com:",
+            "10.0.0",
+            "010.1.1.1",
+            "[::1",
+            "[::1]x",
+            "[10.1.2.3]",
+            "\"example.com\"",
+            "user@example.com",
+            "Summer#x",
+        ] {
+            let err = format!("good.test,{text}").parse::<NoProxy>().unwrap_err();
+            assert!(err.to_string().starts_with("entry 2 "), "{text:?}: {err}");
+            let word = text.trim_matches(|c: char| !c.is_alphanumeric());
+            assert!(
+                word.len() < 6 || word.contains("example.com") || !err.to_string().contains(word),
+                "{text:?}: {err}"
+            );
+        }
+    }
+}
