@@ -4,7 +4,6 @@ use std::{
     fs::{self, Metadata},
     os::unix::fs::MetadataExt,
     path::Path,
-    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 /// What tells two versions of a file apart without reading it. A replaced symbolic link shows as another inode.
@@ -31,12 +30,5 @@ impl Fingerprint {
             of.ctime(),
             of.ctime_nsec(),
         ])
-    }
-
-    /// When the file was last changed in any way, by its own file system's clock.
-    pub fn changed(&self) -> Option<SystemTime> {
-        let [.., seconds, nanos] = self.0;
-        let since = Duration::new(seconds.try_into().ok()?, nanos.try_into().ok()?);
-        UNIX_EPOCH.checked_add(since)
     }
 }

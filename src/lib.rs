@@ -20,16 +20,12 @@
 //!
 //! # Threads
 //!
-//! Each has a fate of its own; what they share is the store, and channels that nobody waits on.
-//!
-//! | thread | what it does | what can hold it up |
-//! |---|---|---|
-//! | main | one task for each cluster ([`poll`]), reloads, the watchdog | nothing but its own computing |
-//! | `listener` | accepts, TLS, requests ([`web`], [`routes`]) | its own computing; the polls do not notice |
-//! | `web-config` | looks at the listener's rules once a second ([`web_config`]), if there is a file | its files; the rules stay |
-//! | `signals` | SIGTERM, SIGINT, SIGHUP ([`signals`]) | nothing: a second signal, or the end of the grace, ends the process whatever hangs |
-//! | `log` | writes to standard error ([`logging::writer`]) | whoever reads it; the queue is bounded, what does not fit is dropped and told |
-//! | tokio's blocking ones, bounded by [`lanes`]; one is there from the start, idle ones stay for a quarter of an hour | names, credentials, certificates, the configuration, password hashes | the resolver, a file system; what waits for them gives up in its own time, and the end of the process does not wait |
+//! | thread | what it does |
+//! |---|---|
+//! | two tokio workers | everything that does not block: one task for each cluster ([`poll`]), the listener ([`web`], [`routes`]), reloads, signals |
+//! | tokio's blocking threads, bounded for each kind of work by [`lanes`] | what can hang or computes for long: names, files, password hashes; whoever waits for them gives up in time |
+//! | `log` | writes to standard error ([`logging::writer`]): a bounded queue, what does not fit is dropped and counted |
+//! | `grace`, once the shutdown has begun | ends the process whatever hangs ([`signals`]) |
 //!
 //! # In which order to read
 //!

@@ -10,7 +10,7 @@ use thiserror::Error;
 #[error(
     "the system starts no more threads: raise what limits them (TasksMax of the unit, the pids limit of the container, ulimit -u)"
 )]
-pub struct NoThread;
+pub struct SpawnError;
 
 /// Starts a thread with this name and this many bytes of stack.
 ///
@@ -21,8 +21,50 @@ pub fn start_thread<T: Send + 'static>(
     name: &str,
     stack: usize,
     run: impl FnOnce() -> T + Send + 'static,
-) -> Result<JoinHandle<T>, NoThread> {
-    Builder::new().name(name.to_owned()).stack_size(stack).spawn(run).map_err(|_| NoThread)
+) -> Result<JoinHandle<T>, SpawnError> {
+    Builder::new().name(name.to_owned()).stack_size(stack).spawn(run).map_err(|_| SpawnError)
+}
+
+/// Whether the system starts this many threads at the same time.
+///
+/// # Errors
+///
+/// When it refuses one of them.
+pub fn try_threads(count: usize) -> Result<(), SpawnError> {
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let ended = std::sync::Arc::new(std::sync::Mutex::new(ended));
+    let start = |_| {
+        let ended = ended.clone();
+        start_thread("try", 64 * 1024, move || drop(ended.lock().map(|ended| ended.recv())))
+    };
+    let threads: Result<Vec<_>, _> = (0..count).map(start).collect();
+    drop(end);
+    threads?.into_iter().for_each(|thread| drop(thread.join()));
+    Ok(())
+}
+
+/// Fewer descriptors than a listener and a few clusters need.
+#[derive(Clone, Copy, Debug, Error, Eq, PartialEq)]
+#[error(
+    "the limit of open files is {0}, too low to listen and poll: raise it to {MIN_DESCRIPTORS} at least (LimitNOFILE= in a \
+     systemd unit, ulimit -n)"
+)]
+pub struct TooFewDescriptors(u64);
+
+/// What the program holds open itself, some connections of clients, and some polls.
+const MIN_DESCRIPTORS: u64 = 64;
+
+/// Raises the limit of open descriptors and refuses one that is too low, which would show as connections that nobody answers.
+///
+/// # Errors
+///
+/// When it is too low.
+pub fn check_descriptors() -> Result<(), TooFewDescriptors> {
+    check(raise_descriptors())
+}
+
+fn check(limit: Option<u64>) -> Result<(), TooFewDescriptors> {
+    limit.filter(|limit| *limit < MIN_DESCRIPTORS).map_or(Ok(()), |limit| Err(TooFewDescriptors(limit)))
 }
 
 /// Raises the soft limit of open descriptors to the hard one, as Go's runtime does: the soft limit of 1024 exists for
@@ -52,6 +94,18 @@ mod tests {
         use rustix::process::{DumpableBehavior, dumpable_behavior};
         forbid_dumps();
         assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
+    }
+
+    #[test]
+    fn too_few_descriptors_are_refused_with_the_number_that_is_enough() {
+        for (limit, good) in [(Some(20), false), (Some(63), false), (Some(64), true), (None, true)] {
+            assert_eq!(check(limit).is_ok(), good, "{limit:?}");
+        }
+        let words = TooFewDescriptors(24).to_string();
+        assert!(
+            words.contains("is 24") && words.contains("raise it to 64") && words.contains("LimitNOFILE="),
+            "{words}"
+        );
     }
 
     #[test]

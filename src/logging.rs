@@ -20,7 +20,7 @@ use std::time::SystemTime;
 use tracing_subscriber::layer::SubscriberExt;
 
 use crate::{
-    limits::NoThread,
+    limits::SpawnError,
     logging::{
         layer::{LineSink, LogLayer},
         options::{LogFormat, LogLevel},
@@ -32,7 +32,7 @@ use crate::{
 /// # Errors
 ///
 /// When the system refuses a thread.
-pub fn init(level: LogLevel, format: LogFormat) -> Result<(), NoThread> {
+pub fn init(level: LogLevel, format: LogFormat) -> Result<(), SpawnError> {
     let layer = LogLayer::new(level, format, Stderr, SystemTime::now);
     writer::start()?;
     let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer));

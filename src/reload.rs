@@ -2,7 +2,7 @@
 
 use tokio::sync::{mpsc, oneshot};
 
-/// What came of a reload: what changed, or every error. Text for a person, without secrets.
+/// What came of a reload, for each file, as text for a person: what changed, or every error. Without secrets.
 pub type Outcome = Result<String, String>;
 
 /// Asks for reloads. Cheap to clone.
@@ -13,10 +13,13 @@ pub struct Trigger(mpsc::Sender<oneshot::Sender<Outcome>>);
 #[derive(Debug)]
 pub struct ReloadRequests(mpsc::Receiver<oneshot::Sender<Outcome>>);
 
+/// As many as there can be requests by default.
+const WAITING: usize = 64;
+
 /// A trigger and its other end.
 pub fn channel() -> (Trigger, ReloadRequests) {
-    // One waits while one is served; more only wait at another place.
-    let (sender, receiver) = mpsc::channel(1);
+    // One reload answers all requests that wait.
+    let (sender, receiver) = mpsc::channel(WAITING);
     (Trigger(sender), ReloadRequests(receiver))
 }
 
@@ -35,11 +38,14 @@ impl Trigger {
 // === impl ReloadRequests ===
 
 impl ReloadRequests {
-    /// The next request: where its outcome goes. Never comes when nobody can ask any more. Can be dropped at any time.
-    pub async fn next(&mut self) -> oneshot::Sender<Outcome> {
-        match self.0.recv().await {
-            Some(request) => request,
-            None => std::future::pending().await,
+    /// Waits for requests: where the outcome of one reload goes, for all that have come so far. Never ends when nobody can ask
+    /// any more. Can be dropped at any time.
+    pub async fn next(&mut self) -> Vec<oneshot::Sender<Outcome>> {
+        let Some(first) = self.0.recv().await else { return std::future::pending().await };
+        let mut requests = vec![first];
+        while let Ok(more) = self.0.try_recv() {
+            requests.push(more);
         }
+        requests
     }
 }

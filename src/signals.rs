@@ -1,15 +1,13 @@
-//! SIGTERM, SIGINT and SIGHUP, on a thread of their own: whatever else hangs, a signal is heard.
+//! SIGTERM, SIGINT and SIGHUP.
 //!
 //! The first SIGTERM or SIGINT asks the program to end, and gives it [`GRACE`]; the second ends it. SIGHUP asks for a
 //! reload; one that comes while the program starts is kept until somebody reloads.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, sync::Arc, thread, time::Duration};
 
 use tokio::{
-    runtime,
     signal::unix::{Signal, SignalKind, signal},
-    sync::{Notify, oneshot},
-    time::sleep,
+    sync::Notify,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -19,9 +17,9 @@ use crate::{limits, logging::writer};
 pub const GRACE: Duration = Duration::from_millis(4800);
 
 /// How long an end waits for the log to be written.
-const LAST_WORDS: Duration = Duration::from_millis(100);
+const LOG_FLUSH_TIMEOUT: Duration = Duration::from_millis(100);
 
-const STACK: usize = 128 * 1024;
+const GRACE_STACK: usize = 128 * 1024;
 
 /// What signals ask for. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -35,30 +33,19 @@ pub struct Signals {
 // === impl Signals ===
 
 impl Signals {
-    /// Listens from here on. Without `reload` SIGHUP keeps its default, which is to end the program.
+    /// Listens from here on; called inside the runtime. Without `reload` SIGHUP keeps its default, which is to end the program.
     ///
     /// # Errors
     ///
-    /// When the system refuses to install a handler or to start a thread.
+    /// When the system refuses to install a handler.
     pub fn listen(reload: bool) -> io::Result<Self> {
         let signals = Self { reload: Arc::default(), shutdown: CancellationToken::new() };
-        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-        let (installed, wait) = oneshot::channel();
-        let theirs = signals.clone();
-        limits::start_thread("signals", STACK, move || {
-            runtime.block_on(async {
-                let handlers = Handlers::install(reload);
-                match handlers {
-                    Ok(handlers) => {
-                        let _ = installed.send(Ok(()));
-                        handlers.follow(&theirs).await;
-                    }
-                    Err(err) => drop(installed.send(Err(err))),
-                }
-            });
-        })
-        .map_err(io::Error::other)?;
-        wait.blocking_recv().unwrap_or_else(|_| Err(io::Error::other("the thread for signals ended")))?;
+        let handlers = Handlers {
+            hangup: if reload { Some(signal(SignalKind::hangup())?) } else { None },
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        };
+        tokio::spawn(handlers.follow(signals.clone()));
         Ok(signals)
     }
 }
@@ -70,30 +57,24 @@ struct Handlers {
 }
 
 impl Handlers {
-    fn install(reload: bool) -> io::Result<Self> {
-        Ok(Self {
-            hangup: if reload { Some(signal(SignalKind::hangup())?) } else { None },
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-        })
-    }
-
-    async fn follow(mut self, signals: &Signals) {
-        let (name, _) = self.end(signals).await;
+    async fn follow(mut self, signals: Signals) {
+        let (name, _) = self.end(&signals).await;
         tracing::info!(signal = name, "shutting down; a second signal ends the process at once");
-        signals.shutdown.cancel();
-        tokio::select! {
-            (name, code) = self.end(signals) => {
-                tracing::warn!(signal = name, "second signal: ending at once");
-                writer::flush(LAST_WORDS);
-                std::process::exit(code);
-            }
-            () = sleep(GRACE) => {
-                tracing::warn!("the end took too long: ending at once");
-                writer::flush(LAST_WORDS);
-                std::process::exit(0);
-            }
+        // On a thread of its own, so that it ends the process whatever hangs.
+        let grace = limits::start_thread("grace", GRACE_STACK, || {
+            thread::sleep(GRACE);
+            tracing::error!("the shutdown took too long: ending at once");
+            writer::flush(LOG_FLUSH_TIMEOUT);
+            std::process::exit(1);
+        });
+        if let Err(err) = grace {
+            tracing::warn!(%err, "the shutdown has no time limit");
         }
+        signals.shutdown.cancel();
+        let (name, code) = self.end(&signals).await;
+        tracing::warn!(signal = name, "second signal: ending at once");
+        writer::flush(LOG_FLUSH_TIMEOUT);
+        std::process::exit(code);
     }
 
     /// The next signal that asks for the end, and the exit status that shells have for it.

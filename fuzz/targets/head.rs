@@ -16,7 +16,7 @@ use hyper::{
 use qumulo_encryption_exporter::web::{
     handler::Handler,
     listen::{ListenAddress, bind},
-    policy::{Fixed, Policy},
+    policy::{ListenerPolicy, fixed},
     respond,
     server::{Limits, serve},
 };
@@ -42,7 +42,7 @@ static LISTENER: LazyLock<SocketAddr> = LazyLock::new(|| {
         runtime.block_on(async {
             let listeners = bind(&[ListenAddress::new(Ipv4Addr::LOCALHOST.into(), 0)], "").unwrap();
             sender.send(listeners[0].local_addr().unwrap()).unwrap();
-            let policy = Arc::new(Fixed(Policy::default().into()));
+            let policy = fixed(ListenerPolicy::default());
             serve(listeners, Arc::new(Echo), policy, Limits::default(), CancellationToken::new()).await;
         });
     });

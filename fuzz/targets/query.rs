@@ -15,7 +15,7 @@ use hyper::{
 use qumulo_encryption_exporter::{
     clock,
     model::{ClusterName, FailureReason, PollFailure},
-    routes::{Routes, Site},
+    routes::{Routes, UrlPrefix},
     store::{Publisher, Store},
     telemetry::Telemetry,
 };
@@ -32,7 +32,7 @@ static GROUND: LazyLock<Ground> = LazyLock::new(|| {
     let mut cluster = store.publisher(ClusterName::new("a\"b <c>").unwrap(), Duration::from_secs(300));
     cluster.record(clock::now(), Duration::ZERO, Err(PollFailure::new(FailureReason::Dns, "<script>")));
     let telemetry = Arc::new(Telemetry::new(&clock::now(), true).unwrap());
-    let routes = Routes::new(store, telemetry, "/metrics".to_owned(), Site::default(), None);
+    let routes = Routes::new(store, telemetry, "/metrics".to_owned(), UrlPrefix::default(), None);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     Ground { routes, runtime, _cluster: cluster }
 });

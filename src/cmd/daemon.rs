@@ -1,4 +1,6 @@
-//! The daemon: configuration -> poller -> store -> listener. Polls run on the main thread, the listener on another.
+//! The daemon: configuration -> poller -> store -> listener.
+
+use tokio::runtime::Handle;
 
 use super::{
     reloader::{Clusters, ConfigSource, Reloader},
@@ -6,6 +8,7 @@ use super::{
 };
 use crate::{
     cli::{DEFAULT_PORT, DaemonArgs},
+    limits,
     service::Service,
     signals::Signals,
     store::Store,
@@ -14,27 +17,27 @@ use crate::{
 
 /// Runs until a signal.
 pub fn run(args: &DaemonArgs) -> anyhow::Result<()> {
-    // First of all: a signal during the start is neither lost nor deadly.
-    let signals = Signals::listen(true)?;
-    super::start_log(args.log)?;
+    limits::check_descriptors()?;
     let service = Service::default();
     super::runtime()?.block_on(async {
+        // First of all: a signal during the start is neither lost nor deadly.
+        let signals = Signals::listen(true)?;
+        super::start_log(args.log)?;
         let (store, telemetry) = (Store::default(), serve::telemetry(&args.web)?);
         let clusters = Clusters::new(ConfigSource::new(&args.clusters), store.clone());
         let (mut reloader, loaded) = Reloader::start(clusters, telemetry.clone()).await?;
         tracing::info!(clusters = loaded.added, "configuration loaded");
         let (bound, requests) = serve::bind(&args.web, ListenAddress::any(DEFAULT_PORT), &store, telemetry)?;
         serve::warn_of_few_descriptors(store.view().clusters.len());
-        reloader.concern(bound.policies());
-        let mut serving = bound.start(signals.shutdown.clone())?;
-        let listener = serving.runtime();
+        reloader.set_web_config(bound.web_config());
+        let mut serving = bound.start(signals.shutdown.clone());
         service.ready();
         tokio::select! {
             biased;
             () = signals.shutdown.cancelled() => {}
             ended = serving.end() => return ended,
             never = reloader.follow(requests, &signals.reload, args.reload.interval(), &service) => match never {},
-            never = service.keep_alive(listener) => match never {},
+            never = service.keep_alive(Handle::current()) => match never {},
         }
         service.stopping();
         serving.end().await

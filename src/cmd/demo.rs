@@ -6,6 +6,7 @@ use super::serve;
 use crate::{
     cli::{DEFAULT_PORT, DemoArgs},
     client::{self, Credential, Pin, ProxySettings, SecretSource, TlsSettings, TransportPool, TransportSettings},
+    limits,
     model::{About, ClusterName},
     poll::{self, Poller},
     reload::ReloadRequests,
@@ -14,6 +15,7 @@ use crate::{
     sim::{Fleet, FleetFile, SimCluster},
     store::Store,
     web::listen::ListenAddress,
+    web_config::WebConfig,
 };
 
 /// As often as the exporter polls at all, so that an edited fleet shows at once.
@@ -30,9 +32,11 @@ struct Watch {
 
 /// Runs until a signal.
 pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
-    let signals = Signals::listen(false)?;
-    super::start_log(args.log)?;
+    limits::check_descriptors()?;
     super::runtime()?.block_on(async {
+        // First of all: a signal during the start is neither lost nor deadly.
+        let signals = Signals::listen(false)?;
+        super::start_log(args.log)?;
         let store = Store::default();
         let default = ListenAddress::new(Ipv4Addr::LOCALHOST.into(), DEFAULT_PORT);
         let (bound, mut requests) = serve::bind(&args.web, default, &store, serve::telemetry(&args.web)?)?;
@@ -40,20 +44,32 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
         let mut fleet = Fleet::start(spec).await?;
         let mut watch = Watch { poller: Poller::new(store), pool: Arc::default() };
         watch.update(&fleet)?;
-        let mut serving = bound.start(signals.shutdown.clone())?;
+        let web_config = bound.web_config();
+        let mut serving = bound.start(signals.shutdown.clone());
         tracing::info!(clusters = fleet.iter().count(), "watching simulated clusters, polling every second");
         tokio::select! {
             ended = serving.end() => ended,
             result = watch.follow(file.as_mut(), &mut fleet) => result,
-            () = answer(&mut requests) => Ok(()),
+            () = answer(&mut requests, web_config.as_deref()) => Ok(()),
         }
     })
 }
 
-/// There is no configuration here that could be read again.
-async fn answer(requests: &mut ReloadRequests) {
+/// There is no configuration here that could be read again, but the listener's.
+async fn answer(requests: &mut ReloadRequests, web_config: Option<&WebConfig>) {
     loop {
-        let _ = requests.next().await.send(Ok("nothing to reload: an edited fleet is followed at once".to_owned()));
+        let requests = requests.next().await;
+        let fleet = "An edited fleet is followed at once.";
+        let outcome = match web_config {
+            None => Ok(fleet.to_owned()),
+            Some(config) => match config.reload().await {
+                Ok(()) => Ok(format!("{fleet}\nWeb configuration reloaded.")),
+                Err(errors) => Err(format!("{fleet}\nNot reloaded, the last good web configuration stays.\n{errors}")),
+            },
+        };
+        for request in requests {
+            let _ = request.send(outcome.clone());
+        }
     }
 }
 

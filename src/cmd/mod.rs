@@ -19,7 +19,6 @@ use std::{
 };
 
 use anyhow::Context;
-use tokio::runtime::Handle;
 
 use crate::{
     cli::{Cli, Command, LogArgs},
@@ -29,6 +28,8 @@ use crate::{
     sim::{FleetFile, FleetSpec},
 };
 
+const WORKERS: usize = 2;
+
 /// How many steps of tasks pass at most before sockets are looked at: a step can be a TLS handshake of some milliseconds.
 const EVENT_INTERVAL: u32 = 8;
 
@@ -37,7 +38,7 @@ const EVENT_INTERVAL: u32 = 8;
 const IDLE_THREAD_STAYS: Duration = Duration::from_secs(900);
 
 /// How long the end waits for the log to be written: longer only helps if nobody reads it.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+const LOG_FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Does what the command line says.
 pub fn run(cli: Cli) -> ExitCode {
@@ -59,13 +60,14 @@ pub fn run(cli: Cli) -> ExitCode {
         Err(err) => {
             match err.downcast_ref::<ConfigErrors>() {
                 Some(errors) => log_errors(errors, "cannot start"),
+                None if err.is::<serve::CutOff>() => tracing::error!("{err}"),
                 // One line for each; the log's escaping would fold them into one.
                 None => format!("{err:#}").lines().for_each(|line| tracing::error!(err = line, "cannot start")),
             }
             ExitCode::FAILURE
         }
     };
-    logging::writer::flush(LAST_WORDS);
+    logging::writer::flush(LOG_FLUSH_TIMEOUT);
     code
 }
 
@@ -106,30 +108,25 @@ fn fleet(path: Option<&Path>) -> anyhow::Result<(Option<FleetFile>, FleetSpec)> 
 /// A runtime that never waits for work that hangs on its further threads, wherever it is dropped.
 struct Runtime(Option<tokio::runtime::Runtime>);
 
-/// A runtime of one thread. What can hang (name resolution, files, password hashes) has further threads with small
-/// stacks, bounded for each kind by [`crate::lanes`].
+/// A runtime of two workers: one goes on while the other computes. What can hang (name resolution, files, password hashes) has
+/// further threads, bounded for each kind by [`crate::lanes`].
 fn runtime() -> anyhow::Result<Runtime> {
-    let mut builder = tokio::runtime::Builder::new_current_thread();
-    builder
+    // tokio panics if it needs a thread and gets none. Whether the system has them, this tells.
+    limits::try_threads(WORKERS + 1)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
         .enable_all()
         .event_interval(EVENT_INTERVAL)
         .thread_stack_size(file::STACK)
-        .thread_keep_alive(IDLE_THREAD_STAYS);
-    let no_room = "the system has no room for another event queue; raise LimitNOFILE or ulimit -n";
-    let runtime = Runtime(Some(builder.build().context(no_room)?));
-    // tokio panics if it needs a thread, has none and gets none. Whether the system has one left, this one tells.
-    let _ = limits::start_thread("try", file::STACK, || {})?.join();
-    if let Some(handle) = runtime.handle() {
-        handle.spawn_blocking(|| {});
-    }
-    Ok(runtime)
+        .thread_keep_alive(IDLE_THREAD_STAYS)
+        .build()
+        .context("the system has no room for another event queue; raise LimitNOFILE or ulimit -n")?;
+    // One thread for what can hang is there from the start.
+    runtime.spawn_blocking(|| {});
+    Ok(Runtime(Some(runtime)))
 }
 
 impl Runtime {
-    fn handle(&self) -> Option<&Handle> {
-        self.0.as_ref().map(tokio::runtime::Runtime::handle)
-    }
-
     /// Runs `work` on this thread.
     fn block_on<T>(&self, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
         self.0.as_ref().context("the runtime has ended")?.block_on(work)
@@ -151,7 +148,7 @@ fn start_log(args: LogArgs) -> anyhow::Result<()> {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         let err = panic.payload_as_str().unwrap_or_default();
         tracing::error!(%place, err, "this is a bug, please report it");
-        logging::writer::flush(LAST_WORDS);
+        logging::writer::flush(LOG_FLUSH_TIMEOUT);
     }));
     Ok(())
 }

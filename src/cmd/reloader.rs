@@ -19,7 +19,7 @@ use crate::{
     service::Service,
     store::Store,
     telemetry::Telemetry,
-    web::policy::{Fixed, Policies},
+    web_config::WebConfig,
 };
 
 /// An edited file is believed when it reads the same this much later: an editor that writes in place may be halfway,
@@ -27,7 +27,7 @@ use crate::{
 const SETTLE: Duration = Duration::from_secs(1);
 
 /// How long the configuration's files may take: their file system may hang.
-const PATIENCE: Duration = Duration::from_secs(10);
+const LOAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where the clusters are described.
 #[derive(Clone, Debug)]
@@ -54,8 +54,7 @@ pub struct Reloader {
     /// The texts tried last, or why there were none, and what came of them.
     last: (Texts, Loaded),
     telemetry: Arc<Telemetry>,
-    /// The listener's rules.
-    web: Arc<dyn Policies>,
+    web: Option<Arc<WebConfig>>,
 }
 
 /// A source's texts, or why there are none.
@@ -95,7 +94,7 @@ impl ConfigSource {
     /// A file system does not answer.
     fn hanging(&self) -> ConfigErrors {
         let text = format!(
-            "this file, or one named in it, cannot be read within {PATIENCE:?}: its file system does not answer"
+            "this file, or one named in it, cannot be read within {LOAD_TIMEOUT:?}: its file system does not answer"
         );
         match self {
             Self::File(path) => ConfigErrors::of_file(path, text),
@@ -177,7 +176,7 @@ impl Clusters {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, ConfigErrors> {
-        match timeout(PATIENCE, self.files.run("", work)).await {
+        match timeout(LOAD_TIMEOUT, self.files.run("", work)).await {
             Ok(Some(done)) => Ok(done),
             _ => Err(self.source.hanging()),
         }
@@ -201,11 +200,11 @@ impl Reloader {
         telemetry.watch_files(clusters.pool.files_are_good());
         let last = clusters.load_texts().await;
         let changes = last.1.clone()?;
-        Ok((Self { clusters, last, telemetry, web: Arc::new(Fixed::default()) }, changes))
+        Ok((Self { clusters, last, telemetry, web: None }, changes))
     }
 
     /// Reloads the listener's rules as well.
-    pub fn concern(&mut self, web: Arc<dyn Policies>) {
+    pub fn set_web_config(&mut self, web: Option<Arc<WebConfig>>) {
         self.web = web;
     }
 
@@ -225,35 +224,55 @@ impl Reloader {
         loop {
             tokio::select! {
                 () = hangup.notified() => drop(self.reload("SIGHUP", service).await),
-                request = requests.next() => {
-                    // Whoever asked may have gone.
-                    let _ = request.send(self.reload("HTTP", service).await);
+                requests = requests.next() => {
+                    let outcome = self.reload("HTTP", service).await;
+                    for request in requests {
+                        // The client may have gone.
+                        let _ = request.send(outcome.clone());
+                    }
                 }
-                () = pause(check) => self.look().await,
+                () = pause(check) => {
+                    self.reload_if_changed().await;
+                    if let Some(web) = &self.web {
+                        web.reload_if_edited(SETTLE).await;
+                    }
+                }
             }
         }
     }
 
-    /// Reloads because somebody said so.
+    /// Reloads both files, at the same time, so that together they take no longer than [`LOAD_TIMEOUT`].
     async fn reload(&mut self, by: &str, service: &Service) -> Outcome {
         service.reloading();
-        let outcome = self.load().await;
-        self.report(by, &outcome);
-        // Logged where it happens.
         let web = self.web.clone();
-        let web = self.clusters.off_thread(move || web.reload()).await.unwrap_or_else(|err| Err(err.to_string()));
+        let reload_web = async {
+            match &web {
+                Some(web) => Some(web.reload().await),
+                None => None,
+            }
+        };
+        let (last, web) = tokio::join!(self.clusters.load_texts(), reload_web);
+        self.last = last;
+        let loaded = &self.last.1;
+        self.report(by, loaded);
         service.ready();
-        match (outcome, web) {
-            (Ok(changes), Ok(())) => Ok(changes.to_string()),
-            (Err(errors), Ok(())) => Err(errors.to_string()),
-            (Ok(_), Err(errors)) => Err(errors),
-            (Err(errors), Err(more)) => Err(format!("{errors}\n{more}")),
+        let stays = "Not reloaded, the last good";
+        let configuration = match loaded {
+            Ok(changes) => format!("Reloaded; {changes}"),
+            Err(errors) => format!("{stays} configuration stays.\n{errors}"),
+        };
+        match web {
+            None if loaded.is_ok() => Ok(configuration),
+            None => Err(configuration),
+            Some(Ok(())) if loaded.is_ok() => Ok(format!("{configuration}\nWeb configuration reloaded.")),
+            Some(Ok(())) => Err(format!("{configuration}\nWeb configuration reloaded.")),
+            Some(Err(errors)) => Err(format!("{configuration}\n{stays} web configuration stays.\n{errors}")),
         }
     }
 
     /// Reloads if the text of a file has changed. A text that could not be used is tried again each time, because a file
     /// named in it may have come since, and reported only when that changes something.
-    async fn look(&mut self) {
+    async fn reload_if_changed(&mut self) {
         let (tried, before) = self.last.clone();
         let texts = self.clusters.texts().await;
         let edited = texts != tried;

@@ -3,45 +3,43 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use tokio::{net::TcpListener, runtime::Handle, sync::oneshot};
+use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     cli::WebArgs,
     clock, limits,
     reload::{self, ReloadRequests},
-    routes::{Health, Routes, Site},
+    routes::{Health, Routes, UrlPrefix},
     service,
     store::Store,
     telemetry::Telemetry,
     web::{
         listen::{self, ListenAddress},
-        policy::{Fixed, Policies, Policy},
+        policy::{ListenerPolicy, fixed},
         server::{self, Limits},
     },
-    web_config::{self, WebConfig, WebConfigErrors},
+    web_config::{WebConfig, WebConfigErrors},
 };
-
-/// For the deepest call of a request: rendering, compressing, TLS.
-const STACK: usize = 512 * 1024;
 
 /// Descriptors that are neither connections nor polls: sockets that listen, files, the runtimes' own.
 const SPARE: u64 = 64;
 
-/// A listener at work on its own thread.
-pub struct Serving {
-    ended: oneshot::Receiver<()>,
-    runtime: Handle,
-}
+/// The shutdown was not a clean one.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} connections did not end in time and were cut off")]
+pub struct CutOff(usize);
+
+/// A listener at work.
+pub struct Serving(JoinHandle<anyhow::Result<()>>);
 
 /// Listeners that are bound but do not answer yet.
 pub struct Bound {
     health: Vec<TcpListener>,
     limits: Limits,
     listeners: Vec<TcpListener>,
-    policies: Arc<dyn Policies>,
     routes: Arc<Routes>,
-    runtime: super::Runtime,
+    web_config: Option<Arc<WebConfig>>,
 }
 
 /// Binds the sockets, so that a taken port is said before anything is polled. The requests are those of clients who want
@@ -52,11 +50,7 @@ pub fn bind(
     store: &Store,
     telemetry: Arc<Telemetry>,
 ) -> anyhow::Result<(Bound, ReloadRequests)> {
-    let runtime = super::runtime()?;
-    // The sockets belong to the runtime that is entered here.
-    let handle = runtime.handle().context("the runtime has ended")?.clone();
-    let _entered = handle.enter();
-    let policies = policies(web, &telemetry)?;
+    let web_config = web_config(web, &telemetry)?;
     let listeners = if web.systemd_socket {
         let sockets = service::sockets()?;
         sockets.into_iter().map(TcpListener::from_std).collect::<Result<_, _>>()?
@@ -66,21 +60,21 @@ pub fn bind(
         listen::bind(&web.listen_address, "--web.listen-address")?
     };
     let health = listen::bind(&web.health_listen_address, "--web.health-listen-address")?;
-    let tls = policies.current().tls.is_some();
-    let site = Site::new(web.external_url.clone(), web.route_prefix.as_deref());
+    let tls = web_config.as_ref().is_some_and(|config| config.policy().borrow().tls.is_some());
+    let prefix = UrlPrefix::new(web.external_url.clone(), web.route_prefix.as_deref());
     for listener in &listeners {
-        tracing::info!(address = %listener.local_addr()?, path = site.inner(&web.telemetry_path), tls, "listening");
+        tracing::info!(address = %listener.local_addr()?, path = prefix.inner(&web.telemetry_path), tls, "listening");
     }
     for listener in &health {
         tracing::info!(address = %listener.local_addr()?, "listening for health checks");
     }
     let (trigger, requests) = reload::channel();
     let trigger = web.enable_lifecycle.then_some(trigger);
-    let routes = Arc::new(Routes::new(store.clone(), telemetry, web.telemetry_path.clone(), site, trigger));
+    let routes = Arc::new(Routes::new(store.clone(), telemetry, web.telemetry_path.clone(), prefix, trigger));
     let servers = if health.is_empty() { 1 } else { 2 };
     let limits =
         Limits { max_connections: max_connections(servers), max_requests: web.max_requests, ..Limits::default() };
-    Ok((Bound { health, limits, listeners, policies, routes, runtime }, requests))
+    Ok((Bound { health, limits, listeners, routes, web_config }, requests))
 }
 
 /// Half of the descriptors at most, so that connections of clients never take those of the polls.
@@ -110,90 +104,68 @@ pub fn telemetry(web: &WebArgs) -> anyhow::Result<Arc<Telemetry>> {
     Ok(Arc::new(Telemetry::new(&clock::now(), !web.disable_exporter_metrics)?))
 }
 
-/// Who may come in; everybody, unless a file says otherwise.
-fn policies(web: &WebArgs, telemetry: &Arc<Telemetry>) -> anyhow::Result<Arc<dyn Policies>> {
-    let Some(file) = &web.web_config_file else { return Ok(Arc::new(Fixed::default())) };
+fn web_config(web: &WebArgs, telemetry: &Arc<Telemetry>) -> anyhow::Result<Option<Arc<WebConfig>>> {
+    let Some(file) = &web.web_config_file else { return Ok(None) };
     let telemetry = telemetry.clone();
-    let observer = move |outcome: Result<&Policy, &WebConfigErrors>| match outcome {
-        Ok(policy) => {
-            telemetry.web_config_loaded(policy.tls.as_ref().map(|tls| tls.not_after));
-            tracing::info!(tls = policy.tls.is_some(), users = policy.users.is_some(), "web configuration loaded");
+    let observer = move |outcome: Result<&ListenerPolicy, &WebConfigErrors>, good: bool| {
+        match outcome {
+            Ok(policy) => {
+                telemetry.web_config_loaded(policy.tls.as_ref().map(|tls| tls.not_after));
+                tracing::info!(tls = policy.tls.is_some(), users = policy.users.is_some(), "web configuration loaded");
+            }
+            Err(refusal) => {
+                super::log_errors(refusal.errors(), "cannot use the web configuration, the last good one stays");
+            }
         }
-        Err(refusal) => {
+        if !good {
             telemetry.web_config_refused();
-            super::log_errors(refusal.errors(), "cannot use the web configuration, the last good one stays");
         }
     };
-    let opened = WebConfig::open(file, web_config::SETTLE, Box::new(observer));
-    let config = Arc::new(opened.map_err(WebConfigErrors::into_errors)?);
-    config.follow()?;
-    Ok(config)
+    let opened = WebConfig::open(file, Box::new(observer));
+    Ok(Some(Arc::new(opened.map_err(WebConfigErrors::into_errors)?)))
 }
 
 impl Bound {
-    /// The rules of the listener, which a reload concerns too.
-    pub fn policies(&self) -> Arc<dyn Policies> {
-        self.policies.clone()
+    /// What a reload reads again, if there is such a file.
+    pub fn web_config(&self) -> Option<Arc<WebConfig>> {
+        self.web_config.clone()
     }
 
-    /// Serves on a thread of its own until `shutdown`, then lets requests in flight end.
-    ///
-    /// # Errors
-    ///
-    /// When the system refuses a thread.
-    pub fn start(self, shutdown: CancellationToken) -> anyhow::Result<Serving> {
-        let (ended, wait) = oneshot::channel();
-        let Self { health, limits, listeners, policies, routes, runtime } = self;
-        let handle = runtime.handle().context("the runtime has ended")?.clone();
-        let run = move || {
-            let served = runtime.block_on(async {
-                serve(health, limits, listeners, policies, routes, shutdown).await;
-                Ok(())
-            });
-            if served.is_ok() {
-                // Whoever waited may have gone.
-                let _ = ended.send(());
+    /// Serves until `shutdown`, then lets requests in flight end.
+    pub fn start(self, shutdown: CancellationToken) -> Serving {
+        Serving(tokio::spawn(self.serve(shutdown)))
+    }
+
+    async fn serve(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let Self { health, limits, listeners, routes, web_config } = self;
+        let policy = web_config.as_ref().map_or_else(|| fixed(ListenerPolicy::default()), |config| config.policy());
+        if let Some(config) = web_config {
+            let shutdown = shutdown.clone();
+            tokio::spawn(async move { shutdown.run_until_cancelled(config.follow_certificates()).await });
+        }
+        let main = server::serve(listeners, routes.clone(), policy, limits, shutdown.clone());
+        let health = async {
+            if !health.is_empty() {
+                let open = fixed(ListenerPolicy::default());
+                server::serve(health, Arc::new(Health(routes)), open, limits, shutdown).await;
             }
         };
-        limits::start_thread("listener", STACK, run)?;
-        Ok(Serving { ended: wait, runtime: handle })
-    }
-}
-
-async fn serve(
-    health: Vec<TcpListener>,
-    limits: Limits,
-    listeners: Vec<TcpListener>,
-    policies: Arc<dyn Policies>,
-    routes: Arc<Routes>,
-    shutdown: CancellationToken,
-) {
-    let main = server::serve(listeners, routes.clone(), policies, limits, shutdown.clone());
-    let health = async {
-        if !health.is_empty() {
-            let open = Arc::new(Fixed::default());
-            server::serve(health, Arc::new(Health(routes)), open, limits, shutdown).await;
+        let (aborted, ()) = tokio::join!(main, health);
+        if aborted > 0 {
+            return Err(CutOff(aborted).into());
         }
-    };
-    let (aborted, ()) = tokio::join!(main, health);
-    if aborted > 0 {
-        tracing::warn!(aborted, "connections did not end in time");
+        tracing::info!("stopped");
+        Ok(())
     }
-    tracing::info!("stopped");
 }
 
 impl Serving {
-    /// The runtime of the listener's thread.
-    pub fn runtime(&self) -> Handle {
-        self.runtime.clone()
-    }
-
     /// Waits until the listener has drained.
     ///
     /// # Errors
     ///
-    /// When its thread died, which is a bug.
+    /// When requests had to be aborted.
     pub async fn end(&mut self) -> anyhow::Result<()> {
-        (&mut self.ended).await.context("the listener's thread died: this is a bug, please report it")
+        (&mut self.0).await.context("the listener died: this is a bug, please report it")?
     }
 }

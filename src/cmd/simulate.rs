@@ -13,9 +13,10 @@ pub fn run(args: &SimulateArgs) -> anyhow::Result<()> {
     if args.print_fleet {
         return super::print(FleetSpec::DEMO.as_bytes());
     }
-    let signals = Signals::listen(false)?;
-    super::start_log(args.log)?;
     super::runtime()?.block_on(async {
+        // First of all: a signal during the start is neither lost nor deadly.
+        let signals = Signals::listen(false)?;
+        super::start_log(args.log)?;
         let (mut file, spec) = super::fleet(args.fleet.as_deref())?;
         let mut fleet = Fleet::start(spec).await?;
         super::print(describe(fleet.iter()).as_bytes())?;

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::limits::{self, NoThread};
+use crate::limits::{self, SpawnError};
 
 /// The most bytes of lines that wait: some 2,000 lines.
 const MAX_WAITING: usize = 256 * 1024;
@@ -36,8 +36,10 @@ struct Queue {
 struct State {
     /// Of the waiting lines.
     bytes: usize,
-    /// Lines that found no room.
+    /// Lines that found no room, or could not be written.
     dropped: u64,
+    /// Whether the last line could not be written. Then nothing is told: it could not be written either.
+    failing: bool,
     lines: VecDeque<String>,
     /// Of `dropped`, what a line has told.
     told: u64,
@@ -50,11 +52,14 @@ struct State {
 /// # Errors
 ///
 /// When the system refuses it: nothing would ever be written.
-pub fn start() -> Result<(), NoThread> {
+pub fn start() -> Result<(), SpawnError> {
     if STARTED.set(()).is_ok() {
         limits::start_thread("log", STACK, || {
             QUEUE.write(&mut io::stderr(), |dropped| {
-                tracing::warn!(dropped, "standard error was not read in time: log lines were dropped");
+                tracing::warn!(
+                    dropped,
+                    "standard error could not be written or was not read in time: log lines were dropped"
+                );
             })
         })?;
     }
@@ -97,7 +102,7 @@ impl Queue {
         loop {
             let mut state = self.state();
             while state.lines.is_empty() {
-                if state.dropped > state.told {
+                if state.dropped > state.told && !state.failing {
                     let more = state.dropped - state.told;
                     state.told = state.dropped;
                     drop(state);
@@ -111,9 +116,11 @@ impl Queue {
             state.bytes -= line.len();
             state.writing = true;
             drop(state);
-            // With nowhere left to report to, a failure is ignored.
-            let _ = output.write_all(line.as_bytes());
-            self.state().writing = false;
+            let failed = output.write_all(line.as_bytes()).is_err();
+            let mut state = self.state();
+            state.dropped += u64::from(failed);
+            (state.failing, state.writing) = (failed, false);
+            drop(state);
             self.changed.notify_all();
         }
     }
@@ -138,7 +145,7 @@ impl Queue {
 
 impl State {
     const fn new() -> Self {
-        Self { bytes: 0, dropped: 0, lines: VecDeque::new(), told: 0, writing: false }
+        Self { bytes: 0, dropped: 0, failing: false, lines: VecDeque::new(), told: 0, writing: false }
     }
 }
 
@@ -182,5 +189,46 @@ mod tests {
         reader.read_exact(&mut told).unwrap();
         assert_eq!(String::from_utf8(told).unwrap(), expect);
         assert_eq!(queue.state().bytes, 0);
+    }
+
+    /// A disk that is full for the first lines.
+    struct Full(usize, Vec<u8>);
+
+    impl Write for Full {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            if self.0 > 0 {
+                self.0 -= 1;
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            assert_ne!(line, b"end\n", "the thread ends");
+            self.1.write(line)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_that_cannot_be_written_are_counted_and_told_once_there_is_room() {
+        let queue = queue();
+        for line in ["one\n", "two\n", "three\n", "four\n"] {
+            queue.push(line.to_owned());
+        }
+        let writer = std::thread::spawn({
+            let queue = queue.clone();
+            move || {
+                let mut full = Full(2, Vec::new());
+                let tell = |dropped| {
+                    queue.push(format!("{dropped} dropped\n"));
+                    queue.push("end\n".to_owned());
+                };
+                let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| queue.write(&mut full, tell)));
+                assert!(ended.is_err());
+                String::from_utf8(full.1).unwrap()
+            }
+        });
+        assert_eq!(writer.join().unwrap(), "three\nfour\n2 dropped\n");
+        assert_eq!(queue.state().dropped, 2);
     }
 }

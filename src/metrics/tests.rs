@@ -206,28 +206,6 @@ fn everything_that_must_be_fresh_vanishes_together() {
 }
 
 #[test]
-fn the_text_of_many_clusters_is_passed_on_piece_by_piece() {
-    let (store, origin) = (Store::default(), Instant::now());
-    let _publishers: Vec<_> = (0..200)
-        .map(|number| {
-            let name = ClusterName::new(&format!("cluster-{number}")).unwrap();
-            let mut publisher = store.publisher(name, Duration::from_secs(300));
-            publisher.record(moment(origin, 1), Duration::ZERO, Ok(kms_reading(Status::KmsAvailable)));
-            publisher
-        })
-        .collect();
-    let (view, now) = (store.view(), moment(origin, 2));
-    let mut pieces: Vec<String> = Vec::new();
-    let mut pass_on = |piece: &str| pieces.push(piece.to_owned());
-    let mut text = Text::in_pieces(&mut pass_on);
-    render(&view, &now, &mut text);
-    let rest = text.into_string();
-    let (longest, shortest) = (pieces.iter().map(String::len).max(), pieces.iter().map(String::len).min());
-    assert!(longest < Some(66 * 1024) && shortest >= Some(64 * 1024) && rest.len() < 66 * 1024, "{longest:?}");
-    assert_eq!(pieces.concat() + &rest, self::text(&view, &now));
-}
-
-#[test]
 fn an_empty_view_gives_no_text() {
     assert_eq!(text(&View::default(), &moment(Instant::now(), 0)), "");
 }

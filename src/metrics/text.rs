@@ -5,27 +5,16 @@ use std::fmt::Write;
 use super::{catalog::Metric, domain::SampleSink};
 use crate::model::Labels;
 
-/// How much text is gathered before it is passed on: what fits into a processor's own cache, so that whoever compresses it
-/// finds it there.
-const PIECE: usize = 64 * 1024;
-
 /// Samples as text. `HELP` and `TYPE` are written with a family's first sample.
 #[derive(Default)]
-pub struct Text<'a> {
+pub struct Text {
     buffer: String,
     family: Option<&'static str>,
-    pass_on: Option<&'a mut dyn FnMut(&str)>,
 }
 
 // === impl Text ===
 
-impl<'a> Text<'a> {
-    /// Text that is passed on piece by piece: the text of a thousand clusters has megabytes.
-    pub fn in_pieces(pass_on: &'a mut dyn FnMut(&str)) -> Self {
-        Self { buffer: String::with_capacity(PIECE + 1024), family: None, pass_on: Some(pass_on) }
-    }
-
-    /// What was written and not passed on.
+impl Text {
     pub fn into_string(self) -> String {
         self.buffer
     }
@@ -52,12 +41,6 @@ impl<'a> Text<'a> {
         self.buffer.push(' ');
         self.value(value);
         self.buffer.push('\n');
-        if self.buffer.len() >= PIECE
-            && let Some(pass_on) = &mut self.pass_on
-        {
-            pass_on(&self.buffer);
-            self.buffer.clear();
-        }
     }
 
     fn head(&mut self, metric: &Metric) {
@@ -81,7 +64,7 @@ impl<'a> Text<'a> {
     }
 }
 
-impl SampleSink for Text<'_> {
+impl SampleSink for Text {
     fn labelled(&mut self, metric: &'static Metric, cluster: &str, labels: &[&str], own: &Labels, value: f64) {
         let values = std::iter::once(cluster).chain(labels.iter().copied());
         self.line(metric, metric.labels.iter().copied().zip(values).chain(own.iter()), value);

@@ -1,14 +1,10 @@
 //! What each path answers. Everything is in memory: no answer waits for a cluster.
 
-mod batch;
-mod site;
+mod url_prefix;
 
-use std::{
-    borrow::Cow,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -22,8 +18,7 @@ use hyper::{
 };
 use serde_json::json;
 
-use self::batch::Batch;
-pub use self::site::Site;
+pub use self::url_prefix::UrlPrefix;
 use crate::{
     clock,
     metrics::{self, Text},
@@ -33,11 +28,8 @@ use crate::{
     store::Store,
     telemetry::Telemetry,
     web::{
-        accept_encoding::accepts_gzip,
-        gzip::Gzip,
         handler::{Handler, OverTls},
         respond,
-        route::{self, Methods, Route},
     },
 };
 
@@ -47,125 +39,96 @@ const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// The label `handler` of paths that do not exist; their names would make it unbounded.
 const OTHER: &str = "other";
 
-const PROBE: &str = "/probe";
-const HEALTHY: &str = "/-/healthy";
-const READY: &str = "/-/ready";
-
 /// How a client reached the proxy in front of the exporter: what every proxy can be told to send.
 const FORWARDED_PROTO: &str = "x-forwarded-proto";
 
+const CLUSTERS: &str = "/api/v1/clusters";
+const DISCOVERY: &str = "/sd";
+const HEALTHY: &str = "/-/healthy";
+const INDEX: &str = "/";
+const PROBE: &str = "/probe";
+const READY: &str = "/-/ready";
+/// The one path that has an effect.
+const RELOAD: &str = "/-/reload";
 /// Below it are the pages of the runbooks.
 const RUNBOOKS: &str = "/runbooks/";
 
-/// The one path that has an effect.
-const RELOAD: &str = "/-/reload";
-
 /// All paths but that of the metrics, which is the user's choice.
-const FIXED: [(&str, Methods, Target); 8] = [
-    ("/", Methods::Read, Target::Index),
-    ("/api/v1/clusters", Methods::Read, Target::Clusters),
-    (PROBE, Methods::Read, Target::Probe),
-    ("/sd", Methods::Read, Target::Discovery),
-    (HEALTHY, Methods::Read, Target::Healthy),
-    (READY, Methods::Read, Target::Ready),
-    (RELOAD, Methods::Post, Target::Reload),
-    (RUNBOOKS, Methods::Read, Target::Runbook),
-];
+const FIXED: [&str; 8] = [CLUSTERS, DISCOVERY, HEALTHY, INDEX, PROBE, READY, RELOAD, RUNBOOKS];
 
 /// Whether a path has a meaning of its own, or is in a folder where others have or may get one, so that metrics cannot be
 /// there.
 pub fn is_taken(path: &str) -> bool {
     let folder = |path: &str| path.split('/').nth(1).unwrap_or_default().to_owned();
-    FIXED.iter().any(|(fixed, ..)| *fixed == path || (fixed.matches('/').count() > 1 && folder(fixed) == folder(path)))
+    FIXED.iter().any(|fixed| *fixed == path || (fixed.matches('/').count() > 1 && folder(fixed) == folder(path)))
 }
 
 /// The exporter's answers.
 #[derive(Debug)]
 pub struct Routes {
-    batch: Batch<Response<Full<Bytes>>>,
-    gzip: Gzip,
     metrics_path: String,
     page_policy: HeaderValue,
+    prefix: UrlPrefix,
     /// Sticky: what has been ready once stays ready, whatever clusters come later.
     ready: AtomicBool,
-    routes: Vec<Route<Target>>,
-    site: Site,
     store: Store,
     telemetry: Arc<Telemetry>,
     /// `None` without `--web.enable-lifecycle`.
     trigger: Option<Trigger>,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Target {
-    Clusters,
-    Discovery,
-    Healthy,
-    Index,
-    Metrics,
-    Probe,
-    Ready,
-    Reload,
-    Runbook,
-}
-
 // === impl Routes ===
 
 impl Routes {
-    /// Serves the clusters of `store` at `metrics_path` of the `site`. Without a `trigger` nobody can reload.
+    /// Serves the clusters of `store`, with the metrics at `metrics_path` below the `prefix`. Without a `trigger` nobody can
+    /// reload.
     pub fn new(
         store: Store,
         telemetry: Arc<Telemetry>,
         metrics_path: String,
-        site: Site,
+        prefix: UrlPrefix,
         trigger: Option<Trigger>,
     ) -> Self {
-        let route = |path: Cow<'static, str>, (methods, target)| Route { path, methods, target };
-        let mut routes = vec![route(metrics_path.clone().into(), (Methods::Read, Target::Metrics))];
-        routes.extend(FIXED.map(|(path, methods, target)| route(path.into(), (methods, target))));
-        let (gzip, ready) = (Gzip::default(), AtomicBool::default());
-        let batch = Batch::default();
-        let page_policy = page_policy();
-        Self { batch, gzip, metrics_path, page_policy, ready, routes, site, store, telemetry, trigger }
+        let (page_policy, ready) = (page_policy(), AtomicBool::default());
+        Self { metrics_path, page_policy, prefix, ready, store, telemetry, trigger }
     }
 
-    /// The answer to a request.
+    /// The response to a request.
     pub async fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
         let path = request.uri().path();
-        match (self.site.inside(path), self.site.home(path)) {
+        match (self.prefix.inside(path), self.prefix.home(path)) {
             (_, Some(home)) => respond::found(&home),
             (Some(path), None) => self.answer_inside(request, path).await,
             (None, None) => respond::not_found(),
         }
     }
 
-    /// The answer to a request for a path of ours.
+    /// The response to a request for a path below the prefix.
     async fn answer_inside<B>(&self, request: &Request<B>, path: &str) -> Response<Full<Bytes>> {
         let (query, headers) = (request.uri().query(), request.headers());
-        match route::find(&self.routes, request.method(), known(path)) {
-            Err(refusal) => refusal.into_answer(),
-            Ok(route) => match route.target {
-                Target::Healthy => respond::text(StatusCode::OK, "Healthy.\n"),
-                Target::Index => self.shared(request, || self.index(query, headers)).await,
-                Target::Clusters => self.shared(request, || self.clusters(query, headers)).await,
-                Target::Discovery => self.discovery(headers, request.extensions().get::<OverTls>().is_some()),
-                Target::Metrics => self.shared(request, || self.metrics(headers)).await,
-                Target::Probe => self.probe(query, headers),
-                Target::Ready => self.ready(),
-                Target::Reload => self.reload().await,
-                Target::Runbook => self.runbook(path, headers),
-            },
+        let Some(route) = self.route(path) else { return respond::not_found() };
+        let allowed = if route == RELOAD { "POST, OPTIONS" } else { "GET, HEAD, OPTIONS" };
+        match (request.method().as_str(), route) {
+            ("OPTIONS", _) => respond::options(allowed),
+            ("POST", RELOAD) => self.reload().await,
+            (_, RELOAD) => respond::method_not_allowed(allowed),
+            ("GET" | "HEAD", CLUSTERS) => self.clusters(query, headers),
+            ("GET" | "HEAD", DISCOVERY) => self.discovery(headers, request.extensions().get::<OverTls>().is_some()),
+            ("GET" | "HEAD", HEALTHY) => respond::text(StatusCode::OK, "Healthy.\n"),
+            ("GET" | "HEAD", INDEX) => self.index(query, headers),
+            ("GET" | "HEAD", PROBE) => self.probe(query, headers),
+            ("GET" | "HEAD", READY) => self.ready(),
+            ("GET" | "HEAD", RUNBOOKS) => self.runbook(path, headers),
+            ("GET" | "HEAD", _) => self.metrics(headers),
+            _ => respond::method_not_allowed(allowed),
         }
     }
 
-    /// One answer for all requests of the same that wait; a large fleet's take milliseconds.
-    async fn shared<B>(
-        &self,
-        request: &Request<B>,
-        make: impl FnOnce() -> Response<Full<Bytes>>,
-    ) -> Response<Full<Bytes>> {
-        let encoding = if accepts_gzip(request.headers()) { "gzip" } else { "plain" };
-        self.batch.share(&format!("{encoding} {}", request.uri()), make).await
+    /// The route that a path leads to, as the label `handler` names it: all runbooks are one.
+    fn route(&self, path: &str) -> Option<&str> {
+        let route = if path.starts_with(RUNBOOKS) { RUNBOOKS } else { path };
+        let routes = [&*self.metrics_path].into_iter().chain(FIXED);
+        routes.into_iter().find(|each| *each == route)
     }
 
     /// The list of runbooks, or one of them.
@@ -180,15 +143,14 @@ impl Routes {
         }
     }
 
-    /// Counts an answer to a request for a path of ours.
+    /// Counts a response to a request for a path below the prefix.
     fn count(&self, path: Option<&str>, status: StatusCode) {
-        let path = path.map(known);
-        let known = self.routes.iter().find(|route| Some(&*route.path) == path);
-        self.telemetry.count_request(known.map_or(OTHER, |route| &route.path), status.as_u16());
+        let route = path.and_then(|path| self.route(path));
+        self.telemetry.count_request(route.unwrap_or(OTHER), status.as_u16());
     }
 
     fn html(&self, headers: &HeaderMap, page: String) -> Response<Full<Bytes>> {
-        let mut answer = respond::compressible(headers, &self.gzip, respond::HTML, page);
+        let mut answer = respond::compressible(headers, respond::HTML, page);
         let set = answer.headers_mut();
         set.insert(CONTENT_SECURITY_POLICY, self.page_policy.clone());
         set.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
@@ -197,14 +159,12 @@ impl Routes {
     }
 
     fn metrics(&self, headers: &HeaderMap) -> Response<Full<Bytes>> {
-        let (view, now) = (self.store.view(), clock::now());
-        respond::in_pieces(headers, &self.gzip, METRICS, |pass_on| {
-            let mut text = Text::in_pieces(pass_on);
-            metrics::render(&view, &now, &mut text);
-            let mut rest = text.into_string();
-            self.telemetry.render(now.mono, &mut rest);
-            pass_on(&rest);
-        })
+        let now = clock::now();
+        let mut text = Text::default();
+        metrics::render(&self.store.view(), &now, &mut text);
+        let mut text = text.into_string();
+        self.telemetry.render(now.mono, &mut text);
+        respond::compressible(headers, METRICS, text)
     }
 
     fn ready(&self) -> Response<Full<Bytes>> {
@@ -224,11 +184,8 @@ impl Routes {
             );
         };
         match trigger.reload().await {
-            Ok(changes) => respond::text(StatusCode::OK, format!("Reloaded; {changes}\n")),
-            Err(errors) => {
-                let body = format!("Not reloaded, the last good configuration stays.\n{errors}\n");
-                respond::text(StatusCode::INTERNAL_SERVER_ERROR, body)
-            }
+            Ok(outcome) => respond::text(StatusCode::OK, outcome + "\n"),
+            Err(outcome) => respond::text(StatusCode::INTERNAL_SERVER_ERROR, outcome + "\n"),
         }
     }
 
@@ -247,7 +204,7 @@ impl Routes {
     fn clusters(&self, query: Option<&str>, headers: &HeaderMap) -> Response<Full<Bytes>> {
         let selection = Selection::new(pairs(query));
         let report = report::report(&self.store.view(), &clock::now()).filter(|cluster| selection.admits(cluster));
-        let mut answer = respond::compressible(headers, &self.gzip, respond::JSON, report::json::render(&report));
+        let mut answer = respond::compressible(headers, respond::JSON, report::json::render(&report));
         answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         answer
     }
@@ -266,14 +223,14 @@ impl Routes {
         }
         let mut text = Text::default();
         metrics::render(&view, &clock::now(), &mut text);
-        respond::compressible(headers, &self.gzip, METRICS, text.into_string())
+        respond::compressible(headers, METRICS, text.into_string())
     }
 
     /// Prometheus' HTTP service discovery: each cluster is a target of its own, at the external URL, or else at the address
     /// that was asked. Without a scheme here the scrape configuration's counts.
     fn discovery(&self, headers: &HeaderMap, over_tls: bool) -> Response<Full<Bytes>> {
         let header = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-        let (scheme, host) = match self.site.origin() {
+        let (scheme, host) = match self.prefix.origin() {
             Some((scheme, host)) => (Some(scheme), Some(host)),
             None => {
                 let forwarded = header(FORWARDED_PROTO).filter(|scheme| ["http", "https"].contains(scheme));
@@ -284,7 +241,7 @@ impl Routes {
         let Some(host) = host else {
             return respond::text(StatusCode::BAD_REQUEST, "the Host header is missing or is no host and port\n");
         };
-        let (view, path) = (self.store.view(), self.site.outside(PROBE));
+        let (view, path) = (self.store.view(), self.prefix.outside(PROBE));
         let targets = view.clusters.iter().map(|cluster| {
             let name = cluster.name().as_str();
             let own = cluster.about().labels.iter();
@@ -295,7 +252,7 @@ impl Routes {
             json!({ "targets": [host], "labels": labels })
         });
         let body = serde_json::Value::from_iter(targets).to_string();
-        respond::compressible(headers, &self.gzip, respond::JSON, body)
+        respond::compressible(headers, respond::JSON, body)
     }
 }
 
@@ -326,7 +283,7 @@ impl Handler for Routes {
     }
 
     fn answered(&self, path: &str, status: StatusCode) {
-        self.count(self.site.inside(path), status);
+        self.count(self.prefix.inside(path), status);
     }
 
     fn handshake_failed(&self) {
@@ -334,17 +291,12 @@ impl Handler for Routes {
     }
 
     fn is_open(&self, path: &str) -> bool {
-        self.site.inside(path).is_some_and(is_health)
+        self.prefix.inside(path).is_some_and(is_health)
     }
 
     fn is_limited(&self, path: &str) -> bool {
         !self.is_open(path)
     }
-}
-
-/// The route's path behind a request's: all runbooks are one.
-fn known(path: &str) -> &str {
-    if path.starts_with(RUNBOOKS) { RUNBOOKS } else { path }
 }
 
 /// What an orchestrator asks: for everybody, and never too many.

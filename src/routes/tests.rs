@@ -18,12 +18,12 @@ fn request(method: Method, path: &str) -> Request<()> {
 }
 
 fn with_trigger(store: &Store, trigger: Option<Trigger>) -> Routes {
-    at(Site::default(), store, trigger)
+    at(UrlPrefix::default(), store, trigger)
 }
 
-fn at(site: Site, store: &Store, trigger: Option<Trigger>) -> Routes {
+fn at(prefix: UrlPrefix, store: &Store, trigger: Option<Trigger>) -> Routes {
     let telemetry = Arc::new(Telemetry::new(&clock::now(), true).unwrap());
-    Routes::new(store.clone(), telemetry, "/metrics".to_owned(), site, trigger)
+    Routes::new(store.clone(), telemetry, "/metrics".to_owned(), prefix, trigger)
 }
 
 async fn get(routes: &Routes, path: &str) -> (u16, String) {
@@ -46,7 +46,6 @@ async fn ready_once_every_cluster_was_polled_and_for_ever_after() {
     assert_eq!(get(&routes, "/-/ready").await.0, 200);
 }
 
-/// More text than is gathered at a time.
 #[tokio::test]
 async fn the_metrics_of_many_clusters_are_whole_compressed_or_not() {
     let store = Store::default();
@@ -150,14 +149,14 @@ async fn discovery_knows_the_way_through_a_proxy() {
     let _publisher = store.publisher(ClusterName::new("one").unwrap(), Duration::from_secs(300));
     let check =
         async |external: Option<&str>, prefix: Option<&str>, over_tls: bool, forwarded: &str, expect: [&str; 3]| {
-            let site = Site::new(external.map(|url| url.parse().unwrap()), prefix);
-            let path = site.inner("/sd");
+            let paths = UrlPrefix::new(external.map(|url| url.parse().unwrap()), prefix);
+            let path = paths.inner("/sd");
             let mut request = request(Method::GET, &path);
             request.headers_mut().insert(FORWARDED_PROTO, HeaderValue::from_str(forwarded).unwrap());
             if over_tls {
                 request.extensions_mut().insert(OverTls);
             }
-            let answer = at(site, &store, None).answer(&request).await;
+            let answer = at(paths, &store, None).answer(&request).await;
             let body = answer.into_body().collect().await.unwrap().to_bytes();
             let found: serde_json::Value = serde_json::from_slice(&body).unwrap();
             let label = |name: &str| found[0]["labels"][name].as_str().unwrap_or_default().to_owned();
@@ -177,7 +176,7 @@ async fn discovery_knows_the_way_through_a_proxy() {
 
 #[tokio::test]
 async fn every_path_is_below_the_prefix() {
-    let routes = at(Site::new(None, Some("/q")), &Store::default(), None);
+    let routes = at(UrlPrefix::new(None, Some("/q")), &Store::default(), None);
     for path in
         ["/", "/metrics", "/api/v1/clusters", "/runbooks/", "/runbooks/QumuloEncryptionKeyNotFound", "/-/healthy"]
     {
@@ -223,8 +222,10 @@ async fn reload_is_by_post_and_only_where_it_is_allowed() {
     let allowing = with_trigger(&Store::default(), Some(trigger));
     check(&allowing, Method::GET, 405, "POST, OPTIONS").await;
     let reloading = async {
-        requests.next().await.send(Ok("2 added".to_owned())).unwrap();
-        requests.next().await.send(Err("a.yml\nclusters[0].url: bad".to_owned())).unwrap();
+        for outcome in [Ok("2 added".to_owned()), Err("a.yml\nclusters[0].url: bad".to_owned())] {
+            let mut asked = requests.next().await;
+            asked.pop().unwrap().send(outcome).unwrap();
+        }
     };
     let asking = async {
         check(&allowing, Method::POST, 200, "2 added").await;

@@ -1,10 +1,10 @@
 //! Basic authentication (RFC 7617) against bcrypt hashes.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     fmt,
     str::FromStr,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -40,15 +40,24 @@ pub struct PasswordHash(String);
 #[derive(Debug)]
 pub struct Users {
     hashes: BTreeMap<String, PasswordHash>,
+    /// Shared with the users before a reload: a client that is known stays known, and a flood of guesses gets no second queue.
+    checks: Arc<Checks>,
+}
+
+/// Passwords that are being compared, and those that were.
+#[derive(Debug)]
+struct Checks {
     /// One at a time, so that wrong passwords keep one core busy at most; on a thread that nothing else uses.
     lanes: Lanes,
-    /// Digests of user, hash and password that were right: one for each user at most, so that guessing evicts none.
-    right: Mutex<HashSet<[u8; 32]>>,
+    /// By user, the digest of user, hash and password that were right: guessing evicts none.
+    right: Mutex<HashMap<String, Digest>>,
     /// Comparisons that wait or are under way.
     waiting: Semaphore,
     /// The same digests, of wrong ones: a scraper with an old password should cost nothing either.
-    wrong: Mutex<HashSet<[u8; 32]>>,
+    wrong: Mutex<HashSet<Digest>>,
 }
+
+type Digest = [u8; 32];
 
 impl FromStr for PasswordHash {
     type Err = &'static str;
@@ -75,8 +84,19 @@ impl fmt::Debug for PasswordHash {
 impl Users {
     /// `None` if there are none: then everybody is admitted.
     pub fn new(hashes: BTreeMap<String, PasswordHash>) -> Option<Self> {
-        let (lanes, waiting) = (Lanes::new(1), Semaphore::new(WAITING));
-        (!hashes.is_empty()).then(|| Self { hashes, lanes, right: Mutex::default(), waiting, wrong: Mutex::default() })
+        let checks = Checks {
+            lanes: Lanes::new(1),
+            right: Mutex::default(),
+            waiting: Semaphore::new(WAITING),
+            wrong: Mutex::default(),
+        };
+        (!hashes.is_empty()).then(|| Self { hashes, checks: Arc::new(checks) })
+    }
+
+    /// Knows the passwords that `old` knew; one whose hash has changed does not fit any more.
+    pub fn remember_from(&mut self, old: &Self) {
+        self.checks = old.checks.clone();
+        lock(&self.checks.right).retain(|user, _| self.hashes.contains_key(user));
     }
 
     /// Whether a request with these headers comes from one of them. A password that was right before is known at once.
@@ -87,18 +107,21 @@ impl Users {
         let Some((user, password)) = credentials(request) else { return Verdict::Refused };
         let known = self.hashes.get(&user);
         let Some(hash) = known.or_else(|| self.decoy(&user)).cloned() else { return Verdict::Refused };
-        let key = digest(&[user.as_bytes(), hash.0.as_bytes(), &password]);
-        if lock(&self.right).contains(&key) {
+        let (checks, key) = (&self.checks, digest(&[user.as_bytes(), hash.0.as_bytes(), &password]));
+        if lock(&checks.right).get(&user) == Some(&key) {
             return Verdict::Admitted;
         }
-        if lock(&self.wrong).contains(&key) {
+        if lock(&checks.wrong).contains(&key) {
             return Verdict::Refused;
         }
-        let Ok(_place) = self.waiting.try_acquire() else { return Verdict::Busy };
+        let Ok(_place) = checks.waiting.try_acquire() else { return Verdict::Busy };
         let compare = move || bcrypt::verify(password, &hash.0).unwrap_or(false);
-        let right = self.lanes.run("", compare).await.unwrap_or(false) && known.is_some();
-        self.remember(key, right);
-        if right { Verdict::Admitted } else { Verdict::Refused }
+        if checks.lanes.run("", compare).await.unwrap_or(false) && known.is_some() {
+            lock(&checks.right).insert(user, key);
+            return Verdict::Admitted;
+        }
+        checks.remember_wrong(key);
+        Verdict::Refused
     }
 
     /// Somebody's hash for a name that nobody has.
@@ -107,13 +130,11 @@ impl Users {
         let number = digest(&all).first().copied().map(usize::from)?;
         self.hashes.values().nth(number % self.hashes.len().max(1))
     }
+}
 
-    /// A full set of wrong ones loses a tenth, chosen by the set's random order.
-    fn remember(&self, key: [u8; 32], right: bool) {
-        if right {
-            lock(&self.right).insert(key);
-            return;
-        }
+impl Checks {
+    /// A full set loses a tenth, chosen by the set's random order.
+    fn remember_wrong(&self, key: Digest) {
         let mut wrong = lock(&self.wrong);
         if wrong.len() >= CACHED {
             let mut kept = 0..CACHED - CACHED / 10;
@@ -123,9 +144,9 @@ impl Users {
     }
 }
 
-/// A panic while it was held leaves a valid set behind.
-fn lock(set: &Mutex<HashSet<[u8; 32]>>) -> MutexGuard<'_, HashSet<[u8; 32]>> {
-    set.lock().unwrap_or_else(PoisonError::into_inner)
+/// A panic while it was held leaves a valid collection behind.
+fn lock<T>(collection: &Mutex<T>) -> MutexGuard<'_, T> {
+    collection.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// User and password, if the request has them. A password may hold colons, a name may not.
@@ -141,7 +162,7 @@ fn credentials(request: &HeaderMap) -> Option<(String, Zeroizing<Vec<u8>>)> {
 }
 
 /// Each part with its length, so that no two lists of parts read the same.
-fn digest(parts: &[&[u8]]) -> [u8; 32] {
+fn digest(parts: &[&[u8]]) -> Digest {
     let mut context = Context::new(&SHA256);
     for part in parts {
         context.update(&part.len().to_be_bytes());
@@ -207,17 +228,39 @@ mod tests {
         for number in 0..CACHED + 30 {
             assert_eq!(users.admit(&basic(&format!("bob:{number}"))).await, Verdict::Refused);
         }
-        assert!(lock(&users.wrong).len() <= CACHED);
-        assert_eq!(lock(&users.right).len(), 1);
+        assert!(lock(&users.checks.wrong).len() <= CACHED);
+        assert_eq!(lock(&users.checks.right).len(), 1);
     }
 
     #[tokio::test]
     async fn a_flood_of_guesses_is_turned_away_and_a_known_user_does_not_wait() {
         let users = users();
         assert_eq!(users.admit(&basic("bob:b")).await, Verdict::Admitted);
-        let _all = users.waiting.acquire_many(u32::try_from(WAITING).unwrap()).await.unwrap();
+        let _all = users.checks.waiting.acquire_many(u32::try_from(WAITING).unwrap()).await.unwrap();
         assert_eq!(users.admit(&basic("bob:guess")).await, Verdict::Busy);
         assert_eq!(users.admit(&basic("bob:b")).await, Verdict::Admitted);
+    }
+
+    /// A reload while somebody guesses passwords.
+    #[tokio::test]
+    async fn known_users_stay_known_as_long_as_their_hash_is_the_same() {
+        let old = users();
+        for pair in ["alice:colon:in it", "bob:b"] {
+            assert_eq!(old.admit(&basic(pair)).await, Verdict::Admitted);
+        }
+        let mut hashes = old.hashes.clone();
+        hashes.insert("bob".to_owned(), bcrypt::hash("new", 4).unwrap().parse().unwrap());
+        let mut new = Users::new(hashes).unwrap();
+        new.remember_from(&old);
+        let _all = old.checks.waiting.acquire_many(u32::try_from(WAITING).unwrap()).await.unwrap();
+        assert_eq!(new.admit(&basic("alice:colon:in it")).await, Verdict::Admitted);
+        assert_eq!(new.admit(&basic("bob:b")).await, Verdict::Busy, "with another hash everything is checked anew");
+        drop(_all);
+        assert_eq!(new.admit(&basic("bob:b")).await, Verdict::Refused);
+        assert_eq!(new.admit(&basic("bob:new")).await, Verdict::Admitted);
+        let mut alone = Users::new(BTreeMap::from([("bob".to_owned(), new.hashes["bob"].clone())])).unwrap();
+        alone.remember_from(&new);
+        assert_eq!(alone.admit(&basic("alice:colon:in it")).await, Verdict::Refused, "a removed user is not known");
     }
 
     #[test]

@@ -1,37 +1,27 @@
 //! The HTTP listener: bind, then serve. Generic: what the paths answer is a [`Handler`](handler::Handler)'s business.
 //!
-//! Reading order: [`listen`] (everything that can fail at start), [`server`] (accepting, draining), `connection` (one
-//! connection's HTTP), `crowd` (all of them together), [`timed_io`] and [`request_clock`] (the one time limit), then what handlers are made of: [`route`],
-//! [`respond`], [`gzip`], [`accept_encoding`].
-//!
 //! ```text
-//! TcpListener -> Acceptor -> TimedIo<TcpStream> -> (TLS) -> hyper (HTTP/1) -> Gate -> Handler
-//!                               `------ RequestClock: stage, deadline ------------'
+//! TcpListener ─► server ─► registry ─► WriteTimeout<TcpStream> ─► (TLS) ─► hyper (HTTP/1) ─► RequestPipeline ─► Handler
 //! ```
 //!
-//! Time is limited on the raw socket, so that a TLS handshake is under the same rule as a request. Whether there is one,
-//! and who may come in, is asked of [`policy`] for each connection and request: [`tls`], [`basic_auth`],
-//! [`rate_limit`].
+//! Every connection is counted from `accept` until its socket is closed. When there are too many, or when clients leave too
+//! much unread, the [`registry`] closes the one that has kept the server waiting for longest.
 //!
 //! Invariant: nothing here knows a path, a metric or a cluster.
 
 pub mod accept_encoding;
 pub mod basic_auth;
-pub mod gzip;
 pub mod handler;
 pub mod listen;
 pub mod policy;
 pub mod rate_limit;
-pub mod request_clock;
 pub mod respond;
-pub mod route;
 pub mod server;
-pub mod timed_io;
 pub mod tls;
 
-mod accept;
 mod connection;
-mod crowd;
+mod registry;
+mod write_timeout;
 
 #[cfg(test)]
 mod tests;

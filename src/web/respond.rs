@@ -1,13 +1,20 @@
-//! Answers. `Content-Length`, `Date` and leaving out the body of an answer to HEAD are hyper's part.
+//! Responses. `Content-Length` and leaving out the body of an answer to HEAD are hyper's part.
+
+use std::{
+    io::{self, Write},
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use bytes::Bytes;
+use chrono::{DateTime, Datelike};
+use flate2::{Compression, write::GzEncoder};
 use http_body_util::Full;
 use hyper::{
     HeaderMap, Response, StatusCode,
     header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, VARY, X_CONTENT_TYPE_OPTIONS},
 };
 
-use crate::web::{accept_encoding::accepts_gzip, gzip::Gzip};
+use crate::web::accept_encoding::accepts_gzip;
 
 /// `Content-Type` of plain text.
 pub const TEXT: &str = "text/plain; charset=utf-8";
@@ -20,6 +27,10 @@ pub const JSON: &str = "application/json";
 
 /// Bodies shorter than this many bytes are sent as they are: they fit one packet either way.
 const GZIP_MIN: usize = 1024;
+
+/// Measured on the text of 12 and of 1000 clusters: level 1 compresses to 11 % at 520 MB/s; 2 to 8 % at 340 MB/s; 6 to
+/// 7 % at 150 MB/s. A scrape goes over a local network, where the third saved by level 2 is worth less than the time.
+const GZIP_LEVEL: u32 = 1;
 
 /// Plain text, usually a line with its newline.
 pub fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
@@ -38,47 +49,31 @@ pub fn answer(status: StatusCode, content_type: &'static str, body: impl Into<By
 }
 
 /// A 200 with `body`, compressed when the request's headers ask for that and it is worth it.
-pub fn compressible(
-    request: &HeaderMap,
-    gzip: &Gzip,
-    content_type: &'static str,
-    body: impl Into<Bytes>,
-) -> Response<Full<Bytes>> {
+pub fn compressible(request: &HeaderMap, content_type: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let plain = body.into();
     // Failing to compress cannot be the client's problem: the plain body is a right answer too.
-    let compressed = (plain.len() >= GZIP_MIN && accepts_gzip(request)).then(|| gzip.compress(&plain).ok()).flatten();
-    encoded(content_type, compressed.is_some(), compressed.unwrap_or(plain))
-}
-
-/// A 200 with what `write` passes on, piece by piece. It is never whole in memory when it is compressed.
-pub fn in_pieces(
-    request: &HeaderMap,
-    gzip: &Gzip,
-    content_type: &'static str,
-    write: impl Fn(&mut dyn FnMut(&str)),
-) -> Response<Full<Bytes>> {
-    let compressed = accepts_gzip(request).then(|| {
-        let mut member = gzip.begin();
-        write(&mut |piece| member.write(piece.as_bytes()));
-        member.finish().ok()
-    });
-    let plain = || {
-        let mut body = String::new();
-        write(&mut |piece| body.push_str(piece));
-        Bytes::from(body)
-    };
-    let compressed = compressed.flatten();
-    encoded(content_type, compressed.is_some(), compressed.unwrap_or_else(plain))
-}
-
-fn encoded(content_type: &'static str, compressed: bool, body: Bytes) -> Response<Full<Bytes>> {
-    let mut answer = answer(StatusCode::OK, content_type, body);
+    let compressed = (plain.len() >= GZIP_MIN && accepts_gzip(request)).then(|| gzip(&plain).ok()).flatten();
+    let is_compressed = compressed.is_some();
+    let mut answer = answer(StatusCode::OK, content_type, compressed.map(Bytes::from).unwrap_or(plain));
     // Of the plain answer as well: a cache must not give it to everybody, nor the other one.
     set(&mut answer, VARY, HeaderValue::from_static("Accept-Encoding"));
-    if compressed {
+    if is_compressed {
         set(&mut answer, CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
     answer
+}
+
+fn gzip(plain: &[u8]) -> io::Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(plain.len() / 8), Compression::new(GZIP_LEVEL));
+    encoder.write_all(plain)?;
+    encoder.finish()
+}
+
+/// The value of a `Date` header; `None` for a time that has none, before 1970 or after 9999.
+pub fn date(now: SystemTime) -> Option<HeaderValue> {
+    let seconds = i64::try_from(now.duration_since(UNIX_EPOCH).ok()?.as_secs()).ok()?;
+    let date = DateTime::from_timestamp(seconds, 0).filter(|date| date.year() <= 9999)?;
+    HeaderValue::from_str(&date.format("%a, %d %b %Y %H:%M:%S GMT").to_string()).ok()
 }
 
 /// 302 to a path of this server.
@@ -112,4 +107,26 @@ pub fn method_not_allowed(allow: &'static str) -> Response<Full<Bytes>> {
 
 fn set(answer: &mut Response<Full<Bytes>>, name: HeaderName, value: HeaderValue) {
     answer.headers_mut().insert(name, value);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn dates_are_those_of_http_or_absent() {
+        let check = |seconds: i64, expect: Option<&str>| {
+            let offset = Duration::from_secs(seconds.unsigned_abs());
+            let now = if seconds < 0 { UNIX_EPOCH - offset } else { UNIX_EPOCH + offset };
+            assert_eq!(date(now).as_ref().map(|date| date.to_str().unwrap()), expect);
+        };
+        check(784_111_777, Some("Sun, 06 Nov 1994 08:49:37 GMT"));
+        check(0, Some("Thu, 01 Jan 1970 00:00:00 GMT"));
+        check(253_402_300_799, Some("Fri, 31 Dec 9999 23:59:59 GMT"));
+        check(253_402_300_800, None);
+        check(-1, None);
+        check(i64::MAX, None);
+    }
 }

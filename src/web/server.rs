@@ -1,81 +1,59 @@
 //! Accept, serve, drain.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use tokio::{
     net::TcpListener,
-    task::{JoinError, JoinSet},
-    time::{Duration, timeout},
+    sync::watch,
+    task::JoinSet,
+    time::{Duration, Instant, sleep, timeout},
 };
-use tokio_util::sync::CancellationToken;
-use tracing::error;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::warn;
 
-use crate::web::{
-    accept::{Accepted, Acceptor},
-    connection::{Gate, Place},
-    crowd::{Crowd, Seat},
-    handler::Handler,
-    policy::Policies,
-    request_clock::{RequestClock, TimeLimits},
-    timed_io::TimedIo,
-};
+use crate::web::{connection::RequestPipeline, handler::Handler, policy::ListenerPolicy, registry::ConnectionRegistry};
 
-/// What a server takes upon itself at most.
+/// Out of descriptors or memory: only time helps, and trying at once would keep a core busy.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Between two log lines about failures to accept, which come in floods.
+const WARN_INTERVAL: Duration = Duration::from_secs(10);
+
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Limits {
-    /// Connections open at the same time, at least 1; for one more, the one that has been silent for longest goes.
+    /// Open connections, at least 1. For one more, the one that has kept the server waiting for longest is closed.
     pub max_connections: usize,
-    /// Requests that wait for their answers at the same time; more wait for `patience` and then get 503. 0 is no limit.
+    /// Requests being handled at the same time; more wait for `patience` and then get 503. 0 is no limit.
     pub max_requests: usize,
-    /// How long a request waits for others to be answered: making an answer takes milliseconds.
+    /// Bytes of responses that clients have not read yet, over all connections.
+    pub max_unread: usize,
+    /// How long a request waits while `max_requests` others are handled: each takes milliseconds.
     pub patience: Duration,
-    /// How long one connection may take.
     pub time: TimeLimits,
     /// How long requests in flight may go on after the shutdown has begun.
     pub drain: Duration,
 }
 
-/// Serves until `shutdown`, then drains; returns how many connections had to be aborted.
-///
-/// Nothing that a client does ends it: failures to accept are logged and tried again, everything else stays within the
-/// connection's own task. At shutdown the listening sockets are closed at once, idle connections too, and requests in
-/// flight have [`Limits::drain`] to end.
-pub async fn serve<H: Handler>(
-    listeners: Vec<TcpListener>,
-    handler: Arc<H>,
-    policies: Arc<dyn Policies>,
-    limits: Limits,
-    shutdown: CancellationToken,
-) -> usize {
-    let mut acceptor = Acceptor::new(listeners);
-    let crowd = Crowd::new(limits.max_connections);
-    let gate = Gate::new(handler, policies, limits.max_requests, limits.patience);
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            biased;
-            () = shutdown.cancelled() => break,
-            Some(ended) = connections.join_next() => log_panic(ended),
-            accepted = acceptor.accept() => {
-                let clock = RequestClock::new(limits.time);
-                let Some(seat) = crowd.enter(accepted.peer, &clock) else { continue };
-                let id = seat.id();
-                let task = connections.spawn(connection(accepted, seat, clock, gate.clone(), shutdown.clone()));
-                Seat::can_be_ended(&crowd, id, task);
-            }
-        }
-    }
-    drop(acceptor);
-    drain(connections, limits.drain).await
+/// Absolute limits: bytes that trickle do not extend them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct TimeLimits {
+    pub handshake: Duration,
+    /// Waiting for the whole head of a request, the time between two requests included. Longer than the usual scrape
+    /// intervals, so that a scraper keeps its connection.
+    pub head: Duration,
+    /// Reading a request's body and making the response. Longer than a reload may take.
+    pub handler: Duration,
+    /// From the first moment that a client does not read until all of the response is sent.
+    pub write: Duration,
 }
 
-// === impl Limits ===
-
 impl Default for Limits {
+    /// Together they fit the memory limit of 128 MiB in `deploy/`, whatever clients do.
     fn default() -> Self {
         Self {
-            max_connections: 512,
+            max_connections: 256,
             max_requests: 40,
+            max_unread: 16 * 1024 * 1024,
             patience: Duration::from_secs(1),
             time: TimeLimits::default(),
             drain: Duration::from_secs(4),
@@ -83,47 +61,76 @@ impl Default for Limits {
     }
 }
 
-// === helpers ===
-
-/// One connection from its first byte to its end.
-async fn connection<H: Handler>(
-    accepted: Accepted,
-    seat: Seat,
-    clock: RequestClock,
-    gate: Gate<H>,
-    shutdown: CancellationToken,
-) {
-    let Accepted { stream, peer } = accepted;
-    // Answers are written in one piece: there is nothing to gain from waiting for more. Failing to set it costs speed
-    // only.
-    let _ = stream.set_nodelay(true);
-    let stream = TimedIo::new(stream, clock.clone());
-    gate.serve_accepted(stream, Place { seat, clock, tls: false }, peer, shutdown).await;
+impl Default for TimeLimits {
+    fn default() -> Self {
+        Self {
+            handshake: Duration::from_secs(30),
+            head: Duration::from_secs(120),
+            handler: Duration::from_secs(60),
+            write: Duration::from_secs(30),
+        }
+    }
 }
 
-async fn drain(mut connections: JoinSet<()>, limit: Duration) -> usize {
-    let all_ended = async {
-        while let Some(ended) = connections.join_next().await {
-            log_panic(ended);
-        }
-    };
-    if timeout(limit, all_ended).await.is_ok() {
+/// Serves until `shutdown`, then closes the listening sockets and idle connections and lets requests in flight end;
+/// returns how many connections had to be aborted. Must be called inside a tokio runtime.
+pub async fn serve<H: Handler>(
+    listeners: Vec<TcpListener>,
+    handler: Arc<H>,
+    policy: watch::Receiver<Arc<ListenerPolicy>>,
+    limits: Limits,
+    shutdown: CancellationToken,
+) -> usize {
+    let registry = ConnectionRegistry::new(limits.max_connections, limits.max_unread);
+    let pipeline = Arc::new(RequestPipeline::new(handler, policy, limits, shutdown.clone()));
+    let connections = TaskTracker::new();
+    let mut accepting = JoinSet::new();
+    for listener in listeners {
+        accepting.spawn(accept(listener, registry.clone(), pipeline.clone(), connections.clone()));
+    }
+    shutdown.cancelled().await;
+    accepting.shutdown().await;
+    connections.close();
+    if timeout(limits.drain, connections.wait()).await.is_ok() {
         return 0;
     }
-    // Those that ended together with the time limit were not aborted.
-    while let Some(ended) = connections.try_join_next() {
-        log_panic(ended);
-    }
     let aborted = connections.len();
-    connections.shutdown().await;
+    registry.close_all();
+    connections.wait().await;
     aborted
 }
 
-/// A handler's panic ends its connection and nothing else; it is still an error to be reported.
-fn log_panic(ended: Result<(), JoinError>) {
-    if let Err(failure) = ended
-        && failure.is_panic()
-    {
-        error!(err = %failure, "a request handler panicked, please report this; the server goes on");
+/// Accepts while there is room. Never ends by itself: failures to accept are logged and tried again. tokio's budget for a task
+/// sees to it that a flood does not keep the connections that are there from being served.
+async fn accept<H: Handler>(
+    listener: TcpListener,
+    registry: Arc<ConnectionRegistry>,
+    pipeline: Arc<RequestPipeline<H>>,
+    connections: TaskTracker,
+) {
+    let mut last_warning: Option<Instant> = None;
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                let guard = registry.admit(peer.ip()).await;
+                connections.spawn(pipeline.clone().connection(stream, peer, guard));
+            }
+            Err(err) if is_clients_fault(&err) => {}
+            Err(err) => {
+                if last_warning.is_none_or(|last| last.elapsed() >= WARN_INTERVAL) {
+                    warn!(%err, "cannot accept connections, trying again");
+                    last_warning = Some(Instant::now());
+                }
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
     }
+}
+
+/// The connection was gone before it was accepted.
+fn is_clients_fault(err: &io::Error) -> bool {
+    matches!(
+        err.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset
+    )
 }

@@ -1,10 +1,13 @@
 //! TLS of the listener: whom a client certificate has to come from, and what is offered.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig, SignatureScheme,
-    SupportedProtocolVersion,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig, ServerConnection,
+    SignatureScheme, SupportedProtocolVersion,
     client::danger::HandshakeSignatureValid,
     crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, PrivateKeyDer, UnixTime},
@@ -13,6 +16,7 @@ use rustls::{
         danger::{ClientCertVerified, ClientCertVerifier},
     },
 };
+use tokio::time::Instant;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 /// What a listener with TLS uses.
@@ -20,21 +24,12 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 pub struct Tls {
     /// For the next handshakes.
     pub config: Arc<ServerConfig>,
-    /// What is asked of clients.
-    pub demands: Demands,
     /// When its certificate expires, in Unix seconds.
     pub not_after: i64,
-}
-
-/// What a client's certificate must be like; each is a promise that an edit must not take back unnoticed.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Demands {
-    /// There must be one.
-    pub mandatory: bool,
-    /// It must have one of some names.
-    pub named: bool,
-    /// It must come from a known authority.
-    pub verified: bool,
+    /// All that decides whether a connection is admitted, in whatever form; connections end when it changes.
+    pub rules: String,
+    /// Whether the dates of a client's certificate count.
+    pub verifies_clients: bool,
 }
 
 /// What to offer. The key is not shown by `Debug`.
@@ -49,6 +44,8 @@ pub struct ListenerTls {
     pub key: PrivateKeyDer<'static>,
     /// Cipher suites and key exchange groups.
     pub provider: Arc<CryptoProvider>,
+    /// See [`Tls::rules`].
+    pub rules: String,
     /// TLS 1.2, 1.3 or both.
     pub versions: Vec<&'static SupportedProtocolVersion>,
 }
@@ -64,12 +61,6 @@ pub struct ClientAuth {
     pub roots: Option<RootCertStore>,
 }
 
-impl ClientAuth {
-    fn demands(&self) -> Demands {
-        Demands { mandatory: self.mandatory, named: !self.allowed_sans.is_empty(), verified: self.roots.is_some() }
-    }
-}
-
 impl Tls {
     /// Sets up what `settings` say.
     ///
@@ -77,13 +68,13 @@ impl Tls {
     ///
     /// When key and certificate do not fit, or nothing is left to offer.
     pub fn new(settings: ListenerTls) -> Result<Self, String> {
-        let ListenerTls { chain, client, ignore_client_order, key, provider, versions } = settings;
+        let ListenerTls { chain, client, ignore_client_order, key, provider, rules, versions } = settings;
         let not_after = not_after(&chain)?;
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&versions)
             .map_err(|_| "the versions and cipher suites leave nothing to offer")?;
         let asks = client.is_some();
-        let demands = client.as_ref().map(ClientAuth::demands).unwrap_or_default();
+        let verifies_clients = client.as_ref().is_some_and(|client| client.roots.is_some());
         let builder = match client {
             Some(client) => builder.with_client_cert_verifier(Arc::new(ClientVerifier::new(client, provider)?)),
             None => builder.with_no_client_auth(),
@@ -96,8 +87,21 @@ impl Tls {
             config.session_storage = Arc::new(NoServerSessionStorage {});
             config.send_tls13_tickets = 0;
         }
-        Ok(Self { config: Arc::new(config), demands, not_after })
+        Ok(Self { config: Arc::new(config), not_after, rules, verifies_clients })
     }
+}
+
+/// When the first certificate that the client has shown and that is still valid expires: the moment from which a new
+/// connection would be refused. By the monotonic clock.
+pub fn expiry(connection: &ServerConnection) -> Option<Instant> {
+    let (start, now) = (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH).ok()?);
+    let left = connection.peer_certificates()?.iter().filter_map(|certificate| {
+        let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+        // It is valid until the end of that second.
+        let end = u64::try_from(certificate.validity().not_after.timestamp()).ok()? + 1;
+        Duration::from_secs(end).checked_sub(now)
+    });
+    start.checked_add(left.min()?)
 }
 
 fn not_after(chain: &[CertificateDer<'_>]) -> Result<i64, String> {

@@ -1,53 +1,55 @@
 //! The web configuration file of the Prometheus exporters (`--web.config.file`): TLS, client certificates, basic
 //! authentication, headers, rate limit. A file that works for the node exporter works here.
 //!
-//! The file and those that it names are looked at once a second, on a thread of its own: their file system may hang, and
-//! then the rules stay what they are. A change counts once the files have rested for a moment, because a file that is being
-//! written reads as one without its last lines: without users, for example. What would take protection away waits for
-//! somebody who asks for it ([`Policies::reload`]), however long the file rests: a disk may have been full. After a broken
-//! edit the last good rules stay in force; the original answers 500 to everything then.
+//! The file is read at the start and when a reload is asked for. The certificate and key files that it names are followed by
+//! themselves. What cannot be used changes nothing: the last good rules stay in force, where the original answers 500 to
+//! everything.
 
 mod names;
 mod raw;
 mod resolve;
 
 use std::{
+    convert::Infallible,
     fmt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
-    thread,
-    time::{Duration, Instant, SystemTime},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    sync::{Mutex, watch},
+    time::{sleep, timeout},
 };
 
 use self::raw::Raw;
 use crate::{
     config::{ConfigError, ConfigErrors, Document},
-    file,
+    file::{self, FileError},
     fingerprint::Fingerprint,
-    limits::{self, NoThread},
-    web::policy::{Policies, Policy},
+    lanes::Lanes,
+    web::policy::ListenerPolicy,
 };
 
-/// Who wants to know what came of a reading.
-pub type Observer = Box<dyn Fn(Result<&Policy, &WebConfigErrors>) + Send + Sync>;
+/// Told of every attempt to use the files: the rules, or why they stay; and whether all files are in use as they are.
+pub type Observer = Box<dyn Fn(Result<&ListenerPolicy, &WebConfigErrors>, bool) + Send + Sync>;
 
-/// A web configuration file that is followed.
+/// A web configuration file in use.
 pub struct WebConfig {
+    /// Files are read off the async threads: their file system may hang.
+    files: Lanes,
     observer: Observer,
     path: PathBuf,
-    /// In force. Held for a moment only.
-    policy: RwLock<Arc<Policy>>,
-    /// Held while files are looked at, however long that takes.
-    seen: Mutex<State>,
-    /// How long files have to rest.
-    settle: Duration,
+    policy: watch::Sender<Arc<ListenerPolicy>>,
+    /// Held while files are read, so that what was read first is also applied first.
+    state: Mutex<State>,
 }
 
-/// How often the files are looked at.
+/// How often the certificate and key files are looked at.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// How long files have to rest in the running program.
-pub const SETTLE: Duration = Duration::from_secs(1);
+/// How long reading the files may take.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A web configuration that cannot be used: all errors.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -57,14 +59,19 @@ pub struct WebConfigErrors(ConfigErrors);
 /// What a web configuration file can hold.
 const SCHEMA: &str = include_str!("../../deploy/web-config.schema.json");
 
-/// What files looked like before they were read.
-type Seen = Vec<(PathBuf, Option<Fingerprint>)>;
+/// The text of the file, or why there is none.
+type Text = Result<String, FileError>;
+
+/// Files and what they looked like just before they were read.
+type Stamps = Vec<(PathBuf, Option<Fingerprint>)>;
 
 struct State {
-    /// The file and those that it names, as they were when they were last read.
-    files: Seen,
-    /// What they look like now, if it is something else, and since when.
-    fresh: Option<(Seen, Instant)>,
+    /// Of the file that is in force.
+    text: String,
+    /// The certificate and key files that it names, when they were last read.
+    stamps: Stamps,
+    /// What was read at the last reload, and whether it could be used.
+    last: (Text, bool),
 }
 
 /// Reads a web configuration file and those that it names.
@@ -72,46 +79,51 @@ struct State {
 /// # Errors
 ///
 /// When it has errors.
-pub fn load(path: &Path) -> Result<Policy, WebConfigErrors> {
-    read(path).1
+pub fn load(path: &Path) -> Result<ListenerPolicy, WebConfigErrors> {
+    interpret(path, &read_text(path)).1
 }
 
-/// Also the files to look at for changes, which matter most when something is wrong with them. What they look like is
-/// noted before they are read: a change in between is seen the next time.
-fn read(path: &Path) -> (Seen, Result<Policy, WebConfigErrors>) {
-    let mut files = vec![(path.to_owned(), Fingerprint::of(path))];
+fn read_text(path: &Path) -> Text {
+    file::read_text(path, file::MAX_TEXT)
+}
+
+/// The rules that a text means with the files that it names as they are now.
+fn interpret(path: &Path, text: &Text) -> (Stamps, Result<ListenerPolicy, WebConfigErrors>) {
+    let mut stamps = Stamps::new();
     let folder = path.parent().unwrap_or(Path::new(""));
-    let policy = document(path).and_then(|document| {
+    let policy = document(path, text).and_then(|document| {
         let mut errors = ConfigErrors::default();
         let raw: Raw = document.read(SCHEMA, &mut errors);
-        let named = resolve::files(&raw, folder).into_iter();
-        files.extend(named.map(|file| (file.clone(), Fingerprint::of(&file))));
+        stamps = stamps_of(resolve::files(&raw, folder));
         let policy = resolve::resolve(&raw, folder, &mut errors);
         errors.locate(path, &document).or(policy)
     });
-    (files, policy.map_err(WebConfigErrors))
+    (stamps, policy.map_err(WebConfigErrors))
 }
 
 /// An empty file is no error.
-fn document(path: &Path) -> Result<Document, ConfigErrors> {
-    let text = file::read_text(path, file::MAX_TEXT)
+fn document(path: &Path, text: &Text) -> Result<Document, ConfigErrors> {
+    let text = text
+        .as_ref()
         .map_err(|err| ConfigErrors::of_file(path, format!("{err}; name another one with --web.config.file")))?;
-    Document::parse(&text).map_err(|error| {
+    Document::parse(text).map_err(|error| {
         let mut errors = ConfigErrors::default();
         errors.push(ConfigError { file: Some(path.to_owned()), ..error });
         errors
     })
 }
 
+fn stamps_of(files: impl IntoIterator<Item = PathBuf>) -> Stamps {
+    files.into_iter().map(|file| (file.clone(), Fingerprint::of(&file))).collect()
+}
+
 // === impl WebConfigErrors ===
 
 impl WebConfigErrors {
-    /// The errors.
     pub fn into_errors(self) -> ConfigErrors {
         self.0
     }
 
-    /// The errors.
     pub fn errors(&self) -> &ConfigErrors {
         &self.0
     }
@@ -120,131 +132,120 @@ impl WebConfigErrors {
 // === impl WebConfig ===
 
 impl WebConfig {
-    /// Reads a file and follows it from now on; changes count once the files have rested for `settle`. `observer` is told
-    /// of every reading, this one included.
+    /// Reads a file for the first time.
     ///
     /// # Errors
     ///
     /// When it has errors.
-    pub fn open(path: &Path, settle: Duration, observer: Observer) -> Result<Self, WebConfigErrors> {
-        let (files, policy) = read(path);
+    pub fn open(path: &Path, observer: Observer) -> Result<Self, WebConfigErrors> {
+        let text = read_text(path);
+        let (stamps, policy) = interpret(path, &text);
         let policy = policy?;
-        observer(Ok(&policy));
-        let (policy, seen) = (RwLock::new(Arc::new(policy)), Mutex::new(State { files, fresh: None }));
-        Ok(Self { observer, path: path.to_owned(), policy, seen, settle })
+        observer(Ok(&policy), true);
+        let state = State { text: text.clone().unwrap_or_default(), stamps, last: (text, true) };
+        Ok(Self {
+            files: Lanes::new(1),
+            observer,
+            path: path.to_owned(),
+            policy: watch::Sender::new(Arc::new(policy)),
+            state: Mutex::new(state),
+        })
     }
 
-    /// Looks at the files from now on, for as long as somebody else has the configuration.
+    /// The rules in force, now and from now on.
+    pub fn policy(&self) -> watch::Receiver<Arc<ListenerPolicy>> {
+        self.policy.subscribe()
+    }
+
+    /// Reads the file and those that it names again.
     ///
     /// # Errors
     ///
-    /// When the system refuses a thread.
-    pub fn follow(self: &Arc<Self>) -> Result<(), NoThread> {
-        let config = Arc::downgrade(self);
-        let look = move || {
-            while let Some(config) = config.upgrade() {
-                config.look();
-                drop(config);
-                thread::sleep(PERIOD);
+    /// Why the rules stay what they were. The observer was told.
+    pub async fn reload(&self) -> Result<(), WebConfigErrors> {
+        let read = async {
+            let mut state = self.state.lock().await;
+            let path = self.path.clone();
+            let read = move || {
+                let text = read_text(&path);
+                let (stamps, policy) = interpret(&path, &text);
+                (text, stamps, policy)
+            };
+            let (text, stamps, policy) = self.files.run("", read).await?;
+            state.last = (text.clone(), policy.is_ok());
+            if policy.is_ok() {
+                (state.text, state.stamps) = (text.unwrap_or_default(), stamps);
             }
+            Some(self.apply(policy, true))
         };
-        limits::start_thread("web-config", file::STACK, look).map(drop)
-    }
-
-    /// Looks at the files once, and takes in what has changed and rested.
-    pub fn look(&self) {
-        let mut state = self.state();
-        let seen = look(&state.files);
-        if seen == state.files {
-            state.fresh = None;
-        } else if self.rests(&mut state, &seen) {
-            // What came of it was told to the observer.
-            let _ = self.take_in(&mut state, false);
-        }
-    }
-
-    /// Whether nothing has been written to files that look like `seen` for the time they have to rest: by their own
-    /// clock, or because they were seen like this before.
-    fn rests(&self, state: &mut State, seen: &Seen) -> bool {
-        let now = SystemTime::now();
-        let rested = |at: Option<SystemTime>| {
-            at.and_then(|at| now.duration_since(at).ok()).is_some_and(|age| age >= self.settle)
-        };
-        if seen.iter().all(|(_, file)| file.as_ref().is_some_and(|file| rested(file.changed()))) {
-            return true;
-        }
-        match &state.fresh {
-            Some((before, since)) if before == seen => since.elapsed() >= self.settle,
+        match timeout(LOAD_TIMEOUT, read).await {
+            Ok(Some(outcome)) => outcome,
             _ => {
-                state.fresh = Some((seen.clone(), Instant::now()));
-                false
+                let problem = format!(
+                    "this file, or one named in it, cannot be read within {LOAD_TIMEOUT:?}: its file system does not answer"
+                );
+                self.apply(Err(WebConfigErrors(ConfigErrors::of_file(&self.path, problem))), true)
             }
         }
     }
 
-    /// Reads the files and follows what they say, unless that takes protection away and nobody `asked` for it.
-    fn take_in(&self, state: &mut State, asked: bool) -> Result<(), WebConfigErrors> {
-        let (files, policy) = read(&self.path);
-        // Written to meanwhile: the next look begins anew.
-        if look(&files) != files {
-            return Err(self.refusal("is being written; it is read again when it rests"));
+    /// Reloads if the text of the file is another one than at the last reload, and the same once more after `settle`.
+    pub async fn reload_if_edited(&self, settle: Duration) {
+        let path = self.path.clone();
+        let text = || {
+            let path = path.clone();
+            async { timeout(LOAD_TIMEOUT, self.files.run("", move || read_text(&path))).await.ok().flatten() }
+        };
+        let found = text().await;
+        if found.is_none() || found.as_ref() == Some(&self.state.lock().await.last.0) {
+            return;
         }
-        state.files = files;
-        state.fresh = None;
-        let before = self.current();
-        let outcome = policy.and_then(|policy| match before.loses(&policy) {
-            Some(loss) if !asked => Err(self.refusal(&format!(
-                "would {loss}; if that is meant, reload (SIGHUP, or POST /-/reload) or restart the exporter"
-            ))),
-            _ => Ok(policy),
-        });
-        match outcome {
+        sleep(settle).await;
+        if text().await == found {
+            // The observer is told.
+            let _ = self.reload().await;
+        }
+    }
+
+    /// Follows the certificate and key files. Never ends.
+    pub async fn follow_certificates(&self) -> Infallible {
+        loop {
+            sleep(PERIOD).await;
+            self.refresh_certificates().await;
+        }
+    }
+
+    /// Uses certificate and key files that have changed.
+    pub async fn refresh_certificates(&self) {
+        let mut state = self.state.lock().await;
+        let (path, text, before) = (self.path.clone(), state.text.clone(), state.stamps.clone());
+        let read = move || {
+            let now = stamps_of(before.iter().map(|(file, _)| file.clone()));
+            (now != before).then(|| interpret(&path, &Ok(text)))
+        };
+        // Files that hang are waited for, but not while others want to read.
+        let Ok(Some(Some((stamps, policy)))) = timeout(LOAD_TIMEOUT, self.files.run("", read)).await else { return };
+        state.stamps = stamps;
+        let _ = self.apply(policy, state.last.1);
+    }
+
+    /// Puts rules in force, if there are any. `good` says whether there is no other file that could not be used.
+    fn apply(&self, policy: Result<ListenerPolicy, WebConfigErrors>, good: bool) -> Result<(), WebConfigErrors> {
+        match policy {
             Ok(mut policy) => {
-                if let (Some(new), Some(old)) = (&policy.rate, &before.rate)
-                    && new.is_like(old)
-                {
-                    policy.rate = Some(old.clone());
+                let superseded = policy.succeed(&self.policy.borrow());
+                (self.observer)(Ok(&policy), good);
+                self.policy.send_replace(Arc::new(policy));
+                // Only now, so that whoever connects again meets the new rules.
+                if let Some(superseded) = superseded {
+                    superseded.cancel();
                 }
-                (self.observer)(Ok(&policy));
-                *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
                 Ok(())
             }
             Err(refusal) => {
-                (self.observer)(Err(&refusal));
+                (self.observer)(Err(&refusal), false);
                 Err(refusal)
             }
-        }
-    }
-
-    fn refusal(&self, problem: &str) -> WebConfigErrors {
-        WebConfigErrors(ConfigErrors::of_file(&self.path, problem))
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        // A panic while it was held leaves valid rules behind.
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The same files as they look now.
-fn look(files: &Seen) -> Seen {
-    files.iter().map(|(path, _)| (path.clone(), Fingerprint::of(path))).collect()
-}
-
-impl Policies for WebConfig {
-    fn current(&self) -> Arc<Policy> {
-        self.policy.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// What takes protection away has to rest all the same: whoever asks may not know that a file is being written.
-    fn reload(&self) -> Result<(), String> {
-        let mut state = self.state();
-        let seen = look(&state.files);
-        if self.rests(&mut state, &seen) {
-            self.take_in(&mut state, true).map_err(|refusal| refusal.to_string())
-        } else {
-            let refusal = self.refusal("was written a moment ago; reload once more when it has rested for a second");
-            Err(refusal.to_string())
         }
     }
 }

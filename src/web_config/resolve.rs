@@ -13,6 +13,8 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
 
+use tokio_util::sync::CancellationToken;
+
 use super::{
     names,
     raw::{Raw, RawHttp, RawRate, RawTls},
@@ -22,7 +24,7 @@ use crate::{
     file::{self, Named},
     web::{
         basic_auth::Users,
-        policy::Policy,
+        policy::ListenerPolicy,
         rate_limit::RateLimit,
         tls::{self, ClientAuth, Tls},
     },
@@ -52,7 +54,7 @@ pub fn files(raw: &Raw, folder: &Path) -> Vec<PathBuf> {
 }
 
 /// Turns the file into rules, which count if there were no errors.
-pub fn resolve(raw: &Raw, folder: &Path, errors: &mut ConfigErrors) -> Policy {
+pub fn resolve(raw: &Raw, folder: &Path, errors: &mut ConfigErrors) -> ListenerPolicy {
     if let Some(tls) = &raw.tls_server_config {
         names_need_a_certificate(tls, errors);
     }
@@ -61,7 +63,7 @@ pub fn resolve(raw: &Raw, folder: &Path, errors: &mut ConfigErrors) -> Policy {
     let headers = headers(raw.http_server_config.as_ref().unwrap_or(&RawHttp::default()), errors);
     let users = users(raw.basic_auth_users.as_ref(), errors);
     let rate = rate(raw.rate_limit.as_ref().unwrap_or(&RawRate::default()), errors);
-    Policy { headers, rate, tls, users }
+    ListenerPolicy { headers, rate, superseded: CancellationToken::new(), tls, users }
 }
 
 /// Where no certificate is demanded, a client without one would come in whatever the names say.
@@ -142,6 +144,7 @@ impl TlsSection<'_> {
         }
         let key = self.key();
         let client = self.client();
+        let rules = self.rules();
         let versions = self.versions();
         let provider = self.provider();
         let settings = tls::ListenerTls {
@@ -150,9 +153,23 @@ impl TlsSection<'_> {
             ignore_client_order: self.raw.prefer_server_cipher_suites.unwrap_or(true),
             key: key?,
             provider: Arc::new(provider?),
+            rules,
             versions: versions?,
         };
         Tls::new(settings).map_err(|problem| self.error("cert_file", format!("cannot be used: {problem}"))).ok()
+    }
+
+    /// Everything in this section but the listener's own certificate and key.
+    fn rules(&self) -> String {
+        let RawTls { client_auth_type, client_allowed_sans, client_ca, client_ca_file, .. } = self.raw;
+        let RawTls { min_version, max_version, cipher_suites, curve_preferences, .. } = self.raw;
+        let file = client_ca_file.iter().filter_map(|file| file::read(&self.folder.join(file), file::MAX_PEM).ok());
+        let ca: Vec<Vec<u8>> =
+            file.map(|content| content.bytes).chain(client_ca.clone().map(String::into_bytes)).collect();
+        format!(
+            "{client_auth_type:?} {client_allowed_sans:?} {ca:?} {min_version:?} {max_version:?} {cipher_suites:?} \
+             {curve_preferences:?}"
+        )
     }
 
     fn is_given(&self, text: Option<&String>, file: Option<&PathBuf>) -> bool {

@@ -46,3 +46,36 @@ fn schema_is_in_step_with_the_types() {
     }
     assert_eq!(schema, fs::read_to_string(&path).unwrap(), "UPDATE_GOLDEN=1 cargo test accepts the difference");
 }
+
+/// Its file system does not answer.
+#[tokio::test(start_paused = true)]
+async fn a_file_that_hangs_is_named_and_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("web.yml");
+    fs::write(&path, "").unwrap();
+    let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let observer = {
+        let told = told.clone();
+        move |outcome: Result<&ListenerPolicy, &WebConfigErrors>, good: bool| {
+            told.lock().unwrap().push((outcome.is_ok(), good))
+        }
+    };
+    let config = WebConfig::open(&path, Box::new(observer)).unwrap();
+    let before = config.policy().borrow().clone();
+    let (release, gate) = std::sync::mpsc::channel::<()>();
+    let hanging = config.files.run("", move || gate.recv().is_ok());
+    let reload = async {
+        let reload = config.reload();
+        tokio::pin!(reload);
+        assert!(timeout(Duration::ZERO, &mut reload).await.is_err());
+        tokio::time::advance(LOAD_TIMEOUT).await;
+        let refusal = reload.await.unwrap_err().to_string();
+        assert!(refusal.contains("web.yml") && refusal.contains("does not answer"), "{refusal}");
+        release.send(()).unwrap();
+    };
+    let (_, ()) = tokio::join!(hanging, reload);
+    assert_eq!(*told.lock().unwrap(), [(true, true), (false, false)]);
+    assert!(Arc::ptr_eq(&before, &config.policy().borrow()));
+    config.reload().await.unwrap();
+    assert_eq!(told.lock().unwrap().last(), Some(&(true, true)));
+}

@@ -199,9 +199,9 @@ class Case(unittest.TestCase):
         self.addCleanup(stop)
         return process
 
-    def exporter(self, *arguments, env=None):
-        """A started exporter (or demo); `.url` is where it listens."""
-        process = self.start(EXPORTER, *arguments, "--web.listen-address", "127.0.0.1:0", env=env)
+    def exporter(self, *arguments, env=None, wrapper=()):
+        """A started exporter (or demo); `.url` is where it listens. A wrapper is a command that starts it."""
+        process = self.start(*wrapper, EXPORTER, *arguments, "--web.listen-address", "127.0.0.1:0", env=env)
 
         def listening():
             if process.poll() is not None:

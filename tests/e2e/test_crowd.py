@@ -4,8 +4,12 @@ A scrape every half second stays within a second, which is generous: most take s
 """
 
 import base64
+import collections
 import http.client
 import multiprocessing
+import os
+import pathlib
+import re
 import resource
 import socket
 import ssl
@@ -13,6 +17,7 @@ import statistics
 import subprocess
 import time
 import unittest
+import urllib.request
 
 from support import EXPORTER, Case, entry, get, metrics, wait_for
 
@@ -105,13 +110,7 @@ def guess(address, count, ready, end):
 
 def hellos(address, count, ready, end):
     """As many first messages of handshakes at a time as there are connections, none of them finished."""
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    outgoing = ssl.MemoryBIO()
-    try:
-        context.wrap_bio(ssl.MemoryBIO(), outgoing).do_handshake()
-    except ssl.SSLWantReadError:
-        hello = outgoing.read()
+    hello = client_hello()
     while not end.is_set():
         clients = []
         for _ in range(count):
@@ -124,7 +123,126 @@ def hellos(address, count, ready, end):
             client.close()
 
 
+# What a client sends over each connection of a flood; it reads nothing.
+FLOODS = {
+    "silent": b"",
+    "long heads": b"GET /metrics HTTP/1.1\r\nHost: x\r\nX-Long: " + b"a" * 15_000,
+    "hellos": None,
+    "unread answers": b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 20,
+}
+
+
+def client_hello():
+    """The first message of a TLS handshake."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    outgoing = ssl.MemoryBIO()
+    try:
+        context.wrap_bio(ssl.MemoryBIO(), outgoing).do_handshake()
+    except ssl.SSLWantReadError:
+        return outgoing.read()
+
+
+def flood(address, source, payload, opened, ready, end):
+    """As many connections as the machine makes, up to 700 a second, of which the last 300 are held."""
+    held, began = collections.deque(), time.monotonic()
+    while not end.is_set():
+        if opened.value > 700 * (time.monotonic() - began):
+            time.sleep(0.005)
+            continue
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.bind((source, 0))
+        client.setblocking(False)
+        client.connect_ex(address)
+        opened.value += 1
+        held.append(client)
+        if payload and len(held) > 5:
+            try:
+                # This one is connected by now, if there is room.
+                held[-5].send(payload)
+            except OSError:
+                pass
+        if len(held) > 300:
+            held.popleft().close()
+            ready.set()
+    for client in held:
+        client.close()
+
+
+def memory_group(case, size):
+    """The folder of a control group with this limit of memory, and its file of the highest use; None if there can be none."""
+    unified = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
+    root, limit, peak = (("/sys/fs/cgroup", "memory.max", "memory.peak") if unified else
+                         ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.max_usage_in_bytes"))
+    group = pathlib.Path(root) / f"listener-{os.getpid()}-{len(case.processes)}"
+    try:
+        group.mkdir()
+        case.addCleanup(group.rmdir)
+        (group / limit).write_text(str(size))
+        if not unified:
+            # What the kernel keeps of connections counts only if that is asked for.
+            (group / "memory.kmem.tcp.limit_in_bytes").write_text(str(size))
+    except OSError:
+        return None
+    return group, group / peak
+
+
 class Crowd(Case):
+    def test_floods_within_the_memory_limit_of_the_chart(self):
+        """Two clients open connections as fast as they can: the exporter lives, and Prometheus gets its scrape."""
+        limit = 128 << 20
+        key, certificate = self.folder / "key.pem", self.folder / "certificate.pem"
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate,
+                        "-subj", "/CN=exporter", "-days", "2"], check=True, capture_output=True)
+        tls = self.web_config(f"tls_server_config: {{cert_file: {certificate}, key_file: {key}}}\n")
+        context = ssl._create_unverified_context()
+        for kind, payload in FLOODS.items():
+            with self.subTest(kind):
+                group = memory_group(self, limit)
+                wrapper = ["sh", "-c", 'echo 0 >"$0/cgroup.procs" && exec "$@"', group[0]] if group else ["prlimit", f"--data={limit}"]
+                exporter = self.watched(*(tls if payload is None else ()), wrapper=wrapper)
+                url = exporter.url.replace("http:", "https:") if payload is None else exporter.url
+
+                def scrape():
+                    with urllib.request.urlopen(url + "/metrics", timeout=10, context=context) as answer:
+                        return answer.read().decode()
+
+                wait_for(lambda: "qumulo_encryption_up" in scrape(), "polled")
+                host, port = exporter.url.removeprefix("http://").split(":")
+                end, counters = multiprocessing.Event(), []
+                self.addCleanup(end.set)
+                for source in ("127.0.0.2", "127.0.0.3"):
+                    ready, opened = multiprocessing.Event(), multiprocessing.Value("q", 0)
+                    process = multiprocessing.Process(target=flood, daemon=True, args=(
+                        (host, int(port)), source, client_hello() if payload is None else payload, opened, ready, end))
+                    process.start()
+                    self.addCleanup(process.terminate)
+                    self.assertTrue(ready.wait(30), "the flood has begun")
+                    counters.append(opened)
+                total = lambda: sum(counter.value for counter in counters)
+                before, began, worst, most, own = total(), time.monotonic(), 0, 0, 0
+                try:
+                    while time.monotonic() < began + 8:
+                        started = time.monotonic()
+                        self.assertIn("qumulo_encryption_up", scrape(), kind)
+                        worst = max(worst, time.monotonic() - started)
+                        most = max(most, len(os.listdir(f"/proc/{exporter.pid}/fd")))
+                        status = pathlib.Path(f"/proc/{exporter.pid}/status").read_text()
+                        own = max(own, int(re.search(r"RssAnon:\s+(\d+)", status)[1]) >> 10)
+                        time.sleep(0.2)
+                finally:
+                    rate = (total() - before) / (time.monotonic() - began)
+                    end.set()
+                    used = f"{int(group[1].read_text()) >> 20} MiB" if group else "not known"
+                    print(f"flood of {kind}: {rate:.0f} connections/s, scrape {worst * 1000:.0f} ms at worst, {most} descriptors, "
+                          f"own memory {own} MiB, that of the group {used}", flush=True)
+                self.assertIsNone(exporter.poll(), "it lives")
+                self.assertLess(most, 256 + 60, "descriptors")
+                self.assertNotIn("this is a bug", exporter.log.read_text())
+                exporter.kill()
+                exporter.wait()
+
     def attack(self, attacker, exporter, count):
         host, port = exporter.url.removeprefix("http://").split(":")
         ready, end = multiprocessing.Event(), multiprocessing.Event()
@@ -150,13 +268,13 @@ class Crowd(Case):
     def asks(self, exporter):
         return {path: (lambda path=path: get(exporter.url + path)[0]) for path in ("/metrics", "/-/healthy")}
 
-    def watched(self, *arguments):
+    def watched(self, *arguments, wrapper=()):
         """An exporter of a fleet that is polled every three seconds."""
         clusters = self.simulate(FLEET).clusters
         entries = [entry(name, cluster, self.folder) for name, cluster in clusters.items()]
         config = self.folder / "exporter.yml"
         config.write_text("global: {poll_interval: 3s}\nclusters:\n" + "".join(entries))
-        return self.exporter("--config.file", config, *arguments)
+        return self.exporter("--config.file", config, *arguments, wrapper=wrapper)
 
     def lost(self, samples):
         return sum(value for series, value in samples.items() if "poll_failures_total{" in series)

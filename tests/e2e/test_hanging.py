@@ -1,6 +1,7 @@
 """What hangs delays nothing but itself: a log that nobody reads, files that never answer, clusters that do not."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -75,12 +76,26 @@ class Hanging(Case):
     def test_a_hangup_during_the_start_is_not_deadly(self):
         for pause in range(0, 40, 4):
             process = self.start(EXPORTER, "--config.file", self.config, "--web.listen-address", "127.0.0.1:0")
-            # The handler is there before the log's thread, which is before anything is read.
-            wait_for(lambda: "signals" in threads(process.pid), "the thread for signals", seconds=10)
+            wait_for(lambda: handles_hangups(process.pid), "the handler is installed", seconds=10)
             time.sleep(pause / 1000)
             process.send_signal(signal.SIGHUP)
             wait_for(lambda: "reloaded" in process.log.read_text(), "the reload is done")
             self.assertEqual(self.end(process), 0)
+
+    def test_an_end_that_waits_in_vain(self):
+        """The exit status tells that something was cut off."""
+        exporter = self.exporter("--config.file", self.config)
+        host, port = exporter.url.removeprefix("http://").split(":")
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect((host, int(port)))
+            client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
+            wait_for(lambda: metrics(exporter.url)['qumulo_encryption_exporter_http_requests_total{code="200",handler="/metrics"}'] > 5,
+                     "some of them are answered")
+            started = time.monotonic()
+            self.assertEqual(self.end(exporter), 1)
+        self.assertLess(time.monotonic() - started, 6)
+        self.assertIn("did not end in time", exporter.log.read_text())
 
     def test_hanging_clusters(self):
         """1,000 clusters of which 900 never answer: the others are polled in time, also at the start."""
@@ -112,16 +127,13 @@ class Hanging(Case):
         self.assertEqual(self.end(exporter), 0)
 
 
-def threads(pid):
-    """The names of a process' threads."""
-    names = []
-    for task in os.listdir(f"/proc/{pid}/task"):
-        try:
-            with open(f"/proc/{pid}/task/{task}/comm") as comm:
-                names.append(comm.read().strip())
-        except OSError:
-            pass
-    return names
+def handles_hangups(pid):
+    try:
+        with open(f"/proc/{pid}/status") as status:
+            caught = int(re.search(r"SigCgt:\s+(\w+)", status.read())[1], 16)
+    except OSError:
+        return False
+    return caught >> (signal.SIGHUP - 1) & 1
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """Configuration changes without a restart, under load."""
 
+import email.utils
 import os
 import signal
 import threading
+import time
 import unittest
 
-from support import Case, entry, get, metrics, polled, post, wait_for
+from support import Case, entry, get, metrics, polled, post, run, wait_for
 
 RELOADED = "qumulo_encryption_exporter_config_last_reload_successful"
 
@@ -65,6 +67,59 @@ class Reload(Case):
         self.assertEqual(self.clusters(exporter), set("ab"))
         self.config.write_text(text.replace("name: b", "name: renamed"))
         wait_for(lambda: self.clusters(exporter) == {"a", "renamed"}, "a file edited in place, as in a bind mount, is found")
+
+    def test_both_files_are_reloaded_and_told_of(self):
+        web = self.folder / "web.yml"
+        web.write_text("")
+        exporter = self.start_with("a", "--web.enable-lifecycle", "--web.config.file", web)
+        web_reloaded = "qumulo_encryption_exporter_web_config_last_reload_successful"
+        for names, text, status, words, gauges in (
+                ("ab", "http_server_config: {headers: {X-Frame-Options: deny}}\n", 200, "Web configuration reloaded.", (1, 1)),
+                ("a", "nonsense: 1\n", 500, "removed=1", (1, 0)),
+                ("", "", 500, "Web configuration reloaded.", (0, 1)),
+                ("", "nonsense: 1\n", 500, f"{web}:1:1: nonsense: ", (0, 0)),
+                ("a", "", 200, "Reloaded; ", (1, 1))):
+            self.config.write_text("clusters: 1\n") if not names else self.write(*names)
+            # Edited and asked for at once, as scripts do.
+            web.write_text(text)
+            got, body = post(exporter.url + "/-/reload")
+            self.assertEqual(got, status, body)
+            self.assertIn(words, body)
+            self.assertEqual(str(self.config) in body, not names, body)
+            self.assertEqual(str(web) in body, "nonsense" in text, body)
+            samples = metrics(exporter.url)
+            self.assertEqual((samples[RELOADED], samples[web_reloaded]), gauges)
+            self.assertEqual(get(exporter.url + "/")[1]["X-Frame-Options"], "deny" if "deny" in text or gauges == (1, 0) else None)
+
+    def test_any_time_of_the_clock(self):
+        """Reloads work whatever the clock does, and `Date` is the time of the clock."""
+        self.simulator = self.simulate("clusters: [{name: a}]\n")
+        self.config, web = self.folder / "exporter.yml", self.folder / "web.yml"
+        self.write("a")
+        web.write_text("")
+        clock = self.folder / "clock"
+        clock.write_text("+0")
+        library = run("find", "/usr/lib", "-name", "libfaketime.so.1").split()[0]
+        exporter = self.exporter("--config.file", self.config, "--web.config.file", web, "--web.enable-lifecycle", env={
+            "LD_PRELOAD": library, "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1", "DONT_FAKE_MONOTONIC": "1"})
+        hour, year = 3600, 365.25 * 86400
+        for offset in (0, -hour, hour, -30 * year, 100 * year, 0):
+            self.replace(clock, f"{offset:+.0f}")
+            web.write_text(f"http_server_config: {{headers: {{X-XSS-Protection: 'now{offset:.0f}'}}}}\n")
+            status, body = post(exporter.url + "/-/reload")
+            self.assertEqual(status, 200, body)
+            headers = get(exporter.url + "/")[1]
+            self.assertEqual(headers["X-XSS-Protection"], f"now{offset:.0f}")
+            date = email.utils.parsedate_to_datetime(headers["Date"]).timestamp()
+            self.assertLess(abs(date - (time.time() + offset)), 10, headers["Date"])
+        # HTTP has no date for these: nothing is served, and nothing ends.
+        for offset in (-70 * year, 9000 * year):
+            self.replace(clock, f"{offset:+.0f}")
+            with self.assertRaises(OSError):
+                get(exporter.url + "/")
+        self.replace(clock, "+0")
+        self.assertEqual(get(exporter.url + "/")[0], 200)
+        self.assertNotIn("this is a bug", exporter.log.read_text())
 
     def test_a_swapped_symbolic_link_is_an_edit(self):
         """As Kubernetes updates a mounted ConfigMap."""

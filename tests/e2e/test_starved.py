@@ -51,6 +51,23 @@ class Starved(Case):
         resource.prlimit(exporter.pid, resource.RLIMIT_NOFILE, before)
         wait_for(lambda: metrics(exporter.url).get(UP) == 1, "it is over by itself")
 
+    def test_the_limit_of_descriptors_is_too_low(self):
+        """It refuses to start with the number that is enough, and with that number it works."""
+        config = self.configure("{}")
+        for limit in (8, 16, 20, 24, 32, 63):
+            done = subprocess.run(["prlimit", f"--nofile={limit}", EXPORTER, "--config.file", config, "--web.listen-address",
+                                   "127.0.0.1:0"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20)
+            self.assertEqual(done.returncode, 1, limit)
+            self.assertRegex(done.stderr, rf"the limit of open files is {limit}, .* raise it to 64", limit)
+        exporter = self.exporter("--config.file", config, wrapper=["prlimit", "--nofile=64"])
+        wait_for(lambda: metrics(exporter.url).get(UP) == 1, "polled")
+        address = exporter.url.removeprefix("http://").split(":")
+        for _ in range(100):
+            self.addCleanup(socket.create_connection(address, timeout=10).close)
+        polls = lambda: metrics(exporter.url)['qumulo_encryption_polls_total{cluster="a"}']
+        before = polls()
+        wait_for(lambda: polls() > before + 2 and metrics(exporter.url)[UP] == 1, "it polls on, and serves")
+
     def test_the_disk_is_full_or_read_only(self):
         config = self.configure("{}")
         # A log that cannot be written, and a machine on which nothing can be.
@@ -66,6 +83,8 @@ class Starved(Case):
 
         url = "http://127.0.0.1:" + wait_for(address, "it listens")[1]
         wait_for(lambda: metrics(url).get(UP) == 1, "it polls, and serves")
+        lost = metrics(url)["qumulo_encryption_exporter_log_lines_dropped_total"]
+        self.assertTrue(0 < lost < 100, f"{lost} lines of the log are lost and counted")
         self.assertEqual(self.end(process), 0)
         for command in (["check-config", config], ["status", "--config.file", config], ["man"], ["completions", "bash"],
                         ["simulate", "--print-fleet"]):

@@ -123,23 +123,52 @@ class WebConfig(Case):
         return agreed and agreed[2] != "(NONE)" and (agreed[1], agreed[2])
 
     def test_versions_and_suites(self):
-        exporter = self.demo("")
+        exporter = self.demo("", "--web.enable-lifecycle")
         self.assertFalse(self.handshake(exporter, "-tls1_1", "-cipher", "DEFAULT@SECLEVEL=0"))
         self.assertEqual(self.handshake(exporter, "-tls1_3")[0], "TLSv1.3")
         self.assertTrue(self.handshake(exporter, "-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-GCM-SHA256"))
         self.assertFalse(self.handshake(exporter, "-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-SHA"))
-        # Followed without a restart.
+        # Changed without a restart, when a reload is asked for.
         text = self.web.read_text()
-        self.web.write_text(text + "  min_version: TLS13\n")
-        wait_for(lambda: not self.handshake(exporter, "-tls1_2"), "TLS 1.2 is refused")
+
+        def change(lines):
+            self.web.write_text(text + lines)
+            status, body = self.curl(exporter, "-X", "POST", path="/-/reload")
+            self.assertEqual(status, 200, body)
+            self.assertIn("Web configuration reloaded.", body)
+
+        change("  min_version: TLS13\n")
+        self.assertFalse(self.handshake(exporter, "-tls1_2"))
         self.assertTrue(self.handshake(exporter, "-tls1_3"))
-        self.web.write_text(text + "  cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384]\n")
-        wait_for(lambda: self.handshake(exporter, "-tls1_2"), "TLS 1.2 is spoken again")
+        change("  cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384]\n")
         self.assertFalse(self.handshake(exporter, "-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-GCM-SHA256"))
         self.assertEqual(self.handshake(exporter, "-tls1_2")[1], "ECDHE-ECDSA-AES256-GCM-SHA384")
-        self.web.write_text(text + "  curve_preferences: [CurveP384]\n")
-        wait_for(lambda: not self.handshake(exporter, "-tls1_3", "-groups", "X25519"), "the curve is refused")
+        change("  curve_preferences: [CurveP384]\n")
+        self.assertFalse(self.handshake(exporter, "-tls1_3", "-groups", "X25519"))
         self.assertTrue(self.handshake(exporter, "-tls1_3", "-groups", "P-384"))
+
+    def test_reloads_and_renewals(self):
+        """What came of a reload is told to whoever asked; a renewed certificate is found without."""
+        exporter = self.demo("", "--web.enable-lifecycle")
+        good = self.web.read_text()
+        gauge = lambda: re.search(r"web_config_last_reload_successful (\d)", self.curl(exporter)[1])[1]
+        self.web.write_text(good + "  min_version: TLS9\n")
+        status, body = self.curl(exporter, "-X", "POST", path="/-/reload")
+        self.assertEqual(status, 500)
+        self.assertIn(f"{self.web}:4:3: tls_server_config.min_version: unknown TLS version: TLS9", body)
+        self.assertEqual(gauge(), "0")
+        self.assertRegex(exporter.log.read_text(), r"cannot use the web configuration.*min_version|min_version.*cannot use the web")
+        self.web.write_text(good)
+        self.assertEqual(self.curl(exporter, "-X", "POST", path="/-/reload")[0], 200)
+        self.assertEqual(gauge(), "1")
+        # Only certificate and key are followed.
+        self.web.write_text(good + "  client_auth_type: RequireAnyClientCert\n")
+        shown = lambda: run("openssl", "s_client", "-connect", exporter.address, "-showcerts").stdout
+        before = shown()
+        self.issue("listener", "ca", "-days", "60")
+        wait_for(lambda: (now := shown()) != before and "BEGIN CERTIFICATE" in now and self.curl(exporter)[0] == 200, "the renewed one is shown")
+        self.assertEqual(self.curl(exporter, "-X", "POST", path="/-/reload")[0], 200)
+        self.assertEqual(self.curl(exporter)[0], 0, "certificates are demanded now")
 
     def test_mistakes_are_said_at_the_start_and_by_check_config(self):
         web = self.folder / "web.yml"

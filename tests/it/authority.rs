@@ -1,5 +1,7 @@
 //! A certificate authority.
 
+use std::time::{Duration, SystemTime};
+
 use qumulo_encryption_exporter::sim::ClusterSpec;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 
@@ -28,6 +30,15 @@ impl Authority {
     pub fn issue(&self, name: &str, years: [i32; 2]) -> Issued {
         let key = KeyPair::generate().unwrap();
         Issued { certificate: leaf(name, years).signed_by(&key, &self.0).unwrap().pem(), key: key.serialize_pem() }
+    }
+}
+
+impl Authority {
+    /// A certificate that expires this much from now.
+    pub fn issue_for(&self, name: &str, time: Duration) -> Issued {
+        let (key, mut params) = (KeyPair::generate().unwrap(), leaf(name, [2000, 2001]));
+        params.not_after = date_time_ymd(1970, 1, 1) + SystemTime::UNIX_EPOCH.elapsed().unwrap() + time;
+        Issued { certificate: params.signed_by(&key, &self.0).unwrap().pem(), key: key.serialize_pem() }
     }
 }
 

@@ -13,7 +13,7 @@ use qumulo_encryption_exporter::{
     client::{TlsSettings, TransportPool},
     clock,
     model::{FailureReason, Status},
-    routes::{Routes, Site},
+    routes::{Routes, UrlPrefix},
     sim::ClusterSpec,
     telemetry::Telemetry,
 };
@@ -115,7 +115,8 @@ impl Ground {
 
     async fn page(&self) -> String {
         let telemetry = Arc::new(Telemetry::new(&clock::now(), true).unwrap());
-        let routes = Routes::new(self.fleet.store.clone(), telemetry, "/metrics".to_owned(), Site::default(), None);
+        let routes =
+            Routes::new(self.fleet.store.clone(), telemetry, "/metrics".to_owned(), UrlPrefix::default(), None);
         let answer = routes.answer(&Request::get("/").body(()).unwrap()).await;
         String::from_utf8(answer.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
     }

@@ -6,7 +6,7 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -18,7 +18,7 @@ use qumulo_encryption_exporter::{
     web::{
         handler::Handler,
         listen::{ListenAddress, bind},
-        policy::Policies,
+        policy::ListenerPolicy,
         respond,
         server::{Limits, serve},
     },
@@ -30,19 +30,16 @@ use rustls::{
 };
 use tempfile::TempDir;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
 };
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
     authority::{Authority, Issued},
     lab::until,
 };
-
-/// Short, so that tests do not wait for long; the program's is a second.
-const SETTLE: Duration = Duration::from_millis(100);
 
 const VALID: [i32; 2] = [2000, 2100];
 const EXPIRED: [i32; 2] = [2000, 2001];
@@ -62,13 +59,13 @@ impl Handler for Site {
     }
 }
 
-/// A listener that follows `web.yml` in a folder with a certificate.
+/// A listener with `web.yml` in a folder with a certificate.
 struct Listener {
     authority: Authority,
     config: Arc<WebConfig>,
     folder: TempDir,
-    /// What came of each reading.
-    outcomes: Arc<Mutex<Vec<Result<(), WebConfigErrors>>>>,
+    /// What the observer was told: whether the files could be used, and whether all files are in use.
+    outcomes: Arc<Mutex<Vec<(bool, bool)>>>,
     port: u16,
     site: Arc<Site>,
     _serving: AbortOnDropHandle<usize>,
@@ -83,13 +80,13 @@ impl Listener {
         write(folder.path(), "web.yml", &web_config(lines));
         let outcomes: Arc<Mutex<Vec<_>>> = Arc::default();
         let told = outcomes.clone();
-        let observer = move |outcome: Result<&_, &WebConfigErrors>| {
-            told.lock().unwrap().push(outcome.map(|_| ()).map_err(WebConfigErrors::clone));
+        let observer = move |outcome: Result<&_, &WebConfigErrors>, good| {
+            told.lock().unwrap().push((outcome.is_ok(), good));
         };
-        let config = Arc::new(WebConfig::open(&folder.path().join("web.yml"), SETTLE, Box::new(observer)).unwrap());
+        let config = Arc::new(WebConfig::open(&folder.path().join("web.yml"), Box::new(observer)).unwrap());
         let listeners = bind(&[ListenAddress::new(Ipv4Addr::LOCALHOST.into(), 0)], "").unwrap();
         let (port, site) = (listeners[0].local_addr().unwrap().port(), Arc::new(Site::default()));
-        let serving = serve(listeners, site.clone(), config.clone(), Limits::default(), CancellationToken::new());
+        let serving = serve(listeners, site.clone(), config.policy(), Limits::default(), CancellationToken::new());
         let _serving = AbortOnDropHandle::new(tokio::spawn(serving));
         Self { authority, config, folder, outcomes, port, site, _serving }
     }
@@ -105,23 +102,31 @@ impl Listener {
 
     /// The answer, and what the handshake was like.
     async fn ask_as(&self, config: &Arc<ClientConfig>) -> io::Result<(String, Option<HandshakeKind>)> {
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await?;
-        let name = ServerName::try_from("localhost").unwrap();
-        let mut stream = TlsConnector::from(config.clone()).connect(name, stream).await?;
+        let mut stream = self.connect(config).await?;
         stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await?;
         let mut text = String::new();
         stream.read_to_string(&mut text).await?;
         Ok((text, stream.get_ref().1.handshake_kind()))
     }
 
-    /// Waits for the outcome of this reading.
-    async fn outcome(&self, number: usize) -> Result<(), WebConfigErrors> {
-        until(|| {
-            self.config.look();
-            self.outcomes.lock().unwrap().len() >= number
-        })
-        .await;
-        self.outcomes.lock().unwrap()[number - 1].clone()
+    async fn connect(&self, config: &Arc<ClientConfig>) -> io::Result<TlsStream<TcpStream>> {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await?;
+        TlsConnector::from(config.clone()).connect(ServerName::try_from("localhost").unwrap(), stream).await
+    }
+
+    /// A connection that has served a request and is kept.
+    async fn keep(&self, certificate: Option<&Issued>) -> TlsStream<TcpStream> {
+        let mut stream = self.connect(&Arc::new(client(&self.authority, certificate))).await.unwrap();
+        assert!(is_served(&mut stream).await);
+        stream
+    }
+
+    fn policy(&self) -> Arc<ListenerPolicy> {
+        self.config.policy().borrow().clone()
+    }
+
+    fn outcomes(&self) -> Vec<(bool, bool)> {
+        self.outcomes.lock().unwrap().clone()
     }
 
     async fn admits(&self, certificate: Option<&Issued>) -> bool {
@@ -144,6 +149,26 @@ fn client(authority: &Authority, certificate: Option<&Issued>) -> ClientConfig {
             builder.with_client_auth_cert(chain, key).unwrap()
         }
     }
+}
+
+/// Whether one more request is answered.
+async fn is_served(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> bool {
+    let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"come in\n") {
+        match stream.read_u8().await {
+            Ok(byte) => answer.push(byte),
+            Err(_) => return false,
+        }
+    }
+    true
+}
+
+/// The connection is closed without a request.
+async fn assert_ended(stream: &mut (impl AsyncRead + Unpin), case: &str) {
+    let mut rest = Vec::new();
+    let ended = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut rest));
+    ended.await.unwrap_or_else(|_| panic!("{case}: the connection ends")).ok();
 }
 
 fn web_config(lines: &str) -> String {
@@ -217,12 +242,15 @@ async fn no_session_is_resumed_where_certificates_are_asked_for() {
 async fn a_renewed_certificate_is_used_at_the_next_handshake() {
     let clients = Authority::new("Clients");
     let listener = Listener::start("", &clients).await;
-    assert!(listener.admits(None).await);
+    let mut kept = listener.keep(None).await;
     let new = Authority::new("New listeners");
     install(listener.folder.path(), &new.issue("localhost", VALID));
-    assert_eq!(listener.outcome(2).await, Ok(()));
+    listener.config.refresh_certificates().await;
+    listener.config.refresh_certificates().await;
+    assert_eq!(listener.outcomes(), [(true, true); 2], "told once");
     assert!(!listener.admits(None).await, "the old authority is not enough any more");
     assert!(listener.ask(&new, None).await.is_ok());
+    assert!(is_served(&mut kept).await, "what is open goes on");
 }
 
 /// Whoever can make the file change must not get a full bucket for it.
@@ -230,130 +258,187 @@ async fn a_renewed_certificate_is_used_at_the_next_handshake() {
 async fn an_edit_fills_no_bucket() {
     let clients = Authority::new("Clients");
     let listener = Listener::start("rate_limit: {interval: 1h, burst: 5}\n", &clients).await;
-    let before = listener.config.current();
-    for (round, (text, same)) in [
+    let before = listener.policy();
+    for (text, same) in [
         ("rate_limit: {interval: 1h, burst: 5}\nhttp_server_config: {headers: {X-Frame-Options: deny}}\n", true),
         ("rate_limit: {interval: 1h, burst: 6}\n", false),
-    ]
-    .into_iter()
-    .enumerate()
-    {
+    ] {
         listener.write("web.yml", &web_config(text));
-        assert_eq!(listener.outcome(round + 2).await, Ok(()));
-        let (old, new) = (before.rate.as_ref().unwrap(), listener.config.current());
+        listener.config.reload().await.unwrap();
+        let (old, new) = (before.rate.as_ref().unwrap(), listener.policy());
         assert_eq!(Arc::ptr_eq(old, new.rate.as_ref().unwrap()), same, "{text}");
     }
 }
 
+const VERIFY: &str = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: clients.pem\n";
+
 #[tokio::test]
-async fn a_broken_edit_leaves_the_last_good_rules_in_force() {
+async fn a_file_that_cannot_be_used_changes_nothing() {
     let clients = Authority::new("Clients");
-    let listener =
-        Listener::start("  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: clients.pem\n", &clients)
-            .await;
+    let listener = Listener::start(VERIFY, &clients).await;
     let good = clients.issue("a.example.com", VALID);
-    for (round, (name, text)) in [
-        ("web.yml", "tls_server_config:\n  cert_fill: listener.pem\n"),
-        ("listener.key", "-----BEGIN NONSENSE-----\n"),
-        ("clients.pem", ""),
-    ]
-    .into_iter()
-    .enumerate()
-    {
+    let mut kept = listener.keep(Some(&good)).await;
+    let mut expect = vec![(true, true)];
+    for (name, text) in [("listener.key", "-----BEGIN NONSENSE-----\n"), ("listener.pem", ""), ("clients.pem", "")] {
         let before = fs::read_to_string(listener.folder.path().join(name)).unwrap();
-        listener.write(name, text);
-        assert!(listener.outcome(2 * round + 2).await.is_err(), "{name} is reported");
-        for _ in 0..2 {
+        for (text, outcome) in [(text, (false, false)), (&*before, (true, true))] {
+            listener.write(name, text);
+            listener.config.refresh_certificates().await;
+            listener.config.refresh_certificates().await;
+            expect.push(outcome);
+            assert_eq!(listener.outcomes(), expect, "{name}: each change is told once");
             assert!(listener.admits(Some(&good)).await && !listener.admits(None).await, "{name}");
         }
-        listener.write(name, &before);
-        assert_eq!(listener.outcome(2 * round + 3).await, Ok(()), "{name}");
-        assert!(listener.admits(Some(&good)).await, "{name}");
     }
-    assert_eq!(listener.outcomes.lock().unwrap().len(), 7, "each change is told once");
+    listener.write("web.yml", "tls_server_config:\n  cert_fill: listener.pem\n");
+    let refusal = listener.config.reload().await.unwrap_err().to_string();
+    assert!(refusal.contains("web.yml:2:3: tls_server_config.cert_fill: "), "{refusal}");
+    // A renewed certificate is used all the same, but not everything is good now.
+    install(listener.folder.path(), &listener.authority.issue("localhost", VALID));
+    listener.config.refresh_certificates().await;
+    expect.extend([(false, false), (true, false)]);
+    assert_eq!(listener.outcomes(), expect);
     fs::remove_file(listener.folder.path().join("web.yml")).unwrap();
-    assert!(listener.outcome(8).await.is_err());
+    assert!(listener.config.reload().await.is_err());
     assert!(!listener.admits(None).await, "without its file it does not open up");
+    assert!(is_served(&mut kept).await, "what is open goes on");
 }
 
-/// What an edit would take away, and what it says about that.
+/// However much of an edit is in the file, nothing of it counts before somebody asks for it.
 #[tokio::test]
-async fn protection_is_taken_away_only_when_somebody_asks() {
+async fn edits_count_when_a_reload_is_asked_for() {
     let clients = Authority::new("Clients");
-    let (verify, user) = (
-        "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: clients.pem\n",
-        "basic_auth_users:\n  alice: $2b$04$LPOtlTrREdRwCPSwW2iBJ.fH6B7qe9OJ0ZxJVKlGqyXTWWFNxlnNW\n",
+    let lines = format!(
+        "{VERIFY}  min_version: TLS13\nbasic_auth_users:\n  alice: $2b$04$LPOtlTrREdRwCPSwW2iBJ.fH6B7qe9OJ0ZxJVKlGqyXTWWFNxlnNW\n\
+         http_server_config: {{headers: {{X-Frame-Options: deny}}}}\nrate_limit: {{interval: 1h, burst: 9}}\n"
     );
-    let sans = format!("{verify}  client_allowed_sans: [a.example.com]\n");
-    for (before, after, words) in [
-        ("", None, "switch TLS off"),
-        (user, Some(""), "without a password"),
-        (verify, Some("  client_auth_type: VerifyClientCertIfGiven\n  client_ca_file: clients.pem\n"), "a certificate"),
-        (verify, Some("  client_auth_type: RequireAnyClientCert\n"), "of any authority"),
-        (&sans, Some(verify), "of any name"),
+    let listener = Listener::start(&lines, &clients).await;
+    let (before, text) = (listener.policy(), web_config(&lines));
+    for end in 0..text.len() {
+        fs::write(listener.folder.path().join("web.yml"), &text[..end]).unwrap();
+        listener.config.refresh_certificates().await;
+        assert!(Arc::ptr_eq(&before, &listener.policy()), "cut at {end}");
+    }
+    listener.write("web.yml", "");
+    listener.config.reload().await.unwrap();
+    let after = listener.policy();
+    assert!(after.tls.is_none() && after.users.is_none() && after.rate.is_none() && after.headers.is_empty());
+}
+
+/// What the timer of `--config.enable-auto-reload` does.
+#[tokio::test(start_paused = true)]
+async fn the_timer_reloads_what_was_edited_and_rests() {
+    let clients = Authority::new("Clients");
+    let listener = Listener::start("", &clients).await;
+    let settle = Duration::from_secs(1);
+    listener.config.reload_if_edited(settle).await;
+    assert_eq!(listener.outcomes().len(), 1);
+    for (text, outcome) in
+        [("nonsense: 1\n".to_owned(), (false, false)), (web_config("  min_version: TLS13\n"), (true, true))]
+    {
+        listener.write("web.yml", &text);
+        listener.config.reload_if_edited(settle).await;
+        listener.config.reload_if_edited(settle).await;
+        assert_eq!(listener.outcomes().last(), Some(&outcome), "{text}");
+    }
+    assert_eq!(listener.outcomes().len(), 3, "each edit is tried once");
+    // Written again while it is waited for.
+    listener.write("web.yml", "half: 1\n");
+    let write = async {
+        tokio::time::sleep(settle / 2).await;
+        listener.write("web.yml", &web_config("  min_version: TLS12\n"));
+    };
+    tokio::join!(listener.config.reload_if_edited(settle), write);
+    assert_eq!(listener.outcomes().len(), 3);
+    listener.config.reload_if_edited(settle).await;
+    assert_eq!(listener.outcomes().last(), Some(&(true, true)));
+}
+
+/// A connection that the new rules would not have admitted.
+#[tokio::test]
+async fn connections_end_when_the_rules_for_them_change() {
+    let (clients, others) = (Authority::new("Clients"), Authority::new("Others"));
+    let good = clients.issue("a.example.com", VALID);
+    let sans = format!("{VERIFY}  client_allowed_sans: [a.example.com]\n");
+    for (before, after) in [
+        ("", VERIFY),
+        ("  client_auth_type: RequestClientCert\n", "  client_auth_type: RequireAnyClientCert\n"),
+        (VERIFY, &*sans),
+        ("", "  min_version: TLS13\n"),
+        ("", "  cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384]\n"),
     ] {
         let listener = Listener::start(before, &clients).await;
-        listener.write("web.yml", &after.map(web_config).unwrap_or_default());
-        let refusal = listener.outcome(2).await.unwrap_err().to_string();
-        assert!(refusal.contains(words) && refusal.contains("SIGHUP"), "{refusal}");
-        let kept = listener.config.current();
-        assert!(kept.tls.is_some() && kept.users.is_some() == (before == user));
-        listener.config.reload().unwrap();
-        assert_eq!(listener.config.current().tls.is_some(), after.is_some());
-        assert!(listener.config.current().users.is_none());
+        let mut kept = listener.keep(Some(&good)).await;
+        // Half a request is under way.
+        let mut half = listener.connect(&Arc::new(client(&listener.authority, Some(&good)))).await.unwrap();
+        half.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+        assert!(listener.admits(Some(&good)).await);
+        listener.write("web.yml", &web_config(after));
+        listener.config.reload().await.unwrap();
+        assert_ended(&mut kept, after).await;
+        let _ = half.write_all(b"Host: localhost\r\n\r\n").await;
+        let mut answer = String::new();
+        let _ = half.read_to_string(&mut answer).await;
+        assert!(!answer.contains("come in"), "{answer}");
+    }
+    // The authority of clients is replaced, which needs no reload.
+    let listener = Listener::start(VERIFY, &clients).await;
+    let mut kept = listener.keep(Some(&good)).await;
+    listener.write("clients.pem", &others.pem());
+    listener.config.refresh_certificates().await;
+    assert_ended(&mut kept, "another authority").await;
+    assert!(!listener.admits(Some(&good)).await);
+}
+
+#[tokio::test]
+async fn connections_end_when_tls_is_switched_on_or_off() {
+    let clients = Authority::new("Clients");
+    let listener = Listener::start("", &clients).await;
+    let mut encrypted = listener.keep(None).await;
+    listener.write("web.yml", "");
+    listener.config.reload().await.unwrap();
+    assert_ended(&mut encrypted, "TLS off").await;
+    let mut plain = TcpStream::connect((Ipv4Addr::LOCALHOST, listener.port)).await.unwrap();
+    assert!(is_served(&mut plain).await);
+    listener.write("web.yml", &web_config(""));
+    listener.config.reload().await.unwrap();
+    assert_ended(&mut plain, "TLS on").await;
+}
+
+#[tokio::test]
+async fn connections_go_on_when_their_rules_stay() {
+    let clients = Authority::new("Clients");
+    let listener = Listener::start(VERIFY, &clients).await;
+    let good = clients.issue("a.example.com", VALID);
+    let mut kept = listener.keep(Some(&good)).await;
+    let text = format!("{VERIFY}http_server_config: {{headers: {{X-Frame-Options: deny}}}}\n");
+    listener.write("web.yml", &web_config(&text));
+    for _ in 0..3 {
+        listener.config.reload().await.unwrap();
+        assert!(is_served(&mut kept).await);
     }
 }
 
-/// While the file is rewritten in place in every order of bytes, nobody comes in without a certificate or a password.
 #[tokio::test]
-async fn a_file_that_is_being_rewritten_opens_nothing() {
+async fn a_connection_ends_with_its_clients_certificate() {
     let clients = Authority::new("Clients");
-    let lines = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: clients.pem\n";
-    let listener = Arc::new(Listener::start(lines, &clients).await);
-    let (path, text) = (listener.folder.path().join("web.yml"), web_config(lines));
-    let done = Arc::new(AtomicBool::new(false));
-    let asking = tokio::spawn({
-        let (listener, done) = (listener.clone(), done.clone());
-        async move {
-            let mut asked = 0;
-            while !done.load(Ordering::SeqCst) {
-                assert!(!listener.admits(None).await, "a client without a certificate came in");
-                listener.config.look();
-                let policy = listener.config.current();
-                let demands = policy.tls.as_ref().map(|tls| tls.demands).unwrap_or_default();
-                assert!(demands.mandatory && demands.verified);
-                let mut plain = TcpStream::connect((Ipv4Addr::LOCALHOST, listener.port)).await.unwrap();
-                plain.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
-                let mut answer = Vec::new();
-                let _ = plain.read_to_end(&mut answer).await;
-                assert!(!answer.starts_with(b"HTTP"), "plain HTTP was answered");
-                asked += 1;
-            }
-            asked
+    for (lines, ends) in [
+        (VERIFY, true),
+        ("  client_auth_type: VerifyClientCertIfGiven\n  client_ca_file: clients.pem\n", true),
+        ("  client_auth_type: RequireAnyClientCert\n", false),
+    ] {
+        let listener = Listener::start(lines, &clients).await;
+        let short = clients.issue_for("a.example.com", Duration::from_secs(1));
+        let (mut kept, mut asking) = (listener.keep(Some(&short)).await, listener.keep(Some(&short)).await);
+        if ends {
+            assert_ended(&mut kept, lines).await;
+            let refused = async { while is_served(&mut asking).await {} };
+            tokio::time::timeout(Duration::from_secs(20), refused).await.expect("the other one ends as well");
+        } else {
+            tokio::time::sleep(Duration::from_millis(2100)).await;
+            assert!(is_served(&mut kept).await && is_served(&mut asking).await);
         }
-    });
-    // Forwards as `cp` writes, backwards as nobody does, and every prefix that stays for longer than files must rest.
-    tokio::task::spawn_blocking(move || {
-        use std::os::unix::fs::FileExt;
-        for _ in 0..5 {
-            for end in 0..=text.len() {
-                fs::write(&path, &text[..end]).unwrap();
-            }
-            let file = fs::File::create(&path).unwrap();
-            for at in (0..text.len()).rev() {
-                file.write_all_at(&text.as_bytes()[at..=at], at as u64).unwrap();
-            }
-        }
-        for end in [0, 1, text.len() / 3, text.find("  client_auth").unwrap(), text.find("  client_ca").unwrap()] {
-            fs::write(&path, &text[..end]).unwrap();
-            std::thread::sleep(2 * SETTLE);
-        }
-        fs::write(&path, &text).unwrap();
-    })
-    .await
-    .unwrap();
-    done.store(true, Ordering::SeqCst);
-    assert!(asking.await.unwrap() > 10);
+    }
 }
 
 #[tokio::test]

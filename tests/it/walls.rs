@@ -59,7 +59,7 @@ const WALLS: &[(&str, &[&str])] = &[
     ("store", &["model"]),
     ("telemetry", &["logging", "metrics", "model"]),
     ("web", &["lanes"]),
-    ("web_config", &["config", "file", "fingerprint", "limits", "web"]),
+    ("web_config", &["config", "file", "fingerprint", "lanes", "web"]),
 ];
 
 /// Words that do IO or read a clock, and the modules of the core, which do neither.

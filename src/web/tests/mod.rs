@@ -16,12 +16,10 @@ use tokio::{net::TcpStream, sync::Notify, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::web::{
-    gzip::Gzip,
     handler::Handler,
     listen::{ListenAddress, bind},
-    policy::{Fixed, Policy},
+    policy::{ListenerPolicy, fixed},
     respond,
-    route::{self, Methods, Route},
     server::{Limits, serve},
     tests::client::Client,
 };
@@ -29,21 +27,9 @@ use crate::web::{
 /// More than the kernel buffers for a client that does not read.
 const LARGE: usize = 64 * 1024 * 1024;
 
-#[derive(Clone, Copy)]
-enum Page {
-    Echo,
-    Hang,
-    Healthy,
-    Large,
-    Metrics,
-    Panic,
-    Wait,
-}
-
 /// A handler with a page for each situation.
 #[derive(Default)]
 struct Site {
-    gzip: Gzip,
     /// `/wait` has begun.
     entered: Notify,
     /// `/wait` may answer.
@@ -63,32 +49,24 @@ struct Server {
 
 impl Handler for Site {
     async fn handle(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        let read = |path: &'static str, target| Route { path: path.into(), methods: Methods::Read, target };
-        let routes = [
-            read("/metrics", Page::Metrics),
-            read("/large", Page::Large),
-            read("/wait", Page::Wait),
-            read("/hang", Page::Hang),
-            read("/panic", Page::Panic),
-            read("/-/healthy", Page::Healthy),
-            Route { path: "/echo".into(), methods: Methods::Post, target: Page::Echo },
-        ];
-        match route::find(&routes, request.method(), request.uri().path()).map(|route| route.target) {
-            Err(refusal) => refusal.into_answer(),
-            Ok(Page::Echo) => match request.into_body().collect().await {
+        match (request.method().as_str(), request.uri().path()) {
+            ("POST", "/echo") => match request.into_body().collect().await {
                 Ok(body) => respond::text(StatusCode::OK, body.to_bytes()),
                 Err(_) => respond::text(StatusCode::BAD_REQUEST, "incomplete\n"),
             },
-            Ok(Page::Hang) => pending().await,
-            Ok(Page::Healthy) => respond::text(StatusCode::OK, "healthy\n"),
-            Ok(Page::Large) => respond::text(StatusCode::OK, vec![b'x'; LARGE]),
-            Ok(Page::Metrics) => respond::compressible(request.headers(), &self.gzip, respond::TEXT, metrics()),
-            Ok(Page::Panic) => panic!("a mistake in a handler"),
-            Ok(Page::Wait) => {
+            ("OPTIONS", "/echo") => respond::options("POST, OPTIONS"),
+            (_, "/echo") => respond::method_not_allowed("POST, OPTIONS"),
+            ("GET" | "HEAD", "/hang") => pending().await,
+            ("GET" | "HEAD", "/-/healthy") => respond::text(StatusCode::OK, "healthy\n"),
+            ("GET" | "HEAD", "/large") => respond::text(StatusCode::OK, vec![b'x'; LARGE]),
+            ("GET" | "HEAD", "/metrics") => respond::compressible(request.headers(), respond::TEXT, metrics()),
+            ("GET" | "HEAD", "/panic") => panic!("a mistake in a handler"),
+            ("GET" | "HEAD", "/wait") => {
                 self.entered.notify_one();
                 self.release.notified().await;
                 respond::text(StatusCode::OK, "waited\n")
             }
+            _ => respond::not_found(),
         }
     }
 
@@ -105,16 +83,15 @@ impl Handler for Site {
 
 impl Server {
     fn start(limits: Limits) -> Self {
-        Self::guarded(limits, Policy::default())
+        Self::guarded(limits, ListenerPolicy::default())
     }
 
-    fn guarded(limits: Limits, policy: Policy) -> Self {
+    fn guarded(limits: Limits, policy: ListenerPolicy) -> Self {
         let listeners = bind(&[ListenAddress::new(Ipv4Addr::LOCALHOST.into(), 0)], "").unwrap();
         let port = listeners[0].local_addr().unwrap().port();
         let site = Arc::new(Site::default());
         let shutdown = CancellationToken::new();
-        let task =
-            tokio::spawn(serve(listeners, Arc::clone(&site), Arc::new(Fixed(policy.into())), limits, shutdown.clone()));
+        let task = tokio::spawn(serve(listeners, Arc::clone(&site), fixed(policy), limits, shutdown.clone()));
         Self { port, site, shutdown, task }
     }
 

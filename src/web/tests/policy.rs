@@ -6,7 +6,7 @@ use hyper::header::{HeaderName, HeaderValue};
 
 use crate::web::{
     basic_auth::Users,
-    policy::Policy,
+    policy::ListenerPolicy,
     rate_limit::RateLimit,
     server::Limits,
     tests::{Server, client::Reply},
@@ -31,7 +31,7 @@ async fn get(server: &Server, path: &str, headers: &str) -> Reply {
 
 #[tokio::test]
 async fn users_come_in_and_others_do_not() {
-    let server = Server::guarded(Limits::default(), Policy { users: users(), ..Policy::default() });
+    let server = Server::guarded(Limits::default(), ListenerPolicy { users: users(), ..ListenerPolicy::default() });
     for (path, headers, status) in [
         ("/metrics", ALICE, 200),
         ("/metrics", WRONG, 401),
@@ -49,7 +49,7 @@ async fn users_come_in_and_others_do_not() {
 
 #[tokio::test]
 async fn a_connection_goes_on_after_a_refusal() {
-    let server = Server::guarded(Limits::default(), Policy { users: users(), ..Policy::default() });
+    let server = Server::guarded(Limits::default(), ListenerPolicy { users: users(), ..ListenerPolicy::default() });
     let mut client = server.connect().await;
     assert_eq!(client.get("/metrics").await.status, 401);
     client.ask("GET", "/metrics", ALICE).await;
@@ -59,7 +59,8 @@ async fn a_connection_goes_on_after_a_refusal() {
 #[tokio::test]
 async fn requests_over_the_rate_are_refused_before_passwords_are_looked_at() {
     let rate = Some(Arc::new(RateLimit::new(Duration::from_secs(3600), 2)));
-    let server = Server::guarded(Limits::default(), Policy { rate, users: users(), ..Policy::default() });
+    let server =
+        Server::guarded(Limits::default(), ListenerPolicy { rate, users: users(), ..ListenerPolicy::default() });
     for status in [200, 200, 429] {
         assert_eq!(get(&server, "/metrics", ALICE).await.status, status);
     }
@@ -71,7 +72,8 @@ async fn requests_over_the_rate_are_refused_before_passwords_are_looked_at() {
 async fn headers_are_set_on_every_answer() {
     let header = |name, value| (HeaderName::from_static(name), HeaderValue::from_static(value));
     let headers = vec![header("x-frame-options", "deny"), header("x-content-type-options", "nosniff")];
-    let server = Server::guarded(Limits::default(), Policy { headers, users: users(), ..Policy::default() });
+    let server =
+        Server::guarded(Limits::default(), ListenerPolicy { headers, users: users(), ..ListenerPolicy::default() });
     for (path, headers) in [("/metrics", ALICE), ("/metrics", ""), ("/-/healthy", "")] {
         let reply = get(&server, path, headers).await;
         assert_eq!(reply.header("x-frame-options"), Some("deny"), "{path}");

@@ -4,15 +4,15 @@ use url::Url;
 
 /// From `--web.external-url` and `--web.route-prefix`, which mean what they mean in Prometheus.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Site {
+pub struct UrlPrefix {
     external: Option<Url>,
     /// In front of every path, without a slash at its end.
     prefix: String,
 }
 
-// === impl Site ===
+// === impl UrlPrefix ===
 
-impl Site {
+impl UrlPrefix {
     /// Without a `prefix` the paths begin as that of the external URL.
     pub fn new(external: Option<Url>, prefix: Option<&str>) -> Self {
         let prefix = prefix.or(external.as_ref().map(Url::path)).unwrap_or_default();
@@ -64,10 +64,10 @@ mod tests {
                      inside: &str,
                      outside: &str,
                      origin: Option<(&str, &str)>| {
-            let site = Site::new(external.map(|url| url.parse().unwrap()), prefix);
-            assert_eq!(site.inside(inside), Some("/sd"), "{external:?} {prefix:?}");
-            assert_eq!(site.outside("/probe"), outside, "{external:?} {prefix:?}");
-            assert_eq!(site.origin(), origin.map(|(scheme, host)| (scheme, host.to_owned())));
+            let prefix = UrlPrefix::new(external.map(|url| url.parse().unwrap()), prefix);
+            assert_eq!(prefix.inside(inside), Some("/sd"), "{external:?} {prefix:?}");
+            assert_eq!(prefix.outside("/probe"), outside, "{external:?} {prefix:?}");
+            assert_eq!(prefix.origin(), origin.map(|(scheme, host)| (scheme, host.to_owned())));
         };
         check(None, None, "/sd", "/probe", None);
         check(None, Some("/"), "/sd", "/probe", None);
@@ -80,14 +80,14 @@ mod tests {
 
     #[test]
     fn what_is_not_below_the_prefix_is_not_there() {
-        let site = Site::new(None, Some("/q"));
+        let prefix = UrlPrefix::new(None, Some("/q"));
         for path in ["/sd", "/", "/q", "/qsd", "/Q/sd", "//q/sd", "q/sd", ""] {
-            assert_eq!(site.inside(path), None, "{path}");
+            assert_eq!(prefix.inside(path), None, "{path}");
         }
         assert_eq!(
-            ["/", "/q", "/q/", "/sd"].map(|path| site.home(path)),
+            ["/", "/q", "/q/", "/sd"].map(|path| prefix.home(path)),
             [Some("/q/".into()), Some("/q/".into()), None, None]
         );
-        assert_eq!(Site::default().home("/"), None);
+        assert_eq!(UrlPrefix::default().home("/"), None);
     }
 }
