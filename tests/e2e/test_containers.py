@@ -6,6 +6,7 @@ import pathlib
 import re
 import shutil
 import signal
+import tarfile
 import tempfile
 import unittest
 
@@ -32,6 +33,17 @@ class Image(Case):
         expected = {"version": version, "revision": revision, "title": NAME, "licenses": "Apache-2.0"}
         for key, value in expected.items():
             self.assertIn(f"\norg.opencontainers.image.{key}={value}\n", f"\n{labels}")
+
+    def test_it_holds_the_program_and_what_belongs_to_it(self):
+        container = podman("create", image()).strip()
+        self.addCleanup(podman, "rm", container)
+        archive = self.folder / "image.tar"
+        podman("export", f"--output={archive}", container)
+        with tarfile.open(archive) as files:
+            names = {member.name for member in files.getmembers() if member.isfile() and member.size}
+        self.assertEqual({name for name in names if not name.startswith(("dev/", "proc/", "sys/", "run/"))}, {
+            NAME, "etc/ssl/certs/ca-certificates.crt", "licenses/LICENSE", "licenses/LGPL-2.1.txt",
+            "licenses/THIRD-PARTY-LICENSES.txt"})
 
     def test_it_runs_the_demonstration(self):
         url = f"127.0.0.1:{free_port()}"

@@ -103,6 +103,21 @@ class Orchestrators(Case):
         for kind in ("receivers", "processors", "exporters"):
             self.assertEqual(pipeline[kind], list(collector[kind]))
 
+    def test_the_compose_stack_has_the_versions_that_are_tested(self):
+        images = dict(re.findall(r"^    image: (\S+):v?(\S+)$", (ROOT / "deploy/compose/compose.yml").read_text(), re.M))
+        parts = dict(re.findall(r"\b(prometheus|alertmanager) v(\S+) ", (ROOT / ".ci/parts").read_text()))
+        drawn = json.loads((ROOT / "tests/dashboard-preview/package.json").read_text())["dependencies"]["@grafana/ui"]
+        # Prometheus 3.16.0 is the module v0.316.0.
+        major, minor = divmod(int(parts["prometheus"].split(".")[1]), 100)
+        self.assertEqual(images, {"prom/prometheus": f"{major}.{minor}.{parts['prometheus'].split('.')[2]}",
+                                  "prom/alertmanager": parts["alertmanager"], "grafana/grafana": drawn})
+
+    def test_every_image_of_rust_is_the_same(self):
+        files = (ROOT / "deploy/container/Containerfile", *(ROOT / ".github/workflows").glob("*.yml"))
+        tags = {tag for path in files for tag in re.findall(r"rust:(\S+)", path.read_text())}
+        self.assertEqual(len(tags), 1, tags)
+        self.assertRegex(tags.pop(), r"^\d+\.\d+\.\d+-")
+
     def test_the_compose_stack_is_whole(self):
         path = ROOT / "deploy/compose/compose.yml"
         run(VENVS / "deploy/bin/check-jsonschema", "--builtin-schema", "vendor.compose-spec", path)

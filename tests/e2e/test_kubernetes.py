@@ -156,7 +156,7 @@ class ApiServer(Case):
         (clone / "tokens").mkdir()
         for name in ("prod-east", "prod-west", "lab"):
             (clone / "tokens" / name).write_text(name)
-        (clone / "values.yaml").write_text(re.findall(r"^```yaml\n(.*?)^```", page.read_text(), re.M | re.S)[0])
+        (clone / "values.yaml").write_text("".join(re.findall(r"^```yaml\n(.*?)^```", page.read_text(), re.M | re.S)[:1]))
         # As a release has it. There is no registry here: its address is the file.
         run(ROOT / "deploy/helm/package", "1.2.3", "ghcr.io/owner/image", "https://github.com/owner/exporter", clone,
             env=self.environment())
@@ -166,7 +166,7 @@ class ApiServer(Case):
             yield
 
     def test_the_commands_of_the_page_about_kustomize(self):
-        [_] = self.follow(BASE / "README.md")
+        list(self.follow(BASE / "README.md"))
         self.assertIn("prod-east.example.com", self.read("configmap")["data"][f"{NAME}.yml"])
         self.assertEqual(self.read("prometheusrule")["metadata"]["labels"]["release"], "kube-prometheus-stack")
         self.assertIn("pod/admitted created", self.pod("admitted"))

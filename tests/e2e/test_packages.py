@@ -4,6 +4,7 @@ import os
 import pathlib
 import re
 import shutil
+import tomllib
 import unittest
 
 from machine import NAME, Machine
@@ -21,7 +22,10 @@ class Packaged(Case):
     def build(self, kind, version="0.0.1", folder=None):
         folder = self.folder / (folder or f"{kind}-{version}")
         folder.mkdir()
-        run(ROOT / f"deploy/{kind}/build", EXPORTER, folder, env={**os.environ, "PACKAGE_VERSION": version})
+        # As the workflow of releases sets them.
+        known = {"PACKAGE_VERSION": version, "PACKAGE_HOMEPAGE": "https://example.com/exporter",
+                 "PACKAGE_MAINTAINER": "Owner <owner@example.com>"}
+        run(ROOT / f"deploy/{kind}/build", EXPORTER, folder, env={**os.environ, **known})
         (package,) = folder.iterdir()
         return package
 
@@ -37,7 +41,7 @@ class Packaged(Case):
     def holds_everything(self, files):
         patterns = ("dashboards/*.json", "deploy/*.json", "docs/*.md", "deploy/runbooks/*.md", "deploy/nginx/*",
                     "deploy/opentelemetry/*", "deploy/prometheus/*.yml", "deploy/systemd/lxc.conf",
-                    f"deploy/example/{NAME}.yml", "README.md", "CHANGELOG.md")
+                    f"deploy/example/{NAME}.yml", "README.md", "CHANGELOG.md", "deploy/package/THIRD-PARTY-LICENSES.txt")
         own = [path for pattern in patterns for path in ROOT.glob(pattern)]
         self.assertGreater(len(own), 35)
         names = {pathlib.Path(path).name.removesuffix(".gz") for path in files}
@@ -126,6 +130,8 @@ class Packages(Packaged):
         old, new = self.two_versions("debian")
         findings = run("lintian", "--allow-root", new, check=False)
         self.assertEqual(re.findall(r"^[EW]:.*", findings, re.M), [])
+        for name, value in (("Homepage", "https://example.com/exporter"), ("Maintainer", "Owner <owner@example.com>")):
+            self.assertEqual(run("dpkg-deb", "--field", new, name), f"{value}\n")
         contents = run("dpkg-deb", "--contents", new)
         self.holds_everything({line.split(" .", 1)[1] for line in contents.splitlines()})
         self.machine = machine = Machine(self)
@@ -161,11 +167,13 @@ class Packages(Packaged):
             # Configuration and secrets are for the group of the exporter.
             "non-readable", "non-standard-dir-perm", "non-standard-gid",
             # Signed by whoever publishes it.
-            "no-signature", "no-packager-tag", "no-url-tag",
+            "no-signature",
             # Customs of single distributions: section 8, gzip, a unit as the only file in /usr/lib, an SPDX licence.
             "invalid-license", "manpage-not-compressed", "no-changelogname-tag", "no-group-tag",
             "no-manual-page-for-binary", "only-non-binary-in-usr-lib",
         })
+        about = run("rpm", "--query", "--package", "--queryformat=%{URL} %{PACKAGER}", new)
+        self.assertEqual(about, "https://example.com/exporter Owner <owner@example.com>")
         needed = run("rpm", "--query", "--package", "--requires", new)
         glibc = max(tuple(map(int, version.split("."))) for version in re.findall(r"GLIBC_([\d.]+)", needed))
         self.assertLessEqual(glibc, (2, 34), "what Red Hat Enterprise Linux 9 has")
@@ -191,6 +199,25 @@ class Packages(Packaged):
         self.assertEqual(machine.run("ls", FOLDER).split(), ["prod-west.token", f"{NAME}.yml.rpmsave"])
         left = machine.run("find", "/etc/systemd", "/usr/lib/systemd", "/usr/bin", "-name", f"*{NAME}*")
         self.assertEqual(left, "")
+
+
+class Licences(Case):
+    def test_the_texts_name_exactly_the_libraries_that_are_linked(self):
+        text = (ROOT / "deploy/package/THIRD-PARTY-LICENSES.txt").read_text()
+        named = set(re.findall(r"^\* ([\w-]+ \d\S*)", text, re.M))
+        linked = set()
+        for processor in ("x86_64", "aarch64"):
+            tree = run("cargo", "tree", "--locked", "--edges=normal", "--prefix=none", "--format={p}",
+                       f"--target={processor}-unknown-linux-gnu", cwd=ROOT)
+            linked |= {" ".join(line.split()[:2]).replace(" v", " ") for line in tree.splitlines() if line}
+        self.assertGreater(len(linked), 100)
+        self.assertEqual(named, linked, "made anew with deploy/package/licences")
+        # Texts that cargo-about made up, for want of a file with the real one.
+        self.assertEqual(re.findall(r"<year>|\[year\]|<owner>|<copyright holders>", text), [])
+
+    def test_both_lists_of_licences_are_the_same(self):
+        lists = [tomllib.loads((ROOT / f"{name}.toml").read_text()) for name in ("about", "deny")]
+        self.assertEqual(lists[0]["accepted"], lists[1]["licenses"]["allow"])
 
 
 class Unit(Packaged):

@@ -89,10 +89,10 @@ class Release(Case):
         self.assertEqual(run(root / NAME), run(EXPORTER))
         files = {path.relative_to(root) for path in root.rglob("*") if path.is_file()}
         for pattern in ("LICENSE", "README.md", "CHANGELOG.md", "SECURITY.md", f"deploy/example/{NAME}.yml",
-                        "deploy/*.schema.json", "deploy/systemd/*", "deploy/prometheus/*.yml", "deploy/alertmanager/*.yml",
+                        "deploy/package/*.txt", "deploy/*.schema.json", "deploy/systemd/*", "deploy/podman/*", "deploy/prometheus/*.yml", "deploy/alertmanager/*.yml",
                         "dashboards/*.json", "deploy/runbooks/*.md"):
             folder = pathlib.Path(pattern).parent.name
-            folder = "" if folder in ("deploy", "example") else folder
+            folder = "" if folder in ("deploy", "example", "package") else folder
             sources = list(ROOT.glob(pattern))
             self.assertTrue(sources, pattern)
             for source in sources:
