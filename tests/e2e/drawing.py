@@ -1,9 +1,10 @@
 """Dashboards as people see them: drawn with Grafana's own packages, and what each panel then shows."""
 
-import html
+import http.server
 import json
 import re
 import subprocess
+import threading
 import time
 import urllib.parse
 from datetime import datetime
@@ -13,7 +14,11 @@ from support import ROOT, Case, get, metrics, wait_for
 
 PREVIEW = ROOT / "tests/dashboard-preview/preview"
 BOARDS = {path.stem: path for path in (ROOT / "dashboards").glob("*.json")}
-RULES = (ROOT / "deploy/prometheus/alerts.yml").read_text()
+
+
+def panels(board):
+    """The panels of a dashboard, those in collapsed rows too."""
+    return [one for outer in board["panels"] for one in [outer, *outer.get("panels", [])] if one["type"] != "row"]
 
 
 class Drawn:
@@ -27,6 +32,10 @@ class Drawn:
         """The text of a number or word, and its hue."""
         [value] = self.panels[title]["values"]
         return value["text"], value["hue"]
+
+    def names(self, title):
+        """{name: (text, hue)} of a panel with several."""
+        return {value["title"]: (value["text"], value["hue"]) for value in self.panels[title]["values"]}
 
     def rows(self, title):
         """The rows of a table in the order shown: {heading: cell}."""
@@ -76,14 +85,31 @@ class Drawing(Case):
 
     demo = None
 
-    def prometheus(self, rules=RULES, data=None):
-        """Scrapes the exporter, if there is one, and evaluates the rules."""
-        config, file = self.folder / "prometheus.yml", self.folder / "alerts.yml"
-        file.write_text(rules)
-        job = (f"- {{job_name: qumulo-encryption, honor_labels: true, static_configs: [{{targets: ['{self.address}']}}]}}\n"
-               if self.demo else "")
-        config.write_text(f"global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nrule_files: ['{file}']\n"
-                          f"scrape_configs:\n{job}")
+    def serve(self, text):
+        """Something that answers scrapes with `.text`, at `.url`."""
+        class Answer(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                self.send_response(200)
+                self.send_header("Content-Type", "text/plain; version=0.0.4")
+                self.end_headers()
+                self.wfile.write(self.server.text.encode())
+
+            def log_message(self, *arguments):
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+        server.text, server.url = text, f"http://127.0.0.1:{server.server_port}"
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
+        return server
+
+    def prometheus(self, *exporters, data=None, relabel=""):
+        """A Prometheus that scrapes exporters every second."""
+        config = self.folder / "prometheus.yml"
+        targets = [each.url.removeprefix("http://") for each in exporters]
+        config.write_text("global: {scrape_interval: 1s}\nscrape_configs:\n- job_name: qumulo-encryption\n  honor_labels: true\n"
+                          f"  static_configs: [{{targets: {targets}}}]\n{relabel}")
         self.url = self.run_prometheus(config, data=data)
 
     def ask(self, expression):
@@ -92,12 +118,13 @@ class Drawing(Case):
         self.assertEqual(status, 200, body)
         return {each["metric"].get("cluster"): float(each["value"][1]) for each in json.loads(body)["data"]["result"]}
 
-    def draw(self, board, picture, *arguments, since="now-5m", cluster=None):
+    def draw(self, board, picture, *arguments, since="now-5m", cluster=None, variables={}):
         """One picture, which must show no error and cut no text."""
+        variables = {**variables, **({"cluster": cluster} if cluster else {})}
         report = self.folder / "report.json"
         done = subprocess.run(
             [PREVIEW, "--dashboard", BOARDS[board], "--prometheus", self.url, "--out", picture, "--report", report,
-             "--from", since, *arguments, *(["--var", f"cluster={cluster}"] if cluster else [])],
+             "--from", since, *arguments, *(f"--var={name}={value}" for name, value in variables.items())],
             stdin=subprocess.DEVNULL, capture_output=True, text=True)
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         drawn = Drawn(json.loads(report.read_text()))
@@ -105,28 +132,27 @@ class Drawing(Case):
             self.assertEqual(panel["cut"], [], title)
         return drawn
 
-    def begin(self, fleet=None, changes=None, rules=RULES, keys=None):
-        """The demonstration, watched until the rules know all of it; with the day before, if there were changes."""
+    def begin(self, fleet=None, changes=None, keys=None):
+        """The demonstration, watched until Prometheus knows all of it; with the day before, if there were changes."""
         path = self.folder / "fleet.yml"
         if fleet:
             path.write_text(fleet)
         self.demo = self.exporter("demo", *(["--fleet", path] if fleet else []))
-        self.address = self.demo.url.removeprefix("http://")
         clusters = wait_for(self.polled, "every cluster was polled")["clusters"]
         self.now = int(time.time())
-        self.prometheus(rules, self.past(changes, keys or {}) if changes else None)
-        answering = {each["name"] for each in clusters if each["up"]}
-        confirmed = "cluster:qumulo_encryption_status:confirmed"
-        wait_for(lambda: self.ask(confirmed).keys() == answering, "two answers agree", seconds=60)
+        self.prometheus(self.demo, data=self.past(changes, keys or {}) if changes else None)
+        told = 'qumulo_encryption_finding{finding="not_readable"}'
+        wait_for(lambda: self.ask(told).keys() == {each["name"] for each in clusters}, "all are scraped", seconds=60)
 
     def past(self, changes, keys):
         """A day of all that the dashboards ask of it."""
         boards = [json.loads(board.read_text()) for board in BOARDS.values()]
-        asked = [target["expr"] for board in boards for panel in board["panels"] for target in panel["targets"]
+        asked = [target["expr"] for board in boards for panel in panels(board) for target in panel.get("targets", [])
                  if target["range"]]
         asked += [annotation["expr"] for board in boards for annotation in board["annotations"]["list"]]
         names = set(re.findall(r"\w+", " ".join(asked)))
-        return History(metrics(self.demo.url), self.now, changes, keys).write(self.folder, names, self.address)
+        return History(metrics(self.demo.url), self.now, changes, keys).write(
+            self.folder, names, self.demo.url.removeprefix("http://"))
 
     def said(self):
         """What the exporter's JSON says."""
@@ -135,8 +161,3 @@ class Drawing(Case):
     def polled(self):
         report = self.said()
         return report if all(each["up"] is not None for each in report["clusters"]) else None
-
-    def words(self, cluster):
-        """The status of a cluster as the page has it, without the text that nobody recognised."""
-        page = get(self.demo.url + "/?" + urllib.parse.urlencode({"q": cluster}))[2].decode()
-        return html.unescape(re.search(r"<dt>Status</dt><dd>([^<:]*)", page)[1])

@@ -66,6 +66,7 @@ class History:
         answers = {
             "status": lambda: int(labels["status"] == status),
             "up": lambda: int(status is not None),
+            "do_not_restart": lambda: int(status not in ("kms_available", "encrypted", "not_encrypted")),
             "polls_total": lambda: MINUTES - ago,
             "last_poll_failure": lambda: int(is_reason and status is None),
             "poll_failures_total": lambda: self.failures(cluster, ago) if is_reason else 0,
