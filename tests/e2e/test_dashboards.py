@@ -17,7 +17,7 @@ EMPTY = {"qumulo_encryption_exporter_listener_certificate_expiry_timestamp_secon
          "- 5 > 0": "no more than five are named", "0 * (count(": "there are clusters to be named"}
 
 # Served, and deliberately on no panel: what every exporter has, a dashboard of processes shows.
-ABSENT = ("process_max_fds", "process_open_fds", "process_threads", "process_virtual_memory_bytes",
+ABSENT = ("process_cpu_seconds_total", "process_max_fds", "process_open_fds", "process_threads", "process_virtual_memory_bytes",
           "process_virtual_memory_max_bytes")
 
 # What the variables of the fleet are when nobody has chosen anything.

@@ -16,6 +16,8 @@ WORDS = {"encrypted": "Encrypted", "kms_available": "KMS Available", "not_encryp
          "kms_cannot_connect": "Cannot connect to KMS server", "kms_authentication_error": "KMS Authentication Error",
          "kms_key_inactive": "KMS Key Inactive", "configuration_corrupted": "Configuration Corrupted",
          "kms_key_not_found": "KMS Key Not Found"}
+# How long a drawing takes depends on the machine.
+JUST_NOW = "^(a few seconds|a minute|[2-9] minutes) ago$"
 RUNBOOKS = {"certificate_critical": "CertificateExpiring", "certificate_warning": "CertificateExpiring",
             "kms_cannot_connect": "KmsUnusable", "not_readable": "ClusterNotPolled"}
 # What is empty where a cluster has no more than a fresh, good status.
@@ -74,7 +76,7 @@ class Dashboards(Drawing):
                     if each["findings"]:
                         self.assertEqual(finding["link"], f"https://runbooks.example.com/QumuloEncryption{finding['text']}.md")
                     self.assertIn(f"/d/qumulo-encryption-cluster?var-cluster={each['name']}&", row["Cluster"]["link"])
-                    self.assertEqual(row["Last read"]["text"], "a few seconds ago" if each["up"] else "never")
+                    self.assertRegex(row["Last read"]["text"], JUST_NOW if each["up"] else "^never$")
                     failure = each["last_poll_failure"]
                     self.assertEqual(row["Poll failure"]["text"], failure["reason"] if failure else "-")
                     left = min((certificate["seconds_left"] for certificate in each["certificates"]), default=None)
@@ -126,7 +128,7 @@ class Dashboards(Drawing):
         self.assertEqual({text for text, *_ in silent.timeline("Failed polls by reason")["connect"]}, {"failed"})
         self.assertEqual(silent.green(), set())
         exporter = self.look("exporter")
-        self.assertLessEqual(exporter.empty(), {"First certificate expires in", "Firing alerts"})
+        self.assertEqual(exporter.empty(), set())
         self.assertEqual(exporter.tile("Read")[0], str(sum(each["up"] for each in clusters)))
         [instance] = exporter.rows("Instances")
         self.assertEqual((instance["Scrape"]["text"], instance["Scrape"]["hue"], instance["Instance"]["text"]),
@@ -177,7 +179,7 @@ class Dashboards(Drawing):
         for name, each in before.items():
             state = "critical" if each["severity"] == "critical" else "unknown"
             self.assertEqual((shown[name]["State"]["text"], shown[name]["State"]["hue"]), (state, HUES[state]), name)
-            self.assertEqual(shown[name]["Last read"]["text"], "a few seconds ago" if each["up"] else "never")
+            self.assertRegex(shown[name]["Last read"]["text"], JUST_NOW if each["up"] else "^never$")
         critical = sum(each["severity"] == "critical" for each in before.values())
         self.assertEqual(fleet.tile("Critical"), (str(critical), "red"))
         self.assertEqual(fleet.tile("Unknown"), (str(len(before) - critical), "purple"))
@@ -255,7 +257,7 @@ class Dashboards(Drawing):
         board = self.look("cluster", since="now-7h", to="now-1h", interval="15s", cluster="site-03")
         self.assertEqual([text for text, *_ in board.timeline("Failed polls by reason")["connect"]], ["failed"])
         board = self.look("exporter", since="now-24h", interval="15s")
-        self.assertLessEqual(board.empty(), {"First certificate expires in", "Firing alerts"})
+        self.assertEqual(board.empty(), set())
 
     def test_two_exporters(self):
         """The worse finding counts, one that reads a cluster is enough, and what was critical stays until it is denied."""
