@@ -168,17 +168,17 @@ async fn a_flood_of_handshakes_leaves_time_for_others() {
     let config = Arc::new(builder.with_no_client_auth().with_cert_resolver(noting.clone()));
     let tls = Some(Tls { config, not_after: 0, rules: String::new(), verifies_clients: false });
     let server = Server::guarded(Limits::default(), ListenerPolicy { tls, ..ListenerPolicy::default() });
+    let stepping = tokio::spawn(std::future::poll_fn(move |cx| {
+        steps.fetch_add(1, Ordering::SeqCst);
+        cx.waker().wake_by_ref();
+        std::task::Poll::<()>::Pending
+    }));
     let mut clients = Vec::new();
     for _ in 0..CLIENTS {
         let mut client = server.connect().await;
         client.stream.write_all(&client_hello(&provider)).await.unwrap();
         clients.push(client);
     }
-    let stepping = tokio::spawn(std::future::poll_fn(move |cx| {
-        steps.fetch_add(1, Ordering::SeqCst);
-        cx.waker().wake_by_ref();
-        std::task::Poll::<()>::Pending
-    }));
     while noting.times.lock().unwrap().len() < CLIENTS {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
