@@ -19,7 +19,7 @@ use crate::{
     secret::Secret,
 };
 
-/// What could not be understood of an answer.
+/// What could not be decoded of an answer.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum DecodeError {
     /// JSON, but not an object.
@@ -43,7 +43,7 @@ pub enum DecodeError {
 
 /// The part of a [`crate::model::Reading`] that the status endpoints give.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Understood {
+pub struct DecodedStatus {
     /// The four dates.
     pub dates: Dates,
     /// `type`.
@@ -59,14 +59,14 @@ pub enum V2Answer {
     /// so the older endpoint is asked; the key store is known from here.
     PreRelease(KeyStore),
     /// Core 6.2.2 and later.
-    Status(Understood),
+    Status(DecodedStatus),
 }
 
 /// Decodes `GET /v2/encryption/key-store/status`.
 ///
 /// # Errors
 ///
-/// Only without a `status` that is a string; everything else that is not understood is [`KeyStore::Unknown`],
+/// Only without a `status` that is a string; everything else that is not decoded is [`KeyStore::Unknown`],
 /// [`Status::Unknown`] or [`Date::Unreadable`].
 pub fn status_v2(body: &[u8]) -> Result<V2Answer, DecodeError> {
     let answer = object(body)?;
@@ -80,7 +80,7 @@ pub fn status_v2(body: &[u8]) -> Result<V2Answer, DecodeError> {
         _ => KeyStore::Unknown,
     };
     let dates = Dates::from_fn(|field| date(answer.get(field.label())));
-    Ok(V2Answer::Status(Understood { dates, key_store, status }))
+    Ok(V2Answer::Status(DecodedStatus { dates, key_store, status }))
 }
 
 /// Decodes `GET /v1/encryption/status`, which knows two statuses and one date. `key_store` is what else is known:
@@ -89,14 +89,14 @@ pub fn status_v2(body: &[u8]) -> Result<V2Answer, DecodeError> {
 /// # Errors
 ///
 /// Only without a `status` that is a string.
-pub fn status_v1(body: &[u8], key_store: KeyStore) -> Result<Understood, DecodeError> {
+pub fn status_v1(body: &[u8], key_store: KeyStore) -> Result<DecodedStatus, DecodeError> {
     let answer = object(body)?;
     let status = status(&answer)?;
     let dates = Dates::from_fn(|field| match field {
         DateField::LastKeyRotationTime => date(answer.get(field.label())),
         _ => Date::NotReported,
     });
-    Ok(Understood { dates, key_store, status })
+    Ok(DecodedStatus { dates, key_store, status })
 }
 
 /// The server of `GET /v2/encryption/key-store`; `None` with a local key store.

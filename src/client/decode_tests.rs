@@ -3,9 +3,9 @@ use serde_json::json;
 
 use super::*;
 
-fn v2(answer: &Value) -> Understood {
+fn v2(answer: &Value) -> DecodedStatus {
     match status_v2(answer.to_string().as_bytes()).unwrap() {
-        V2Answer::Status(understood) => understood,
+        V2Answer::Status(decoded) => decoded,
         V2Answer::PreRelease(_) => panic!("taken for the pre-release shape: {answer}"),
     }
 }
@@ -287,9 +287,9 @@ proptest! {
     fn a_string_status_always_gives_an_answer(answer in any_json(), status in ".*") {
         let mut answer = answer.as_object().cloned().unwrap_or_default();
         answer.insert("status".to_owned(), Value::from(status));
-        let understood = v2(&Value::Object(answer));
+        let decoded = v2(&Value::Object(answer));
         for field in DateField::ALL {
-            if let Some(at) = understood.dates.get(field).timestamp() {
+            if let Some(at) = decoded.dates.get(field).timestamp() {
                 prop_assert!((0.0..253_402_300_800.0).contains(&at.unix_seconds()));
             }
         }

@@ -23,12 +23,12 @@ pub struct Peer {
     /// Host and port of the cluster.
     pub place: String,
     /// The proxy in between.
-    pub proxy: Option<Via>,
+    pub proxy: Option<ProxyInfo>,
 }
 
 /// A proxy, for messages.
 #[derive(Clone, Debug)]
-pub struct Via {
+pub struct ProxyInfo {
     /// Where its user and password are written, if it gets any.
     pub account: Option<&'static str>,
     /// Host and port.
@@ -38,13 +38,14 @@ pub struct Via {
 impl Peer {
     pub fn new(url: &Url, transport: &TransportSettings) -> Self {
         let proxy = transport.proxy_for(url);
-        let proxy = proxy.map(|(url, account)| Via { account: account.map(ProxyAccount::origin), place: place(url) });
-        Self { connect_timeout: transport.connect_timeout, place: place(url), proxy }
+        let proxy = proxy
+            .map(|(url, account)| ProxyInfo { account: account.map(ProxyAccount::origin), place: host_and_port(url) });
+        Self { connect_timeout: transport.connect_timeout, place: host_and_port(url), proxy }
     }
 }
 
 /// Host and port.
-pub fn place(url: &Url) -> String {
+pub fn host_and_port(url: &Url) -> String {
     let port = url.port_or_known_default().map(|port| format!(":{port}")).unwrap_or_default();
     format!("{}{port}", url.host_str().unwrap_or_default())
 }
@@ -69,13 +70,18 @@ pub fn no_answer(err: &reqwest::Error, peer: &Peer) -> PollFailure {
     let tunnel =
         causes(err).map(ToString::to_string).find_map(|text| text.strip_prefix("tunnel error: ").map(str::to_owned));
     match (tunnel, &peer.proxy) {
-        (Some(tunnel), Some(via)) => through(&tunnel, err, via, peer),
+        (Some(tunnel), Some(proxy)) => through(&tunnel, err, proxy, peer),
         _ => direct(err, &peer.place, peer),
     }
 }
 
 /// The proxy did not make a connection to the cluster.
-fn through(tunnel: &str, err: &reqwest::Error, Via { account, place: proxy }: &Via, peer: &Peer) -> PollFailure {
+fn through(
+    tunnel: &str,
+    err: &reqwest::Error,
+    ProxyInfo { account, place: proxy }: &ProxyInfo,
+    peer: &Peer,
+) -> PollFailure {
     let place = &peer.place;
     let text = match (tunnel, account) {
         ("proxy authorization required", Some(origin)) => {

@@ -25,7 +25,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 ///
 /// Why there is no response, in words.
 pub async fn fetch(url: &Url) -> Result<Vec<u8>, String> {
-    let place = error::place(url);
+    let place = error::host_and_port(url);
     timeout(TIMEOUT, get(url, &place)).await.unwrap_or_else(|_| Err(too_slow(&place)))
 }
 

@@ -9,12 +9,12 @@ use crate::{
 /// Everything that is made of an answer's body.
 pub fn decode(body: &[u8]) {
     for key_store in [KeyStore::Kms, KeyStore::Local, KeyStore::Unknown] {
-        if let Ok(understood) = decode::status_v1(body, key_store) {
-            check(&understood);
+        if let Ok(decoded) = decode::status_v1(body, key_store) {
+            check(&decoded);
         }
     }
-    if let Ok(decode::V2Answer::Status(understood)) = decode::status_v2(body) {
-        check(&understood);
+    if let Ok(decode::V2Answer::Status(decoded)) = decode::status_v2(body) {
+        check(&decoded);
     }
     let token = decode::bearer_token(body);
     assert!(token.is_err() || token.is_ok_and(|token| token.header("Bearer").is_ok()), "a token fits into a header");
@@ -36,7 +36,7 @@ pub fn decode(body: &[u8]) {
 pub fn dates(text: &str) {
     if let Some(at) = decode::timestamp(text) {
         in_range(at);
-        assert_eq!(decode::timestamp(&at.utc().to_rfc3339()), Some(at), "what was understood can be written and read");
+        assert_eq!(decode::timestamp(&at.utc().to_rfc3339()), Some(at), "what was decoded can be written and read");
     }
     let (date, pause) = (answer::http_date(text), answer::pause(text, Some("Sun, 06 Nov 1994 08:49:37 GMT")));
     assert!(pause.is_none_or(|pause| pause.as_secs() <= 3600));
@@ -54,13 +54,13 @@ pub fn credential(text: &str) {
     assert!(password.is_err() || password.is_ok_and(|password| !password.expose().is_empty()));
 }
 
-fn check(understood: &decode::Understood) {
+fn check(decoded: &decode::DecodedStatus) {
     for field in DateField::ALL {
-        if let Some(at) = understood.dates.get(field).timestamp() {
+        if let Some(at) = decoded.dates.get(field).timestamp() {
             in_range(at);
         }
     }
-    printable(understood.status.label());
+    printable(decoded.status.label());
 }
 
 /// A series can carry it: in years of four digits, and a fraction of a second more than its whole seconds, or of two in a leap

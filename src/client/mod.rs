@@ -41,7 +41,7 @@ use tokio::time::timeout_at;
 use self::{
     api::Api,
     auth::{Auth, Resources},
-    decode::{DecodeError, Understood, V2Answer},
+    decode::{DecodeError, DecodedStatus, V2Answer},
     error::Peer,
     verify::CertificateRecorder,
 };
@@ -92,17 +92,17 @@ pub struct Client {
     /// When all details were decided last.
     decided: Option<Instant>,
     details: Arc<Details>,
-    dialect: Dialect,
+    support: ApiSupport,
     /// Where the key was at the last answer.
     key_store: Option<KeyStore>,
     peer: Arc<Peer>,
     pool: Arc<TransportPool>,
     /// The session whose privileges are known: they stay the same until it ends.
     privileges_of: Option<Secret>,
-    /// When details and dialect are looked at again; `None` is now.
+    /// When details and API are looked at again; `None` is now.
     revisit: Option<Instant>,
     settings: ClientSettings,
-    waiting: Waiting,
+    phase: PollPhase,
 }
 
 /// What the requests of one poll are sent with. Its connections end with it.
@@ -114,11 +114,11 @@ struct Session {
 
 /// An answer that says nothing about what was asked.
 #[derive(Clone, Copy, Debug)]
-struct Undecided;
+struct DetailUnavailable;
 
 /// What a poll waits for: what to say when its time is over.
 #[derive(Clone, Copy, Debug)]
-enum Waiting {
+enum PollPhase {
     Answer,
     Certificates,
     Credential,
@@ -126,7 +126,7 @@ enum Waiting {
 
 /// Which endpoint answered last.
 #[derive(Clone, Copy, Debug)]
-enum Dialect {
+enum ApiSupport {
     /// Only v1, with what is known of the key store.
     V1(KeyStore),
     /// v2, and when; `None` before the first answer.
@@ -144,14 +144,14 @@ impl Client {
             clock: None,
             decided: None,
             details: Arc::default(),
-            dialect: Dialect::V2(None),
+            support: ApiSupport::V2(None),
             key_store: None,
             peer: Arc::new(Peer::new(&settings.url, &settings.transport)),
             pool,
             privileges_of: None,
             revisit: None,
             settings,
-            waiting: Waiting::Answer,
+            phase: PollPhase::Answer,
         }
     }
 
@@ -184,7 +184,7 @@ impl Client {
         let due = self.revisit.is_none_or(|revisit| now >= revisit);
         let status = timeout_at(deadline, self.status(now, due)).await.unwrap_or_else(|_| Err(self.too_slow()));
         match status {
-            Ok((session, api, Understood { dates, key_store, status })) => {
+            Ok((session, api, DecodedStatus { dates, key_store, status })) => {
                 let clock = self.clock;
                 let moved = self.key_store.replace(key_store) != Some(key_store);
                 if due || moved {
@@ -206,12 +206,12 @@ impl Client {
         }
     }
 
-    async fn status(&mut self, now: Instant, due: bool) -> Result<(Session, ApiVersion, Understood), PollFailure> {
+    async fn status(&mut self, now: Instant, due: bool) -> Result<(Session, ApiVersion, DecodedStatus), PollFailure> {
         self.clock = None;
-        self.waiting = Waiting::Certificates;
+        self.phase = PollPhase::Certificates;
         let connector = self.pool.current(&self.settings.transport).await;
         let connector = connector.map_err(|err| PollFailure::new(FailureReason::Tls, err.to_string()))?;
-        self.waiting = Waiting::Answer;
+        self.phase = PollPhase::Answer;
         let proxy_login = match connector.proxy_login(&self.settings.url) {
             None => None,
             Some((account, password)) => {
@@ -221,19 +221,19 @@ impl Client {
         };
         let (url, peer) = (self.settings.url.clone(), self.peer.clone());
         let api = Api::new(url, &connector, peer, proxy_login, self.certificate.clone())?;
-        self.waiting = Waiting::Credential;
+        self.phase = PollPhase::Credential;
         let pool = self.pool.clone();
         let with = Resources { accounts: pool.accounts(), files: pool.files(), now };
         let token = self.auth.token(&api, with).await?;
-        self.waiting = Waiting::Answer;
+        self.phase = PollPhase::Answer;
         let mut session = Session { api, token };
         let refusal = match self.ask(now, due, &session).await {
             Err(failure) if failure.reason == FailureReason::Authentication => failure,
-            outcome => return outcome.map(|(version, understood)| (session, version, understood)),
+            outcome => return outcome.map(|(version, decoded)| (session, version, decoded)),
         };
         let renewed = self.auth.renew(&session.api, with, &session.token).await?;
         session.token = renewed.ok_or(refusal)?;
-        self.ask(now, due, &session).await.map(|(version, understood)| (session, version, understood))
+        self.ask(now, due, &session).await.map(|(version, decoded)| (session, version, decoded))
     }
 
     /// Asks v2, and v1 where v2 does not exist.
@@ -242,13 +242,13 @@ impl Client {
         now: Instant,
         due: bool,
         session: &Session,
-    ) -> Result<(ApiVersion, Understood), PollFailure> {
-        if let Dialect::V1(key_store) = self.dialect {
-            if !due && let Some(understood) = self.v1(session, key_store).await? {
-                return Ok((ApiVersion::V1, understood));
+    ) -> Result<(ApiVersion, DecodedStatus), PollFailure> {
+        if let ApiSupport::V1(key_store) = self.support {
+            if !due && let Some(decoded) = self.v1(session, key_store).await? {
+                return Ok((ApiVersion::V1, decoded));
             }
             return match self.v2(session).await {
-                Ok(Some(V2Answer::Status(understood))) => Ok(self.speaks_v2(now, understood)),
+                Ok(Some(V2Answer::Status(decoded))) => Ok(self.speaks_v2(now, decoded)),
                 Ok(Some(V2Answer::PreRelease(key_store))) => self.fall_back(session, key_store).await,
                 Err(failure) if failure.refusal.is_some() => Err(failure),
                 // Looking for v2 must not cost the status that v1 gives.
@@ -256,7 +256,7 @@ impl Client {
             };
         }
         match self.v2(session).await? {
-            Some(V2Answer::Status(understood)) => Ok(self.speaks_v2(now, understood)),
+            Some(V2Answer::Status(decoded)) => Ok(self.speaks_v2(now, decoded)),
             Some(V2Answer::PreRelease(key_store)) => self.fall_back(session, key_store).await,
             None if self.spoke_v2(now) => Err(PollFailure::new(
                 FailureReason::Unsupported,
@@ -266,31 +266,31 @@ impl Client {
         }
     }
 
-    fn speaks_v2(&mut self, now: Instant, understood: Understood) -> (ApiVersion, Understood) {
-        self.dialect = Dialect::V2(Some(now));
-        (ApiVersion::V2, understood)
+    fn speaks_v2(&mut self, now: Instant, decoded: DecodedStatus) -> (ApiVersion, DecodedStatus) {
+        self.support = ApiSupport::V2(Some(now));
+        (ApiVersion::V2, decoded)
     }
 
     fn spoke_v2(&self, now: Instant) -> bool {
-        matches!(self.dialect, Dialect::V2(Some(at)) if now.saturating_duration_since(at) < V2_IS_TRUSTED)
+        matches!(self.support, ApiSupport::V2(Some(at)) if now.saturating_duration_since(at) < V2_IS_TRUSTED)
     }
 
     async fn fall_back(
         &mut self,
         session: &Session,
         key_store: KeyStore,
-    ) -> Result<(ApiVersion, Understood), PollFailure> {
-        let understood = self.v1(session, key_store).await?.ok_or_else(|| {
+    ) -> Result<(ApiVersion, DecodedStatus), PollFailure> {
+        let decoded = self.v1(session, key_store).await?.ok_or_else(|| {
             PollFailure::new(
                 FailureReason::Unsupported,
                 format!("the cluster has neither /{STATUS_V2} nor /{STATUS_V1} (404); Core 3.1.5 is needed at least"),
             )
         })?;
-        self.dialect = Dialect::V1(key_store);
-        Ok((ApiVersion::V1, understood))
+        self.support = ApiSupport::V1(key_store);
+        Ok((ApiVersion::V1, decoded))
     }
 
-    async fn v1(&mut self, session: &Session, key_store: KeyStore) -> Result<Option<Understood>, PollFailure> {
+    async fn v1(&mut self, session: &Session, key_store: KeyStore) -> Result<Option<DecodedStatus>, PollFailure> {
         self.get(STATUS_V1, session, |body| decode::status_v1(body, key_store)).await
     }
 
@@ -350,17 +350,17 @@ impl Client {
             self.decided = Some(now);
         }
         let identity = Identity {
-            cluster_id: cluster_id.unwrap_or_else(|Undecided| before.identity.cluster_id.clone()),
-            version: version.unwrap_or_else(|Undecided| before.identity.version.clone()),
+            cluster_id: cluster_id.unwrap_or_else(|DetailUnavailable| before.identity.cluster_id.clone()),
+            version: version.unwrap_or_else(|DetailUnavailable| before.identity.version.clone()),
         };
-        let kms = kms.unwrap_or_else(|Undecided| before.kms.clone());
-        let account = account.unwrap_or_else(|Undecided| before.account.clone());
+        let kms = kms.unwrap_or_else(|DetailUnavailable| before.kms.clone());
+        let account = account.unwrap_or_else(|DetailUnavailable| before.account.clone());
         self.details = Arc::new(Details { account, identity, kms });
     }
 
     /// What the exporter's account may do, and its access tokens where the cluster shows them. No source says which
     /// privileges that needs.
-    async fn account(&mut self, limit: tokio::time::Instant, session: &Session) -> Result<Account, Undecided> {
+    async fn account(&mut self, limit: tokio::time::Instant, session: &Session) -> Result<Account, DetailUnavailable> {
         if self.privileges_of.as_ref() == Some(&session.token) {
             return Ok(self.details.account.clone());
         }
@@ -388,23 +388,23 @@ impl Client {
         session: &Session,
         path: &str,
         token: Option<&Secret>,
-    ) -> Result<Option<Vec<u8>>, Undecided> {
+    ) -> Result<Option<Vec<u8>>, DetailUnavailable> {
         let answer = timeout_at(limit, session.api.get(path, token)).await;
-        let answer = answer.map_err(|_| Undecided)?.map_err(|_| Undecided)?;
+        let answer = answer.map_err(|_| DetailUnavailable)?.map_err(|_| DetailUnavailable)?;
         match answer.status {
             StatusCode::OK => Ok(Some(answer.body)),
             StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => Ok(None),
-            _ => Err(Undecided),
+            _ => Err(DetailUnavailable),
         }
     }
 
     fn too_slow(&self) -> PollFailure {
         let (place, limit) = (&self.peer.place, self.settings.timeout);
-        let file = match self.waiting {
-            Waiting::Answer => None,
-            Waiting::Certificates => Some("a file of tls_config or proxy_authorization"),
+        let file = match self.phase {
+            PollPhase::Answer => None,
+            PollPhase::Certificates => Some("a file of tls_config or proxy_authorization"),
             // With a login, it may also be the cluster that is waited for.
-            Waiting::Credential => self
+            PollPhase::Credential => self
                 .auth
                 .path()
                 .filter(|path| self.pool.files().is_busy(&transport::folder(path)))

@@ -53,7 +53,7 @@ pub struct SecretFile {
 const EXPOSED: &str = "every user of this machine can read a secret: chmod o-r the file";
 
 /// What a look at a file gave.
-struct Look {
+struct ReadOutcome {
     /// Whether every user of this machine can read it.
     exposed: bool,
     secret: Result<Secret, SecretError>,
@@ -112,7 +112,7 @@ impl SecretFile {
     /// As [`Self::get`].
     pub fn check(&self) -> Result<Option<String>, SecretError> {
         let SecretSource::File(file) = &self.source else { return Ok(None) };
-        let Look { exposed, secret, .. } = look(file, self.parse);
+        let ReadOutcome { exposed, secret, .. } = look(file, self.parse);
         secret?;
         Ok(exposed.then(|| format!("{}: {EXPOSED}", file.path().display())))
     }
@@ -153,8 +153,8 @@ impl SecretFile {
         }
     }
 
-    fn take(&mut self, look: Look) -> Result<Secret, SecretError> {
-        let Look { exposed, secret, seen } = look;
+    fn take(&mut self, look: ReadOutcome) -> Result<Secret, SecretError> {
+        let ReadOutcome { exposed, secret, seen } = look;
         (self.loaded, self.seen) = (None, seen);
         if exposed
             && self.warned != self.seen
@@ -170,11 +170,11 @@ impl SecretFile {
 }
 
 /// Reads the file. Can take as long as its file system does.
-fn look(file: &Named, parse: Parse) -> Look {
+fn look(file: &Named, parse: Parse) -> ReadOutcome {
     let path = file.path();
     let unusable = |source| SecretError::File { path: file.shown(), source };
     match file::read(path, file::MAX_SECRET) {
-        Err(err) => Look { exposed: false, secret: Err(unusable(err)), seen: Fingerprint::of(path) },
+        Err(err) => ReadOutcome { exposed: false, secret: Err(unusable(err)), seen: Fingerprint::of(path) },
         Ok(content) => {
             let bytes = Zeroizing::new(content.bytes);
             let text = std::str::from_utf8(&bytes).map_err(|_| unusable(FileError::Utf8));
@@ -182,7 +182,7 @@ fn look(file: &Named, parse: Parse) -> Look {
             let secret = text.and_then(|text| parse(text).map_err(content_error));
             // Of the open file: replaced since, it has changed.
             let seen = Some(Fingerprint::from_metadata(&content.metadata));
-            Look { exposed: content.metadata.mode() & 0o004 != 0, secret, seen }
+            ReadOutcome { exposed: content.metadata.mode() & 0o004 != 0, secret, seen }
         }
     }
 }

@@ -434,7 +434,7 @@ fn proxy_login(account: &ProxyAccount, url: &Url) -> Result<(Account, Secret, He
     let pair = Zeroizing::new([&account.username, ":", password.expose()].concat());
     let encoded = Secret::take(BASE64_STANDARD.encode(&*pair));
     let header = encoded.header("Basic").map_err(|_| TransportError::ProxyHeader { origin: account.origin() })?;
-    Ok((Account { place: error::place(url), username: account.username.clone() }, password, header))
+    Ok((Account { place: error::host_and_port(url), username: account.username.clone() }, password, header))
 }
 
 /// What the files that connections depend on look like now.
