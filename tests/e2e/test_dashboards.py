@@ -14,7 +14,8 @@ BOARDS = {path.stem: json.loads(path.read_text()) for path in FOLDER.glob("*.jso
 # Queries that have nothing to answer on the demonstration, with the reason.
 EMPTY = {"qumulo_encryption_exporter_listener_certificate_expiry_timestamp_seconds": "it has no TLS",
          "qumulo_encryption_kms_reachable": "probe_kms is off", "- 8 > 0": "no more than eight clusters are named",
-         "- 5 > 0": "no more than five are named", "0 * (count(": "there are clusters to be named"}
+         "- 5 > 0": "no more than five are named", "0 * (count(": "there are clusters to be named",
+         "qumulo_encryption_policy_info": "no policy is written down"}
 
 # Served, and deliberately on no panel: what every exporter has, a dashboard of processes shows.
 ABSENT = ("process_cpu_seconds_total", "process_max_fds", "process_open_fds", "process_threads", "process_virtual_memory_bytes",
