@@ -29,9 +29,13 @@ pub const MAX_PEM: u64 = 2 * 1024 * 1024;
 /// The limit for a token or a password.
 pub const MAX_SECRET: u64 = 64 * 1024;
 
+/// What stands for the name of the cluster in a path.
+const PLACEHOLDER: &str = "{name}";
+
 /// A file that a user named.
 #[derive(Clone, Eq, Hash, PartialEq)]
 pub struct Named {
+    folder: PathBuf,
     path: PathBuf,
     written: PathBuf,
 }
@@ -73,7 +77,20 @@ pub enum FileError {
 impl Named {
     /// `written` as it stands in a file of `folder`.
     pub fn new(folder: &Path, written: &Path) -> Self {
-        Self { path: folder.join(written), written: written.to_owned() }
+        Self { folder: folder.to_owned(), path: folder.join(written), written: written.to_owned() }
+    }
+
+    /// Whether the file is another one for each cluster.
+    pub fn has_placeholder(&self) -> bool {
+        self.written.to_str().is_some_and(|written| written.contains(PLACEHOLDER))
+    }
+
+    /// The file of the cluster `name`, which must not lead out of the folder.
+    pub fn for_cluster(&self, name: &str) -> Self {
+        match self.written.to_str() {
+            Some(written) => Self::new(&self.folder, Path::new(&written.replace(PLACEHOLDER, name))),
+            None => self.clone(),
+        }
     }
 
     /// Where it is.
@@ -96,7 +113,7 @@ impl Named {
 
 impl From<PathBuf> for Named {
     fn from(path: PathBuf) -> Self {
-        Self { written: path.clone(), path }
+        Self::new(Path::new(""), &path)
     }
 }
 
@@ -187,6 +204,13 @@ mod tests {
         check("/run/secrets/token", true);
         check("/run/secrets/access-v1:AAAA", false);
         check("access-v1:AAAA", false);
+    }
+
+    #[test]
+    fn a_placeholder_is_replaced_in_what_is_written_alone() {
+        let file = Named::new(Path::new("/etc/{name}"), Path::new("tokens/{name}.{name}"));
+        assert!(file.has_placeholder() && !Named::new(Path::new("/{name}"), Path::new("a")).has_placeholder());
+        assert_eq!(file.for_cluster("prod").path(), Path::new("/etc/{name}/tokens/prod.prod"));
     }
 
     #[test]

@@ -40,7 +40,7 @@
 //!    the same for the listener.
 //! 8. [`cmd`]: where all of it is put together; [`cli`] and `main` in front.
 //!
-//! Beside the data flow: [`telemetry`] (the exporter about itself), [`logging`], [`secret`] (strings that cannot be
+//! Beside the data flow: [`address`] (URLs and hosts that mean what a person reads), [`telemetry`] (the exporter about itself), [`logging`], [`secret`] (strings that cannot be
 //! printed), [`clock`], [`mod@file`] (how users' files are read), [`fingerprint`] (has a file changed?), [`lanes`] (work that can
 //! hang), [`limits`], [`signals`], [`reload`] (who asks for it), [`service`] (systemd), and [`sim`]: simulated clusters for the
 //! demonstration and for tests.
@@ -67,6 +67,7 @@
 //!
 //! A test (`tests/it/walls.rs`) holds the modules' imports against the table in it.
 
+pub mod address;
 pub mod cli;
 pub mod client;
 pub mod clock;

@@ -3,6 +3,7 @@
 
 use std::{
     env,
+    error::Error as _,
     ffi::{OsStr, OsString},
     process::ExitCode,
 };
@@ -22,6 +23,8 @@ pub struct Refused {
     error: clap::Error,
     /// The environment variable that the error is in, and its flag.
     origin: Option<String>,
+    /// Whether a monitoring plugin was asked for, which has to print a line of its own.
+    plugin: bool,
     /// The subcommand, as far as it is known.
     subcommand: Option<String>,
 }
@@ -36,19 +39,31 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Refus
     let mut arguments: Vec<OsString> = arguments.into_iter().collect();
     subcommand_first(&command, &mut arguments);
     let subcommand = arguments.get(1).and_then(|argument| argument.to_str()).map(str::to_owned);
-    let refused = |error, command: &Command| {
+    let plugin = wants_plugin(&arguments);
+    let refused = |error: clap::Error, command: &mut Command| {
         let origin = origin(&error, command, &arguments);
-        Refused { error, origin, subcommand: subcommand.clone() }
+        Refused { error: without_value(error, command), origin, plugin, subcommand: subcommand.clone() }
     };
     if let Some(place) = misplaced_secret(&command, &arguments) {
         let problem = format!(
             "{place} holds what looks like a token or a private key; put it into a file of its own and name that file"
         );
         let error = command.error(ErrorKind::ValueValidation, problem);
-        return Err(refused(error, &command));
+        return Err(refused(error, &mut command));
     }
-    let matches = command.try_get_matches_from_mut(&arguments).map_err(|error| refused(error, &command))?;
-    Cli::from_arg_matches(&matches).map_err(|error| refused(error, &command))
+    let matches = command.try_get_matches_from_mut(&arguments).map_err(|error| refused(error, &mut command))?;
+    Cli::from_arg_matches(&matches).map_err(|error| refused(error, &mut command))
+}
+
+/// Whether `--output plugin` is there, however wrong the rest.
+fn wants_plugin(arguments: &[OsString]) -> bool {
+    let mut values = arguments.iter().skip(1).filter_map(|argument| argument.to_str()).map(str::to_ascii_lowercase);
+    let mut before = String::new();
+    values.any(|argument| {
+        let found = argument == "--output=plugin" || (argument == "plugin" && before == "--output");
+        before = argument;
+        found
+    })
 }
 
 /// `--config.file F status` is `status --config.file F`: flags may stand before the command that they are for.
@@ -99,6 +114,13 @@ fn as_people_set_it(arg: Arg) -> Arg {
     if matches!(arg.get_action(), ArgAction::SetTrue) { arg.value_parser(BoolishValueParser::new()) } else { arg }
 }
 
+/// An error about a value, without the value: a URL can hold a password.
+fn without_value(error: clap::Error, command: &mut Command) -> clap::Error {
+    let (Some(flag), Some(problem)) = (error.get(ContextKind::InvalidArg), error.source()) else { return error };
+    let problem = format!("{flag}: {problem}");
+    command.error(error.kind(), problem)
+}
+
 /// The variable that an error is in: that of the flag which is not among the arguments.
 fn origin(error: &clap::Error, command: &Command, arguments: &[OsString]) -> Option<String> {
     let shown = error.get(ContextKind::InvalidArg)?.to_string();
@@ -112,18 +134,26 @@ fn origin(error: &clap::Error, command: &Command, arguments: &[OsString]) -> Opt
 // === impl Refused ===
 
 impl Refused {
-    /// Prints what is wrong. The exit status is 2, for `status` 3: to a monitoring plugin 2 means critical.
+    /// What is wrong; `None` for a help or a version that was asked for.
+    pub fn problem(&self) -> Option<String> {
+        let origin =
+            self.origin.iter().map(|origin| format!("\nThe value is that of the environment variable {origin}."));
+        self.error.use_stderr().then(|| self.error.to_string().trim_end().to_owned() + &origin.collect::<String>())
+    }
+
+    /// Whether it is about `status`, and then whether as a monitoring plugin.
+    pub fn status(&self) -> Option<bool> {
+        (self.subcommand.as_deref() == Some("status")).then_some(self.plugin)
+    }
+
+    /// Prints what is wrong, or what was asked for. The exit status is 2 for what is wrong.
     pub fn report(&self) -> ExitCode {
         // A closed pipe leaves nobody to tell.
         let _ = self.error.print();
         if let Some(origin) = &self.origin {
             eprintln!("The value is that of the environment variable {origin}.");
         }
-        match (self.error.exit_code(), self.subcommand.as_deref()) {
-            (0, _) => ExitCode::SUCCESS,
-            (_, Some("status")) => ExitCode::from(3),
-            _ => ExitCode::from(2),
-        }
+        ExitCode::from(u8::from(self.error.use_stderr()) * 2)
     }
 }
 
@@ -157,10 +187,13 @@ mod tests {
             "exporter --cluster.token-file=access-v1:hunter2 --cluster.url https://a",
             "exporter check-config session-v1:hunter2",
             "exporter --access-v1:hunter2",
+            "exporter --web.external-url https://me:hunter2@a",
+            "exporter status --exporter.url https://me:hunter2@a",
         ] {
             let refused = parse(line.split(' ').map(OsString::from)).unwrap_err();
             let text = refused.error.to_string();
-            assert!(text.contains("looks like a token") && !text.contains("hunter2"), "{text}");
+            assert!(text.contains("looks like a token") || text.contains("cannot hold a user or password"), "{text}");
+            assert!(!text.contains("hunter2"), "{text}");
         }
     }
 }

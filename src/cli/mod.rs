@@ -10,6 +10,7 @@ use url::Url;
 
 pub use self::environment::{Refused, parse};
 use crate::{
+    address,
     config::{SingleCluster, duration},
     logging::options::{LogFormat, LogLevel},
     routes,
@@ -26,13 +27,32 @@ const VERSION: &str = concat!(
     ")"
 );
 
+/// What people come for; the manual has it, too.
+pub const EXAMPLES: &str = "\
+Examples:
+  Show simulated clusters in every kind of state:
+    qumulo-encryption-exporter demo
+  Check a configuration, ask its clusters once, then run:
+    qumulo-encryption-exporter check-config qumulo-encryption-exporter.yml
+    qumulo-encryption-exporter status --config.file qumulo-encryption-exporter.yml
+    qumulo-encryption-exporter --config.file qumulo-encryption-exporter.yml
+  Watch one cluster without a file:
+    qumulo-encryption-exporter --cluster.url https://prod --cluster.token-file prod.token
+  Report all clusters of a running exporter as a monitoring plugin:
+    qumulo-encryption-exporter status --exporter.url http://127.0.0.1:10979 --output plugin";
+
 /// Prometheus exporter for the at-rest encryption of Qumulo clusters.
 ///
 /// Without a subcommand: polls the clusters of the configuration and serves /metrics. Exit status: 0 after SIGTERM or
 /// SIGINT, 1 if it cannot start or the configuration has errors, 2 for errors on the command line, 128 plus the
 /// signal's number after a second signal.
 #[derive(Debug, Parser)]
-#[command(name = "qumulo-encryption-exporter", version = VERSION, args_conflicts_with_subcommands = true)]
+#[command(
+    name = "qumulo-encryption-exporter",
+    version = VERSION,
+    args_conflicts_with_subcommands = true,
+    after_help = EXAMPLES
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -45,6 +65,20 @@ pub struct Cli {
 /// Other things to do than serving.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Check a configuration file and the files named in it; print every error.
+    CheckConfig(CheckConfigArgs),
+    /// Ask every cluster once and print what it said.
+    ///
+    /// Exit status, as monitoring plugins have it: 0 all good, 1 warning, 2 critical, 3 unknown (a cluster could not be
+    /// asked, or errors in configuration or command line).
+    Status(StatusArgs),
+    /// Watch a fleet of simulated clusters that show every kind of state.
+    Demo(DemoArgs),
+    /// Simulate clusters, speaking Qumulo's REST API on loopback; print how to reach them.
+    Simulate(SimulateArgs),
+    /// Make an entry for `basic_auth_users` of the web configuration; the password is read from the terminal or from
+    /// standard input.
+    HashPassword(HashPasswordArgs),
     /// Print the completions of a shell.
     Completions {
         /// Which shell
@@ -52,20 +86,6 @@ pub enum Command {
     },
     /// Print the manual page.
     Man,
-    /// Check a configuration file and the files named in it; print every error.
-    CheckConfig(CheckConfigArgs),
-    /// Watch a fleet of simulated clusters that show every kind of state.
-    Demo(DemoArgs),
-    /// Make an entry for `basic_auth_users` of the web configuration; the password is read from the terminal or from
-    /// standard input.
-    HashPassword(HashPasswordArgs),
-    /// Simulate clusters, speaking Qumulo's REST API on loopback; print how to reach them.
-    Simulate(SimulateArgs),
-    /// Ask every cluster once and print what it said.
-    ///
-    /// Exit status, as monitoring plugins have it: 0 all good, 1 warning, 2 critical, 3 unknown (a cluster could not be
-    /// asked, or errors in configuration or command line).
-    Status(StatusArgs),
 }
 
 /// The daemon's flags.
@@ -149,6 +169,7 @@ pub struct LogArgs {
         env = "QUMULO_ENCRYPTION_EXPORTER_LOG_LEVEL",
         value_name = "LEVEL",
         default_value_t,
+        ignore_case = true,
         value_enum
     )]
     pub level: LogLevel,
@@ -158,6 +179,7 @@ pub struct LogArgs {
         env = "QUMULO_ENCRYPTION_EXPORTER_LOG_FORMAT",
         value_name = "FORMAT",
         default_value_t,
+        ignore_case = true,
         value_enum
     )]
     pub format: LogFormat,
@@ -265,6 +287,9 @@ pub struct SimulateArgs {
     /// The fleet to simulate, YAML; followed while it is edited [default: the fleet of demo]
     #[arg(long, value_name = "FILE")]
     pub fleet: Option<PathBuf>,
+    /// Where to write a configuration for the clusters, and to keep their ports, certificates and tokens
+    #[arg(long, value_name = "DIR", default_value = "simulated-clusters")]
+    pub directory: PathBuf,
     /// Print the fleet of demo as YAML, to be copied and edited, and exit
     #[arg(long, conflicts_with = "fleet")]
     pub print_fleet: bool,
@@ -280,10 +305,10 @@ pub struct StatusArgs {
     #[arg(value_name = "CLUSTER")]
     pub names: Vec<String>,
     /// Ask a running exporter at this address, in place of the clusters; needs no configuration
-    #[arg(long = "exporter.url", value_name = "URL", conflicts_with_all = ["config_file", "url"])]
+    #[arg(long = "exporter.url", value_name = "URL", conflicts_with_all = ["config_file", "url"], value_parser = exporter_url)]
     pub exporter_url: Option<Url>,
     /// How to print it
-    #[arg(long, value_name = "FORM", default_value_t, value_enum)]
+    #[arg(long, value_name = "FORM", default_value_t, ignore_case = true, value_enum)]
     pub output: OutputForm,
     /// Which clusters.
     #[command(flatten)]
@@ -351,13 +376,19 @@ fn interval(text: &str) -> Result<Duration, String> {
 }
 
 /// A URL that others ask.
-fn external_url(text: &str) -> Result<Url, &'static str> {
-    const FORM: &str =
-        "write it as https://monitoring.example.com/qumulo, with http or https, and a path if there is one";
-    let url = Url::parse(text).map_err(|_| FORM)?;
-    let plain =
-        url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();
-    if ["http", "https"].contains(&url.scheme()) && url.has_host() && plain { Ok(url) } else { Err(FORM) }
+fn external_url(text: &str) -> Result<Url, String> {
+    http_url(text, "write it as https://monitoring.example.com/qumulo, with http or https, and a path if there is one")
+}
+
+/// The address of another exporter.
+fn exporter_url(text: &str) -> Result<Url, String> {
+    http_url(text, "give http:// or https://, the host and the port, without a user or a password")
+}
+
+fn http_url(text: &str, form: &str) -> Result<Url, String> {
+    let (url, _) = address::url(text).map_err(|err| format!("{err}; {form}"))?;
+    let is_plain = url.query().is_none() && url.fragment().is_none();
+    if ["http", "https"].contains(&url.scheme()) && is_plain { Ok(url) } else { Err(form.to_owned()) }
 }
 
 /// A path, or a part of one.

@@ -55,6 +55,16 @@ fn command_lines_are_understood_or_refused() {
     check("exporter --config.auto-reload-interval 500ms", false);
     check("exporter --config.auto-reload-interval 30", false);
     check("exporter --log.level trace", false);
+    for level in ["INFO", "Warn", "debug"] {
+        check(&format!("exporter --log.level={level} --log.format=JSON"), true);
+    }
+    check("exporter --web.external-url https://monitoring.example.com/qumulo", true);
+    for url in
+        ["https://0177.0.0.1/q", "https://${HOST}", "https://a..b", "https://a:0", "ftp://a", "https://me:hush@a", "a"]
+    {
+        check(&format!("exporter --web.external-url {url}"), false);
+        check(&format!("exporter status --exporter.url {url}"), false);
+    }
     check("exporter demo --web.listen-address 127.0.0.1:0 --log.level error", true);
     check("exporter demo --config.file a.yml", false);
     check("exporter check-config a.yml", true);
@@ -67,4 +77,19 @@ fn command_lines_are_understood_or_refused() {
     check("exporter status --output xml", false);
     check("exporter status --output plugin prod-east prod-west", true);
     check("exporter nonsense", false);
+}
+
+#[test]
+fn help_begins_with_what_people_come_for_and_its_examples_work() {
+    let mut command = Cli::command();
+    let names: Vec<_> = command.get_subcommands().map(|each| each.get_name().to_owned()).collect();
+    assert_eq!(names, ["check-config", "status", "demo", "simulate", "hash-password", "completions", "man"]);
+    assert!(command.render_help().to_string().contains("\nExamples:\n"));
+    let lines = EXAMPLES.lines().filter_map(|line| line.trim().strip_prefix("qumulo-encryption-exporter "));
+    let examples: Vec<_> = lines.collect();
+    assert!(examples.len() >= 6 && EXAMPLES.lines().all(|line| line.len() < 90), "{examples:?}");
+    for example in examples {
+        let parsed = Cli::try_parse_from(format!("exporter {example}").split_whitespace());
+        assert!(parsed.is_ok(), "{example}: {parsed:?}");
+    }
 }

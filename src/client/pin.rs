@@ -7,7 +7,7 @@ pub struct Pin([u8; 32]);
 /// A text that is no SHA-256 fingerprint.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
-    "a fingerprint is 64 hexadecimal digits, with or without colons, as printed by \
+    "a SHA-256 fingerprint is 64 hexadecimal digits, with or without colons, or the line printed by \
      `openssl x509 -in CERTIFICATE -noout -fingerprint -sha256`"
 )]
 pub struct PinError;
@@ -27,7 +27,12 @@ impl FromStr for Pin {
     type Err = PinError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let digits: String = text.trim().chars().filter(|digit| *digit != ':').collect();
+        // What OpenSSL prints in front of it, in small letters since version 3.
+        const NAME: &str = "sha256 fingerprint=";
+        let text = text.trim();
+        let named = text.get(..NAME.len()).is_some_and(|name| name.eq_ignore_ascii_case(NAME));
+        let text = text.get(if named { NAME.len() } else { 0 }..).unwrap_or_default();
+        let digits: String = text.chars().filter(|digit| *digit != ':').collect();
         if digits.len() != 64 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
             return Err(PinError);
         }
@@ -68,6 +73,11 @@ mod tests {
         check(&printed, Ok(pin));
         check(&printed.to_lowercase().replace(':', ""), Ok(pin));
         check(&format!(" {printed}\n"), Ok(pin));
+        check(&format!("sha256 Fingerprint={printed}\n"), Ok(pin));
+        check(&format!("SHA256 Fingerprint={printed}"), Ok(pin));
+        check(&format!("SHA1 Fingerprint={printed}"), Err(PinError));
+        check(&format!("sha1 Fingerprint={}", &printed[..59]), Err(PinError));
+        check("sha256 Fingerprint=", Err(PinError));
         check("AB:CD", Err(PinError));
         check("", Err(PinError));
         check(&printed.replace('0', "g").replacen(|digit: char| digit.is_ascii_hexdigit(), "z", 1), Err(PinError));

@@ -123,6 +123,41 @@ impl ProxyAccount {
     }
 }
 
+// === what a path with the name of a cluster in it becomes for each of them ===
+
+impl Credential {
+    pub fn file_mut(&mut self) -> Option<&mut Named> {
+        match self {
+            Self::Login { password: secret, .. } | Self::Token(secret) => secret.file_mut(),
+        }
+    }
+}
+
+impl ProxySettings {
+    pub fn file_mut(&mut self) -> Option<&mut Named> {
+        match self {
+            Self::Url { account: Some(account), .. } => account.password.file_mut(),
+            Self::Direct | Self::Url { .. } => None,
+        }
+    }
+}
+
+impl SecretSource {
+    fn file_mut(&mut self) -> Option<&mut Named> {
+        match self {
+            Self::File(file) => Some(file),
+            Self::Fixed(_) => None,
+        }
+    }
+}
+
+impl TlsSettings {
+    pub fn files_mut(&mut self) -> impl Iterator<Item = &mut Named> {
+        let client = self.client.iter_mut().flat_map(|client| [&mut client.cert_file, &mut client.key_file]);
+        self.ca_file.iter_mut().chain(client)
+    }
+}
+
 // === impl TransportSettings ===
 
 impl TransportSettings {

@@ -1,6 +1,8 @@
 //! `demo`: a simulated fleet, and the exporter on top. Nothing is written to disk, so the tokens are passed in memory.
 
-use std::{net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::Ipv4Addr, sync::Arc, time::Duration};
+
+use tokio::time::sleep;
 
 use super::serve;
 use crate::{
@@ -42,12 +44,22 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
         let (bound, mut requests) = serve::bind(&args.web, default, &store, serve::telemetry(&args.web)?)?;
         let (mut file, spec) = super::fleet(args.fleet.as_deref())?;
         let mut fleet = Fleet::start(spec).await?;
-        let mut watch = Watch { poller: Poller::new(store), pool: Arc::default() };
+        let mut watch = Watch { poller: Poller::new(store.clone()), pool: Arc::default() };
         watch.update(&fleet)?;
+        let page = bound.page();
         let web_config = bound.web_config();
         let mut serving = bound.start(signals.shutdown.clone());
         tracing::info!(clusters = fleet.iter().count(), "watching simulated clusters, polling every second");
+        let invite = async {
+            // The last line of the start, where it is found.
+            while !store.view().all_polled() {
+                sleep(INTERVAL / 10).await;
+            }
+            tracing::info!("open {page} in a browser");
+            std::future::pending::<Infallible>().await
+        };
         tokio::select! {
+            never = invite => match never {},
             ended = serving.end() => ended,
             result = watch.follow(file.as_mut(), &mut fleet) => result,
             () = answer(&mut requests, web_config.as_deref()) => Ok(()),

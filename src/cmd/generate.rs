@@ -6,10 +6,13 @@ use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 use clap_mangen::{
     Man,
-    roff::{Roff, bold, roman},
+    roff::{Roff, bold, line_break, roman},
 };
 
-use crate::{cli::Cli, config};
+use crate::{
+    cli::{Cli, EXAMPLES},
+    config,
+};
 
 /// What an exit status means, for the program and then for `status`.
 const EXIT: [(&str, &str); 5] = [
@@ -29,28 +32,6 @@ const FILES: [(&str, &str); 4] = [
     ("/etc/default/qumulo-encryption-exporter", "Environment variables for the systemd unit."),
     ("/usr/share/qumulo-encryption-exporter", "JSON Schemas for editors, alert rules, dashboards."),
     ("/usr/share/doc/qumulo-encryption-exporter", "README, runbooks, examples for Prometheus and Alertmanager."),
-];
-
-const EXAMPLES: [(&str, &str); 4] = [
-    (
-        "qumulo-encryption-exporter demo",
-        "Watch simulated clusters in every kind of state; the status page is at \
-      http://127.0.0.1:10979/.",
-    ),
-    (
-        "qumulo-encryption-exporter --cluster.url https://prod.example.com --cluster.token-file prod.token",
-        "Watch one cluster.",
-    ),
-    (
-        "qumulo-encryption-exporter check-config /etc/qumulo-encryption-exporter/qumulo-encryption-exporter.yml",
-        "Say every error \
-      of a configuration before it is used.",
-    ),
-    (
-        "qumulo-encryption-exporter status --exporter.url http://127.0.0.1:10979 --output plugin",
-        "Judge all clusters as a \
-      monitoring plugin does.",
-    ),
 ];
 
 /// Prints the completions of a shell.
@@ -76,7 +57,7 @@ fn page() -> io::Result<Vec<u8>> {
     let mut page = Vec::new();
     man.render_title(&mut page)?;
     man.render_name_section(&mut page)?;
-    man.render_synopsis_section(&mut page)?;
+    page.extend(synopsis(&command)?);
     man.render_description_section(&mut page)?;
     man.render_options_section(&mut page)?;
     for each in command.get_subcommands() {
@@ -89,14 +70,31 @@ fn page() -> io::Result<Vec<u8>> {
          as 30s, 5m or 1h. Files are relative to the folder of the configuration file. A key that begins with x- is free.",
     )]);
     list(&mut more, config::keys().iter().map(|(key, text)| (key.as_str(), text.as_str())));
-    for (heading, items) in [("EXIT STATUS", &EXIT[..]), ("FILES", &FILES), ("EXAMPLES", &EXAMPLES)] {
+    for (heading, items) in [("EXIT STATUS", &EXIT[..]), ("FILES", &FILES)] {
         more.control("SH", [heading]);
         list(&mut more, items.iter().copied());
     }
+    more.control("SH", ["EXAMPLES"]);
+    more.control("nf", []);
+    more.text(EXAMPLES.lines().skip(1).flat_map(|line| [roman(line), line_break()]).collect::<Vec<_>>());
+    more.control("fi", []);
     more.control("SH", ["SEE ALSO"]);
     more.text([roman("prometheus(1), promtool(1), systemctl(1)")]);
     more.to_writer(&mut page)?;
     Ok(page)
+}
+
+/// How it is called, without a list of all flags.
+fn synopsis(command: &Command) -> io::Result<Vec<u8>> {
+    let usage = command.clone().render_usage().to_string();
+    let mut roff = Roff::new();
+    roff.control("SH", ["SYNOPSIS"]);
+    for line in usage.trim_start_matches("Usage:").lines() {
+        roff.text([roman(line.trim()), line_break()]);
+    }
+    let mut text = Vec::new();
+    roff.to_writer(&mut text)?;
+    Ok(text)
 }
 
 /// Terms and what they mean.
@@ -114,7 +112,7 @@ fn subcommand(command: &Command, page: &mut Vec<u8>) -> io::Result<()> {
     heading.to_writer(page)?;
     let man = Man::new(command.clone());
     let mut parts = Vec::new();
-    man.render_synopsis_section(&mut parts)?;
+    parts.extend(synopsis(command)?);
     man.render_description_section(&mut parts)?;
     if command.get_arguments().next().is_some() {
         man.render_options_section(&mut parts)?;
@@ -138,6 +136,10 @@ mod tests {
             assert!(page.contains(&format!("--{long}")), "{long}");
         }
         assert!(page.contains(".TH qumulo-encryption-exporter 8 \" \" \"version "), "{page}");
+        let synopsis = page.split(".SH SYNOPSIS").nth(1).unwrap().split(".SH").next().unwrap();
+        assert!(synopsis.len() < 200 && synopsis.contains("qumulo-encryption-exporter <COMMAND>"), "{synopsis}");
+        assert!(page.contains("qumulo-encryption-exporter status [OPTIONS] [CLUSTER]..."), "{page}");
+        assert!(page.contains("  qumulo-encryption-exporter demo"), "{page}");
         for (key, _) in config::keys() {
             assert!(page.contains(&key), "{key}");
         }

@@ -21,7 +21,7 @@ use std::{
 use anyhow::Context;
 
 use crate::{
-    cli::{Cli, Command, LogArgs},
+    cli::{Cli, Command, LogArgs, Refused},
     client::TransportPool,
     config::{Config, ConfigError, ConfigErrors},
     file, limits, logging,
@@ -69,6 +69,15 @@ pub fn run(cli: Cli) -> ExitCode {
     };
     logging::writer::flush(LOG_FLUSH_TIMEOUT);
     code
+}
+
+/// What a command line that was not understood leads to. To a monitoring plugin 2 means critical, so `status` has another exit
+/// status for it.
+pub fn refuse(refused: &Refused) -> ExitCode {
+    match refused.status().zip(refused.problem()) {
+        Some((plugin, problem)) => status::unknown(&problem, plugin),
+        None => refused.report(),
+    }
 }
 
 /// Prints on standard output. A closed pipe (`| head`) is no failure.
@@ -141,7 +150,7 @@ impl Drop for Runtime {
     }
 }
 
-/// Starts the log, and sends panics there: standard error holds log lines only.
+/// Starts the log with the version, and sends panics there: standard error holds log lines only.
 fn start_log(args: LogArgs) -> anyhow::Result<()> {
     logging::init(args.level, args.format)?;
     std::panic::set_hook(Box::new(|panic| {
@@ -150,6 +159,8 @@ fn start_log(args: LogArgs) -> anyhow::Result<()> {
         tracing::error!(%place, err, "this is a bug, please report it");
         logging::writer::flush(LOG_FLUSH_TIMEOUT);
     }));
+    let (version, revision) = (env!("CARGO_PKG_VERSION"), env!("QUMULO_ENCRYPTION_EXPORTER_REVISION"));
+    tracing::info!(version, revision, "starting qumulo-encryption-exporter");
     Ok(())
 }
 

@@ -1,6 +1,9 @@
 //! What daemon and demo have in common: listen, serve, drain.
 
-use std::sync::Arc;
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use anyhow::Context;
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -38,6 +41,7 @@ pub struct Bound {
     health: Vec<TcpListener>,
     limits: Limits,
     listeners: Vec<TcpListener>,
+    page: String,
     routes: Arc<Routes>,
     web_config: Option<Arc<WebConfig>>,
 }
@@ -68,13 +72,28 @@ pub fn bind(
     for listener in &health {
         tracing::info!(address = %listener.local_addr()?, "listening for health checks");
     }
+    let page = match (&web.external_url, listeners.first()) {
+        (Some(url), _) => url.to_string(),
+        (None, Some(listener)) => page(listener.local_addr()?, tls, &prefix),
+        (None, None) => String::new(),
+    };
     let (trigger, requests) = reload::channel();
     let trigger = web.enable_lifecycle.then_some(trigger);
     let routes = Arc::new(Routes::new(store.clone(), telemetry, web.telemetry_path.clone(), prefix, trigger));
     let servers = if health.is_empty() { 1 } else { 2 };
     let limits =
         Limits { max_connections: max_connections(servers), max_requests: web.max_requests, ..Limits::default() };
-    Ok((Bound { health, limits, listeners, routes, web_config }, requests))
+    Ok((Bound { health, limits, listeners, page, routes, web_config }, requests))
+}
+
+/// The address of the status page; every address of this machine is also the loopback's.
+fn page(address: SocketAddr, tls: bool, prefix: &UrlPrefix) -> String {
+    let host = match address.ip() {
+        ip if ip.is_unspecified() => "localhost".to_owned(),
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    };
+    format!("{}://{host}:{}{}", if tls { "https" } else { "http" }, address.port(), prefix.inner("/"))
 }
 
 /// Half of the descriptors at most, so that connections of clients never take those of the polls.
@@ -126,6 +145,11 @@ fn web_config(web: &WebArgs, telemetry: &Arc<Telemetry>) -> anyhow::Result<Optio
 }
 
 impl Bound {
+    /// Where a browser on this machine finds the status page.
+    pub fn page(&self) -> String {
+        self.page.clone()
+    }
+
     /// What a reload reads again, if there is such a file.
     pub fn web_config(&self) -> Option<Arc<WebConfig>> {
         self.web_config.clone()
@@ -137,7 +161,7 @@ impl Bound {
     }
 
     async fn serve(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let Self { health, limits, listeners, routes, web_config } = self;
+        let Self { health, limits, listeners, page: _, routes, web_config } = self;
         let policy = web_config.as_ref().map_or_else(|| fixed(ListenerPolicy::default()), |config| config.policy());
         if let Some(config) = web_config {
             let shutdown = shutdown.clone();
@@ -167,5 +191,21 @@ impl Serving {
     /// When requests had to be aborted.
     pub async fn end(&mut self) -> anyhow::Result<()> {
         (&mut self.0).await.context("the listener died: this is a bug, please report it")?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn page_is_where_a_browser_finds_it() {
+        let check = |address: &str, tls: bool, prefix: Option<&str>, expect: &str| {
+            assert_eq!(page(address.parse().unwrap(), tls, &UrlPrefix::new(None, prefix)), expect);
+        };
+        check("127.0.0.1:10979", false, None, "http://127.0.0.1:10979/");
+        check("[::1]:1", true, None, "https://[::1]:1/");
+        check("0.0.0.0:10979", false, Some("/q"), "http://localhost:10979/q/");
+        check("[::]:10979", false, None, "http://localhost:10979/");
     }
 }

@@ -11,11 +11,12 @@ use url::Url;
 
 use super::{
     reloader::{Clusters, ConfigSource},
-    summary::Summary,
+    summary::{self, Summary},
 };
 use crate::{
     cli::{OutputForm, StatusArgs},
     client, clock, limits, metrics,
+    model::is_hidden,
     report::{self, Severity},
     store::{Store, View},
 };
@@ -30,9 +31,20 @@ pub fn run(args: &StatusArgs) -> ExitCode {
         None => asked(args),
     };
     match printed.and_then(|(text, severity)| super::print(&text).map(|()| severity)) {
+        // The series hold the state, and whoever replaces a file by this output must do so in an emergency, too.
+        Ok(_) if args.output == OutputForm::Prometheus => ExitCode::SUCCESS,
         Ok(severity) => ExitCode::from(code(severity)),
-        Err(err) => unknown(&err),
+        Err(err) => unknown(&format!("{err:#}"), args.output == OutputForm::Plugin),
     }
+}
+
+/// Prints why nothing is known of the clusters: on standard error, and for a monitoring plugin as its one line.
+pub fn unknown(problem: &str, plugin: bool) -> ExitCode {
+    let _ = writeln!(io::stderr(), "{problem}");
+    if plugin {
+        let _ = super::print(summary::plugin_unknown(problem).as_bytes());
+    }
+    ExitCode::from(code(Severity::Unknown))
 }
 
 /// From the clusters themselves.
@@ -42,7 +54,7 @@ fn asked(args: &StatusArgs) -> anyhow::Result<(Vec<u8>, Severity)> {
     let report = report::report(&view, &now);
     let summary = Summary::new(&report);
     let text = match args.output {
-        OutputForm::Json => report::json::render(&report),
+        OutputForm::Json => report::json::render(&report, None),
         OutputForm::Plugin => summary.plugin().into_bytes(),
         OutputForm::Prometheus => {
             let mut text = metrics::Text::default();
@@ -56,16 +68,10 @@ fn asked(args: &StatusArgs) -> anyhow::Result<(Vec<u8>, Severity)> {
 
 /// From a running exporter, which needs no configuration and logs in nowhere.
 fn told(url: &Url, args: &StatusArgs) -> anyhow::Result<(Vec<u8>, Severity)> {
-    if !["http", "https"].contains(&url.scheme()) || !url.username().is_empty() || url.password().is_some() {
-        // Other users of the machine can read a command line.
-        anyhow::bail!("--exporter.url: give http:// or https://, the host and the port, without a user or a password");
-    }
     if !args.names.is_empty() && matches!(args.output, OutputForm::Json | OutputForm::Prometheus) {
         anyhow::bail!("--exporter.url prints all clusters in this form of output; name none");
     }
     let mut base = url.clone();
-    base.set_query(None);
-    base.set_fragment(None);
     if let Ok(mut segments) = base.path_segments_mut() {
         segments.pop_if_empty().push("");
     }
@@ -76,22 +82,31 @@ fn told(url: &Url, args: &StatusArgs) -> anyhow::Result<(Vec<u8>, Severity)> {
     let json = get("api/v1/clusters")?;
     let no_exporter =
         || anyhow::anyhow!("what answers at --exporter.url is not this exporter; give the address of its status page");
-    let summary = Summary::of_document(&json).ok_or_else(no_exporter)?;
+    let (summary, metrics) = Summary::of_document(&json).ok_or_else(no_exporter)?;
     let summary = summary.only(&args.names).map_err(anyhow::Error::msg)?;
     let text = match args.output {
-        OutputForm::Json => json,
+        OutputForm::Json => report::json::without_hidden(String::from_utf8(json)?).into_bytes(),
         OutputForm::Plugin => summary.plugin().into_bytes(),
         OutputForm::Prometheus => {
-            let text = get("metrics")?;
-            // What is on its way to a terminal.
-            if text.iter().any(|byte| byte.is_ascii_control() && *byte != b'\n') {
+            let text = String::from_utf8(get(&metrics)?)?;
+            // It may be on its way to a terminal.
+            if text.contains(|c| is_hidden(c) && c != '\n') {
                 return Err(no_exporter());
             }
-            text
+            of_clusters(&text).into_bytes()
         }
         OutputForm::Table => summary.table(coloured(), width()).into_bytes(),
     };
     Ok((text, summary.severity()))
+}
+
+/// The families of clusters and exporter. Those of the process are the node exporter's own, too.
+fn of_clusters(text: &str) -> String {
+    let ours = |line: &&str| {
+        let name = ["# HELP ", "# TYPE "].iter().find_map(|start| line.strip_prefix(start)).unwrap_or(line);
+        name.starts_with("qumulo_")
+    };
+    text.split_inclusive('\n').filter(ours).collect()
 }
 
 fn coloured() -> bool {
@@ -102,12 +117,6 @@ fn coloured() -> bool {
 fn width() -> Option<usize> {
     let said = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).filter(|columns| *columns > 0);
     said.or_else(|| Some(terminal_size::terminal_size_of(io::stdout())?.0.0.into()))
-}
-
-/// Nothing can be said of the clusters, and why.
-fn unknown(err: &anyhow::Error) -> ExitCode {
-    let _ = writeln!(io::stderr(), "{err:#}");
-    ExitCode::from(code(Severity::Unknown))
 }
 
 /// As monitoring plugins have it.
@@ -153,6 +162,13 @@ fn progress(done: usize, all: usize, started: Instant) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_families_of_ours_go_to_the_node_exporter() {
+        let text = "# HELP process_cpu_seconds_total qumulo_x\n# TYPE process_cpu_seconds_total counter\n\
+                    process_cpu_seconds_total 1\n# HELP qumulo_a A.\n# TYPE qumulo_a gauge\nqumulo_a{cluster=\"process_b\"} 1\n";
+        assert_eq!(of_clusters(text), &text[text.find("# HELP qumulo_a").unwrap()..]);
+    }
 
     #[test]
     fn exit_codes_are_those_of_monitoring_plugins() {

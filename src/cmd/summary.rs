@@ -25,8 +25,17 @@ struct Line {
     /// As they stand below [`HEAD`].
     cells: [String; 7],
     findings: Vec<(Severity, String, String)>,
-    first_expiry_days: Option<f64>,
+    /// Of the first certificate to expire, until when, and the policy's limits.
+    first_expiry: Option<Expiry>,
     severity: Severity,
+}
+
+/// Days left, and below which number of days that is worth a warning, or critical.
+#[derive(Clone, Copy, Debug)]
+struct Expiry {
+    critical: Option<f64>,
+    left: f64,
+    warning: Option<f64>,
 }
 
 /// The fields of `/api/v1/clusters` that are needed here.
@@ -34,6 +43,12 @@ struct Line {
 struct Document {
     generated_at: String,
     clusters: Vec<Cluster>,
+    exporter: Exporter,
+}
+
+#[derive(Deserialize)]
+struct Exporter {
+    metrics: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -46,6 +61,13 @@ struct Cluster {
     encryption_type: Option<String>,
     certificates: Vec<Certificate>,
     last_key_rotation_at: Option<String>,
+    policy: Limits,
+}
+
+#[derive(Deserialize)]
+struct Limits {
+    certificate_critical_seconds: Option<u64>,
+    certificate_warning_seconds: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -74,11 +96,12 @@ impl Summary {
         Self(report.clusters.iter().map(|cluster| Line::asked(cluster, report.at)).collect())
     }
 
-    /// Of what a running exporter says. `None` if that is no such document.
-    pub fn of_document(json: &[u8]) -> Option<Self> {
+    /// Of the JSON of a running exporter, with the path of its metrics. `None` if it is another document.
+    pub fn of_document(json: &[u8]) -> Option<(Self, String)> {
         let document: Document = serde_json::from_slice(json).ok()?;
         let at = moment(&document.generated_at)?;
-        Some(Self(document.clusters.into_iter().map(|cluster| Line::told(cluster, at)).collect()))
+        let summary = Self(document.clusters.into_iter().map(|cluster| Line::told(cluster, at)).collect());
+        Some((summary, document.exporter.metrics.unwrap_or_else(|| "metrics".to_owned())))
     }
 
     /// Only these clusters.
@@ -109,8 +132,7 @@ impl Summary {
         let mut summary: Vec<String> = worst
             .filter_map(|line| {
                 let (_, text, _) = line.findings.iter().find(|(each, _, _)| *each == severity)?;
-                // The bar begins the numbers.
-                Some(format!("{}: {text}", line.cells.first()?).replace('|', "/"))
+                Some(format!("{}: {text}", line.cells.first()?))
             })
             .collect();
         let more = summary.len().saturating_sub(SHOWN);
@@ -118,14 +140,23 @@ impl Summary {
         if more > 0 {
             summary.push(format!("and {more} more"));
         }
-        if summary.is_empty() {
+        if all == 0 {
+            summary.push("no clusters are configured".to_owned());
+        } else if summary.is_empty() {
             summary.push(counted(self.count(severity), &format!(" {}", severity.label())));
         }
-        let numbers = Severity::ALL.map(|each| format!("{}={};;;0;{all}", each.label(), self.count(each)));
-        let first = self.0.iter().filter_map(|line| line.first_expiry_days).min_by(f64::total_cmp);
-        let first = first.map(|days| format!(" first_expiry_days={days:.1}")).unwrap_or_default();
-        let (label, summary) = (severity.label().to_uppercase(), summary.join("; "));
-        format!("QUMULO ENCRYPTION {label} - {summary} | {}{first}\n", numbers.join(" "))
+        // One such cluster is too many.
+        let numbers = Severity::ALL.map(|each| {
+            let limits = match each {
+                Severity::Critical => ";0",
+                Severity::Warning => "0;",
+                _ => ";",
+            };
+            format!("{}={};{limits};0;{all}", each.label(), self.count(each))
+        });
+        let first = self.0.iter().filter_map(|line| line.first_expiry).min_by(|a, b| a.left.total_cmp(&b.left));
+        let first = first.map(|expiry| expiry.performance()).unwrap_or_default();
+        plugin_line(severity, &summary.join("; "), &format!("{}{first}", numbers.join(" ")))
     }
 
     /// A table with the findings below each line; without columns where `width` characters are too few for them.
@@ -162,6 +193,45 @@ impl Summary {
     }
 }
 
+/// What a monitoring plugin prints when it cannot say anything about the clusters: one line, whatever is in `problem`.
+pub fn plugin_unknown(problem: &str) -> String {
+    const SHOWN: usize = 3;
+    let lines = problem.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
+    let mut lines: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
+    let more = lines.len().saturating_sub(SHOWN);
+    lines.truncate(SHOWN);
+    let mut text = lines.join("; ").replace(":; ", ": ");
+    if more > 0 {
+        text.push_str(&format!("; and {more} more"));
+    }
+    plugin_line(Severity::Unknown, text.strip_prefix("error: ").unwrap_or(&text), "")
+}
+
+/// The bar begins the numbers.
+fn plugin_line(severity: Severity, summary: &str, numbers: &str) -> String {
+    let (label, summary) = (severity.label().to_uppercase(), visible(summary).replace('|', "/"));
+    let numbers = if numbers.is_empty() { String::new() } else { format!(" | {numbers}") };
+    format!("QUMULO ENCRYPTION {label} - {summary}{numbers}\n")
+}
+
+// === impl Expiry ===
+
+impl Expiry {
+    /// Of seconds.
+    fn first(left: impl IntoIterator<Item = f64>, warning: Option<u64>, critical: Option<u64>) -> Option<Self> {
+        const DAY: f64 = 86_400.0;
+        let first = left.into_iter().min_by(f64::total_cmp)?;
+        let days = |seconds: u64| (seconds as f64 / DAY * 1000.0).round() / 1000.0;
+        Some(Self { critical: critical.map(days), left: first / DAY, warning: warning.map(days) })
+    }
+
+    /// `30:` is a range that alerts below 30, as the guidelines of monitoring plugins have it.
+    fn performance(self) -> String {
+        let range = |limit: Option<f64>| limit.map(|days| format!("{days}:")).unwrap_or_default();
+        format!(" first_expiry_days={:.1};{};{}", self.left, range(self.warning), range(self.critical))
+    }
+}
+
 // === impl Line ===
 
 impl Line {
@@ -172,8 +242,10 @@ impl Line {
         };
         let age = cluster.date(DateField::LastKeyRotationTime).map(|at| (now - at).num_seconds() as f64);
         let findings = cluster.findings.iter();
+        let seconds = |limit: Option<std::time::Duration>| limit.map(|limit| limit.as_secs());
         Self::new(
             cluster.severity(),
+            [seconds(cluster.policy.certificate_warning), seconds(cluster.policy.certificate_critical)],
             [&cluster.name, &cluster.headline(), cluster.key_store()],
             KmsCertificate::ALL.map(left),
             age,
@@ -200,6 +272,7 @@ impl Line {
         });
         Self::new(
             Severity::from_label(&cluster.severity).unwrap_or(Severity::Unknown),
+            [cluster.policy.certificate_warning_seconds, cluster.policy.certificate_critical_seconds],
             [&cluster.name, &cluster.headline, key_store],
             KmsCertificate::ALL.map(left),
             cluster.last_key_rotation_at.and_then(|at| Some((now - moment(&at)?).num_seconds() as f64)),
@@ -209,6 +282,7 @@ impl Line {
 
     fn new(
         severity: Severity,
+        [warning, critical]: [Option<u64>; 2],
         [name, status, key_store]: [&str; 3],
         left: [Option<f64>; 3],
         key_age: Option<f64>,
@@ -220,9 +294,9 @@ impl Line {
         // The third, of the server, is one of the findings when it matters.
         let [ca, client, _] = left.map(until);
         let age = key_age.map_or("-".to_owned(), span);
-        let first = left.into_iter().flatten().min_by(f64::total_cmp).map(|seconds| seconds / 86_400.0);
+        let first_expiry = Expiry::first(left.into_iter().flatten(), warning, critical);
         let cells = [visible(name), severity.label().to_owned(), visible(status), visible(key_store), ca, client, age];
-        Self { cells, findings, first_expiry_days: first, severity }
+        Self { cells, findings, first_expiry, severity }
     }
 }
 
@@ -349,18 +423,53 @@ mod tests {
         assert_eq!(
             Summary::new(&reported()).plugin(),
             "QUMULO ENCRYPTION CRITICAL - lost: KMS Key Not Found; expired: The KMS CA certificate expired 2 days ago; \
-             very-soon: The KMS client certificate expires in 2 days | critical=3;;;0;10 unknown=3;;;0;10 \
-             warning=3;;;0;10 good=1;;;0;10 first_expiry_days=-2.0\n"
+             very-soon: The KMS client certificate expires in 2 days | critical=3;;0;0;10 unknown=3;;;0;10 \
+             warning=3;0;;0;10 good=1;;;0;10 first_expiry_days=-2.0;30:;7:\n"
         );
+        assert_eq!(
+            Summary(Vec::new()).plugin(),
+            "QUMULO ENCRYPTION UNKNOWN - no clusters are configured | critical=0;;0;0;0 unknown=0;;;0;0 warning=0;0;;0;0 \
+             good=0;;;0;0\n"
+        );
+    }
+
+    #[test]
+    fn limits_of_the_performance_data_are_those_of_the_policy() {
+        let check = |warning: Option<u64>, critical: Option<u64>, expect: &str| {
+            let first = Expiry::first([864_000.0, 86_400.0 * 2.25], warning, critical).unwrap();
+            assert_eq!(first.performance(), expect);
+        };
+        check(Some(30 * 86_400), Some(7 * 86_400), " first_expiry_days=2.2;30:;7:");
+        check(Some(36 * 3_600), None, " first_expiry_days=2.2;1.5:;");
+        check(None, Some(3_600), " first_expiry_days=2.2;;0.042:");
+        check(None, None, " first_expiry_days=2.2;;");
+    }
+
+    #[test]
+    fn a_plugin_that_knows_nothing_says_so_in_one_line() {
+        let check = |problem: &str, expect: &str| {
+            assert_eq!(plugin_unknown(problem), format!("QUMULO ENCRYPTION UNKNOWN - {expect}\n"));
+        };
+        check("no such file", "no such file");
+        check("error: unexpected argument\n\nUsage: x | y\n", "unexpected argument");
+        check("error: not provided:\n  --a <A>\n\nUsage: x", "not provided: --a <A>");
+        check("a: 1 | 2\nb\u{1b}[31m", "a: 1 / 2; b\\u{1b}[31m");
+        check("a\nb\nc\nd\ne", "a; b; c; and 2 more");
+        check("\u{1b}]0;x\u{7}", "\\u{1b}]0;x\\u{7}");
+        check("", "");
     }
 
     #[test]
     fn what_an_exporter_says_reads_as_if_the_clusters_had_been_asked() {
         let report = reported();
-        let (asked, told) = (Summary::new(&report), Summary::of_document(&json::render(&report)).unwrap());
+        let (asked, told) = (Summary::new(&report), Summary::of_document(&json::render(&report, Some("m"))).unwrap());
+        let (told, metrics) = told;
+        assert_eq!(metrics, "m");
         assert_eq!(told.severity(), asked.severity());
         assert_eq!(told.plugin(), asked.plugin());
-        let lost = Summary::of_document(&json::render(&report)).unwrap().only(&["lost".to_owned()]).unwrap();
+        let (told_again, metrics) = Summary::of_document(&json::render(&report, None)).unwrap();
+        assert_eq!(metrics, "metrics", "an exporter that does not name it");
+        let lost = told_again.only(&["lost".to_owned()]).unwrap();
         assert_eq!(told.table(false, None), asked.table(false, None));
         assert!(lost.table(false, None).starts_with("CLUSTER  STATE     STATUS"), "{}", lost.table(false, None));
         assert!(told.only(&["none".to_owned()]).is_err());
@@ -370,7 +479,7 @@ mod tests {
     #[test]
     fn what_another_program_says_is_text_and_nothing_else() {
         let evil = "\u{1b}]0;owned\u{7}\u{202e}|x";
-        let mut document: serde_json::Value = serde_json::from_slice(&json::render(&reported())).unwrap();
+        let mut document: serde_json::Value = serde_json::from_slice(&json::render(&reported(), None)).unwrap();
         fn spoil(value: &mut serde_json::Value, evil: &str) {
             match value {
                 serde_json::Value::String(text) => text.push_str(evil),
@@ -380,7 +489,7 @@ mod tests {
             }
         }
         spoil(&mut document["clusters"], evil);
-        let told = Summary::of_document(document.to_string().as_bytes()).unwrap();
+        let (told, _) = Summary::of_document(document.to_string().as_bytes()).unwrap();
         for text in [told.table(false, None), told.table(false, Some(60)), told.plugin()] {
             assert!(text.contains("owned") && !text.contains(['\u{1b}', '\u{7}', '\u{202e}']), "{text:?}");
         }

@@ -62,6 +62,9 @@ impl Document {
     ///
     /// The first error of syntax, with its place and nothing of the text, which could be a secret.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        if let Some((place, problem)) = hints::odd_space(text) {
+            return Err(ConfigError { place: Some(place), problem, ..ConfigError::default() });
+        }
         let options = serde_saphyr::options! {
             budget: serde_saphyr::budget! { max_depth: MAX_DEPTH },
             duplicate_keys: DuplicateKeyPolicy::LastWins,
@@ -69,8 +72,11 @@ impl Document {
         };
         let root: Spanned<Read> = serde_saphyr::from_str_with_options(text, options).map_err(|err| {
             let words = err.without_snippet().render_with_formatter(&serde_saphyr::UserMessageFormatter);
-            let problem = hints::syntax(&words);
-            ConfigError { place: err.location().map(place), problem: problem.to_owned(), ..ConfigError::default() }
+            let place = err.location().map(place);
+            match place.and_then(|place| hints::tab_before(text, place)) {
+                Some(tab) => ConfigError { place: Some(tab), problem: hints::TAB.to_owned(), ..ConfigError::default() },
+                None => ConfigError { place, problem: hints::syntax(&words).to_owned(), ..ConfigError::default() },
+            }
         })?;
         Ok(Self(Node::new(text, root)))
     }
@@ -183,7 +189,7 @@ impl<'a> Check<'a> {
             // A key that is refused, whatever its value, which is not even looked at.
             return Some(Value::Bool(true));
         }
-        let kind = schema.get("type").and_then(|kind| kind.as_str().or_else(|| kind.get(0)?.as_str()));
+        let kind = kinds(schema).next();
         match (kind, &node.content) {
             (_, Content::Null) => None,
             (Some("object"), Content::Map(entries)) => Some(self.map(entries, schema, path)),
@@ -195,12 +201,20 @@ impl<'a> Check<'a> {
                 };
                 Some(Value::Array(items.iter().enumerate().map(item).collect()))
             }
-            (Some("string" | "boolean" | "integer"), Content::Text(text))
+            (Some("string" | "boolean" | "integer" | "array"), Content::Text(text))
                 if is_marked(text) && !allows_secret(schema) =>
             {
                 self.wrong(path, node, hints::SECRET)
             }
+            (Some("string" | "array"), Content::Text(text))
+                if text.contains(char::is_control) && !allows_secret(schema) =>
+            {
+                self.wrong(path, node, hints::CONTROL)
+            }
             (Some("string"), Content::Text(text)) => Some(Value::String(text.clone())),
+            (Some("array"), Content::Text(text)) if kinds(schema).any(|kind| kind == "string") => {
+                Some(Value::String(text.clone()))
+            }
             (Some("boolean"), Content::Text(text)) => match text.to_ascii_lowercase().as_str() {
                 "true" | "yes" | "on" => Some(Value::Bool(true)),
                 "false" | "no" | "off" => Some(Value::Bool(false)),
@@ -311,6 +325,15 @@ fn resolve<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
     let schema = choices.and_then(|choices| choices.iter().find(|each| each.get("$ref").is_some())).unwrap_or(schema);
     let name = schema.get("$ref").and_then(Value::as_str).and_then(|name| name.strip_prefix("#"));
     name.and_then(|name| root.pointer(name)).unwrap_or(schema)
+}
+
+/// The types of a value; the first one is what it is said to be.
+fn kinds(schema: &Value) -> impl Iterator<Item = &str> {
+    let (one, several) = match schema.get("type") {
+        Some(Value::Array(kinds)) => (None, kinds.as_slice()),
+        one => (one, [].as_slice()),
+    };
+    one.into_iter().chain(several).filter_map(Value::as_str)
 }
 
 fn nothing(root: &Value, schema: &Value) -> Value {

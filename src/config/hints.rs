@@ -1,9 +1,16 @@
 //! What to tell those who wrote something else.
 
-use crate::secret::is_marked;
+use super::Place;
+use crate::{model::is_hidden, secret::is_marked};
 
 /// A secret that stands in the file itself.
 pub const SECRET: &str = "looks like a token or a private key; put it into a file of its own and name that file";
+
+/// What a double quote makes of `CORP\exporter`.
+pub const CONTROL: &str = "holds a control character or a line break; in double quotes YAML makes one of a backslash and \
+                           the letter after it, so write the value in single quotes, or without quotes";
+
+pub const TAB: &str = "a tab stands where only spaces can indent";
 
 /// Keys that people try, from other exporters and clients, and what they mean here.
 const TRIED: &[(&str, &str)] = &[
@@ -41,7 +48,7 @@ const SYNTAX: &[(&str, &str)] = &[
     ("unclosed quote", "a quote is opened and not closed"),
     ("mapping values are not allowed", "a value holds `: `, which begins another one; put it into quotes"),
     ("unknown value", "an alias (`*name`) has no anchor (`&name`)"),
-    ("tab", "a tab stands where only spaces can indent"),
+    ("tab", TAB),
     ("indent", "the indentation fits no line above it"),
     ("recursion", "it is nested too deeply"),
     ("depth", "it is nested too deeply"),
@@ -50,6 +57,43 @@ const SYNTAX: &[(&str, &str)] = &[
     ("null is not allowed", "a key is missing before the colon"),
     ("multiple documents", "holds more than one document (`---`); keep one"),
 ];
+
+/// White space that is not a plain space where YAML wants one: before or after a key, or after the dash of a list. YAML takes
+/// it for a part of the text, and complains elsewhere.
+pub fn odd_space(text: &str) -> Option<(Place, String)> {
+    text.lines().zip(1..).find_map(|(line, number)| {
+        let is_odd = |c: char| !c.is_ascii() && (c.is_whitespace() || is_hidden(c));
+        let line: Vec<char> = line.chars().collect();
+        let run = |from: usize, of: &dyn Fn(char) -> bool| line.iter().skip(from).take_while(|c| of(**c)).count();
+        let indent = run(0, &|c| matches!(c, ' ' | '\t' | '-'));
+        let key = indent + run(indent, &|c| c.is_alphanumeric() || matches!(c, '_' | '-'));
+        let colon = key + run(key, &is_odd);
+        let is_key = key > indent && line.get(colon) == Some(&':');
+        let places = [indent, if is_key { key } else { indent }, if is_key { colon + 1 } else { indent }];
+        let odd = places.into_iter().find_map(|at| Some((at, *line.get(at).filter(|c| is_odd(**c))?)));
+        let (at, found) = odd?;
+        let name = match found {
+            '\u{a0}' | '\u{202f}' => "a no-break space",
+            '\u{feff}' => "a byte order mark",
+            '\u{200b}'..='\u{200f}' | '\u{2060}' => "an invisible character",
+            _ => "a special space",
+        };
+        let problem = format!("{name} (U+{:04X}) stands where only plain spaces can; replace it", u32::from(found));
+        Some((Place { line: number, column: at as u64 + 1 }, problem))
+    })
+}
+
+/// The last line with a tab in its indentation, up to the line after an error of syntax.
+pub fn tab_before(text: &str, error: Place) -> Option<Place> {
+    let lines = text.lines().zip(1..).take_while(|(_, number)| *number <= error.line + 1);
+    let tabs = lines.filter_map(|(line, number)| {
+        let content = line.trim_start();
+        let indent = line.strip_suffix(content)?;
+        let column = indent.find('\t')? as u64 + 1;
+        (!content.is_empty() && !content.starts_with('#')).then_some(Place { line: number, column })
+    });
+    tabs.last()
+}
 
 /// An error of syntax.
 pub fn syntax(words: &str) -> &'static str {
@@ -103,6 +147,31 @@ mod tests {
         check("host", "write `url`");
         check("colour", &format!("known are {}", here.join(", ")));
         check("kJ8s7dD92hWW/qPz01mZx3==", &format!("could be a secret; known are {}", here.join(", ")));
+    }
+
+    #[test]
+    fn space_that_yaml_takes_for_text_is_named_with_its_line() {
+        let check = |text: &str, expect: Option<(u64, u64, &str)>| {
+            let got = odd_space(text);
+            let got = got.as_ref().map(|(place, problem)| (place.line, place.column, problem.as_str()));
+            match (got, expect) {
+                (None, None) => {}
+                (Some((line, column, problem)), Some((at, position, words))) => {
+                    assert!((line, column) == (at, position) && problem.contains(words), "{text:?}: {got:?}");
+                }
+                _ => panic!("{text:?}: {got:?}"),
+            }
+        };
+        check("clusters:\n\u{a0}\u{a0}- name: a", Some((2, 1, "a no-break space (U+00A0)")));
+        check("clusters:\n  - name: a\n  \u{a0}\u{a0}url: b", Some((3, 3, "U+00A0")));
+        check("clusters:\n- name:\u{a0}a", Some((2, 8, "U+00A0")));
+        check("clusters:\n- name\u{a0}: a", Some((2, 7, "U+00A0")));
+        check("clusters:\n-\u{a0}name: a", Some((2, 2, "U+00A0")));
+        check("clusters:\n\u{3000}- name: a", Some((2, 1, "a special space (U+3000)")));
+        check("clusters:\n  \u{200b}- name: a", Some((2, 3, "an invisible character (U+200B)")));
+        check("x-a: 1\n\u{feff}clusters: []", Some((2, 1, "a byte order mark")));
+        check("name: a\u{a0}b\n# \u{a0}\nother: 'a:\u{a0}b'\n- Berlin\u{a0}Mitte", None);
+        check("name: 'K\u{f6}ln'\r\n\turl: x", None);
     }
 
     #[test]

@@ -10,10 +10,10 @@ mod duration;
 mod errors;
 mod files;
 mod hints;
-mod pace;
 mod raw;
 mod reach;
 mod resolve;
+mod schedule;
 #[cfg(test)]
 mod schema;
 mod url;
@@ -26,7 +26,7 @@ pub use self::{
     files::{Text, read},
 };
 use self::{
-    raw::{Raw, RawAuthorization, RawCluster, RawClusterFile, RawShared, RawTls},
+    raw::{OneOrMore, Raw, RawAuthorization, RawCluster, RawClusterFile, RawShared, RawTls},
     resolve::{Names, Section, Shared},
 };
 use crate::poll;
@@ -181,7 +181,7 @@ pub fn single(cluster: &SingleCluster) -> Result<Config, ConfigErrors> {
     let pins = cluster.pin_sha256.clone();
     let tls = RawTls {
         ca_file: cluster.ca_file.clone(),
-        pin_sha256: (!pins.is_empty()).then_some(pins),
+        pin_sha256: (!pins.is_empty()).then_some(OneOrMore::More(pins)),
         ..RawTls::default()
     };
     let shared = RawShared {

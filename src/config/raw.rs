@@ -151,17 +151,56 @@ pub struct RawTls {
     /// The key of the client certificate, PEM.
     pub key_file: Option<PathBuf>,
     /// The name to verify in place of the URL's host.
-    #[cfg_attr(test, schemars(regex(pattern = "^[^/ ]+$")))]
+    #[cfg_attr(test, schemars(regex(pattern = "^[A-Za-z0-9._:-]+$")))]
     pub server_name: Option<String>,
     /// TLS12 or TLS13. Default: TLS12.
     #[cfg_attr(test, schemars(regex(pattern = "^TLS1[23]$")))]
     pub min_version: Option<String>,
-    /// SHA-256 fingerprints of the cluster's certificate, as `openssl x509 -fingerprint -sha256` prints them. A match
-    /// replaces all other checks.
-    #[cfg_attr(test, schemars(length(min = 1), inner(regex(pattern = super::schema::PIN))))]
-    pub pin_sha256: Option<Vec<String>>,
+    /// SHA-256 fingerprints of the cluster's certificate, one or a list: 64 hexadecimal digits, or the whole line that
+    /// `openssl x509 -fingerprint -sha256` prints. A match replaces all other checks.
+    pub pin_sha256: Option<OneOrMore>,
     /// Accept any certificate. Anybody between exporter and cluster can then read the credential.
     pub insecure_skip_verify: Option<bool>,
+}
+
+/// One text, or a list of them.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub enum OneOrMore {
+    More(Vec<String>),
+    One(String),
+}
+
+impl OneOrMore {
+    /// Each with what follows the key in its path.
+    pub fn iter(&self) -> impl Iterator<Item = (String, &str)> {
+        let (one, more) = match self {
+            Self::More(more) => (None, more.as_slice()),
+            Self::One(one) => (Some((String::new(), one.as_str())), [].as_slice()),
+        };
+        one.into_iter().chain(more.iter().enumerate().map(|(index, text)| (format!("[{index}]"), text.as_str())))
+    }
+}
+
+#[cfg(test)]
+impl schemars::JsonSchema for OneOrMore {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "OneOrMore".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let one = super::schema::PIN;
+        schemars::json_schema!({
+            "type": ["array", "string"],
+            "items": {"type": "string", "pattern": one},
+            "minItems": 1,
+            "pattern": one,
+        })
+    }
 }
 
 /// A key that is there, whatever its value: the value is thrown away while it is read.

@@ -7,10 +7,11 @@ use percent_encoding::percent_decode_str;
 use url::Url;
 
 use super::{
-    raw::{RawShared, RawTls},
+    raw::{OneOrMore, RawShared, RawTls},
     resolve::Section,
 };
 use crate::{
+    address::{self, AddressError},
     client::{ClientCertificate, Networks, NoProxy, Pin, ProxyAccount, ProxySettings, SecretSource, TlsSettings},
     secret::Secret,
 };
@@ -94,13 +95,13 @@ impl Section<'_> {
     pub(super) fn tls(&mut self, raw: &RawTls) -> TlsSettings {
         self.tls_conflicts(raw);
         let mut pins = Vec::new();
-        if raw.pin_sha256.as_ref().is_some_and(Vec::is_empty) {
+        if raw.pin_sha256.as_ref().is_some_and(|pins| pins.iter().next().is_none()) {
             self.error("tls_config.pin_sha256", "is an empty list, which pins nothing; remove it or add a fingerprint");
         }
-        for (index, text) in raw.pin_sha256.iter().flatten().enumerate() {
+        for (item, text) in raw.pin_sha256.iter().flat_map(OneOrMore::iter) {
             match text.parse::<Pin>() {
                 Ok(pin) => pins.push(pin),
-                Err(err) => self.error(&format!("tls_config.pin_sha256[{index}]"), err.to_string()),
+                Err(err) => self.error(&format!("tls_config.pin_sha256{item}"), err.to_string()),
             }
         }
         let only_tls13 = match raw.min_version.as_deref() {
@@ -170,11 +171,14 @@ impl Section<'_> {
 
     fn server_name(&mut self, raw: &RawTls) -> Option<String> {
         let name = raw.server_name.clone()?;
-        if rustls::pki_types::ServerName::try_from(name.as_str()).is_err() {
-            self.error("tls_config.server_name", "must be a host name or an IP address, without scheme and port");
-            return None;
-        }
-        Some(name)
+        let form = "must be a host name or an IP address, without scheme and port";
+        let problem = match address::host(&name) {
+            Ok(()) if rustls::pki_types::ServerName::try_from(name.as_str()).is_ok() => return Some(name),
+            Err(err @ (AddressError::Ipv4 | AddressError::NotAscii(_))) => err.to_string(),
+            Ok(()) | Err(_) => form.to_owned(),
+        };
+        self.error("tls_config.server_name", problem);
+        None
     }
 }
 
@@ -194,7 +198,15 @@ fn proxy_address(text: &str) -> Result<Url, &'static str> {
     if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
         return Err("cannot have a path, a query or a fragment");
     }
-    Ok(url)
+    // As it is written, without the account: to the parser `0177.0.0.1` is another host.
+    let (_, rest) = text.split_once("://").ok_or(FORM)?;
+    let authority = rest.split('/').next().unwrap_or_default();
+    let place = authority.rsplit_once('@').map_or(authority, |(_, place)| place);
+    match address::url(&format!("http://{place}")) {
+        Ok(_) => Ok(url),
+        Err(AddressError::Ipv4) => Err("has an invalid IPv4 address; write four decimal numbers without zeros in front"),
+        Err(_) => Err(FORM),
+    }
 }
 
 /// The proxy in `HTTPS_PROXY` and `NO_PROXY`, or their lower-case forms, as Go reads them: the first that is not empty. The
@@ -302,6 +314,9 @@ mod tests {
             "http://",
             "http://proxy.test:99999",
             "http://proxy.test:0",
+            "http://0177.0.0.1:3128",
+            "http://svc:Summer@010.20.30.40:3128",
+            "http://proxy..test:3128",
             "http://proxy\"Secret:3128",
             "http://Sum mer@proxy.test",
             "http://svc:Summer\u{7f}@proxy.test\n",

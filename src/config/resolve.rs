@@ -10,15 +10,15 @@ use url::Host;
 
 use super::{
     ConfigErrors,
-    duration::PromDuration,
-    pace::OwnPace,
+    duration::{self, PromDuration},
     raw::{RawAuthorization, RawCluster, RawLogin, RawPolicy, RawShared},
+    schedule::{OwnSchedule, Schedule},
     url::cluster_url,
 };
 use crate::{
     client::{self, Credential, Networks, ProxySettings, SecretSource, TlsSettings, TransportSettings},
     file::Named,
-    model::{About, ClusterName, Labels, Policy, Require},
+    model::{About, ClusterName, Labels, Policy, Require, is_hidden},
     poll,
 };
 
@@ -41,7 +41,9 @@ pub struct Shared {
     has_credential: bool,
     credential: Option<Credential>,
     has_proxy: bool,
-    pace: OwnPace,
+    schedule: OwnSchedule,
+    /// Whether the durations of `global` fit together; each cluster would report them again.
+    schedule_is_good: bool,
     policy: Policy,
     probe_kms: Option<bool>,
     probe_kms_networks: Option<Networks>,
@@ -79,7 +81,7 @@ impl Section<'_> {
     /// Examines `global`.
     pub fn global(&mut self, raw: &RawShared) -> Shared {
         let mut shared = self.shared(raw, Policy::default());
-        shared.pace.good = self.pace(shared.pace, &OwnPace::default()).is_some();
+        shared.schedule_is_good = self.schedule(shared.schedule, OwnSchedule::default()).is_some();
         shared
     }
 
@@ -106,20 +108,24 @@ impl Section<'_> {
             }
         });
         let own = self.shared(&raw.shared, global.policy);
-        let says_pace = [&raw.shared.poll_interval, &raw.shared.poll_timeout, &raw.shared.stale_after];
-        let pace = if says_pace.iter().any(|key| key.is_some()) || global.pace.good {
-            self.pace(own.pace, &global.pace)
+        let schedule = if own.schedule.says_something() || global.schedule_is_good {
+            self.schedule(own.schedule, global.schedule)
         } else {
             None
         };
         if !own.has_credential && !global.has_credential {
             self.missing::<()>("authorization", "write `authorization` with `credentials_file`, or `login`");
         }
-        let credential = if own.has_credential { own.credential } else { global.credential.clone() };
-        let proxy = if own.has_proxy { own.proxy } else { global.proxy.clone() };
+        let mut credential = if own.has_credential { own.credential } else { global.credential.clone() };
+        let mut proxy = if own.has_proxy { own.proxy } else { global.proxy.clone() };
         let networks = own.probe_kms_networks.or_else(|| global.probe_kms_networks.clone()).unwrap_or_default();
         let kms_probe = own.probe_kms.or(global.probe_kms).unwrap_or(false).then_some(networks);
-        let tls = own.tls.or_else(|| global.tls.clone()).unwrap_or_default();
+        let mut tls = own.tls.or_else(|| global.tls.clone()).unwrap_or_default();
+        if let Some(name) = &name {
+            let files = credential.as_mut().and_then(Credential::file_mut).into_iter();
+            let files = files.chain(proxy.as_mut().and_then(ProxySettings::file_mut)).chain(tls.files_mut());
+            self.expand(name.as_str(), files);
+        }
         let plain = url.as_ref().is_some_and(|url| url.scheme() == "http");
         if plain && raw.shared.tls_config.is_some() {
             self.error("tls_config", "has no effect with an http url; remove it or write https");
@@ -127,7 +133,7 @@ impl Section<'_> {
         if plain && raw.shared.proxy_url.is_some() {
             self.error("proxy_url", "cannot be used with an http url, which is for this machine only");
         }
-        let (pace, url) = (pace?, url?);
+        let (schedule, url) = (schedule?, url?);
         let about = About {
             dates_unverified: !plain && (tls.insecure_skip_verify || !tls.pins.is_empty()),
             labels: labels.ok()?,
@@ -136,7 +142,7 @@ impl Section<'_> {
         };
         let transport = TransportSettings {
             // Half of a poll's time, so that there is some left to ask.
-            connect_timeout: pace.timeout / 2,
+            connect_timeout: schedule.timeout / 2,
             proxy: proxy.unwrap_or(ProxySettings::Direct),
             tls: (!plain).then_some(tls),
         };
@@ -150,14 +156,30 @@ impl Section<'_> {
                 credential: credential?,
                 kms_probe,
                 transport,
-                timeout: pace.timeout,
+                timeout: schedule.timeout,
                 url,
             },
-            interval: pace.interval,
+            interval: schedule.interval,
             about,
             name: name?,
-            stale_after: pace.stale_after,
+            stale_after: schedule.stale_after,
         })
+    }
+
+    /// Puts the name of the cluster into the paths that have a place for it.
+    fn expand<'a>(&mut self, name: &str, files: impl Iterator<Item = &'a mut Named>) {
+        let mut leads_away = false;
+        for file in files.filter(|file| file.has_placeholder()) {
+            // `..`, or a file of another folder that nobody meant.
+            leads_away |= name.contains('/') || name.starts_with('.');
+            *file = file.for_cluster(name);
+        }
+        if leads_away {
+            self.error(
+                "name",
+                "cannot stand for `{name}` in a path with a / or a dot in front; write this cluster's paths",
+            );
+        }
     }
 
     /// `inherited` is the policy of what stands above.
@@ -171,13 +193,32 @@ impl Section<'_> {
             has_credential,
             credential: self.credential(raw),
             has_proxy,
-            pace: self.own_pace(raw),
+            schedule: OwnSchedule {
+                interval: self.duration("poll_interval", raw.poll_interval.as_deref()),
+                stale_after: self.duration("stale_after", raw.stale_after.as_deref()),
+                timeout: self.duration("poll_timeout", raw.poll_timeout.as_deref()),
+            },
+            schedule_is_good: false,
             probe_kms: raw.probe_kms,
             probe_kms_networks: raw.probe_kms_networks.as_ref().map(|networks| self.networks(networks)),
             policy: raw.policy.as_ref().map_or(inherited, |policy| self.policy(policy, inherited)),
             proxy: has_proxy.then(|| self.proxy(raw)),
             tls: raw.tls_config.as_ref().map(|tls| self.tls(tls)),
         }
+    }
+
+    fn duration(&mut self, key: &str, text: Option<&str>) -> Option<Duration> {
+        let duration = duration::parse(text?);
+        if duration.is_none() {
+            // The text is not repeated: it could be anything, even a secret on the wrong line.
+            self.error(key, duration::WANTED);
+        }
+        duration
+    }
+
+    fn schedule(&mut self, own: OwnSchedule, global: OwnSchedule) -> Option<Schedule> {
+        let resolved = own.resolve(global);
+        resolved.map_err(|broken| broken.into_iter().for_each(|(key, problem)| self.error(key, problem))).ok()
     }
 
     fn policy(&mut self, raw: &RawPolicy, inherited: Policy) -> Policy {
@@ -246,8 +287,12 @@ impl Section<'_> {
     /// A user and the file with the password.
     pub(super) fn account(&mut self, key: &str, raw: &RawLogin, user: &str) -> Option<(String, Named)> {
         let username = raw.username.clone().filter(|username| !username.is_empty());
-        if username.is_none() {
-            self.missing::<()>(&format!("{key}.username"), user);
+        match &username {
+            None => drop(self.missing::<()>(&format!("{key}.username"), user)),
+            Some(name) if name.trim() != name || name.contains(is_hidden) => {
+                self.error(&format!("{key}.username"), "has a space at an end or an invisible character; type it anew");
+            }
+            Some(_) => {}
         }
         if raw.password.0 {
             self.error(
@@ -267,6 +312,8 @@ impl Section<'_> {
         let path = path?;
         if path.as_os_str().is_empty() {
             self.error(key, "is empty; name a file or remove the key");
+        } else if path.to_string_lossy().contains(char::is_control) {
+            self.error(key, "holds a control character or a line break; remove it");
         }
         Some(Named::new(self.folder, path))
     }

@@ -10,7 +10,8 @@ use crate::model::Labels;
 pub const NAME: &str = r"^[^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?$";
 
 /// https, or http to this machine; no user, no path, no query.
-pub const CLUSTER_URL: &str = r"^(https://[^/?#@]+|http://(localhost|127\.[0-9.]+|\[::1\])(:[0-9]+)?)/?$";
+pub const CLUSTER_URL: &str =
+    r"^(https://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])|http://(localhost|127\.[0-9.]+|\[::1\]))(:[0-9]+)?/?$";
 
 /// http or https; no user.
 pub const PROXY_URL: &str = r"^https?://[^/?#@]+/?$";
@@ -24,8 +25,8 @@ const LABEL: &str = "^[a-zA-Z_][a-zA-Z0-9_]*$";
 /// A network, or an address.
 pub const NETWORK: &str = "^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$";
 
-/// 32 bytes in hexadecimal digits.
-pub const PIN: &str = "^[0-9A-Fa-f]{2}(:?[0-9A-Fa-f]{2}){31}$";
+/// 32 bytes in hexadecimal digits, also behind what OpenSSL prints in front of them.
+pub const PIN: &str = "^([Ss][Hh][Aa]256 [Ff]ingerprint=)?[0-9A-Fa-f]{2}(:?[0-9A-Fa-f]{2}){31}$";
 
 /// Rules between keys, and where the schema is from.
 pub fn finish(schema: &mut Schema) {

@@ -135,6 +135,12 @@ fn a_single_cluster_needs_no_file() {
         "--cluster.url (QUMULO_URL): must be https: a credential is never sent without TLS, except to this machine\n\
          --cluster.token-file (QUMULO_TOKEN_FILE): is missing: the file that holds the access token"
     );
+    for (url, token_file) in [("https://prod\n", "t"), ("https://prod", "t\n")] {
+        let flags =
+            SingleCluster { url: url.to_owned(), token_file: Some(token_file.into()), ..SingleCluster::default() };
+        let message = single(&flags).unwrap_err().to_string();
+        assert!(message.contains("a line break") && message.starts_with("--cluster."), "{message}");
+    }
     let pinned = SingleCluster { pin_sha256: vec!["zz".to_owned()], ..cluster };
     assert!(single(&pinned).unwrap_err().to_string().starts_with("--cluster.pin-sha256 (QUMULO_PIN_SHA256): "));
 }
@@ -167,6 +173,94 @@ clusters:
     assert!(matches!(&own.client.transport.proxy, ProxySettings::Url { account: None, .. }), "never half of it");
     assert!(matches!(&own.client.credential, Credential::Token(_)));
     assert_eq!(direct.client.transport.proxy, ProxySettings::Direct);
+}
+
+#[test]
+fn the_name_of_a_cluster_stands_in_paths() {
+    let text = "
+global:
+  authorization: {credentials_file: 'tokens/{name}'}
+  tls_config: {ca_file: '{name}/ca.pem', cert_file: '{name}.pem', key_file: '/keys/{name}.key'}
+  proxy_url: http://proxy:3128
+  proxy_authorization: {username: p, password_file: '{name}.proxy'}
+clusters:
+- {name: prod-east, url: 'https://a'}
+- {name: own, url: 'https://b', login: {username: u, password_file: '{name}.password'}, tls_config: {ca_file: ca.pem}}
+";
+    let config = parse(text, Path::new("/etc/{name}")).unwrap();
+    let files = |index: usize| -> Vec<String> {
+        let client = &config.clusters[index].client;
+        let secret = match &client.credential {
+            Credential::Token(SecretSource::File(file))
+            | Credential::Login { password: SecretSource::File(file), .. } => file.path(),
+            other => panic!("{other:?}"),
+        };
+        let paths = [secret].into_iter().chain(client.transport.files());
+        paths.map(|path| path.display().to_string()).collect()
+    };
+    for path in ["tokens/prod-east", "prod-east/ca.pem", "prod-east.pem", "prod-east.proxy"] {
+        assert!(files(0).contains(&format!("/etc/{{name}}/{path}")), "{path}: {:?}", files(0));
+    }
+    assert!(files(0).contains(&"/keys/prod-east.key".to_owned()), "{:?}", files(0));
+    for path in ["own.password", "ca.pem", "own.proxy"] {
+        assert!(files(1).contains(&format!("/etc/{{name}}/{path}")), "{path}: {:?}", files(1));
+    }
+    for name in ["..", ".", ".hidden", "../../etc/passwd", "/etc/passwd", "a/b"] {
+        let refused = errors(&text.replace("prod-east", name));
+        assert!(refused.contains("name: cannot stand for `{name}` in a path"), "{name}: {refused}");
+        let free = text.replace("{name}", "all").replace("prod-east", name);
+        assert!(parse(&free, Path::new("")).is_ok(), "{name}");
+    }
+}
+
+#[test]
+fn a_fingerprint_is_taken_as_people_paste_it() {
+    let hex = ["AB"; 32].join(":");
+    let read = |value: &str| {
+        let text = format!(
+            "clusters: [{{name: a, url: 'https://a', authorization: {{credentials_file: t}}, tls_config: {{pin_sha256: {value}}}}}]"
+        );
+        parse(&text, Path::new("")).map(|config| config.clusters[0].client.transport.tls.clone().unwrap().pins)
+    };
+    let pin: crate::client::Pin = hex.parse().unwrap();
+    for value in [
+        hex.clone(),
+        hex.replace(':', ""),
+        format!("'{hex}'"),
+        format!("[{hex}]"),
+        format!("sha256 Fingerprint={hex}"),
+        format!("[SHA256 Fingerprint={hex}]"),
+        format!("['{}']", hex.to_lowercase()),
+    ] {
+        assert_eq!(read(&value), Ok(vec![pin]), "{value}");
+    }
+    assert_eq!(read(&format!("[{hex}, {hex}]")), Ok(vec![pin, pin]));
+    let wrong = |value: &str, expect: &str| {
+        let text = read(value).unwrap_err().to_string();
+        assert!(text.contains(expect), "{value}: {text}");
+    };
+    wrong("AB:CD", "tls_config.pin_sha256: a SHA-256 fingerprint is 64");
+    wrong("[AB:CD]", "tls_config.pin_sha256[0]: a SHA-256 fingerprint is 64");
+    wrong("''", "tls_config.pin_sha256: a SHA-256 fingerprint is 64");
+    wrong("[]", "is an empty list");
+    wrong("{a: b}", "must be a list");
+    let flags = SingleCluster {
+        url: "https://a".to_owned(),
+        token_file: Some("t".into()),
+        pin_sha256: vec![format!("sha256 Fingerprint={hex}")],
+        ..SingleCluster::default()
+    };
+    assert_eq!(single(&flags).unwrap().clusters[0].client.transport.tls.as_ref().unwrap().pins, [pin]);
+}
+
+#[test]
+fn a_byte_order_mark_is_passed_over_in_every_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let entry = "clusters: [{name: NAME, url: 'https://a', authorization: {credentials_file: t}}]\n";
+    let write = |name: &str, text: String| fs::write(folder.path().join(name), text).unwrap();
+    write("main.yml", format!("\u{feff}cluster_files: [more.yml]\n{}", entry.replace("NAME", "one")));
+    write("more.yml", format!("\u{feff}{}", entry.replace("NAME", "two")));
+    assert_eq!(load(&folder.path().join("main.yml")).unwrap().clusters.len(), 2);
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use url::{Host, ParseError, Url};
+use url::{Host, Url};
+
+use crate::address::{self, AddressError};
 
 /// The port of the REST API (Qumulo's list of required ports).
 const DEFAULT_PORT: u16 = 8000;
@@ -13,13 +15,13 @@ const DEFAULT_PORT: u16 = 8000;
 ///
 /// What is wrong with it, without repeating it: it could hold a password.
 pub fn cluster_url(text: &str) -> Result<Url, String> {
-    if !text.contains("://") {
-        return Err("needs a scheme and a host, as in https://prod.example.com".to_owned());
-    }
-    let mut url =
-        Url::parse(text).map_err(|err| format!("{}; write one such as https://prod.example.com", problem(err)))?;
-    check(&url)?;
-    if !names_port(&url, text) {
+    let (mut url, port) = address::url(text).map_err(|err| match err {
+        AddressError::UserInfo => format!("{err}; use `authorization` or `login`"),
+        AddressError::NoHost => format!("{err}; write one such as https://prod.example.com"),
+        _ => err.to_string(),
+    })?;
+    check(text, &url)?;
+    if port.is_none() {
         url.set_port(Some(DEFAULT_PORT)).map_err(|()| "cannot have a port".to_owned())?;
     }
     Ok(url)
@@ -27,28 +29,17 @@ pub fn cluster_url(text: &str) -> Result<Url, String> {
 
 /// The host, for a name.
 pub fn host(text: &str) -> Option<String> {
-    Url::parse(text).ok()?.host_str().map(|host| host.trim_matches(['[', ']']).to_owned())
+    let (url, _) = address::url(text).ok()?;
+    url.host_str().map(|host| host.trim_matches(['[', ']']).to_owned())
 }
 
-/// Why a text is not a valid URL, in words of ours.
-fn problem(err: ParseError) -> &'static str {
-    match err {
-        ParseError::EmptyHost => "has no host",
-        ParseError::IdnaError | ParseError::InvalidDomainCharacter => "has a character in its host that no host has",
-        ParseError::InvalidPort => "has a port that is none (1 to 65535)",
-        ParseError::InvalidIpv4Address | ParseError::InvalidIpv6Address => "has an IP address that is none",
-        _ => "is not a valid URL",
-    }
-}
-
-fn check(url: &Url) -> Result<(), String> {
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("cannot hold a user or password; use `authorization` or `login`".to_owned());
-    }
+fn check(text: &str, url: &Url) -> Result<(), String> {
     if url.query().is_some() || url.fragment().is_some() {
         return Err("cannot have a query or a fragment (? or #)".to_owned());
     }
-    if url.path() != "/" {
+    // As it is written: the parser folds `/a/..`.
+    let path = text.splitn(4, '/').nth(3);
+    if path.is_some_and(|path| !path.is_empty()) {
         return Err("cannot have a path: the REST API is at the root of the host".to_owned());
     }
     match url.scheme() {
@@ -68,14 +59,6 @@ fn is_loopback(url: &Url) -> bool {
         Some(Host::Ipv6(ip)) => IpAddr::from(ip).is_loopback(),
         None => false,
     }
-}
-
-/// Whether a port was written. The parser drops `:443` from https URLs, so the text is parsed once more under a
-/// scheme whose default port is another one.
-fn names_port(url: &Url, text: &str) -> bool {
-    let other = if url.scheme() == "https" { "http" } else { "https" };
-    let rest = text.split_once("://").map_or("", |(_, rest)| rest);
-    url.port().is_some() || Url::parse(&format!("{other}://{rest}")).is_ok_and(|url| url.port().is_some())
 }
 
 #[cfg(test)]
@@ -111,12 +94,19 @@ mod tests {
         check("ftp://prod.example.com", Err("must begin with https://"));
         check("prod.example.com", Err("needs a scheme"));
         check("https://", Err("has no host"));
-        check("https://prod:99999", Err("a port that is none"));
-        check("https://[::g]", Err("an IP address that is none"));
-        check("https://a b", Err("a character in its host"));
+        check("https://prod:99999", Err("invalid port"));
+        check("https://[::g]", Err("invalid IPv6"));
+        check("https://a b", Err("a space"));
         check("https://user:hunter2@prod", Err("user or password"));
         check("https://prod?x=1", Err("query"));
         check("", Err("needs a scheme"));
+        check("https://prod/..", Err("cannot have a path"));
+        check("https://prod//", Err("cannot have a path"));
+        check("https://0177.0.0.1", Err("invalid IPv4"));
+        check("http://0177.0.0.1", Err("invalid IPv4"));
+        check("http://127.1", Err("invalid IPv4"));
+        check("https://${HOST}", Err("placeholder"));
+        check("https://ex\u{430}mple.com", Err("if you mean xn--exmple-4nf.com, write that"));
     }
 
     #[test]

@@ -6,21 +6,22 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 
 use super::{ClusterReport, Report, Severity};
-use crate::model::{self, DateField, Require};
+use crate::model::{self, DateField, Require, is_hidden};
 
 #[derive(Serialize)]
 struct Document<'a> {
     generated_at: String,
-    exporter: Exporter,
+    exporter: Exporter<'a>,
     totals: Totals,
     clusters: Vec<Cluster<'a>>,
 }
 
 /// Which program says so, for auditors.
 #[derive(Serialize)]
-struct Exporter {
+struct Exporter<'a> {
     version: &'static str,
     revision: &'static str,
+    metrics: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -117,13 +118,14 @@ struct Failure<'a> {
     message: &'a str,
 }
 
-/// The document, with a newline at its end.
-pub fn render(report: &Report) -> Vec<u8> {
+/// The document, with a newline at its end. `metrics` is where its metrics are served, relative to the status page.
+pub fn render(report: &Report, metrics: Option<&str>) -> Vec<u8> {
     let document = Document {
         generated_at: time(report.at),
         exporter: Exporter {
             version: env!("CARGO_PKG_VERSION"),
             revision: env!("QUMULO_ENCRYPTION_EXPORTER_REVISION"),
+            metrics,
         },
         totals: Totals {
             clusters: report.clusters.len(),
@@ -135,8 +137,27 @@ pub fn render(report: &Report) -> Vec<u8> {
         clusters: report.clusters.iter().map(cluster).collect(),
     };
     // Strings, numbers and lists only: there is nothing that could fail.
-    let mut text = serde_json::to_vec_pretty(&document).unwrap_or_default();
-    text.push(b'\n');
+    let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
+    text.push('\n');
+    without_hidden(text).into_bytes()
+}
+
+/// The same JSON without characters that a terminal obeys or nobody sees: they are written as their codes.
+pub fn without_hidden(json: String) -> String {
+    let is_odd = |c: char| is_hidden(c) && c != '\n';
+    if !json.contains(is_odd) {
+        return json;
+    }
+    let mut text = String::with_capacity(json.len() + 64);
+    for character in json.chars() {
+        if is_odd(character) {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                text.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            text.push(character);
+        }
+    }
     text
 }
 

@@ -204,7 +204,8 @@ impl Routes {
     fn clusters(&self, query: Option<&str>, headers: &HeaderMap) -> Response<Full<Bytes>> {
         let selection = Selection::new(pairs(query));
         let report = report::report(&self.store.view(), &clock::now()).filter(|cluster| selection.admits(cluster));
-        let mut answer = respond::compressible(headers, respond::JSON, report::json::render(&report));
+        let json = report::json::render(&report, Some(self.metrics_path.trim_start_matches('/')));
+        let mut answer = respond::compressible(headers, respond::JSON, json);
         answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         answer
     }

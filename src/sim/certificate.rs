@@ -15,6 +15,7 @@ use rustls::server::{ServerConfig, WebPkiClientVerifier};
 use tokio_rustls::TlsAcceptor;
 
 use super::derived;
+use super::kept;
 use super::spec::ClusterSpec;
 use super::timespec;
 
@@ -37,18 +38,15 @@ pub(super) struct Identity {
 /// A chain and its key, before TLS knows them.
 struct Material {
     chain_pem: String,
-    key: PrivateKeyDer<'static>,
+    key_pem: String,
 }
 
 impl Identity {
     /// The identity `spec` asks for: its own certificate, or a new self-signed one.
     pub(super) fn of(spec: &ClusterSpec, now: DateTime<Utc>) -> io::Result<Identity> {
         let material = match (&spec.certificate_pem, &spec.key_pem) {
-            (Some(chain), Some(key)) => Material {
-                chain_pem: chain.clone(),
-                key: PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(io::Error::other)?,
-            },
-            (None, None) => self_signed(spec, now).map_err(io::Error::other)?,
+            (Some(chain), Some(key)) => Material { chain_pem: chain.clone(), key_pem: key.clone() },
+            (None, None) => Material::kept(spec, now)?,
             _ => return Err(io::Error::other("a certificate needs its key, and a key its own")),
         };
         Identity::new(material, spec.client_ca_pem.as_deref())
@@ -73,9 +71,28 @@ impl Identity {
             None => builder.with_no_client_auth(),
             Some(pem) => builder.with_client_cert_verifier(client_verifier(pem, provider)?),
         };
-        let config = builder.with_single_cert(chain, material.key).map_err(io::Error::other)?;
+        let key = PrivateKeyDer::from_pem_slice(material.key_pem.as_bytes()).map_err(io::Error::other)?;
+        let config = builder.with_single_cert(chain, key).map_err(io::Error::other)?;
         Ok(Identity { acceptor: TlsAcceptor::from(Arc::new(config)), fingerprint, pem: material.chain_pem })
     }
+}
+
+impl Material {
+    /// That of the last start, or a new one, which is kept for the next.
+    fn kept(spec: &ClusterSpec, now: DateTime<Utc>) -> io::Result<Material> {
+        let until = expiry(spec, now);
+        if let Some(pem) = kept::certificate(spec, until, now) {
+            let chain_pem = pem.split_inclusive("-----END CERTIFICATE-----\n").next().unwrap_or_default().to_owned();
+            return Ok(Material { chain_pem, key_pem: pem });
+        }
+        let material = self_signed(spec, now).map_err(io::Error::other)?;
+        kept::keep_certificate(spec, until, &[&*material.chain_pem, &*material.key_pem].concat())?;
+        Ok(material)
+    }
+}
+
+fn expiry(spec: &ClusterSpec, now: DateTime<Utc>) -> DateTime<Utc> {
+    timespec::moment(&spec.certificate_expiry, now).unwrap_or(now + LIFETIME)
 }
 
 fn client_verifier(
@@ -101,13 +118,13 @@ fn self_signed(spec: &ClusterSpec, now: DateTime<Utc>) -> Result<Material, rcgen
     if spec.certificate_is_ca {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     }
-    let expiry = timespec::moment(&spec.certificate_expiry, now).unwrap_or(now + LIFETIME);
+    let expiry = expiry(spec, now);
     let epoch = date_time_ymd(1970, 1, 1);
     params.not_after = epoch + seconds(expiry);
     params.not_before = epoch + seconds(now.min(expiry)).saturating_sub(LIFETIME);
     let key = KeyPair::generate()?;
     let certificate = params.self_signed(&key)?;
-    Ok(Material { chain_pem: certificate.pem(), key: PrivateKeyDer::Pkcs8(key.serialize_der().into()) })
+    Ok(Material { chain_pem: certificate.pem(), key_pem: key.serialize_pem() })
 }
 
 fn seconds(time: DateTime<Utc>) -> Duration {

@@ -14,6 +14,7 @@ use super::certificate::Identity;
 use super::connection;
 use super::counts::Counts;
 use super::door::Door;
+use super::kept;
 use super::spec::ClusterSpec;
 use super::state::State;
 
@@ -34,7 +35,11 @@ impl SimCluster {
     /// When the address cannot be bound, or a certificate, key or authority in PEM is unusable.
     // Asynchronous although nothing is awaited: it needs a runtime, and says so by its type.
     pub async fn start(spec: ClusterSpec) -> io::Result<SimCluster> {
-        let door = Door::reserve(SocketAddr::new(spec.host, spec.port))?;
+        let kept = kept::port(&spec).filter(|_| spec.port == 0);
+        // Another program may have it by now.
+        let door = kept.and_then(|port| Door::reserve(SocketAddr::new(spec.host, port)).ok());
+        let door = door.map_or_else(|| Door::reserve(SocketAddr::new(spec.host, spec.port)), Ok)?;
+        kept::keep_port(&spec, door.addr().port())?;
         let (name, down) = (spec.name.clone(), spec.faults.down);
         let state = Arc::new(State::new(spec, door)?);
         if !down {

@@ -1,14 +1,18 @@
 //! Several running clusters.
 
 use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 
 use super::cluster::SimCluster;
 use super::fleet_spec::{FleetError, FleetSpec};
+use super::kept;
 use super::spec::ClusterSpec;
 
 /// Running clusters, in the order of their description. Dropping it stops them all.
 #[derive(Debug)]
 pub struct Fleet {
+    /// Where the clusters keep what stays between two starts, if anything does.
+    folder: Option<PathBuf>,
     members: Vec<Member>,
 }
 
@@ -37,9 +41,39 @@ impl Fleet {
     ///
     /// [`FleetError::Start`] for the first cluster that cannot be started; the others stop again.
     pub async fn start(spec: FleetSpec) -> Result<Fleet, FleetError> {
-        let mut fleet = Fleet { members: Vec::with_capacity(spec.clusters.len()) };
+        let mut fleet = Fleet { folder: None, members: Vec::with_capacity(spec.clusters.len()) };
         fleet.apply(spec).await?;
         Ok(fleet)
+    }
+
+    /// The same with ports and certificates that are kept in a folder for the next start.
+    ///
+    /// # Errors
+    ///
+    /// As [`Fleet::start`], and [`FleetError::Folder`].
+    pub async fn start_in(folder: &Path, spec: FleetSpec) -> Result<Fleet, FleetError> {
+        let no_folder = |source| FleetError::Folder { path: folder.to_owned(), source };
+        kept::make_folder(folder).map_err(no_folder)?;
+        let mut fleet = Fleet { folder: Some(folder.to_owned()), members: Vec::new() };
+        fleet.apply(spec).await?;
+        Ok(fleet)
+    }
+
+    /// Writes the access token of each cluster into a file of the folder, and tells which is whose.
+    ///
+    /// # Errors
+    ///
+    /// [`FleetError::Folder`] when one cannot be written.
+    pub fn write_tokens(&self) -> Result<Vec<(&SimCluster, PathBuf)>, FleetError> {
+        let mut tokens = Vec::with_capacity(self.members.len());
+        for cluster in self.iter() {
+            let spec = cluster.spec();
+            let Some(path) = kept::file(&spec, "token") else { continue };
+            let written = kept::write(&path, &(spec.token() + "\n"));
+            written.map_err(|source| FleetError::Folder { path: path.clone(), source })?;
+            tokens.push((cluster, path));
+        }
+        Ok(tokens)
     }
 
     /// Makes the fleet what `spec` says, by the clusters' names: starts, changes and stops
@@ -53,7 +87,8 @@ impl Fleet {
         let mut changes = Changes::default();
         self.remove_all_but(&spec, &mut changes);
         let mut first_error = None;
-        for wanted in spec.clusters {
+        for mut wanted in spec.clusters {
+            wanted.folder = self.folder.clone();
             if let Err(error) = self.apply_one(wanted, &mut changes).await {
                 first_error.get_or_insert(error);
             }

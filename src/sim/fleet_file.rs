@@ -1,6 +1,5 @@
 //! A fleet that follows its file while people edit it.
 
-use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -43,14 +42,6 @@ impl FleetFile {
         }
         self.text = text;
         fleet.apply(FleetSpec::parse(&self.text)?).await.map(Some)
-    }
-
-    /// Applies the file to `fleet`, for ever. Logs what changed, and why a change was not taken. Can be dropped at any
-    /// time.
-    pub async fn follow(&mut self, fleet: &mut Fleet) -> Infallible {
-        loop {
-            self.changed(fleet).await;
-        }
     }
 
     /// Looks at the file four times a second until a change of it was applied to `fleet`, wholly or in part. Logs what

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::path::PathBuf;
 
 use serde::Deserialize;
 
@@ -34,6 +35,14 @@ pub enum FleetError {
     /// The file cannot be read.
     #[error("{0}")]
     Read(FileError),
+    /// The folder for what stays between two starts cannot be used.
+    #[error("{}: cannot be written ({source}); name a folder with --directory", path.display())]
+    Folder {
+        /// The folder, or a file in it.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// A cluster cannot be started.
     #[error("cannot start cluster `{name}`: {source}")]
     Start {

@@ -13,7 +13,7 @@
 //! * what happened: [`Counts`] (`counts`);
 //! * how a connection is served: `door` (listening socket) -> `connection` (TLS, HTTP/1.1) ->
 //!   `respond` (faults) -> `api` (routes, access, JSON) -> `body` (how the bytes leave);
-//! * what a cluster remembers: `state` (spec, clock, certificate), `sessions`, `certificate`.
+//! * what a cluster remembers: `state` (spec, clock, certificate), `sessions`, `certificate`, `kept` (between two starts).
 
 mod api;
 mod body;
@@ -27,6 +27,7 @@ mod faults;
 mod fleet;
 mod fleet_file;
 mod fleet_spec;
+mod kept;
 mod respond;
 mod sessions;
 mod spec;

@@ -1,6 +1,7 @@
 //! One simulated cluster, described: every knob there is.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
@@ -76,6 +77,9 @@ pub struct ClusterSpec {
     /// Authorities in PEM; clients then need a certificate signed by one of them. Not in YAML.
     #[serde(skip)]
     pub client_ca_pem: Option<String>,
+    /// Where port and certificate are kept for the next start; `None` keeps nothing. Not in YAML.
+    #[serde(skip)]
+    pub folder: Option<PathBuf>,
 }
 
 /// A release, as far as its encryption API differs.
@@ -225,6 +229,7 @@ impl Default for ClusterSpec {
             certificate_pem: None,
             key_pem: None,
             client_ca_pem: None,
+            folder: None,
         }
     }
 }

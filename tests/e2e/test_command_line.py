@@ -125,6 +125,48 @@ class CommandLine(Case):
         self.assertEqual(code, 0)
         self.assertRegex(stdout, r"^qumulo-encryption-exporter \d+\.\d+\.\d+ \(revision [0-9a-f]{12}, rustc \d+\.\d+\.\d+\)\n$")
 
+    def test_the_log_begins_with_the_version_and_the_demonstration_ends_its_start_with_the_address(self):
+        version = run("--version")[1].split()[1]
+        for arguments, scheme, path in (((), "http", "/"), (("--web.route-prefix=/q", "--log.format=logfmt"), "http", "/q/")):
+            demo = self.exporter("demo", *arguments)
+            lines = wait_for(lambda: (text := demo.log.read_text()) and "in a browser" in text and text.splitlines(), "the start ends")
+            self.assertRegex(lines[0], f'msg="starting qumulo-encryption-exporter" version={version} revision=[0-9a-f]{{12}}')
+            port = demo.url.rsplit(":", 1)[1]
+            self.assertTrue(lines[-1].endswith(f'msg="open {scheme}://127.0.0.1:{port}{path} in a browser"'), lines[-1])
+            self.assertEqual(get(f"{scheme}://127.0.0.1:{port}{path}")[0], 200)
+            demo.terminate()
+
+    def test_what_simulate_prints_is_a_configuration_and_stays_one(self):
+        (self.folder / "fleet.yml").write_text("clusters: [{name: a}, {name: b, type: KMS, status: KMS Available}]\n")
+        simulator = self.start(EXPORTER, "simulate", "--fleet", "fleet.yml", "--directory", "sim")
+        text = wait_for(lambda: simulator.out.read_text(), "the configuration is printed")
+        written = self.folder / "sim/qumulo-encryption-exporter.yml"
+        self.assertEqual(written.read_text(), text)
+        (self.folder / "elsewhere").mkdir()
+        (self.folder / "elsewhere/config.yml").write_text(text)
+        self.assertEqual(run("check-config", self.folder / "elsewhere/config.yml")[::2], (0, ""))
+        self.assertIn("2 clusters: 0 critical, 0 unknown", run("status", "--config.file", self.folder / "elsewhere/config.yml")[1])
+        exporter = self.exporter("--config.file", written)
+        simulator.terminate()
+        simulator.wait()
+        simulator = self.start(EXPORTER, "simulate", "--fleet", "fleet.yml", "--directory", "sim")
+        self.assertEqual(wait_for(lambda: simulator.out.read_text(), "the configuration is printed again"), text)
+        self.assertIn("0 unknown", run("status", "--config.file", self.folder / "elsewhere/config.yml")[1])
+        # An edited fleet.
+        (self.folder / "fleet.yml").write_text("clusters: [{name: a}, {name: c}]\n")
+        wait_for(lambda: 'name: "c"' in written.read_text(), "the configuration follows")
+        self.assertEqual(run("check-config", written)[0], 0)
+        code, _, stderr = run("simulate", "--directory", "/proc/nowhere")
+        self.assertEqual(code, 1)
+        self.assertIn("name a folder with --directory", stderr)
+
+    def test_levels_are_understood_in_any_case(self):
+        config = self.folder / "exporter.yml"
+        config.write_text("clusters: []\n")
+        for level in ("INFO", "Info"):
+            exporter = self.exporter("--config.file", config, f"--log.level={level}", env={"QUMULO_ENCRYPTION_EXPORTER_LOG_FORMAT": "LOGFMT"})
+            exporter.terminate()
+
     def test_a_single_cluster_by_environment(self):
         simulator = self.simulate("clusters: [{name: prod}]\n")
         cluster = simulator.clusters["prod"]
@@ -132,7 +174,7 @@ class CommandLine(Case):
         token.write_text(cluster["token"])
         exporter = self.exporter(env={
             "QUMULO_URL": cluster["url"], "QUMULO_CLUSTER_NAME": "by-environment", "QUMULO_TOKEN_FILE": str(token),
-            "QUMULO_PIN_SHA256": cluster["pin_sha256"], "QUMULO_ENCRYPTION_EXPORTER_LOG_FORMAT": "logfmt",
+            "QUMULO_PIN_SHA256": "sha256 Fingerprint=" + cluster["pin_sha256"], "QUMULO_ENCRYPTION_EXPORTER_LOG_FORMAT": "logfmt",
         })
         up = 'qumulo_encryption_up{cluster="by-environment"}'
         wait_for(lambda: metrics(exporter.url).get(up) == 1, "the cluster is up")

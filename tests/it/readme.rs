@@ -83,6 +83,17 @@ fn every_flag_is_documented_with_its_variable() {
 }
 
 #[test]
+fn every_key_of_the_configuration_is_documented() {
+    let keys = config::keys();
+    assert!(keys.len() > 30, "{}", keys.len());
+    for (key, _) in keys {
+        let name = key.rsplit(['.', ']']).next().unwrap();
+        let documented = include_str!("../../docs/configuration.md");
+        assert!(name.is_empty() || documented.contains(name), "{key} is not in docs/configuration.md");
+    }
+}
+
+#[test]
 fn configuration_examples_are_good() {
     let examples: Vec<_> = blocks("yaml").into_iter().filter(|block| block.contains("clusters:")).collect();
     assert!(examples.len() >= 2);

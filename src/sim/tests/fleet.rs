@@ -1,9 +1,6 @@
 //! Fleets and their files.
 
-use std::time::Duration;
-
 use serde_json::json;
-use tokio::time::timeout;
 
 use crate::sim::{Changes, ClusterSpec, Fleet, FleetError, FleetFile, FleetSpec, Profile, SimCluster};
 
@@ -101,7 +98,41 @@ async fn an_edited_file_is_followed_and_a_broken_one_is_not() {
     assert_eq!(file.refresh(&mut running).await.unwrap(), None, "reported once");
     assert_eq!(running.cluster("a").unwrap().spec().status, "two");
     write("three").unwrap();
-    let followed = timeout(Duration::from_millis(300), file.follow(&mut running)).await;
-    assert!(followed.is_err(), "following never ends by itself");
+    file.changed(&mut running).await;
     assert_eq!(running.cluster("a").unwrap().spec().status, "three");
+}
+
+#[tokio::test]
+async fn what_is_kept_in_a_folder_stays_between_two_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().join("new/simulated");
+    let spec = |yaml: &str| FleetSpec::parse(yaml).unwrap();
+    let facts = async |yaml: &str| {
+        let fleet = Fleet::start_in(&folder, spec(yaml)).await.unwrap();
+        let tokens = fleet.write_tokens().unwrap().into_iter().map(|(_, path)| std::fs::read_to_string(path).unwrap());
+        let tokens: Vec<String> = tokens.collect();
+        let facts = fleet.iter().zip(tokens).map(|(cluster, token)| (cluster.url(), cluster.fingerprint(), token));
+        facts.collect::<Vec<_>>()
+    };
+    let fleet = "clusters: [{name: a}, {name: ../b/c}, {name: d, certificate_expiry: -1d}]";
+    let first = facts(fleet).await;
+    assert!(first[0].2.starts_with("access-v1:") && first[0].2.ends_with("==\n"), "{first:?}");
+    assert_eq!(facts(fleet).await, first, "the same ports, certificates and tokens");
+    let names: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names.len(), 9, "three files each, none elsewhere: {names:?}");
+    let other = facts(&fleet.replace("{name: a}", "{name: a, certificate_expiry: +9d}")).await;
+    assert_eq!((&other[0].0, &other[1]), (&first[0].0, &first[1]));
+    assert_ne!(other[0].1, first[0].1, "another certificate is wanted");
+    // An expired certificate is replaced where it was to be good.
+    let path = folder.join("a.pem");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (head, rest) = text.split_once("until: ").unwrap();
+    std::fs::write(&path, format!("{head}until: 1\n{}", rest.split_once('\n').unwrap().1)).unwrap();
+    assert_ne!(facts(&fleet.replace("{name: a}", "{name: a, certificate_expiry: +9d}")).await[0].1, other[0].1);
+    // A port that somebody took is no reason to fail.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    std::fs::write(folder.join("a.port"), taken.local_addr().unwrap().port().to_string()).unwrap();
+    assert_eq!(facts(fleet).await.len(), 3);
+    let file = folder.join("a.pem/x");
+    assert!(matches!(Fleet::start_in(&file, spec(fleet)).await, Err(FleetError::Folder { .. })));
 }

@@ -1,0 +1,283 @@
+//! URLs and host names that mean what a person reads in them.
+//!
+//! The URL standard finds a host in nearly every text: `010.20.30.40` is 8.20.30.40, `1.2` is 1.0.0.2, tabs and further
+//! slashes are skipped, a backslash is a slash, `ｅ` is `e`. The credential would go to another host than the one that is
+//! written. So a text is checked before it is parsed, and what could surprise is refused.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use url::{Host, Url};
+
+use crate::model::is_hidden;
+
+/// What templates and shells replace.
+const PLACEHOLDER: [char; 5] = ['$', '{', '}', '<', '>'];
+
+/// Why a text is not an address. The words follow a key or a flag and a colon; nothing of a text that could be a password
+/// is repeated.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum AddressError {
+    #[error("holds a backslash; write /")]
+    Backslash,
+    #[error("holds a space, a line break or an invisible character; remove it")]
+    Hidden,
+    #[error("has an invalid host name; write letters, digits and hyphens between single dots, 63 at most in each part")]
+    HostName,
+    #[error("has an invalid IPv4 address; write four decimal numbers without zeros in front, as in 10.20.30.40")]
+    Ipv4,
+    #[error("has an invalid IPv6 address; write it in brackets and without a zone, as in [2001:db8::1]")]
+    Ipv6,
+    #[error("has no host")]
+    NoHost,
+    /// The same host in ASCII.
+    #[error("has characters in its host that are not ASCII; if you mean {0}, write that")]
+    NotAscii(String),
+    #[error("holds a placeholder such as ${{HOST}}, and variables are not replaced here; write the host itself")]
+    Placeholder,
+    #[error("has an invalid port; write a number from 1 to 65535")]
+    Port,
+    #[error("needs a scheme and a host, as in https://prod.example.com")]
+    Scheme,
+    #[error("cannot hold a user or password")]
+    UserInfo,
+}
+
+/// Parses a URL, and tells the port if one is written: the parser forgets one that is the default of its scheme.
+///
+/// # Errors
+///
+/// When a person and a parser could read different hosts in it.
+pub fn url(text: &str) -> Result<(Url, Option<u16>), AddressError> {
+    let (scheme, rest) = text.split_once("://").ok_or(AddressError::Scheme)?;
+    if rest.split('/').next().is_some_and(|start| start.contains(PLACEHOLDER)) {
+        return Err(AddressError::Placeholder);
+    }
+    if text.contains(|c: char| c.is_whitespace() || is_hidden(c)) {
+        return Err(AddressError::Hidden);
+    }
+    if text.contains('\\') {
+        return Err(AddressError::Backslash);
+    }
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if authority.contains('@') {
+        return Err(AddressError::UserInfo);
+    }
+    let (name, port) = match authority.rsplit_once(':') {
+        // The colon of an IPv6 address.
+        Some((_, after)) if after.contains(']') => (authority, None),
+        Some((name, port)) => (name, Some(parse_port(port)?)),
+        None => (authority, None),
+    };
+    match name.strip_prefix('[').and_then(|name| name.strip_suffix(']')) {
+        Some(ip) => drop(ip.parse::<Ipv6Addr>().map_err(|_| AddressError::Ipv6)?),
+        None if name.contains(':') => return Err(AddressError::Ipv6),
+        None => host(name)?,
+    }
+    if !scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c)) {
+        return Err(AddressError::Scheme);
+    }
+    let url = Url::parse(text).map_err(|_| AddressError::HostName)?;
+    Ok((url, port))
+}
+
+/// Checks a host name or an IP address, without brackets.
+///
+/// # Errors
+///
+/// As [`url`].
+pub fn host(text: &str) -> Result<(), AddressError> {
+    if text.is_empty() {
+        return Err(AddressError::NoHost);
+    }
+    if text.contains(|c: char| c.is_whitespace() || is_hidden(c)) {
+        return Err(AddressError::Hidden);
+    }
+    if text.contains(PLACEHOLDER) {
+        return Err(AddressError::Placeholder);
+    }
+    if text.matches(':').count() > 1 && text.bytes().all(|byte| byte.is_ascii_hexdigit() || b":.%".contains(&byte)) {
+        return text.parse::<Ipv6Addr>().map(drop).map_err(|_| AddressError::Ipv6);
+    }
+    if !text.is_ascii() {
+        let host = Host::parse(text).ok().map(|host| host.to_string());
+        return Err(host
+            .filter(|host| self::host(host).is_ok())
+            .map_or(AddressError::HostName, AddressError::NotAscii));
+    }
+    // A dot at the end makes a name absolute.
+    let name = text.strip_suffix('.').unwrap_or(text);
+    let last = name.rsplit('.').next().unwrap_or_default();
+    let is_number = |label: &str| !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_digit());
+    let is_hexadecimal = last.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("0x"))
+        && last.bytes().skip(2).all(|byte| byte.is_ascii_hexdigit());
+    if is_number(last) || is_hexadecimal {
+        return text.parse::<Ipv4Addr>().map(drop).map_err(|_| AddressError::Ipv4);
+    }
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    if name.len() > 253 || !name.split('.').all(is_label) || Host::parse(name).is_err() {
+        return Err(AddressError::HostName);
+    }
+    Ok(())
+}
+
+fn parse_port(text: &str) -> Result<u16, AddressError> {
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|port| is_number && *port > 0).ok_or(AddressError::Port)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_what_a_person_reads_or_refused() {
+        let good = |text: &str, expect: &str| {
+            let got = url(&format!("https://{text}")).map(|(url, port)| (url.host_str().unwrap().to_owned(), port));
+            let (host, port) = got.unwrap_or_else(|err| panic!("{text}: {err}"));
+            assert_eq!(port.map_or(host.clone(), |port| format!("{host}:{port}")), expect, "{text}");
+        };
+        good("prod.example.com", "prod.example.com");
+        good("PROD.example.com:443", "prod.example.com:443");
+        good("prod.example.com.", "prod.example.com.");
+        good("my_cluster:8000/path", "my_cluster:8000");
+        good("10.20.30.40", "10.20.30.40");
+        good("255.255.255.255:65535", "255.255.255.255:65535");
+        good("10.20.30.40.example.com", "10.20.30.40.example.com");
+        good("0xcafe.example.com", "0xcafe.example.com");
+        good("1a", "1a");
+        good("a.b1", "a.b1");
+        good("xn--bcher-kva.example", "xn--bcher-kva.example");
+        good("[2001:db8::1]", "[2001:db8::1]");
+        good("[2001:DB8:0:0:0:0:0:1]:443", "[2001:db8::1]:443");
+        good("[::ffff:10.20.30.40]", "[::ffff:a14:1e28]");
+        good(&["x".repeat(63), "y".repeat(63)].join("."), &["x".repeat(63), "y".repeat(63)].join("."));
+
+        let bad = |text: &str, expect: AddressError| {
+            assert_eq!(url(&format!("https://{text}")).map(|(url, _)| url), Err(expect), "{text}");
+        };
+        for text in [
+            "010.020.030.040",
+            "0177.0.0.1",
+            "127.0.0.01",
+            "1.2.3",
+            "127.1",
+            "2130706433",
+            "0x7f000001",
+            "0X7F.0.0.1",
+            "0x7f.1",
+            "1.2.3.4.5",
+            "1.2.3.256",
+            "1.2.3.4.",
+            "0x",
+            "prod.1",
+            "00000000010.20.30.40",
+            "4294967296",
+        ] {
+            bad(text, AddressError::Ipv4);
+        }
+        for text in [
+            "a..b",
+            ".a",
+            "a..",
+            ".",
+            "-a",
+            "a-",
+            "a.-b.c",
+            "a%62",
+            "%61.example.com",
+            "a*b",
+            "*",
+            "a,b",
+            "a;b",
+            "a&b",
+            "a'b",
+            "\"a\"",
+            "a(b",
+            "a!b",
+            "a+b",
+            "a=b",
+            "a~b",
+            "a|b",
+            "a^b",
+            "a`b",
+            "a]b",
+            "[",
+            "]",
+            "xn--",
+            "xn--a",
+            "xn--zzzzzz--",
+            "\u{2603}\u{fe0f}\u{d7ff}",
+        ] {
+            let got = url(&format!("https://{text}")).unwrap_err();
+            assert!(matches!(got, AddressError::HostName | AddressError::Hidden), "{text}: {got}");
+        }
+        for text in ["x".repeat(64), ["x"; 127].join(".") + ".y"] {
+            bad(&text, AddressError::HostName);
+        }
+        for text in ["${HOST}", "$HOST", "{{ host }}", "<host>", "{host}.example.com"] {
+            bad(text, AddressError::Placeholder);
+        }
+        for text in ["a:", "a:0", "a:65536", "a:+1", "a:-1", "a:http", "a:80x80", "[::1]:0", "a:८०"] {
+            bad(text, AddressError::Port);
+        }
+        for text in
+            ["2001:db8::1:80", "[::g]", "[::1", "[fe80::1%25eth0]", "[fe80::1%eth0]", "[10.20.30.40]", "[]", "::1:1"]
+        {
+            let got = url(&format!("https://{text}")).unwrap_err();
+            assert!(matches!(got, AddressError::Ipv6 | AddressError::Port), "{text}: {got}");
+        }
+        for text in [
+            " a",
+            "a ",
+            "a b",
+            "a\tb",
+            "a\nb",
+            "a\r",
+            "a\u{a0}",
+            "a\u{200b}b",
+            "\u{feff}a",
+            "a/ ",
+            "a\u{ad}b",
+            "a\u{3000}b",
+        ] {
+            bad(text, AddressError::Hidden);
+        }
+        for text in ["", "/", "/a", "//a", "?a", "#a", ":80"] {
+            let got = url(&format!("https://{text}")).unwrap_err();
+            assert!(matches!(got, AddressError::NoHost), "{text}: {got}");
+        }
+        for text in ["a\\b", "\\a", "a\\@b", "a/\\"] {
+            bad(text, AddressError::Backslash);
+        }
+        for text in ["a@b", "a:b@c", "@a", "a:@b", "a@b@c"] {
+            bad(text, AddressError::UserInfo);
+        }
+        // Letters that look like others, and letters of their own: what would be looked up is shown.
+        let shown = |text: &str, expect: &str| bad(text, AddressError::NotAscii(expect.to_owned()));
+        shown("prod.ex\u{430}mple.com", "prod.xn--exmple-4nf.com");
+        shown("b\u{fc}cher.example", "xn--bcher-kva.example");
+        shown("\u{ff50}rod.example.com", "prod.example.com");
+        shown("\u{ff11}\u{ff10}.1.2.3", "10.1.2.3");
+        shown("prod\u{3002}example.com", "prod.example.com");
+        shown("10\u{3002}1.2.3", "10.1.2.3");
+        for text in ["prod", "prod.example.com:8000", "https:/a", "https:a", "//a", ""] {
+            assert_eq!(url(text), Err(AddressError::Scheme), "{text}");
+        }
+        assert!(url("\u{ff48}ttps://a").is_err() && url("ht tps://a").is_err());
+    }
+
+    #[test]
+    fn a_host_alone_has_no_brackets_and_no_port() {
+        for text in ["prod.example.com", "10.20.30.40", "::1", "2001:db8::1", "localhost."] {
+            assert_eq!(host(text), Ok(()), "{text}");
+        }
+        for text in ["", "[::1]", "prod:8000", "https://prod", "prod/", "0177.0.0.1", "a b", "::1%eth0", "user@prod"] {
+            assert!(host(text).is_err(), "{text}");
+        }
+    }
+}
