@@ -70,7 +70,8 @@ pub fn url(text: &str) -> Result<(Url, Option<u16>), AddressError> {
     };
     match name.strip_prefix('[').and_then(|name| name.strip_suffix(']')) {
         Some(ip) => drop(ip.parse::<Ipv6Addr>().map_err(|_| AddressError::Ipv6)?),
-        None if name.contains(':') => return Err(AddressError::Ipv6),
+        None if name.matches(':').count() > 1 => return Err(AddressError::Ipv6),
+        None if name.contains(':') => return Err(AddressError::Port),
         None => host(name)?,
     }
     if !scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c)) {
@@ -222,7 +223,8 @@ mod tests {
         for text in ["${HOST}", "$HOST", "{{ host }}", "<host>", "{host}.example.com"] {
             bad(text, AddressError::Placeholder);
         }
-        for text in ["a:", "a:0", "a:65536", "a:+1", "a:-1", "a:http", "a:80x80", "[::1]:0", "a:८०"] {
+        for text in ["a:", "a:0", "a:65536", "a:+1", "a:-1", "a:http", "a:80x80", "a:8000:8000", "[::1]:0", "a:८०"]
+        {
             bad(text, AddressError::Port);
         }
         for text in

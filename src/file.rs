@@ -14,7 +14,7 @@ use std::{
 
 use rustix::fs::OFlags;
 
-use crate::secret::is_marked;
+use crate::secret::looks_like_secret;
 
 /// The limit for files that people write: configuration, fleets. 4 MiB are some 20,000 clusters.
 pub const MAX_TEXT: u64 = 4 * 1024 * 1024;
@@ -35,9 +35,9 @@ const PLACEHOLDER: &str = "{name}";
 /// A file that a user named.
 #[derive(Clone, Eq, Hash, PartialEq)]
 pub struct Named {
-    folder: PathBuf,
-    path: PathBuf,
-    written: PathBuf,
+    folder: Box<Path>,
+    path: Box<Path>,
+    written: Box<Path>,
 }
 
 /// A file's bytes, and what it was when they were read.
@@ -77,7 +77,7 @@ pub enum FileError {
 impl Named {
     /// `written` as it stands in a file of `folder`.
     pub fn new(folder: &Path, written: &Path) -> Self {
-        Self { folder: folder.to_owned(), path: folder.join(written), written: written.to_owned() }
+        Self { folder: folder.into(), path: folder.join(written).into(), written: written.into() }
     }
 
     /// Whether the file is another one for each cluster.
@@ -103,7 +103,7 @@ impl Named {
     pub fn shown(&self) -> String {
         let text = self.path.display().to_string();
         let in_folder = || self.written.components().count() > 1 && self.path.parent().is_some_and(Path::is_dir);
-        if !is_marked(&text) && (self.written.is_absolute() || self.path.exists() || in_folder()) {
+        if !looks_like_secret(&text) && (self.written.is_absolute() || self.path.exists() || in_folder()) {
             text
         } else {
             "the file named there (not repeated, for it leads nowhere and could be a secret itself)".to_owned()

@@ -71,7 +71,7 @@ impl fmt::Debug for Secret {
 }
 
 /// Whether a text holds a secret of a known form: a token as Qumulo makes them, or a PEM block of a private key.
-pub fn is_marked(text: &str) -> bool {
+pub fn looks_like_secret(text: &str) -> bool {
     ["access-v1:", "session-v1:", "-----BEGIN"].iter().any(|mark| text.contains(mark))
 }
 
@@ -95,9 +95,9 @@ mod tests {
     #[test]
     fn secrets_of_a_known_form_are_recognised() {
         for text in ["/etc/exporter/access-v1:AAAA", "session-v1:x.y", "-----BEGIN PRIVATE KEY-----"] {
-            assert!(is_marked(text), "{text}");
+            assert!(looks_like_secret(text), "{text}");
         }
-        assert!(!is_marked("/etc/exporter/prod-east.token"));
+        assert!(!looks_like_secret("/etc/exporter/prod-east.token"));
     }
 
     #[test]

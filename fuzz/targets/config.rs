@@ -3,10 +3,10 @@
 
 use std::path::PathBuf;
 
-use qumulo_encryption_exporter::config::{self, Text};
+use qumulo_encryption_exporter::config::{self, SourceFile};
 
 libfuzzer_sys::fuzz_target!(|text: &str| {
-    let text = Text { path: PathBuf::from("exporter.yml"), text: text.to_owned() };
+    let text = SourceFile { path: PathBuf::from("exporter.yml"), text: text.to_owned() };
     match config::parse(&[text]) {
         Ok(config) => config.clusters.iter().for_each(|cluster| {
             assert!(["http", "https"].contains(&cluster.client.url.scheme()));

@@ -15,7 +15,7 @@ use clap::{
 };
 
 use super::Cli;
-use crate::secret::is_marked;
+use crate::secret::looks_like_secret;
 
 /// A command line that was not understood.
 #[derive(Debug)]
@@ -87,10 +87,13 @@ fn subcommand_first(command: &Command, arguments: &mut [OsString]) {
 
 /// The first argument or variable that holds a secret.
 fn misplaced_secret(command: &Command, arguments: &[OsString]) -> Option<String> {
-    let is_secret = |text: &OsStr| is_marked(&text.to_string_lossy());
+    let is_secret = |text: &OsStr| looks_like_secret(&text.to_string_lossy());
     if let Some(argument) = arguments.iter().skip(1).find(|argument| is_secret(argument)) {
         let text = argument.to_string_lossy();
-        let flag = text.split_once('=').map(|(flag, _)| flag).filter(|flag| flag.starts_with("--") && !is_marked(flag));
+        let flag = text
+            .split_once('=')
+            .map(|(flag, _)| flag)
+            .filter(|flag| flag.starts_with("--") && !looks_like_secret(flag));
         return Some(flag.unwrap_or("an argument").to_owned());
     }
     let mut names = all(command).filter_map(|arg| arg.get_env());

@@ -74,7 +74,7 @@ pub enum Command {
     Status(StatusArgs),
     /// Watch a fleet of simulated clusters that show every kind of state.
     Demo(DemoArgs),
-    /// Simulate clusters, speaking Qumulo's REST API on loopback; print how to reach them.
+    /// Simulate clusters that speak Qumulo's REST API on loopback; write and print a configuration for them.
     Simulate(SimulateArgs),
     /// Make an entry for `basic_auth_users` of the web configuration; the password is read from the terminal or from
     /// standard input.

@@ -12,7 +12,7 @@ use crate::{
     cli::{ClustersArgs, DEFAULT_CONFIG_FILE},
     client::TransportPool,
     clock,
-    config::{self, Config, ConfigErrors, SingleCluster, Text},
+    config::{self, Config, ConfigErrors, SingleCluster, SourceFile},
     lanes::Lanes,
     poll::{Changes, Poller},
     reload::{Outcome, ReloadRequests},
@@ -58,7 +58,7 @@ pub struct Reloader {
 }
 
 /// A source's texts, or why there are none.
-type Texts = Result<Vec<Text>, ConfigErrors>;
+type Texts = Result<Vec<SourceFile>, ConfigErrors>;
 
 /// What came of a text.
 type Loaded = Result<Changes, ConfigErrors>;
@@ -83,7 +83,7 @@ impl ConfigSource {
     }
 
     /// Understands, and loads the files that connections depend on, so that what cannot work is said now.
-    fn prepare(&self, texts: &[Text], pool: &TransportPool) -> Result<Config, ConfigErrors> {
+    fn prepare(&self, texts: &[SourceFile], pool: &TransportPool) -> Result<Config, ConfigErrors> {
         let config = match self {
             Self::File(_) => config::parse(texts)?,
             Self::Flags(cluster) => config::single(cluster)?,

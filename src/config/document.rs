@@ -13,7 +13,7 @@ use serde_json::Value;
 use serde_saphyr::{Location, Spanned, options::DuplicateKeyPolicy};
 
 use super::{ConfigError, ConfigErrors, hints};
-use crate::secret::is_marked;
+use crate::secret::looks_like_secret;
 
 /// How deep a file may be nested: three times what a configuration needs. Reading is recursive, and its thread's stack has
 /// an end.
@@ -202,7 +202,7 @@ impl<'a> Check<'a> {
                 Some(Value::Array(items.iter().enumerate().map(item).collect()))
             }
             (Some("string" | "boolean" | "integer" | "array"), Content::Text(text))
-                if is_marked(text) && !allows_secret(schema) =>
+                if looks_like_secret(text) && !allows_secret(schema) =>
             {
                 self.wrong(path, node, hints::SECRET)
             }

@@ -4,7 +4,7 @@ use std::{
 };
 
 use super::document::{Document, Place};
-use crate::{model::ClusterName, secret::is_marked};
+use crate::{model::ClusterName, secret::looks_like_secret};
 
 /// What is wrong with a configuration: all of it, to be mended in one go.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -88,7 +88,8 @@ impl ConfigErrors {
                 continue;
             };
             let name = document.text(&format!("clusters[{item}].name"));
-            error.cluster = name.filter(|name| ClusterName::new(name).is_ok() && !is_marked(name)).map(str::to_owned);
+            error.cluster =
+                name.filter(|name| ClusterName::new(name).is_ok() && !looks_like_secret(name)).map(str::to_owned);
             error.key = rest.trim_start_matches('.').to_owned();
         }
         self.0.sort_by_key(|error| error.place);

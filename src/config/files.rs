@@ -7,7 +7,7 @@ use crate::file;
 
 /// A file that was read.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Text {
+pub struct SourceFile {
     /// Where it is.
     pub path: PathBuf,
     /// What is in it.
@@ -19,7 +19,7 @@ pub struct Text {
 /// # Errors
 ///
 /// When one cannot be read.
-pub fn read(path: &Path) -> Result<Vec<Text>, ConfigErrors> {
+pub fn read(path: &Path) -> Result<Vec<SourceFile>, ConfigErrors> {
     let text = file::read_text(path, file::MAX_TEXT).map_err(|err| {
         let instead = "name another one with --config.file, or watch a single cluster with --cluster.url and \
                        --cluster.token-file";
@@ -30,7 +30,7 @@ pub fn read(path: &Path) -> Result<Vec<Text>, ConfigErrors> {
     let document = Document::parse(&text).ok();
     let raw = document.as_ref().map(|document| document.read::<Raw>(SCHEMA, &mut ConfigErrors::default()));
     let patterns = raw.and_then(|raw| raw.cluster_files).unwrap_or_default();
-    let mut texts = vec![Text { path: path.to_owned(), text }];
+    let mut texts = vec![SourceFile { path: path.to_owned(), text }];
     let folder = path.parent().unwrap_or(Path::new(""));
     for (index, pattern) in patterns.iter().enumerate() {
         match matching(folder, pattern) {
@@ -38,7 +38,7 @@ pub fn read(path: &Path) -> Result<Vec<Text>, ConfigErrors> {
                 for path in paths {
                     match file::read_text(&path, file::MAX_TEXT) {
                         _ if texts.iter().any(|text| text.path == path) => {}
-                        Ok(text) => texts.push(Text { path, text }),
+                        Ok(text) => texts.push(SourceFile { path, text }),
                         Err(err) => errors.extend(ConfigErrors::of_file(&path, err.to_string())),
                     }
                 }

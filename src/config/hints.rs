@@ -1,7 +1,7 @@
 //! What to tell those who wrote something else.
 
 use super::Place;
-use crate::{model::is_hidden, secret::is_marked};
+use crate::{model::is_hidden, secret::looks_like_secret};
 
 /// A secret that stands in the file itself.
 pub const SECRET: &str = "looks like a token or a private key; put it into a file of its own and name that file";
@@ -104,7 +104,7 @@ pub fn syntax(words: &str) -> &'static str {
 
 /// Whether a key can be repeated in a message: a secret that stands where a key belongs cannot.
 pub fn can_be_shown(key: &str) -> bool {
-    key.len() <= 40 && !is_marked(key) && key.chars().all(|c| c.is_alphanumeric() || "_-. ".contains(c))
+    key.len() <= 40 && !looks_like_secret(key) && key.chars().all(|c| c.is_alphanumeric() || "_-. ".contains(c))
 }
 
 /// A key that is not known among those `here`. `sections` tells which sections know it.

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 pub use self::{
     document::{Document, Place},
     errors::{ConfigError, ConfigErrors},
-    files::{Text, read},
+    files::{SourceFile, read},
 };
 use self::{
     raw::{OneOrMore, Raw, RawAuthorization, RawCluster, RawClusterFile, RawShared, RawTls},
@@ -97,10 +97,10 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
 /// # Errors
 ///
 /// All errors.
-pub fn parse(texts: &[Text]) -> Result<Config, ConfigErrors> {
+pub fn parse(texts: &[SourceFile]) -> Result<Config, ConfigErrors> {
     let (mut config, mut errors, mut names, mut global) =
         (Config::default(), ConfigErrors::default(), Names::default(), Shared::default());
-    for (index, Text { path, text }) in texts.iter().enumerate() {
+    for (index, SourceFile { path, text }) in texts.iter().enumerate() {
         let document = match Document::parse(text) {
             Ok(document) => document,
             Err(error) => {
@@ -133,7 +133,7 @@ pub fn parse(texts: &[Text]) -> Result<Config, ConfigErrors> {
         errors.extend(own.locate(path, &document));
         config.warnings.extend(warnings.locate(path, &document));
     }
-    if let Some(Text { path, .. }) = texts.first()
+    if let Some(SourceFile { path, .. }) = texts.first()
         && config.clusters.is_empty()
     {
         config.warnings.extend(ConfigErrors::of_file(path, "has no clusters: nothing is watched"));

@@ -76,7 +76,7 @@ fn every_bad_file_gives_its_message() {
 
 /// Understands a text as if it stood in a file of this folder.
 fn parse(text: &str, folder: &Path) -> Result<Config, ConfigErrors> {
-    super::parse(&[Text { path: folder.join("config.yml"), text: text.to_owned() }])
+    super::parse(&[SourceFile { path: folder.join("config.yml"), text: text.to_owned() }])
 }
 
 /// Every error of a text, one line each.
