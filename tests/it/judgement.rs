@@ -184,7 +184,7 @@ impl Watch {
     }
 
     fn json(&self) -> Value {
-        let json = report::json::render(&report::report(&self.store.view(), &self.moment()));
+        let json = report::json::render(&report::report(&self.store.view(), &self.moment()), None);
         serde_json::from_slice::<Value>(&json).unwrap()["clusters"][0].clone()
     }
 }
