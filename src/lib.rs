@@ -49,8 +49,8 @@
 //!
 //! * **No old status is a metric.** Whoever wants one passes the time to [`store::Snapshot::fresh`]; what was seen last is for
 //!   people, who are told its age.
-//! * **One judgement.** [`report::findings`] is the table, the policy of the configuration its limits; the alert rules in
-//!   `deploy/prometheus` say the same, and a matrix of readings holds the two together.
+//! * **One judgement.** [`report::findings`] is the table, the policy of the configuration its limits; metric, page, JSON and
+//!   `status` show it, and alert rules and dashboards read the metric.
 //! * **A view is one instant.** Whatever is rendered comes from one [`store::View`].
 //! * **The core does no IO and reads no clock**: [`model`], [`store`], [`metrics`], [`report`],
 //!   [`page`], `client::decode`, `poll::pace`, `poll::plan`.

@@ -288,8 +288,12 @@ impl Line {
         key_age: Option<f64>,
         findings: Vec<(Severity, String, String)>,
     ) -> Self {
-        let until = |seconds: Option<f64>| {
-            seconds.map_or("-".to_owned(), |left| if left > 0.0 { span(left) } else { format!("{} ago", span(left)) })
+        let until = |seconds: Option<f64>| match seconds {
+            None => "-".to_owned(),
+            Some(left) if left <= 0.0 => format!("{} ago", span(left)),
+            // Beside a lost key, the time that is left would read like a period of grace.
+            Some(_) if severity == Severity::Critical => "valid".to_owned(),
+            Some(left) => span(left),
         };
         // The third, of the server, is one of the findings when it matters.
         let [ca, client, _] = left.map(until);
@@ -414,7 +418,7 @@ mod tests {
         assert!(
             summary
                 .table(false, Some(80))
-                .contains("lost  critical  KMS Key Not Found\n    KEY STORE KMS, KMS CA 899 days")
+                .contains("lost  critical  KMS Key Not Found\n    KEY STORE KMS, KMS CA valid")
         );
     }
 

@@ -3,16 +3,21 @@
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 
-use super::{link_to, query};
+use super::{
+    instant,
+    query::{link_to, pair},
+    runbook, runbook_name,
+};
 use crate::{
     model::DateField,
-    report::{Certificate, ClusterReport, Severity, findings::certificate_name, span, visible},
+    report::{Certificate, ClusterReport, Finding, Severity, findings::certificate_name, span, visible},
 };
 
 /// One line, and the details on demand; at once where it is the only one.
 pub(super) fn cluster(cluster: &ClusterReport, now: DateTime<Utc>, alone: bool) -> Markup {
     let severity = cluster.severity();
-    let said = cluster.findings.first().map_or_else(|| cluster.headline(), |worst| worst.text.clone());
+    let said = cluster.findings.first().filter(|_| severity > Severity::Good);
+    let said = said.map_or_else(|| cluster.headline(), |worst| worst.text.clone());
     html! {
         article.cluster.(severity.label()) {
             details open[alone] {
@@ -20,14 +25,10 @@ pub(super) fn cluster(cluster: &ClusterReport, now: DateTime<Utc>, alone: bool) 
                     span.state { (mark(severity)) " " (severity.label()) }
                     h2 { (cluster.name) }
                     span { (visible(&said)) }
+                    span.soft { (until_or_since(cluster)) }
                     span.soft {
-                        @match cluster.first_expiry() {
-                            Some(first) if first.seconds_left <= 0.0 => strong { "expired" },
-                            Some(first) => (remaining(first)),
-                            None => "",
-                        }
+                        @match cluster.last_success { Some(at) => { "read " (ago(at, now)) } None => "never read" }
                     }
-                    span.soft { @if let Some(at) = cluster.last_success { (ago(at, now)) } @else { "never seen" } }
                 }
                 (details(cluster, now))
             }
@@ -35,19 +36,23 @@ pub(super) fn cluster(cluster: &ClusterReport, now: DateTime<Utc>, alone: bool) 
     }
 }
 
+/// Beside trouble since when it lasts: time that is left elsewhere would read like a period of grace.
+fn until_or_since(cluster: &ClusterReport) -> Markup {
+    let forbidding = cluster.restart_forbidden_by();
+    let since = forbidding.or(cluster.findings.first()).and_then(|finding| finding.since);
+    html! {
+        @if forbidding.is_some() || cluster.severity() >= Severity::Unknown {
+            @if let Some(since) = since { "since " (instant(since)) }
+        } @else if let Some(first) = cluster.first_expiry() {
+            "next expiry " (day(first.expires.utc()))
+        }
+    }
+}
+
 /// What a line does not say.
 fn details(cluster: &ClusterReport, now: DateTime<Utc>) -> Markup {
     html! {
-        @if !cluster.findings.is_empty() {
-            ul.findings {
-                @for finding in &cluster.findings {
-                    li {
-                        strong { (visible(&finding.text)) "." } " " span.soft { (advice(&finding.instructions())) }
-                        " " a href=(format!("runbooks/{}", finding.kind.alert())) { "Runbook" }
-                    }
-                }
-            }
-        }
+        @if !cluster.findings.is_empty() { ul.findings { @for each in &cluster.findings { li { (finding(each)) } } } }
         dl {
             (fact("Address", html! { code { (cluster.url) } }))
             (fact("Status", html! { (visible(&cluster.headline())) }))
@@ -59,22 +64,59 @@ fn details(cluster: &ClusterReport, now: DateTime<Utc>) -> Markup {
                 @if !server.key_id().is_empty() { (fact("Key", html! { code { (server.key_id()) } })) }
             }
             @for each in &cluster.certificates { (certificate(each)) }
-            @if let Some(at) = cluster.api_certificate { (fact("REST API's certificate", html! { "until " (day(at.utc())) })) }
+            @if let Some(at) = cluster.api_certificate { (fact("REST API certificate", html! { "expires " (day(at.utc())) })) }
             @if let Some(at) = cluster.date(DateField::LastKeyRotationTime) {
                 (fact("Key age", html! { (span(seconds(at, now))) ", since " (day(at)) }))
             }
             @if let Some(at) = cluster.date(DateField::LastStatusUpdateTime) {
-                (fact("Cluster's own check", ago(at, now)))
+                (fact("Status refreshed by the cluster", ago(at, now)))
             }
             @if let Some(at) = cluster.last_poll { (fact("Last poll", ago(at, now))) }
             @if cluster.up != Some(true) {
                 (fact("Last success", match cluster.last_success { Some(at) => ago(at, now), None => html! { "never" } }))
             }
             @if let Some(version) = cluster.version() { (fact("Qumulo Core", html! { (version) })) }
-            (fact("Links", html! {
-                a href=(link_to(&cluster.name)) { "this cluster" } " "
-                a href=(format!("probe{}", query("target", &cluster.name))) { "series" }
-            }))
+        }
+        (commands(cluster))
+        ul.links {
+            li { a href=(link_to(&cluster.name)) { "Permanent link to " (cluster.name) } }
+            li { a href=(format!("probe{}", pair("target", &cluster.name))) { "Metrics of " (cluster.name) } }
+            li { a href=(format!("api/v1/clusters{}", pair("cluster", &cluster.name))) { "JSON of " (cluster.name) } }
+        }
+    }
+}
+
+fn finding(finding: &Finding) -> Markup {
+    html! {
+        div.(finding.severity.label()) {
+            p {
+                span.state { (finding.severity.label()) } " " strong { (visible(&finding.text)) "." }
+                @if let Some(since) = finding.since { span.soft { " Since " (instant(since)) "." } }
+            }
+            @if let Some(prohibition) = finding.prohibition() { p.forbidden { strong { (prohibition) } } }
+            p { (advice(finding.advice)) " " a href=(runbook(finding)) { (runbook_name(finding)) } }
+        }
+    }
+}
+
+/// To copy.
+fn commands(cluster: &ClusterReport) -> Markup {
+    let Some((host, port)) = url::Url::parse(&cluster.url)
+        .ok()
+        .and_then(|url| Some((url.host_str()?.trim_matches(['[', ']']).to_owned(), url.port_or_known_default()?)))
+    else {
+        return html! {};
+    };
+    html! {
+        p.soft { "Commands for a closer look, after " code { "qq --host " (host) " --port " (port) " login" } ":" }
+        pre {
+            code {
+                "qq --host " (host) " --port " (port) " encryption_get_status"
+                @if cluster.restart_forbidden_by().is_some() {
+                    "\nqq --host " (host) " --port " (port) " reboot_status"
+                    "\nqq --host " (host) " --port " (port) " upgrade_status --no-monitor"
+                }
+            }
         }
     }
 }
@@ -106,13 +148,15 @@ fn mark(severity: Severity) -> Markup {
     html! { span aria-hidden="true" { (mark) } }
 }
 
+/// A date, and no days: beside a lost key they would read like a period of grace.
 fn certificate(certificate: &Certificate) -> Markup {
-    fact(certificate_name(certificate.kind), html! { (remaining(certificate)) ", " (day(certificate.expires.utc())) })
-}
-
-fn remaining(certificate: &Certificate) -> Markup {
-    let left = span(certificate.seconds_left);
-    html! { @if certificate.seconds_left > 0.0 { (left) " left" } @else { strong { "expired " (left) " ago" } } }
+    let expired = certificate.seconds_left <= 0.0;
+    fact(
+        certificate_name(certificate.kind),
+        html! {
+            @if expired { strong { "expired " (day(certificate.expires.utc())) } } @else { "expires " (day(certificate.expires.utc())) }
+        },
+    )
 }
 
 fn fact(name: &str, value: Markup) -> Markup {

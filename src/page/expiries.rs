@@ -1,57 +1,79 @@
-//! The next expiries of all clusters as a picture: bars of ninety days, drawn in SVG, with the same in words for those who do
-//! not see it.
+//! What expires next, of all clusters: certificates of the KMS connections and of the REST APIs, and access tokens.
 
+use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 
-use crate::report::{Certificate, ClusterReport, Report, Severity, findings::certificate_name, span};
+use super::query::link_to;
+use crate::{
+    model::Timestamp,
+    report::{ClusterReport, Kind, Severity, findings, span},
+};
 
-/// How far the picture looks ahead, in days.
+/// How far the table looks ahead, in days.
 const DAYS: f64 = 90.0;
 
-/// So many certificates at most.
-const MOST: usize = 8;
+const MOST: usize = 10;
 
-const ROW: usize = 22;
+struct Expiry<'a> {
+    cluster: &'a str,
+    expires: DateTime<Utc>,
+    left: f64,
+    severity: Severity,
+    what: String,
+}
 
-/// The certificates that expire first, within the next ninety days; nothing if there is none.
-pub fn picture(report: &Report) -> Markup {
-    let all = report.clusters.iter().flat_map(|cluster| cluster.certificates.iter().map(move |each| (cluster, each)));
-    let mut next: Vec<(&ClusterReport, &Certificate)> =
-        all.filter(|(_, certificate)| certificate.seconds_left < DAYS * 86_400.0).collect();
-    next.sort_by(|(_, one), (_, other)| one.seconds_left.total_cmp(&other.seconds_left));
-    next.truncate(MOST);
-    let height = next.len() * ROW;
+/// What has expired or expires within ninety days; nothing if that is nothing.
+pub fn table(clusters: &[&ClusterReport], now: DateTime<Utc>) -> Markup {
+    let mut next: Vec<Expiry<'_>> = clusters.iter().flat_map(|cluster| expiries(cluster, now)).collect();
+    next.retain(|expiry| expiry.left < DAYS * 86_400.0);
+    next.sort_by_key(|expiry| expiry.expires);
     html! {
         @if !next.is_empty() {
             section.expiries aria-labelledby="expiries" {
-                h2 #expiries { "Next expiries" }
-                div.picture {
-                    svg viewBox=(format!("0 0 300 {height}")) width="300" height=(height) aria-hidden="true" focusable="false" {
-                        @for (row, (cluster, certificate)) in next.iter().enumerate() {
-                            rect.bar.(state(cluster, certificate)) x="0" y=(row * ROW + 4) height="14"
-                                width=(format!("{:.0}", width(certificate))) {}
+                h2 #expiries { "Expired, or within " (DAYS) " days" }
+                div.scroll role="region" aria-labelledby="expiries" tabindex="0" {
+                    table {
+                        thead { tr { th scope="col" { "Date" } th scope="col" { "Expires" } th scope="col" { "What" } th scope="col" { "Cluster" } } }
+                        tbody {
+                            @for expiry in next.iter().take(MOST) {
+                                tr.(expiry.severity.label()) {
+                                    td { time datetime=(expiry.expires.to_rfc3339()) { (expiry.expires.format("%Y-%m-%d %H:%M UTC")) } }
+                                    td.state { (when(expiry.left)) }
+                                    td { (expiry.what) }
+                                    td { a href=(link_to(expiry.cluster)) { (expiry.cluster) } }
+                                }
+                            }
                         }
                     }
-                    ol { @for (cluster, certificate) in &next { li { (words(cluster, certificate)) } } }
                 }
+                @if next.len() > MOST { p.soft { "And " (next.len() - MOST) " more later." } }
             }
         }
     }
 }
 
-/// At least a mark: what has expired has no length.
-fn width(certificate: &Certificate) -> f64 {
-    (certificate.seconds_left / 86_400.0 / DAYS * 300.0).clamp(3.0, 300.0)
+fn when(left: f64) -> String {
+    if left > 0.0 { format!("in {}", span(left)) } else { format!("expired {} ago", span(left)) }
 }
 
-/// As the cluster's findings judge it.
-fn state(cluster: &ClusterReport, certificate: &Certificate) -> &'static str {
-    let judged = crate::report::findings::certificate(certificate, &cluster.policy);
-    judged.map_or(Severity::Good, |finding| finding.severity).label()
-}
-
-fn words(cluster: &ClusterReport, certificate: &Certificate) -> Markup {
-    let left = span(certificate.seconds_left);
-    let when = if certificate.seconds_left > 0.0 { format!("in {left}") } else { format!("{left} ago") };
-    html! { a href=(super::link_to(&cluster.name)) { (cluster.name) } ", " (certificate_name(certificate.kind)) ": " strong { (when) } }
+fn expiries(cluster: &ClusterReport, now: DateTime<Utc>) -> Vec<Expiry<'_>> {
+    let expiry = |what: String, expires: Timestamp, severity: Option<Severity>| {
+        let left = (expires.utc() - now).num_milliseconds() as f64 / 1e3;
+        let severity = severity.unwrap_or(Severity::Good);
+        Expiry { cluster: &cluster.name, expires: expires.utc(), left, severity, what }
+    };
+    let judged = |kind: Kind| cluster.findings.iter().find(|finding| finding.kind == kind).map(|each| each.severity);
+    let kms = cluster.certificates.iter().map(|each| {
+        let severity = findings::certificate(each, &cluster.policy).map(|finding| finding.severity);
+        expiry(findings::certificate_name(each.kind).to_owned(), each.expires, severity)
+    });
+    let api = cluster
+        .api_certificate
+        .map(|expires| expiry("REST API certificate".to_owned(), expires, judged(Kind::ApiCertificateExpiring)));
+    let tokens = cluster.known().and_then(|reading| reading.details.account.tokens.as_ref()).into_iter().flatten();
+    let tokens = tokens.filter_map(|token| {
+        let what = format!("Access token {} of the exporter", token.id());
+        Some(expiry(what, token.expires?, judged(Kind::AccessTokenExpiring)))
+    });
+    kms.chain(api).chain(tokens).collect()
 }

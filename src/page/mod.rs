@@ -5,12 +5,15 @@
 
 mod cluster;
 mod expiries;
+mod query;
 pub mod runbooks;
 
 use chrono::{DateTime, Utc};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use crate::report::{ClusterReport, Report, Severity};
+pub use self::query::Selection;
+use self::query::{REFRESH, link_to};
+use crate::report::{ClusterReport, Finding, Report, Severity, visible};
 
 /// The stylesheet, for the hash in the Content-Security-Policy.
 pub const STYLE: &str = include_str!("style.css");
@@ -23,66 +26,14 @@ const ICON: &str = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg'
 /// Clusters on one page: a thousand would be slow to read for browsers and people.
 const PER_PAGE: usize = 100;
 
-/// What the reader wants to see: the page's query string.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Selection {
-    /// `page`, from 0.
-    pub page: usize,
-    /// `refresh`: after so many seconds the page is loaded anew, if the reader wants that.
-    pub refresh: Option<u32>,
-    /// `q`: a part of the name, in any case.
-    pub search: String,
-    /// `state`.
-    pub state: Option<Severity>,
-}
+/// More good clusters than this are folded away.
+const GOOD_SHOWN: usize = 8;
 
-// === impl Selection ===
+/// The fewest clusters that are worth a search box.
+const SEARCHABLE: usize = 6;
 
-impl Selection {
-    /// From the pairs of a query string. What is not understood is passed over.
-    pub fn new<'a>(pairs: impl Iterator<Item = (std::borrow::Cow<'a, str>, std::borrow::Cow<'a, str>)>) -> Self {
-        let mut selection = Self::default();
-        for (key, value) in pairs {
-            match key.as_ref() {
-                "state" => selection.state = Severity::from_label(&value).filter(|state| Severity::ALL.contains(state)),
-                "refresh" => selection.refresh = value.parse().ok().filter(|seconds| (5..=3600).contains(seconds)),
-                "q" => selection.search = value.into_owned(),
-                // People count from 1.
-                "page" => selection.page = value.parse::<usize>().unwrap_or(1).saturating_sub(1),
-                _ => {}
-            }
-        }
-        selection
-    }
-
-    /// Whether a cluster is wanted.
-    pub fn admits(&self, cluster: &ClusterReport) -> bool {
-        self.state.is_none_or(|state| cluster.severity() == state) && self.finds(cluster)
-    }
-
-    /// Whether the name is wanted.
-    fn finds(&self, cluster: &ClusterReport) -> bool {
-        cluster.name.to_lowercase().contains(&self.search.to_lowercase())
-    }
-
-    /// The link to another selection.
-    fn link(&self, state: Option<Severity>, page: usize) -> String {
-        let mut query = url::form_urlencoded::Serializer::new(String::new());
-        if let Some(state) = state {
-            query.append_pair("state", state.label());
-        }
-        if !self.search.is_empty() {
-            query.append_pair("q", &self.search);
-        }
-        if let Some(seconds) = self.refresh {
-            query.append_pair("refresh", &seconds.to_string());
-        }
-        if page > 0 {
-            query.append_pair("page", &(page + 1).to_string());
-        }
-        format!("?{}", query.finish())
-    }
-}
+/// Clusters that the warning names; the others are below it.
+const WARNED: usize = 12;
 
 /// The exporter itself, as far as the page shows it.
 #[derive(Clone, Copy, Debug)]
@@ -95,9 +46,12 @@ pub struct Exporter<'a> {
 
 /// The page.
 pub fn render(report: &Report, selection: &Selection, exporter: Exporter<'_>) -> String {
-    let wanted: Vec<&ClusterReport> = report.clusters.iter().filter(|cluster| selection.admits(cluster)).collect();
+    let selected: Vec<&ClusterReport> = report.clusters.iter().filter(|cluster| selection.admits(cluster)).collect();
     let shown: Vec<&ClusterReport> =
-        wanted.iter().skip(selection.page.saturating_mul(PER_PAGE)).take(PER_PAGE).copied().collect();
+        selected.iter().skip(selection.page.saturating_mul(PER_PAGE)).take(PER_PAGE).copied().collect();
+    let warned: Vec<&ClusterReport> =
+        report.clusters.iter().filter(|cluster| selection.cluster.is_none() || selection.admits(cluster)).collect();
+    let overview = selection.cluster.is_none();
     let body = html! {
         a.skip href="#clusters" { "To the clusters" }
         header {
@@ -108,25 +62,46 @@ pub fn render(report: &Report, selection: &Selection, exporter: Exporter<'_>) ->
             @if !exporter.config_is_good {
                 p.notice role="alert" {
                     strong { "The configuration, or a renewed certificate file, cannot be used." }
-                    " The last good one stays; the log says what is wrong. "
-                    a href="runbooks/QumuloEncryptionReloadFailed" { "Runbook" }
+                    " The last good one stays in use; the log says what is wrong. "
+                    a href="runbooks/QumuloEncryptionReloadFailed" { "Runbook ReloadFailed" }
                 }
             }
-            (now(report))
-            div.tools {
-                nav aria-label="States" { (totals(report, selection)) }
-                (search(selection))
+            (restart_warning(&warned))
+            @if overview && report.clusters.len() > 1 {
+                div.tools {
+                    nav aria-label="States" { (totals(report, selection)) }
+                    @if report.clusters.len() >= SEARCHABLE || !selection.search.is_empty() { (search(selection)) }
+                }
             }
         }
         main #clusters tabindex="-1" {
-            p role="status" { (summary(report, wanted.len(), shown.len(), selection)) }
-            @if selection.search.is_empty() && selection.page == 0 { (expiries::picture(report)) }
-            ul.clusters { @for each in &shown { li { (cluster::cluster(each, report.at, shown.len() == 1)) } } }
-            (pages(wanted.len(), selection))
+            p role="status" { (summary(report, selected.len(), shown.len(), selection)) }
+            @if !overview { p { a href="./" { "All clusters" } } }
+            (clusters(&shown, report, selection))
+            (pages(selected.len(), selection))
+            @if overview && selection.page == 0 { (expiries::table(&selected, report.at)) }
         }
         (footer(exporter.metrics))
     };
-    document(&title(report), selection.refresh, &body)
+    document(&title(report, selection), selection.seconds(), &body)
+}
+
+/// The clusters of one page; the good ones below a line of their own if there are many.
+fn clusters(shown: &[&ClusterReport], report: &Report, selection: &Selection) -> Markup {
+    let list = |clusters: &[&ClusterReport]| {
+        html! { ul.clusters { @for each in clusters { li { (cluster::cluster(each, report.at, shown.len() == 1)) } } } }
+    };
+    let good = shown.iter().filter(|cluster| cluster.severity() == Severity::Good).count();
+    // Worst first, so the good ones are the last.
+    let (bad, rest) = shown.split_at(shown.len() - good);
+    html! {
+        @if good <= GOOD_SHOWN || selection.is_narrowed() {
+            (list(shown))
+        } @else {
+            @if !bad.is_empty() { (list(bad)) }
+            details.fold { summary { span.state.good { (good) " good clusters" } } (list(rest)) }
+        }
+    }
 }
 
 /// A page around its body, loaded anew after so many seconds if that is wanted.
@@ -150,7 +125,12 @@ fn document(title: &str, refresh: Option<u32>, body: &Markup) -> String {
 }
 
 /// What a tab shows: the worst first.
-fn title(report: &Report) -> String {
+fn title(report: &Report, selection: &Selection) -> String {
+    if let Some(name) = &selection.cluster {
+        let cluster = report.clusters.iter().find(|cluster| cluster.name == *name);
+        let state = cluster.map_or("not configured", |cluster| cluster.severity().label());
+        return format!("{state} - {name} - Qumulo encryption");
+    }
     let bad: Vec<String> = [Severity::Critical, Severity::Unknown, Severity::Warning]
         .into_iter()
         .filter(|severity| report.count(*severity) > 0)
@@ -160,7 +140,7 @@ fn title(report: &Report) -> String {
     format!("{bad} - Qumulo encryption")
 }
 
-/// Over the clusters that the search finds.
+/// Over the clusters that the search finds. A state that no cluster is in has no colour.
 fn totals(report: &Report, selection: &Selection) -> Markup {
     let found: Vec<Severity> =
         report.clusters.iter().filter(|cluster| selection.finds(cluster)).map(ClusterReport::severity).collect();
@@ -169,14 +149,15 @@ fn totals(report: &Report, selection: &Selection) -> Markup {
         ul.totals {
             li {
                 a href=(selection.link(None, 0)) aria-current=[selection.state.is_none().then_some("true")] {
-                    strong { (found.len()) } "all"
+                    strong { (found.len()) } " all"
                 }
             }
             @for state in Severity::ALL {
-                li.(state.label()) {
+                @let colour = if count(state) > 0 { state.label() } else { "none" };
+                li.(colour) {
                     a href=(selection.link(Some(state), 0))
                         aria-current=[(selection.state == Some(state)).then_some("true")] {
-                        strong.state { (count(state)) } (state.label())
+                        strong.state { (count(state)) } " " (state.label())
                     }
                 }
             }
@@ -187,30 +168,39 @@ fn totals(report: &Report, selection: &Selection) -> Markup {
 fn search(selection: &Selection) -> Markup {
     html! {
         form method="get" role="search" {
-            label { span.soft { "Cluster " } input type="search" name="q" value=(selection.search); }
+            label { span.soft { "Name " } input type="search" name="q" value=(selection.search); }
             @if let Some(state) = selection.state { input type="hidden" name="state" value=(state.label()); }
-            button { "Find" }
-            @if *selection != Selection::default() { a href="?" { "Show all" } }
+            @if let Some(seconds) = selection.refresh { input type="hidden" name="refresh" value=(seconds); }
+            button { "Find clusters" }
+            @if selection.is_narrowed() { a href="./" { "Show all clusters" } }
         }
     }
 }
 
-fn summary(report: &Report, wanted: usize, shown: usize, selection: &Selection) -> String {
-    if report.clusters.is_empty() {
+fn summary(report: &Report, selected: usize, shown: usize, selection: &Selection) -> String {
+    let all = report.clusters.len();
+    if all == 0 {
         return "No clusters are configured.".to_owned();
     }
+    if let (Some(name), 0) = (&selection.cluster, selected) {
+        return format!("No cluster {} is configured.", visible(name));
+    }
     let from = selection.page.saturating_mul(PER_PAGE);
-    match (wanted, shown) {
+    let well = !selection.is_narrowed() && report.count(Severity::Good) == all;
+    match (selected, shown) {
+        (1, _) if selection.cluster.is_some() => "Only this cluster is shown.".to_owned(),
         (0, _) => "No cluster matches.".to_owned(),
-        (_, 0) => "This page is beyond the last one; the first is behind \u{201c}Show all\u{201d}.".to_owned(),
-        _ if shown < wanted => format!("Clusters {} to {} of {wanted}, worst first.", from + 1, from + shown),
+        (_, 0) => "There is no such page.".to_owned(),
+        (1, _) if well => "All is well.".to_owned(),
+        _ if well && shown == all => format!("All is well: all {all} clusters are good."),
+        _ if shown < selected => format!("Clusters {} to {} of {selected}, worst first.", from + 1, from + shown),
         (1, _) => "1 cluster.".to_owned(),
-        _ => format!("{wanted} clusters, worst first."),
+        _ => format!("{selected} clusters, worst first."),
     }
 }
 
-fn pages(wanted: usize, selection: &Selection) -> Markup {
-    let pages = wanted.div_ceil(PER_PAGE);
+fn pages(selected: usize, selection: &Selection) -> Markup {
+    let pages = selected.div_ceil(PER_PAGE);
     html! {
         @if pages > 1 {
             nav aria-label="Pages" {
@@ -227,36 +217,76 @@ fn pages(wanted: usize, selection: &Selection) -> Markup {
     }
 }
 
-/// What must not be done now, and where.
-fn now(report: &Report) -> Markup {
-    let at_stake: Vec<&ClusterReport> =
-        report.clusters.iter().filter(|cluster| cluster.restart_forbidden_by().is_some()).collect();
+/// What must not be done now, where, why and since when. Where only the status is not known comes second.
+fn restart_warning(clusters: &[&ClusterReport]) -> Markup {
+    let forbidding = clusters.iter().filter_map(|cluster| Some((*cluster, cluster.restart_forbidden_by()?)));
+    let (at_stake, not_known): (Vec<_>, Vec<_>) =
+        forbidding.partition(|(_, finding)| finding.kind.puts_data_at_stake());
+    let all = at_stake.len() + not_known.len();
     html! {
-        @if !at_stake.is_empty() {
-            section.now role="note" aria-labelledby="now" {
-                h2 #now { "Do not reboot, upgrade or power-cycle nodes of" }
-                ul { @for cluster in at_stake { li { a href=(link_to(&cluster.name)) { (cluster.name) } } } }
+        @if all > 0 {
+            section.warning-box.(if at_stake.is_empty() { "unknown" } else { "critical" }) role="note" aria-labelledby="warning" {
+                h2 #warning {
+                    "Do not reboot, upgrade or power-cycle nodes of "
+                    @match (all, at_stake.first().or(not_known.first())) {
+                        (1, Some((cluster, _))) => (cluster.name),
+                        _ => "these clusters",
+                    }
+                }
+                @if !at_stake.is_empty() {
+                    ul { @for (cluster, finding) in at_stake.iter().take(WARNED) { li { (reason(cluster, finding)) } } }
+                    @if at_stake.len() > WARNED { p { "And of " (at_stake.len() - WARNED) " more, listed below." } }
+                }
+                @if !not_known.is_empty() {
+                    p {
+                        "The status is not known: "
+                        @for (index, (cluster, finding)) in not_known.iter().take(WARNED).enumerate() {
+                            @if index > 0 { ", " }
+                            a href=(link_to(&cluster.name)) { (cluster.name) }
+                            " (" a href=(runbook(finding)) { (runbook_name(finding)) } ")"
+                        }
+                        @if not_known.len() > WARNED { " and " (not_known.len() - WARNED) " more" }
+                        "."
+                    }
+                }
             }
         }
     }
 }
 
+fn reason(cluster: &ClusterReport, finding: &Finding) -> Markup {
+    html! {
+        a href=(link_to(&cluster.name)) { (cluster.name) } ": " (visible(&finding.text))
+        @if let Some(since) = finding.since { ", since " (instant(since)) }
+        ". " a href=(runbook(finding)) { (runbook_name(finding)) }
+    }
+}
+
+fn runbook(finding: &Finding) -> String {
+    format!("runbooks/{}", finding.kind.alert())
+}
+
+/// Where the link leads, without the prefix that all alerts have.
+fn runbook_name(finding: &Finding) -> String {
+    format!("Runbook {}", finding.kind.alert().trim_start_matches("QumuloEncryption"))
+}
+
 fn refresh(selection: &Selection) -> Markup {
-    let (text, seconds) = match selection.refresh {
-        None => ("Refresh every 30 seconds", Some(30)),
-        Some(_) => ("Stop refreshing", None),
-    };
-    html! { a href=(Selection { refresh: seconds, ..selection.clone() }.link(selection.state, selection.page)) { (text) } "." }
-}
-
-/// The permanent link to one cluster.
-fn link_to(name: &str) -> String {
-    query("q", name)
-}
-
-/// A query string of one pair.
-fn query(key: &str, value: &str) -> String {
-    format!("?{}", url::form_urlencoded::Serializer::new(String::new()).append_pair(key, value).finish())
+    html! {
+        @if selection.cluster.is_none() {
+            @match selection.seconds() {
+                Some(seconds) => {
+                    "Refreshes every " (crate::report::span(seconds.into()).trim_start_matches("1 ")) ". "
+                    a href=(Selection { refresh: Some(0), ..selection.clone() }.link(selection.state, selection.page)) {
+                        "Stop refreshing"
+                    }
+                }
+                None => a href=(Selection { refresh: None, ..selection.clone() }.link(selection.state, selection.page)) {
+                    "Refresh every " (REFRESH) " seconds"
+                },
+            }
+        }
+    }
 }
 
 fn instant(at: DateTime<Utc>) -> Markup {
@@ -270,10 +300,10 @@ fn footer(metrics: &str) -> Markup {
                 ul {
                     li { a href=(metrics) { "Metrics" } }
                     li { a href="api/v1/clusters" { "JSON" } }
-                    li { a href="runbooks/" { "Runbooks" } }
-                    li { a href="sd" { "Service discovery" } }
-                    li { a href="-/healthy" { "Healthy" } }
-                    li { a href="-/ready" { "Ready" } }
+                    li { a href="runbooks/" { "All runbooks" } }
+                    li { a href="sd" { "Service discovery for Prometheus" } }
+                    li { a href="-/healthy" { "Health of the exporter" } }
+                    li { a href="-/ready" { "Readiness of the exporter" } }
                 }
             }
             p.soft {

@@ -49,9 +49,27 @@ pages![
 pub fn index() -> String {
     let list = html! {
         h1 { "Runbooks" }
-        ul { @for (name, _) in PAGES { li { a href=(name) { (name) } } } }
+        div.scroll role="region" aria-label="Runbooks" tabindex="0" {
+            table {
+                thead { tr { th scope="col" { "Alert" } th scope="col" { "Severity" } th scope="col" { "What it is about" } } }
+                tbody {
+                    @for (name, text) in PAGES {
+                        @let (severity, summary) = about(text);
+                        tr { td { a href=(name) { (name) } } td { (severity) } td { (summary) } }
+                    }
+                }
+            }
+        }
     };
     shell("Runbooks", &list)
+}
+
+/// From the paragraph of each runbook that begins with `Severity: `.
+fn about(text: &str) -> (String, String) {
+    let paragraph = text.split("\n\n").find_map(|paragraph| paragraph.strip_prefix("Severity: ")).unwrap_or_default();
+    let words = paragraph.replace('\n', " ").replace('`', "");
+    let (severity, summary) = words.split_once(". ").unwrap_or_default();
+    (severity.to_owned(), summary.to_owned())
 }
 
 /// The page of an alert, with or without the ending of its file.
@@ -88,5 +106,21 @@ mod tests {
         assert!(text.contains("<strong>Do not reboot, upgrade or power-cycle nodes"), "{text}");
         assert!(index().contains("href=\"QumuloEncryptionKeyNotFound\""));
         assert_eq!(page("../style.css"), None);
+    }
+
+    #[test]
+    fn the_index_says_how_severe_and_what_it_is() {
+        for (name, text) in PAGES {
+            let (severity, summary) = about(text);
+            let known = ["critical", "warning", "info"].iter().any(|each| severity.starts_with(each));
+            assert!(known && summary.ends_with('.'), "{name}: {severity:?} {summary:?}");
+        }
+    }
+
+    #[test]
+    fn every_finding_has_its_runbook() {
+        for kind in crate::report::Kind::ALL {
+            assert!(page(kind.alert()).is_some(), "{}", kind.alert());
+        }
     }
 }

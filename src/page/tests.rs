@@ -2,15 +2,24 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::{
-    model::{ClusterName, FailureReason, ForeignText, PollFailure, Reading, Status},
+    model::{About, ClusterName, FailureReason, ForeignText, Moment, Policy, PollFailure, Reading, Status},
     report::report,
-    report::tests::{fleet, moment},
-    store::Store,
+    report::tests::{fleet, kms, moment},
+    store::{Publisher, Store},
 };
 
 const GOLDEN: &str = "tests/golden/page.html";
 
 const GOOD: Exporter<'_> = Exporter { config_is_good: true, metrics: "metrics" };
+
+/// A cluster that was read once.
+fn read(store: &Store, now: Moment, name: &str, reading: Reading) -> Publisher {
+    let mut publisher = store.publisher(ClusterName::new(name).unwrap(), Duration::from_secs(60));
+    let policy = Policy { key_max_age: None, ..Policy::default() };
+    store.describe(publisher.name(), &About { policy, ..About::default() });
+    publisher.record(now, Duration::ZERO, Ok(reading));
+    publisher
+}
 
 fn selection(query: &str) -> Selection {
     Selection::new(url::form_urlencoded::parse(query.as_bytes()))
@@ -57,7 +66,7 @@ fn what_clusters_say_is_text() {
 #[test]
 fn a_selection_is_what_the_query_says() {
     let check = |query: &str, page: usize, search: &str, state: Option<Severity>| {
-        let expect = Selection { page, refresh: None, search: search.to_owned(), state };
+        let expect = Selection { page, search: search.to_owned(), state, ..Selection::default() };
         assert_eq!(selection(query), expect, "{query}");
     };
     check("", 0, "", None);
@@ -66,9 +75,121 @@ fn a_selection_is_what_the_query_says() {
     check("page=0", 0, "", None);
     check("state=Critical", 0, "", Some(Severity::Critical));
     check("refresh=1&refresh=never", 0, "", None);
-    assert_eq!(selection("refresh=30").refresh, Some(30));
     check("page=99999999999999999999", 0, "", None);
     check("q=a%20b&q=", 0, "", None);
+    assert_eq!(selection("cluster=R%26D").cluster.as_deref(), Some("R&D"));
+}
+
+#[test]
+fn the_overview_refreshes_and_the_view_of_one_cluster_does_not() {
+    for (query, expect) in [
+        ("", Some(60)),
+        ("state=critical", Some(60)),
+        ("refresh=0", None),
+        ("refresh=30", Some(30)),
+        ("refresh=1", Some(60)),
+        ("cluster=a", None),
+        ("cluster=a&refresh=30", Some(30)),
+    ] {
+        assert_eq!(selection(query).seconds(), expect, "{query}");
+    }
+    let (store, now) = (Store::default(), moment(Instant::now(), 0));
+    let _publisher = read(&store, now, "a", Reading::local(Status::Encrypted));
+    let refreshes = |query| {
+        let page = render(&report(&store.view(), &now), &selection(query), GOOD);
+        page.contains("http-equiv=\"refresh\"")
+    };
+    assert_eq!([refreshes(""), refreshes("refresh=0"), refreshes("cluster=a")], [true, false, false]);
+}
+
+#[test]
+fn a_link_to_a_cluster_is_a_link_to_that_one() {
+    let (store, now) = (Store::default(), moment(Instant::now(), 0));
+    let names = ["a-1", "a-10", "A-1"];
+    let _publishers = names.map(|name| read(&store, now, name, kms(Status::KmsKeyNotFound, [900, 900])));
+    let page = |query: &str| render(&report(&store.view(), &now), &selection(query), GOOD);
+    let overview = page("");
+    for name in names {
+        assert!(overview.contains(&format!("href=\"?cluster={name}\"")), "{name}");
+        let one = page(&format!("cluster={name}"));
+        assert_eq!(one.matches("<article").count(), 1, "{name}");
+        assert!(one.contains(&format!("<h2>{name}</h2>")), "{name}");
+    }
+    assert_eq!(page("q=a-1").matches("<article").count(), 3);
+    assert!(page("cluster=a-100").contains("No cluster a-100 is configured."));
+}
+
+#[test]
+fn the_warning_says_why_and_since_when_and_leads_to_the_runbook() {
+    let (store, origin) = (Store::default(), Instant::now());
+    let _lost = read(&store, moment(origin, 0), "lost", kms(Status::KmsKeyNotFound, [900, 900]));
+    let page = |store: &Store| render(&report(&store.view(), &moment(origin, 30)), &Selection::default(), GOOD);
+    let text = page(&store);
+    let (_, warning) = text.split_once("warning-box").unwrap();
+    let (warning, _) = warning.split_once("</section>").unwrap();
+    for part in [
+        "Do not reboot, upgrade or power-cycle nodes of lost",
+        "KMS Key Not Found, since <time datetime=\"2026-11-18",
+        "href=\"runbooks/QumuloEncryptionKeyNotFound\">Runbook KeyNotFound</a>",
+    ] {
+        assert!(warning.contains(part), "{part} is not in {warning}");
+    }
+    assert!(!warning.contains("status is not known"), "{warning}");
+    let _odd = read(&store, moment(origin, 0), "odd", Reading::local(Status::Unknown(ForeignText::new("odd"))));
+    let text = page(&store);
+    assert!(text.contains("The status is not known: <a href=\"?cluster=odd\">"), "{text}");
+}
+
+#[test]
+fn nothing_beside_a_lost_key_reads_like_a_period_of_grace() {
+    let (store, now) = (Store::default(), moment(Instant::now(), 0));
+    let _publisher = read(&store, now, "lost", kms(Status::KmsKeyNotFound, [900, 199]));
+    let page = render(&report(&store.view(), &now), &selection("cluster=lost"), GOOD);
+    let (_, page) = page.split_once("<body>").unwrap();
+    for soothing in ["199 days", "900 days", " left", "next expiry"] {
+        assert!(!page.contains(soothing), "{soothing}: {page}");
+    }
+    assert!(page.contains("read <time") && page.contains("since <time"), "each time says what it is: {page}");
+}
+
+#[test]
+fn it_is_calm_when_all_is_well() {
+    let (store, now) = (Store::default(), moment(Instant::now(), 0));
+    let _one = read(&store, now, "one", kms(Status::KmsAvailable, [900, 900]));
+    let page = |store: &Store, query| render(&report(&store.view(), &now), &selection(query), GOOD);
+    let text = page(&store, "");
+    assert!(text.contains("All is well."), "{text}");
+    for clutter in ["<form", "critical</a>", "warning-box\"", "worst first"] {
+        assert!(!text.split_once("<body>").unwrap().1.contains(clutter), "{clutter}: {text}");
+    }
+    let many: Vec<_> = (0..20)
+        .map(|number| read(&store, now, &format!("good-{number}"), kms(Status::KmsAvailable, [900, 900])))
+        .collect();
+    let text = page(&store, "");
+    assert!(text.contains("All is well: all 21 clusters are good.") && text.contains("<li class=\"none\">"), "{text}");
+    assert!(text.contains("<details class=\"fold\"><summary><span class=\"state good\">21 good clusters"), "{text}");
+    let _lost = read(&store, now, "lost", kms(Status::KmsKeyNotFound, [900, 900]));
+    let text = page(&store, "");
+    let (before, folded) = text.split_once("class=\"fold\"").unwrap();
+    assert_eq!([before.matches("<article").count(), folded.matches("<article").count()], [1, 21]);
+    assert!(!page(&store, "state=good").contains("class=\"fold\""), "what was asked for is shown");
+    drop(many);
+}
+
+#[test]
+fn expiries_are_a_table_with_dates() {
+    let (store, now) = (Store::default(), moment(Instant::now(), 0));
+    let _publishers = [("soon", [20, 900]), ("gone", [900, -2]), ("far", [900, 900])]
+        .map(|(name, days)| read(&store, now, name, kms(Status::KmsAvailable, days)));
+    let text = render(&report(&store.view(), &now), &Selection::default(), GOOD);
+    let (_, table) = text.split_once("<tbody>").unwrap();
+    let rows: Vec<&str> = table.split("</tbody>").next().unwrap().split("<tr ").skip(1).collect();
+    assert_eq!(rows.len(), 2, "{rows:?}");
+    assert!(rows[0].contains("expired 2 days ago") && rows[0].contains("KMS client certificate"), "{rows:?}");
+    assert!(
+        rows[1].contains("2026-12-0") && rows[1].contains("in 20 days") && rows[1].contains(">soon</a>"),
+        "{rows:?}"
+    );
 }
 
 #[test]
@@ -92,8 +213,8 @@ fn a_thousand_clusters_are_shown_in_pages() {
     let first = check("", 100, "Clusters 1 to 100 of 1000, worst first.");
     assert!(first.find("cluster-0777") < first.find("cluster-0000"), "worst first");
     check("page=10", 100, "Clusters 901 to 1000 of 1000");
-    check("page=11", 0, "beyond the last");
-    check(&format!("page={}", usize::MAX), 0, "beyond the last");
+    check("page=11", 0, "There is no such page.");
+    check(&format!("page={}", usize::MAX), 0, "There is no such page.");
     check("state=critical", 1, "1 cluster.");
     check("state=good&q=CLUSTER-000", 10, "10 clusters");
     check("q=nothing", 0, "No cluster matches.");

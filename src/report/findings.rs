@@ -137,6 +137,10 @@ impl Kind {
         self.row().rank
     }
 
+    pub fn puts_data_at_stake(self) -> bool {
+        self.rank() <= 6
+    }
+
     /// Those that it can have.
     pub fn severities(self) -> &'static [Severity] {
         self.row().severities
@@ -201,9 +205,11 @@ impl Kind {
 impl Finding {
     /// What must not be done while it holds.
     pub fn prohibition(&self) -> Option<&'static str> {
-        match self.kind.rank() {
-            1..=6 => Some("Do not reboot, upgrade or power-cycle nodes."),
-            8 | 10 => Some("Do not reboot, upgrade or power-cycle nodes while the status is not known."),
+        match self.kind {
+            kind if kind.puts_data_at_stake() => Some("Do not reboot, upgrade or power-cycle nodes."),
+            Kind::NotReadable | Kind::UnknownStatus => {
+                Some("Do not reboot, upgrade or power-cycle nodes while the status is not known.")
+            }
             _ => None,
         }
     }

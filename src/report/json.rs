@@ -1,4 +1,6 @@
 //! The report as JSON: `/api/v1/clusters` and `status --output json`. Fields are added, never renamed or removed.
+//!
+//! `deploy/clusters.schema.json` is made from these types, doc comments included.
 
 use std::time::Duration;
 
@@ -8,8 +10,11 @@ use serde::Serialize;
 use super::{ClusterReport, Report, Severity};
 use crate::model::{self, DateField, Require, is_hidden};
 
+/// What /api/v1/clusters and status --output json print.
 #[derive(Serialize)]
-struct Document<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(title = "qumulo-encryption-exporter clusters"))]
+pub(super) struct Document<'a> {
     generated_at: String,
     exporter: Exporter<'a>,
     totals: Totals,
@@ -18,6 +23,7 @@ struct Document<'a> {
 
 /// Which program says so, for auditors.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Exporter<'a> {
     version: &'static str,
     revision: &'static str,
@@ -25,6 +31,7 @@ struct Exporter<'a> {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Totals {
     clusters: usize,
     critical: usize,
@@ -34,9 +41,11 @@ struct Totals {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Cluster<'a> {
     name: &'a str,
     url: &'a str,
+    #[cfg_attr(test, schemars(extend("enum" = Severity::ALL.map(Severity::label))))]
     severity: &'static str,
     do_not_restart: bool,
     headline: String,
@@ -65,15 +74,21 @@ struct Cluster<'a> {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct LastKnown {
+    #[cfg_attr(test, schemars(extend("enum" = model::Status::LABELS)))]
     status: &'static str,
+    #[cfg_attr(test, schemars(extend("enum" = model::KeyStore::LABELS)))]
     encryption_type: &'static str,
     seconds_ago: u64,
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Finding<'a> {
+    #[cfg_attr(test, schemars(extend("enum" = super::Kind::ALL.iter().map(|kind| kind.id()).collect::<Vec<_>>())))]
     id: &'static str,
+    #[cfg_attr(test, schemars(extend("enum" = ["critical", "unknown", "warning", "info"])))]
     severity: &'static str,
     message: &'a str,
     since: Option<String>,
@@ -83,6 +98,7 @@ struct Finding<'a> {
 
 /// What the cluster is judged by; null is no limit.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Policy {
     require: Option<&'static str>,
     certificate_warning_seconds: Option<u64>,
@@ -91,13 +107,16 @@ struct Policy {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Certificate {
+    #[cfg_attr(test, schemars(extend("enum" = model::KmsCertificate::ALL.map(model::KmsCertificate::label))))]
     certificate: &'static str,
     expires_at: String,
     seconds_left: i64,
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct KeyStore<'a> {
     host: &'a str,
     port: Option<u16>,
@@ -107,12 +126,14 @@ struct KeyStore<'a> {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct AccessToken<'a> {
     token_id: &'a str,
     expires_at: String,
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Failure<'a> {
     reason: &'static str,
     message: &'a str,

@@ -19,7 +19,7 @@ pub fn moment(origin: Instant, seconds: u64) -> Moment {
 }
 
 /// With a KMS whose certificates have so many days left at the origin.
-fn kms(status: Status, days: [i64; 2]) -> Reading {
+pub fn kms(status: Status, days: [i64; 2]) -> Reading {
     let at = |seconds: i64| {
         Date::At(Timestamp::new(DateTime::UNIX_EPOCH + TimeDelta::seconds(1_795_000_000 + seconds)).unwrap())
     };
@@ -84,6 +84,31 @@ fn json_of_a_fixed_fleet_is_the_golden_file() {
         std::fs::write(GOLDEN, &got).unwrap();
     }
     assert_eq!(got, std::fs::read_to_string(GOLDEN).unwrap(), "to accept it: UPDATE_GOLDEN=1 cargo test");
+}
+
+#[test]
+fn schema_of_the_json_is_in_step_with_the_types_and_every_field_is_documented() {
+    const SCHEMA: &str = "deploy/clusters.schema.json";
+    let generator = schemars::generate::SchemaSettings::draft2020_12().for_serialize().into_generator();
+    let mut schema = generator.into_root_schema_for::<json::Document<'_>>();
+    schema.insert("$id".to_owned(), "urn:qumulo-encryption-exporter:clusters".into());
+    let mut got = serde_json::to_string_pretty(&schema).unwrap();
+    got.push('\n');
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(SCHEMA, &got).unwrap();
+    }
+    assert_eq!(got, std::fs::read_to_string(SCHEMA).unwrap(), "to accept it: UPDATE_GOLDEN=1 cargo test");
+    let documented = std::fs::read_to_string("docs/status.md").unwrap();
+    let definitions = schema.get("$defs").unwrap().as_object().unwrap().values();
+    let fields = definitions.chain([schema.as_value()]).flat_map(|each| each["properties"].as_object().unwrap().keys());
+    let missing: Vec<&String> = fields.filter(|field| !documented.contains(&format!("`{field}`"))).collect();
+    assert_eq!(missing, [""; 0], "not in docs/status.md");
+    for kind in Kind::ALL {
+        let severities: Vec<&str> = kind.severities().iter().map(|severity| severity.label()).collect();
+        let row = documented.lines().find(|line| line.starts_with(&format!("| `{}` | {} |", kind.id(), kind.rank())));
+        let cells: Vec<&str> = row.unwrap_or_else(|| panic!("{kind:?} has no row")).split('|').collect();
+        assert!(severities.iter().all(|severity| cells[3..].concat().contains(severity)), "{kind:?}: {cells:?}");
+    }
 }
 
 #[test]

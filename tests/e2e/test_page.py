@@ -1,6 +1,7 @@
 """The status page in a real browser, at two widths, with clusters that send hostile text."""
 
 import json
+import re
 import unittest
 import urllib.error
 import urllib.request
@@ -66,6 +67,10 @@ class Browser:
         metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
         self.call("POST", "/goog/cdp/execute", {"cmd": "Emulation.setDeviceMetricsOverride", "params": metrics})
 
+    def see(self, selector):
+        """Whether something is seen: not folded away."""
+        return self.run(f"document.querySelector('{selector}').checkVisibility()")
+
     def press_tab(self):
         for kind in ("keyDown", "keyUp"):
             key = {"type": kind, "key": "Tab", "code": "Tab", "windowsVirtualKeyCode": 9}
@@ -82,6 +87,13 @@ class Browser:
         script = """const done = arguments[0]; axe.run(document).then(found => done(
             found.violations.map(each => [each.id, each.nodes.map(node => node.html)])));"""
         return self.call("POST", "/execute/async", {"script": script, "args": []})
+
+    def violations_without_refresh(self):
+        return [found for found in self.violations() if found[0] != "meta-refresh"]
+
+    def forced_colours(self):
+        feature = {"features": [{"name": "forced-colors", "value": "active"}]}
+        self.call("POST", "/goog/cdp/execute", {"cmd": "Emulation.setEmulatedMedia", "params": feature})
 
     def complaints(self):
         return [entry["message"] for entry in self.call("POST", "/se/log", {"type": "browser"})]
@@ -130,9 +142,10 @@ class Page(Case):
             self.assertGreaterEqual(browser.run(f"document.querySelectorAll('{selector}').length"), least, selector)
         names = browser.run("[...document.querySelectorAll('article h2')].map(each => each.innerText)")
         self.assertEqual(names[:2], ["lost", "down"], "worst first")
+        self.assertEqual(names[-1], "fine")
         browser.press_tab()
         self.assertEqual(browser.run("document.activeElement.innerText"), "To the clusters")
-        for _ in range(10):
+        for _ in range(40):
             browser.press_tab()
             if browser.run("document.activeElement.innerText.includes('critical')"):
                 break
@@ -141,6 +154,50 @@ class Page(Case):
         names = browser.run("[...document.querySelectorAll('article h2')].map(each => each.innerText)")
         self.assertEqual(names, ["lost"])
         self.assertEqual(browser.run("document.querySelector('[aria-current=true]').innerText.includes('critical')"), True)
+
+    def test_rows_open_and_one_cluster_has_a_view_of_its_own(self):
+        browser = self.browser
+        browser.open(self.demo.url + "/")
+        self.assertEqual(browser.run("getComputedStyle(document.querySelector('.cluster summary'), '::before').content"),
+                         '"\u25b8" / ""', "a marker")
+        self.assertFalse(browser.see(".forbidden"))
+        browser.run("document.querySelector('.cluster summary').click()")
+        self.assertTrue(browser.see(".forbidden"))
+        size, others = (browser.run(f"parseFloat(getComputedStyle(document.querySelector('{selector}')).fontSize)")
+                        for selector in (".forbidden", ".findings p"))
+        self.assertGreater(size, others, "what must not be done is the strongest text")
+        browser.run("document.querySelector('.warning-box a').click()")
+        wait_for(lambda: "?cluster=lost" in browser.run("location.href"), "the warning leads to the cluster")
+        self.assertEqual(browser.run("document.querySelectorAll('article').length"), 1)
+        self.assertTrue(browser.see(".forbidden"), "it is open")
+        self.assertEqual(browser.run("document.querySelectorAll('meta[http-equiv=refresh]').length"), 0)
+        for link in browser.run("[...document.querySelectorAll('main a')].map(each => each.href)"):
+            self.assertEqual(get(link)[0], 200, link)
+
+    def test_forty_clusters_fit_and_good_ones_are_folded_away(self):
+        good = "\n".join(f"- {{name: good-{number:02}}}" for number in range(35))
+        bad = "\n".join(f"- {{name: bad-{number}, type: KMS, status: KMS Key Inactive}}" for number in range(5))
+        fleet = self.folder / "forty.yml"
+        fleet.write_text(f"clusters:\n{good}\n{bad}\n")
+        demo, browser = self.exporter("demo", "--fleet", fleet), self.browser
+        wait_for(lambda: get(demo.url + "/-/ready")[0] == 200, "every cluster was polled")
+        browser.width(400)
+        browser.open(demo.url + "/")
+        self.assertLessEqual(browser.run("document.documentElement.scrollHeight"), 1500)
+        self.assertFalse(browser.see(".fold article"))
+        browser.run("document.querySelector('.fold > summary').click()")
+        self.assertTrue(browser.see(".fold article"))
+        self.assertEqual(browser.run("document.querySelectorAll('.fold article').length"), 35)
+
+    def test_forced_colours_leave_nothing_to_colour_alone(self):
+        browser = self.browser
+        browser.forced_colours()
+        browser.open(self.demo.url + "/")
+        self.assertTrue(browser.run("matchMedia('(forced-colors: active)').matches"))
+        states = browser.run("[...document.querySelectorAll('.cluster summary .state')].map(each => each.innerText)")
+        self.assertGreater(len(states), 5)
+        self.assertTrue(all(re.fullmatch(r"\S (critical|unknown|warning|good)", state) for state in states), states)
+        self.assertEqual(browser.violations_without_refresh(), [])
 
     def test_fifteen_clusters_fit_the_screen(self):
         demo = self.exporter("demo")
@@ -161,9 +218,10 @@ class Page(Case):
 
     def test_axe_finds_nothing(self):
         browser = self.browser
-        browser.open(self.demo.url + "/?refresh=30")
-        self.assertEqual([name for name, _ in browser.violations()], ["meta-refresh"], "which the reader has asked for")
-        for path in ("/", "/?state=critical", "/?q=nothing", "/runbooks/", "/runbooks/QumuloEncryptionKeyNotFound"):
+        browser.open(self.demo.url + "/")
+        self.assertEqual([name for name, _ in browser.violations()], ["meta-refresh"], "which a link on the page stops")
+        for path in ("/?refresh=0", "/?state=critical&refresh=0", "/?q=nothing&refresh=0", "/?cluster=lost", "/?cluster=none",
+                     "/runbooks/", "/runbooks/QumuloEncryptionKeyNotFound"):
             for width in (1280, 400):
                 for scheme in ("light", "dark"):
                     with self.subTest(path=path, width=width, scheme=scheme):

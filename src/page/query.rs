@@ -1,0 +1,100 @@
+//! The page's query string, read and written.
+
+use std::borrow::Cow;
+
+use crate::report::{ClusterReport, Severity};
+
+/// After so many seconds the overview is loaded anew.
+pub(super) const REFRESH: u32 = 60;
+
+/// What the reader wants to see.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Selection {
+    /// `cluster`: the whole name of one, whose page stays as it is until the reader loads it again.
+    pub cluster: Option<String>,
+    /// `page`, from 0.
+    pub page: usize,
+    /// `refresh`: in seconds; 0 stops it.
+    pub refresh: Option<u32>,
+    /// `q`: a part of the name, in any case.
+    pub search: String,
+    /// `state`.
+    pub state: Option<Severity>,
+}
+
+// === impl Selection ===
+
+impl Selection {
+    /// From the pairs of a query string. What is not understood is passed over.
+    pub fn new<'a>(pairs: impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)>) -> Self {
+        let mut selection = Self::default();
+        for (key, value) in pairs {
+            match key.as_ref() {
+                "cluster" => selection.cluster = Some(value.into_owned()),
+                "state" => selection.state = Severity::from_label(&value).filter(|state| Severity::ALL.contains(state)),
+                "refresh" => {
+                    let seconds = value.parse().ok();
+                    selection.refresh = seconds.filter(|seconds| *seconds == 0 || (5..=3600).contains(seconds));
+                }
+                "q" => selection.search = value.into_owned(),
+                // People count from 1.
+                "page" => selection.page = value.parse::<usize>().unwrap_or(1).saturating_sub(1),
+                _ => {}
+            }
+        }
+        selection
+    }
+
+    /// Whether a cluster is wanted.
+    pub fn admits(&self, cluster: &ClusterReport) -> bool {
+        self.state.is_none_or(|state| cluster.severity() == state) && self.finds(cluster)
+    }
+
+    /// Whether the name is wanted.
+    pub(super) fn finds(&self, cluster: &ClusterReport) -> bool {
+        self.cluster.as_ref().is_none_or(|name| cluster.name == *name)
+            && cluster.name.to_lowercase().contains(&self.search.to_lowercase())
+    }
+
+    /// Whether it is less than everything.
+    pub(super) fn is_narrowed(&self) -> bool {
+        self.cluster.is_some() || self.page > 0 || !self.search.is_empty() || self.state.is_some()
+    }
+
+    /// After how many seconds the page is loaded anew.
+    pub(super) fn seconds(&self) -> Option<u32> {
+        let default = if self.cluster.is_some() { 0 } else { REFRESH };
+        Some(self.refresh.unwrap_or(default)).filter(|seconds| *seconds > 0)
+    }
+
+    /// The link to another selection.
+    pub(super) fn link(&self, state: Option<Severity>, page: usize) -> String {
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        if let Some(cluster) = &self.cluster {
+            query.append_pair("cluster", cluster);
+        }
+        if let Some(state) = state {
+            query.append_pair("state", state.label());
+        }
+        if !self.search.is_empty() {
+            query.append_pair("q", &self.search);
+        }
+        if let Some(seconds) = self.refresh {
+            query.append_pair("refresh", &seconds.to_string());
+        }
+        if page > 0 {
+            query.append_pair("page", &(page + 1).to_string());
+        }
+        format!("?{}", query.finish())
+    }
+}
+
+/// The permanent link to one cluster.
+pub(super) fn link_to(name: &str) -> String {
+    pair("cluster", name)
+}
+
+/// A query string of one pair.
+pub(super) fn pair(key: &str, value: &str) -> String {
+    format!("?{}", url::form_urlencoded::Serializer::new(String::new()).append_pair(key, value).finish())
+}
