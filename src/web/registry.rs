@@ -86,7 +86,7 @@ impl ConnectionRegistry {
 
     /// Waits for room, which is made by closing another connection if need be.
     pub(super) async fn admit(self: &Arc<Self>, peer: IpAddr) -> ConnectionGuard {
-        let slot = self.room(&self.slots, 1, |_| true).await;
+        let slot = self.room(&self.slots, 1, |connection| !connection.busy).await;
         let closing = CancellationToken::new();
         let connection = Connection {
             busy: false,
@@ -129,7 +129,7 @@ impl ConnectionRegistry {
         if connections.values().any(|connection| connection.closing.is_cancelled() && frees(connection)) {
             return;
         }
-        let waiting = || connections.values().filter(|connection| !connection.busy && frees(connection));
+        let waiting = || connections.values().filter(|connection| frees(connection));
         let mut counts: HashMap<IpAddr, usize> = HashMap::new();
         waiting().for_each(|connection| *counts.entry(connection.peer).or_default() += 1);
         let busiest = counts.into_iter().max_by_key(|(_, count)| *count);
@@ -296,7 +296,10 @@ mod tests {
         for _ in 0..5 {
             let guard = admit(&registry, "192.0.2.1").await;
             guard.begin();
-            unread.push((guard.answer(vec![b'x'; 2 * KIB].into()).await, guard));
+            let body = guard.answer(vec![b'x'; 2 * KIB].into()).await;
+            // It has sent another request, without reading.
+            guard.begin();
+            unread.push((body, guard));
             advance(Duration::from_secs(1)).await;
         }
         let reader = admit(&registry, "192.0.2.2").await;

@@ -15,7 +15,7 @@ use rustls::{
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
-use tokio::{io::AsyncWriteExt, net::TcpStream, time::Duration};
+use tokio::{net::TcpStream, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 use crate::web::{
@@ -168,16 +168,19 @@ async fn a_flood_of_handshakes_leaves_time_for_others() {
     let config = Arc::new(builder.with_no_client_auth().with_cert_resolver(noting.clone()));
     let tls = Some(Tls { config, not_after: 0, rules: String::new(), verifies_clients: false });
     let server = Server::guarded(Limits::default(), ListenerPolicy { tls, ..ListenerPolicy::default() });
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        clients.push(server.connect().await);
+    }
     let stepping = tokio::spawn(std::future::poll_fn(move |cx| {
         steps.fetch_add(1, Ordering::SeqCst);
         cx.waker().wake_by_ref();
         std::task::Poll::<()>::Pending
     }));
-    let mut clients = Vec::new();
-    for _ in 0..CLIENTS {
-        let mut client = server.connect().await;
-        client.stream.write_all(&client_hello(&provider)).await.unwrap();
-        clients.push(client);
+    for client in &clients {
+        // Without a pause, so that all of them are there at once.
+        let hello = client_hello(&provider);
+        assert_eq!(client.stream.try_write(&hello).unwrap(), hello.len());
     }
     while noting.times.lock().unwrap().len() < CLIENTS {
         tokio::time::sleep(Duration::from_millis(1)).await;
