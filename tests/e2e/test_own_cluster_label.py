@@ -5,7 +5,7 @@ import re
 import subprocess
 import unittest
 
-from support import CURRENT, OLDEST, ROOT, STACKS, Case, Store, get, impatient, wait_for
+from support import CURRENT, OLDEST, ROOT, Case, Store, get, impatient, wait_for
 from test_rules import FIRING
 
 README = (ROOT / "deploy/prometheus/README.md").read_text()
@@ -71,7 +71,7 @@ class OwnClusterLabel(Case):
         text = self.scrape(("    honor_labels: true\n", ""), (target, f"{target}        labels: {{cluster: site-a}}\n"),
                            ("source_labels: [cluster]", "source_labels: [exported_cluster]"),
                            ("        regex: cluster\n", "        regex: exported_cluster\n"))
-        for stack in STACKS.values():
+        for stack in (OLDEST, CURRENT):
             store = Store(stack.server, stack.start(self, text))
             found = wait_for(lambda: store.query("qumulo_encryption_up"), f"{store.name} scrapes")
             self.assertEqual({(labels["cluster"], labels[LABEL]) for labels, _ in found},

@@ -198,9 +198,14 @@ class Rules(Case):
         for wanted in ("up{job=\\\"other\\\"}", "https://books.test/QumuloEncryptionKeyNotFound.md",
                        "https://page.test/?cluster={{ $labels.qumulo_cluster | urlquery }}"):
             self.assertIn(wanted, text)
-        boards = json.loads(mixin("mixin.grafanaDashboards", "runbooks: 'https://books.test', page: 'https://page.test'"))
-        self.assertEqual(set(boards), {path.name for path in (ROOT / "dashboards").glob("*.json")})
+        boards = json.loads(mixin("mixin.grafanaDashboards"))
+        self.assertEqual(boards, {path.name: json.loads(path.read_text()) for path in (ROOT / "dashboards").glob("*.json")})
+        boards = json.loads(mixin("mixin.grafanaDashboards", "job: 'other', clusterLabel: 'qumulo_cluster', "
+                                  "runbooks: 'https://books.test', page: 'https://page.test'"))
         self.assertNotIn("example.com", json.dumps(boards))
+        for name, board in boards.items():
+            values = {each["name"]: each.get("current", {}).get("value") for each in board["templating"]["list"]}
+            self.assertEqual((values["job"], values.get("label", "qumulo_cluster")), ("other", "qumulo_cluster"), name)
 
     def test_in_every_store(self):
         """Every metric in the rules exists, and the demonstration fires just what it should."""
