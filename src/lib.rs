@@ -91,5 +91,6 @@ pub mod signals;
 pub mod sim;
 pub mod store;
 pub mod telemetry;
+pub mod trust;
 pub mod web;
 pub mod web_config;

@@ -3,7 +3,8 @@
 //! [`Client::poll`] is all that the rest of the program sees. Inside: `settings` (what a client needs to know),
 //! `transport`, `resolve`, `pem` and `verify` (how clusters are reached and whom to trust), `secret_file` and `auth`
 //! (credentials), `api` and `answer` (requests and responses), `decode` (JSON -> model), `error` and `words` (what went
-//! wrong -> model). Beside it `kms_probe` and `tls12` (the certificate of a key management server), and `fetch` (what another exporter says).
+//! wrong -> model). Beside it `kms_probe` (the certificate of a key management server), and `fetch` (what another exporter
+//! says).
 //!
 //! Deliberately absent: pace, retries over time, the wall clock. They are the poller's.
 
@@ -25,7 +26,6 @@ mod pin;
 mod resolve;
 mod secret_file;
 mod settings;
-mod tls12;
 mod transport;
 mod verify;
 mod words;
@@ -43,6 +43,7 @@ use self::{
     auth::{Auth, Resources},
     decode::{DecodeError, DecodedStatus, V2Answer},
     error::Peer,
+    kms_probe::ProbeRate,
     verify::CertificateRecorder,
 };
 pub use self::{
@@ -93,6 +94,7 @@ pub struct Client {
     decided: Option<Instant>,
     details: Arc<Details>,
     support: ApiSupport,
+    kms_probes: ProbeRate,
     /// Where the key was at the last answer.
     key_store: Option<KeyStore>,
     peer: Arc<Peer>,
@@ -145,6 +147,7 @@ impl Client {
             decided: None,
             details: Arc::default(),
             support: ApiSupport::V2(None),
+            kms_probes: ProbeRate::default(),
             key_store: None,
             peer: Arc::new(Peer::new(&settings.url, &settings.transport)),
             pool,
@@ -192,7 +195,7 @@ impl Client {
                 }
                 let details = self.details.clone();
                 let kms_probe = (self.settings.kms_probe.as_ref())
-                    .and_then(|networks| self.pool.look(details.kms.as_ref()?, networks, now));
+                    .and_then(|networks| self.pool.probe(details.kms.as_ref()?, networks, &mut self.kms_probes, now));
                 Ok(Reading { api, clock, dates, details, key_store, kms_probe, status })
             }
             Err(failure) => {

@@ -46,16 +46,20 @@ impl Addresses {
     /// Begins with another address of `host` from now on. TCP tries all of them, but an address that takes the connection
     /// and then hangs would be the first one for ever.
     pub fn turn(&self, host: &str) {
+        // Only for clusters, so that hosts which clusters name take no room.
         let mut turns = lock(&self.turns);
-        if let Some(turn) = turns.get_mut(host) {
-            *turn = turn.wrapping_add(1);
-        }
+        let turn = turns.entry(host.into()).or_default();
+        *turn = turn.wrapping_add(1);
     }
 
-    /// The addresses of a host that is no cluster; none if there are none.
-    pub async fn of(&self, host: &str) -> Vec<IpAddr> {
-        let found = self.ask(host, false).await.unwrap_or_default();
-        found.into_iter().map(|address| address.ip()).collect()
+    /// The addresses of a host that is not a cluster.
+    ///
+    /// # Errors
+    ///
+    /// When there are none.
+    pub async fn of(&self, host: &str) -> Result<Vec<IpAddr>, DnsError> {
+        let found = self.ask(host, false).await.map_err(|problem| DnsError { host: host.to_owned(), problem })?;
+        Ok(found.into_iter().map(|address| address.ip()).collect())
     }
 
     /// The addresses of a cluster, with port 0.
@@ -67,7 +71,7 @@ impl Addresses {
         if addresses.is_empty() {
             return Err(if only_loopback { "it has no loopback address" } else { "it has no address" });
         }
-        let turn = *lock(&self.turns).entry(host.into()).or_default();
+        let turn = lock(&self.turns).get(host).copied().unwrap_or_default();
         let places = turn % addresses.len();
         addresses.rotate_left(places);
         // Port 0 stands for the URL's port.

@@ -29,9 +29,9 @@ use zeroize::Zeroizing;
 use super::{
     accounts::{Account, Accounts},
     error, https_proxy,
-    kms_probe::{Networks, Probes},
+    kms_probe::{Networks, ProbeRate, Probes},
     lock::lock,
-    pem::{authorities, client_certificate, unfit},
+    pem::{client_cert_error, client_certificate, trust_store},
     resolve::{self, Addresses, DnsError},
     secret_file::{SecretError, SecretFile},
     settings::{ProxyAccount, ProxySettings, TlsSettings, TransportSettings},
@@ -43,6 +43,7 @@ use crate::{
     lanes::Lanes,
     model::{KmsProbe, KmsServer},
     secret::Secret,
+    trust::TrustStore,
 };
 
 const USER_AGENT: &str = concat!("qumulo-encryption-exporter/", env!("CARGO_PKG_VERSION"));
@@ -100,8 +101,9 @@ pub struct TransportPool {
     good: Arc<AtomicBool>,
     probes: Probes,
     provider: Arc<CryptoProvider>,
-    /// Read once, and only if they are needed: it takes some milliseconds. `None` if there are none.
+    /// For proxies. Read once, and only if they are needed: it takes some milliseconds. `None` if there are none.
     system: OnceLock<Option<Arc<WebPkiServerVerifier>>>,
+    system_roots: OnceLock<Arc<TrustStore>>,
 }
 
 /// What clusters with the same settings share.
@@ -168,6 +170,7 @@ impl TransportPool {
             probes: Probes::default(),
             provider: Arc::new(rustls::crypto::aws_lc_rs::default_provider()),
             system: OnceLock::new(),
+            system_roots: OnceLock::new(),
         }
     }
 
@@ -226,8 +229,14 @@ impl TransportPool {
     }
 
     /// What a key management server shows.
-    pub(super) fn look(&self, server: &KmsServer, networks: &Networks, now: Instant) -> Option<KmsProbe> {
-        self.probes.look(server, networks, &self.addresses, &self.provider, now)
+    pub(super) fn probe(
+        &self,
+        server: &KmsServer,
+        networks: &Networks,
+        rate: &mut ProbeRate,
+        now: Instant,
+    ) -> Option<KmsProbe> {
+        self.probes.probe(server, networks, rate, &self.addresses, &self.provider, now)
     }
 
     pub(super) fn accounts(&self) -> &Accounts {
@@ -310,7 +319,7 @@ impl TransportPool {
             None => config.with_no_client_auth(),
             Some(files) => {
                 let (chain, key) = client_certificate(files)?;
-                config.with_client_auth_cert(chain, key).map_err(|err| unfit(files, &err))?
+                config.with_client_auth_cert(chain, key).map_err(|err| client_cert_error(files, &err))?
             }
         };
         // A resumed session shows no certificate.
@@ -325,19 +334,20 @@ impl TransportPool {
         if !settings.pins.is_empty() {
             return Ok(Trust::Pins(settings.pins.clone()));
         }
-        match &settings.ca_file {
-            None => {
-                let webpki = self.system().ok_or(TransportError::NoSystemRoots)?;
-                Ok(Trust::Authorities { own: Vec::new(), webpki })
-            }
-            Some(path) => {
-                let (roots, own) = authorities(path)?;
-                Trust::authorities(roots, own, self.provider.clone()).map_err(|_| TransportError::NoSystemRoots)
-            }
-        }
+        let store = match &settings.ca_file {
+            None => self.system_roots()?,
+            Some(file) => Arc::new(trust_store(file)?),
+        };
+        Ok(Trust::Store(store))
     }
 
-    /// The verifier by the system's CA certificates, one for all.
+    /// Read once, and only if a cluster needs them: it takes some milliseconds.
+    fn system_roots(&self) -> Result<Arc<TrustStore>, TransportError> {
+        let store = self.system_roots.get_or_init(|| Arc::new(TrustStore::system()));
+        if store.is_empty() { Err(TransportError::NoSystemRoots) } else { Ok(store.clone()) }
+    }
+
+    /// The verifier of proxies by the system's CA certificates, one for all.
     fn system(&self) -> Option<Arc<WebPkiServerVerifier>> {
         let read = || {
             let mut roots = RootCertStore::empty();

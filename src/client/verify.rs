@@ -1,49 +1,44 @@
-//! Whether a cluster's certificate is trusted.
+//! Whether a cluster's certificate is trusted, and what to do if it is not.
 //!
-//! Three things that rustls does not do by itself: a pinned certificate, a name to verify that is not the URL's, and
-//! a server's own certificate in the CA file (marked as a CA, as `openssl req -x509` makes them, it is refused by
-//! webpki as a leaf, while OpenSSL and Go accept it as its own trust anchor).
+//! Three things that rustls does not do by itself: a pinned certificate, a name to verify that is not the URL's, and the
+//! judgement of [`crate::trust`] about CA files.
 
 use std::{
     fmt,
-    net::{Ipv4Addr, Ipv6Addr},
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use chrono::DateTime;
 use rustls::{
-    CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
+    CertificateError, DigitallySignedStruct, Error, OtherError, PeerMisbehaved, SignatureScheme,
     client::{
-        WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
         verify_server_name,
     },
-    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName, UnixTime},
+    crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key},
+    pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime},
     server::ParsedCertificate,
 };
+use webpki::RawPublicKeyEntity;
 use x509_parser::{
     prelude::{FromDer, GeneralName, X509Certificate},
     public_key::PublicKey,
 };
 
-use super::{pin::Pin, words};
-use crate::model::Timestamp;
+use super::pin::Pin;
+use crate::{
+    model::Timestamp,
+    trust::{self, Culprit, Problem, Purpose, TrustError, TrustStore},
+};
 
 /// What makes a certificate acceptable.
 #[derive(Debug)]
 pub enum Trust {
-    /// Anything is.
     Anything,
-    /// A chain to an authority, or one of `own` itself.
-    Authorities {
-        /// The certificates of the CA file, if there is one.
-        own: Vec<CertificateDer<'static>>,
-        /// The rules of the web's public key infrastructure.
-        webpki: Arc<WebPkiServerVerifier>,
-    },
     /// One of these certificates; chain, name and dates do not count.
     Pins(Vec<Pin>),
+    Store(Arc<TrustStore>),
 }
 
 /// A verifier for one set of TLS settings.
@@ -62,29 +57,14 @@ pub struct CertificateRecorder(Mutex<Option<Timestamp>>);
 /// A certificate that is not accepted.
 #[derive(Debug)]
 struct VerifyError {
-    /// When it expired, if that is why.
-    expired: Option<Timestamp>,
+    /// When it expires, if it is the cluster's beyond doubt: nothing but a date is wrong.
+    expiry: Option<Timestamp>,
     /// Why, and what to do about it.
     text: String,
 }
 
-// === impl Trust ===
-
-impl Trust {
-    /// Trust in the authorities of `roots`.
-    ///
-    /// # Errors
-    ///
-    /// When there is none.
-    pub fn authorities(
-        roots: RootCertStore,
-        own: Vec<CertificateDer<'static>>,
-        provider: Arc<CryptoProvider>,
-    ) -> Result<Self, rustls::client::VerifierBuilderError> {
-        let webpki = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build()?;
-        Ok(Self::Authorities { own, webpki })
-    }
-}
+/// The sizes of RSA keys that the provider verifies signatures with.
+const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
 // === impl ServerVerifier ===
 
@@ -105,23 +85,157 @@ impl ServerVerifier {
         intermediates: &[CertificateDer<'_>],
         name: &ServerName<'_>,
         now: UnixTime,
-    ) -> Result<(), Error> {
-        match &*self.trust {
-            Trust::Anything => Ok(()),
-            Trust::Pins(pins) => check_pins(pins, leaf),
-            Trust::Authorities { own, .. } if own.contains(leaf) => check_own(leaf, name, now),
-            Trust::Authorities { webpki, .. } => {
-                webpki.verify_server_cert(leaf, intermediates, name, &[], now).map(|_| ())
-            }
+    ) -> Result<(), VerifyError> {
+        let store = match &*self.trust {
+            Trust::Anything => return Ok(()),
+            Trust::Pins(pins) => return check_pins(pins, leaf),
+            Trust::Store(store) => store,
+        };
+        let Err(err) = store.verify(leaf, intermediates, now, Purpose::Server) else {
+            return self.check_name(leaf, name);
+        };
+        if !err.is_date() {
+            return Err(self.refusal(&err, leaf));
         }
-        .map_err(|err| explain(err, leaf, name))
+        // A stranger's certificate may have expired too; in the cluster's nothing else is wrong.
+        match store.verify_without_dates(leaf, intermediates, Purpose::Server) {
+            Ok(()) => {
+                self.check_name(leaf, name)?;
+                Err(VerifyError { expiry: expiry(leaf), ..self.refusal(&err, leaf) })
+            }
+            Err(other) if !other.is_date() => Err(self.refusal(&other, leaf)),
+            Err(_) => Err(self.refusal(&err, leaf)),
+        }
     }
 
-    /// The certificate was accepted before, and now the server has proved that it has the key.
-    fn accepted(&self, leaf: &CertificateDer<'_>) {
+    fn check_name(&self, leaf: &CertificateDer<'_>, name: &ServerName<'_>) -> Result<(), VerifyError> {
+        let parsed = ParsedCertificate::try_from(leaf);
+        match parsed.as_ref().map(|parsed| verify_server_name(parsed, name)) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(self.wrong_name(leaf, name)),
+            Err(_) => Err(self.refusal(&TrustError::leaf(Problem::Unparsable), leaf)),
+        }
+    }
+
+    /// What is wrong, with the way out.
+    fn refusal(&self, err: &TrustError, leaf: &CertificateDer<'_>) -> VerifyError {
+        if let Some(text) = rsa_size(leaf) {
+            return text.into();
+        }
+        let who = match &err.culprit {
+            Culprit::Leaf => "the cluster's certificate".to_owned(),
+            Culprit::Intermediate(name) => format!("the intermediate CA certificate {name} that the cluster sends"),
+            Culprit::Anchor(name) => format!("the trusted CA certificate {name}"),
+        };
+        let (problem, advice) = match (&err.problem, &err.culprit) {
+            (Problem::Expired, Culprit::Leaf) => return format!("{who} has expired; renew it").into(),
+            (Problem::Expired, Culprit::Intermediate(_)) => ("has expired", "renew it on the cluster"),
+            (Problem::Expired, Culprit::Anchor(_)) => {
+                ("has expired", "set tls_config.ca_file (--cluster.ca-file) to the CA's new certificate")
+            }
+            (Problem::NotYetValid, _) => return format!("{who} is not valid yet; compare the clocks").into(),
+            // A bad signature is what a CA of the same name but another key gives: a self-signed certificate that was
+            // made anew, or a CA that was.
+            (Problem::UnknownIssuer | Problem::BadSignature, _) => {
+                ("is not signed by a trusted CA", "set tls_config.ca_file (--cluster.ca-file) to that CA's certificate")
+            }
+            (Problem::CaAsLeaf, _) => (
+                "is marked as a CA and not trusted itself",
+                "put this very certificate into tls_config.ca_file (--cluster.ca-file)",
+            ),
+            (Problem::NotCa | Problem::NoCertSign, Culprit::Anchor(name)) => {
+                let lack = if err.problem == Problem::NotCa { "is not a CA" } else { "may not sign (its keyUsage)" };
+                let text = format!(
+                    "the cluster's certificate is signed by {name}, which is in ca_file but {lack} and is trusted for itself \
+                     only"
+                );
+                return self.advise(&text, "set tls_config.ca_file (--cluster.ca-file) to a CA's certificate", leaf);
+            }
+            (Problem::NotCa, _) => ("signs others and is not a CA", "reissue it"),
+            (Problem::NoCertSign, _) => ("signs others and may not (its keyUsage lacks keyCertSign)", "reissue it"),
+            (Problem::CriticalExtension(name), _) => {
+                let text = format!("{who} has the critical extension {name}, which the exporter does not support");
+                return self.advise(&text, "reissue it without", leaf);
+            }
+            (Problem::PathLength, _) => ("allows fewer intermediate certificates than there are", "reissue it"),
+            (Problem::Purpose, Culprit::Leaf) => ("is not for servers (its extendedKeyUsage lacks it)", "reissue it"),
+            (Problem::Purpose, _) => ("is not for issuing to servers (its extendedKeyUsage lacks it)", "reissue it"),
+            (Problem::NameConstraint, _) => ("has a name that a CA of its chain may not certify", "reissue it"),
+            (Problem::Algorithm, _) => (
+                "or one of its chain is signed in a way that is not supported, such as SHA-1 or RSA below 2048 bits",
+                "reissue it",
+            ),
+            (Problem::TooComplex, _) => ("has a chain that is too long to be verified", "shorten it"),
+            (Problem::Version(version), _) => {
+                let text = format!("{who} is X.509 version {version}, of which no name can be verified");
+                return self.advise(&text, "put a version 3 certificate on the cluster", leaf);
+            }
+            (Problem::Unparsable, _) => ("cannot be parsed", "reissue it"),
+        };
+        self.advise(&format!("{who} {problem}"), advice, leaf)
+    }
+
+    /// A pin is advised where it works only: with a key whose signatures can be verified.
+    fn advise(&self, problem: &str, advice: &str, leaf: &CertificateDer<'_>) -> VerifyError {
+        let algorithms = self.provider.signature_verification_algorithms.all;
+        let key = public_key(leaf);
+        let key = key.as_ref().and_then(|key| RawPublicKeyEntity::try_from(key).ok());
+        // An empty signature is refused, but not for the kind of the key if that is known.
+        let works = key.is_some_and(|key| {
+            let outcomes = algorithms.iter().map(|algorithm| key.verify_signature(*algorithm, b"", b""));
+            outcomes.into_iter().any(|outcome| outcome == Err(webpki::Error::InvalidSignatureForPublicKey))
+        });
+        let pin = if works {
+            format!(
+                ", or set tls_config.pin_sha256 (--cluster.pin-sha256) to its SHA-256 {} after comparing that on the cluster",
+                Pin::of(leaf)
+            )
+        } else {
+            String::new()
+        };
+        format!("{problem}; {advice}{pin}").into()
+    }
+
+    /// Names that can be verified, and those that never can.
+    fn wrong_name(&self, leaf: &CertificateDer<'_>, name: &ServerName<'_>) -> VerifyError {
+        let name = name.to_str();
+        let names = alternative_names(leaf);
+        let joined = |good: bool| {
+            let names = names.iter().filter(|each| each.fault.is_none() == good).take(5);
+            names.map(|each| format!("{}{}", each.text, each.fault.unwrap_or_default())).collect::<Vec<_>>().join(", ")
+        };
+        let (good, bad) = (joined(true), joined(false));
+        let exact = names.iter().any(|each| each.fault.is_none() && !each.text.starts_with('*'));
+        let also = if bad.is_empty() { String::new() } else { format!(" (and not for {bad})") };
+        let problem = "the cluster's certificate";
+        if names.is_empty() {
+            let text = format!("{problem} has no subjectAltName, so it is for no name at all, {name} included");
+            self.advise(&text, "reissue it", leaf)
+        } else if good.is_empty() {
+            let text = format!("{problem} is not for {name}, nor for any other name: it has {bad}");
+            self.advise(&text, "reissue it", leaf)
+        } else if exact {
+            let text = format!("{problem} is not for {name} but for {good}{also}");
+            self.advise(&text, "set tls_config.server_name to a name in it", leaf)
+        } else {
+            let text = format!("{problem} is not for {name} but for {good}{also}");
+            self.advise(&text, "set tls_config.server_name to a name with one label in place of the *", leaf)
+        }
+    }
+
+    /// By its public key alone, because webpki cannot parse every certificate that can be pinned.
+    fn check_signature(
+        &self,
+        leaf: &CertificateDer<'_>,
+        verify: impl FnOnce(&SubjectPublicKeyInfoDer<'_>) -> Result<HandshakeSignatureValid, Error>,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let key = public_key(leaf).ok_or(Error::InvalidCertificate(CertificateError::BadEncoding))?;
+        let valid = verify(&key).map_err(|err| rsa_size(leaf).map_or(err, |text| VerifyError::from(text).into()))?;
+        // Only now has the server proved that the certificate is its own.
         if let Some(expiry) = expiry(leaf) {
             self.recorder.record(expiry);
         }
+        Ok(valid)
     }
 }
 
@@ -144,33 +258,32 @@ impl ServerCertVerifier for ServerVerifier {
         _ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let outcome = self.check(leaf, intermediates, self.name.as_ref().unwrap_or(name), now);
-        if let Some(expired) = outcome.as_ref().err().and_then(expired) {
-            self.recorder.record(expired);
+        let checked = self.check(leaf, intermediates, self.name.as_ref().unwrap_or(name), now);
+        if let Err(VerifyError { expiry: Some(expiry), .. }) = &checked {
+            self.recorder.record(*expiry);
         }
-        outcome.map(|()| ServerCertVerified::assertion())
+        checked?;
+        Ok(ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
         &self,
         message: &[u8],
-        cert: &CertificateDer<'_>,
+        leaf: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-            .inspect(|_| self.accepted(cert))
-            .map_err(|err| explain_version(err, cert))
+        let algorithms = &self.provider.signature_verification_algorithms;
+        self.check_signature(leaf, |key| verify_tls12_signature_with_raw_key(message, key, dss, algorithms))
     }
 
     fn verify_tls13_signature(
         &self,
         message: &[u8],
-        cert: &CertificateDer<'_>,
+        leaf: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-            .inspect(|_| self.accepted(cert))
-            .map_err(|err| explain_version(err, cert))
+        let algorithms = &self.provider.signature_verification_algorithms;
+        self.check_signature(leaf, |key| verify_tls13_signature_with_raw_key(message, key, dss, algorithms))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -178,146 +291,118 @@ impl ServerCertVerifier for ServerVerifier {
     }
 }
 
-fn check_pins(pins: &[Pin], leaf: &CertificateDer<'_>) -> Result<(), Error> {
+/// As rustls does it for TLS 1.2 with a certificate, and for TLS 1.3 with a key.
+fn verify_tls12_signature_with_raw_key(
+    message: &[u8],
+    key: &SubjectPublicKeyInfoDer<'_>,
+    dss: &DigitallySignedStruct,
+    algorithms: &WebPkiSupportedAlgorithms,
+) -> Result<HandshakeSignatureValid, Error> {
+    let known = algorithms.mapping.iter().find(|(scheme, _)| *scheme == dss.scheme);
+    let (_, candidates) = known.ok_or(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme)?;
+    let key = RawPublicKeyEntity::try_from(key).map_err(|_| CertificateError::BadEncoding)?;
+    let good = candidates.iter().any(|algorithm| key.verify_signature(*algorithm, message, dss.signature()).is_ok());
+    if good { Ok(HandshakeSignatureValid::assertion()) } else { Err(CertificateError::BadSignature.into()) }
+}
+
+fn check_pins(pins: &[Pin], leaf: &CertificateDer<'_>) -> Result<(), VerifyError> {
     let got = Pin::of(leaf);
     if pins.contains(&got) {
         return Ok(());
     }
     let expected: Vec<String> = pins.iter().map(Pin::to_string).collect();
-    Err(refusal(format!(
+    Err(VerifyError::from(format!(
         "the cluster's certificate has the SHA-256 {got}, pin_sha256 expects {}; if the certificate was renewed, \
          compare the new fingerprint on the cluster and add it",
         expected.join(" or ")
     )))
 }
 
-/// The certificate is in the CA file itself: it needs no chain, but its name and its dates must fit.
-fn check_own(leaf: &CertificateDer<'_>, name: &ServerName<'_>, now: UnixTime) -> Result<(), Error> {
-    verify_server_name(&ParsedCertificate::try_from(leaf)?, name)?;
-    let (_, certificate) =
-        X509Certificate::from_der(leaf).map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
-    let (from, to) = (certificate.validity().not_before.timestamp(), certificate.validity().not_after.timestamp());
-    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-    if now < from {
-        Err(Error::InvalidCertificate(CertificateError::NotValidYet))
-    } else if now > to {
-        Err(Error::InvalidCertificate(CertificateError::Expired))
-    } else {
-        Ok(())
-    }
+/// A name in a certificate, for messages.
+struct AlternativeName {
+    /// Why it is no name of a server.
+    fault: Option<&'static str>,
+    text: String,
 }
 
-/// What rustls found wrong, with the way out.
-fn explain(err: Error, leaf: &CertificateDer<'_>, name: &ServerName<'_>) -> Error {
-    use CertificateError as Problem;
-    let pin = format!(
-        "tls_config.pin_sha256 (--cluster.pin-sha256) to its SHA-256 {} after comparing that on the cluster",
-        Pin::of(leaf)
-    );
-    let Error::InvalidCertificate(problem) = &err else { return err };
-    let text = match problem {
-        Problem::Other(other) if other.0.downcast_ref::<VerifyError>().is_some() => return err,
-        _ if version(leaf).is_some_and(|version| version != 3) || rsa_bits(leaf).is_some_and(|bits| bits < 2048) => {
-            return explain_version(err, leaf);
-        }
-        Problem::Expired | Problem::ExpiredContext { .. } => {
-            let text = "the cluster's certificate has expired; renew it".to_owned();
-            return refusal_with(text, expiry(leaf));
-        }
-        Problem::NotValidYet | Problem::NotValidYetContext { .. } => {
-            "the cluster's certificate is not valid yet; compare the clocks".to_owned()
-        }
-        Problem::NotValidForName | Problem::NotValidForNameContext { .. } => {
-            let name = name.to_str();
-            match names(leaf).as_slice() {
-                [] => format!(
-                    "the cluster's certificate has no subjectAltName, so it is for no name at all, {name} included; \
-                     reissue it, or set {pin}"
-                ),
-                names => format!(
-                    "the cluster's certificate is not for {name} but for {}; set tls_config.server_name to a name in it, \
-                     or {pin}",
-                    names.join(", ")
-                ),
-            }
-        }
-        // A bad signature is what an authority of the same name but another key gives: a self-signed certificate that
-        // was made anew, or an authority that was.
-        Problem::UnknownIssuer | Problem::BadSignature => format!(
-            "the cluster's certificate is not signed by a trusted authority; set tls_config.ca_file (--cluster.ca-file) to \
-             that authority, or {pin}"
-        ),
-        // webpki's CaUsedAsEndEntity arrives here: a self-signed certificate that is marked as a CA.
-        Problem::Other(_) if is_ca(leaf) => format!(
-            "the cluster's certificate is marked as a CA and not trusted itself; put this very certificate into \
-             tls_config.ca_file (--cluster.ca-file), or set {pin}"
-        ),
-        problem => format!("the cluster's certificate {}; reissue it, or set {pin}", words::certificate(problem)),
-    };
-    refusal(text)
-}
-
-/// The names that a certificate is for, a few of them, as far as they are plain text.
-fn names(leaf: &CertificateDer<'_>) -> Vec<String> {
+fn alternative_names(leaf: &CertificateDer<'_>) -> Vec<AlternativeName> {
     let Ok((_, certificate)) = X509Certificate::from_der(leaf) else { return Vec::new() };
     let Ok(Some(extension)) = certificate.subject_alternative_name() else { return Vec::new() };
-    let names = extension.value.general_names.iter().filter_map(|name| match name {
-        GeneralName::DNSName(name) => Some((*name).to_owned()),
-        GeneralName::IPAddress(bytes) => match **bytes {
-            [a, b, c, d] => Some(Ipv4Addr::new(a, b, c, d).to_string()),
-            ref bytes => Some(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?).to_string()),
+    let parsed = ParsedCertificate::try_from(leaf).ok();
+    let verifies = |text: &str| {
+        // A wildcard stands for one label.
+        let name = text.strip_prefix('*').map_or_else(|| text.to_owned(), |rest| format!("name{rest}"));
+        let name = ServerName::try_from(name);
+        name.is_ok_and(|name| parsed.as_ref().is_some_and(|parsed| verify_server_name(parsed, &name).is_ok()))
+    };
+    let name = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(text) if verifies(text) => AlternativeName { fault: None, text: (*text).to_owned() },
+        GeneralName::DNSName(text) => AlternativeName {
+            fault: Some(match text {
+                text if text.parse::<IpAddr>().is_ok() => ", an address as a DNS name: it has to be of the kind IP",
+                text if text.contains('*') => ", with a wildcard that is not the whole first label",
+                text if text.ends_with('.') => ", with a dot at its end",
+                _ => ", which is not a host name",
+            }),
+            text: format!("DNS:{text}"),
         },
-        _ => None,
-    });
-    let plain = |name: &String| name.len() <= 253 && name.bytes().all(|byte| byte.is_ascii_graphic());
-    names.filter(plain).take(5).collect()
+        GeneralName::IPAddress(bytes) => match address(bytes) {
+            Some(address) => AlternativeName { fault: None, text: address.to_string() },
+            None => AlternativeName { fault: Some(", which is not an address"), text: "IP".to_owned() },
+        },
+        GeneralName::URI(text) => {
+            AlternativeName { fault: Some(", which does not count"), text: format!("URI:{text}") }
+        }
+        GeneralName::RFC822Name(text) => {
+            AlternativeName { fault: Some(", which does not count"), text: format!("email:{text}") }
+        }
+        _ => AlternativeName { fault: Some(", which does not count"), text: "a name of another kind".to_owned() },
+    };
+    let plain = |name: &AlternativeName| {
+        name.text.len() <= 260 && name.text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
+    };
+    extension.value.general_names.iter().map(name).filter(plain).collect()
 }
 
-/// webpki cannot parse X.509 version 1 at all, and takes no short RSA keys, so not even a pin helps there.
-fn explain_version(err: Error, leaf: &CertificateDer<'_>) -> Error {
-    match (version(leaf), rsa_bits(leaf)) {
-        (Some(version), _) if version != 3 => refusal(format!(
-            "the cluster's certificate is X.509 version {version}, which cannot be used; put a version 3 certificate on the \
-             cluster"
-        )),
-        (_, Some(bits)) if bits < 2048 => refusal(format!(
-            "the cluster's certificate has an RSA key of {bits} bits, which is too short to be used; put one with 2048 bits \
-             or more on the cluster"
-        )),
-        _ => err,
-    }
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    <[u8; 4]>::try_from(bytes).map(IpAddr::from).or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
 }
 
-/// The size of an RSA key.
-fn rsa_bits(leaf: &CertificateDer<'_>) -> Option<usize> {
+fn public_key(leaf: &CertificateDer<'_>) -> Option<SubjectPublicKeyInfoDer<'static>> {
     let (_, certificate) = X509Certificate::from_der(leaf).ok()?;
-    match certificate.public_key().parsed().ok()? {
-        PublicKey::RSA(key) => Some(key.key_size()),
-        _ => None,
-    }
+    Some(certificate.public_key().raw.to_vec().into())
 }
 
-/// The version of a certificate that can be parsed.
-fn version(leaf: &CertificateDer<'_>) -> Option<u32> {
-    X509Certificate::from_der(leaf).ok().map(|(_, certificate)| certificate.version().0 + 1)
+/// What to say of an RSA key that no signature can be verified with, so that not even a pin helps.
+fn rsa_size(leaf: &CertificateDer<'_>) -> Option<String> {
+    let (_, certificate) = X509Certificate::from_der(leaf).ok()?;
+    let PublicKey::RSA(key) = certificate.public_key().parsed().ok()? else { return None };
+    let bits = key.key_size();
+    (!RSA_BITS.contains(&bits)).then(|| {
+        format!(
+            "the cluster's certificate has an RSA key of {bits} bits, which cannot be used; put one with {} to {} bits on the \
+             cluster",
+            RSA_BITS.start(),
+            RSA_BITS.end()
+        )
+    })
 }
 
 /// When a certificate expires.
-pub fn expiry(leaf: &[u8]) -> Option<Timestamp> {
-    let (_, certificate) = X509Certificate::from_der(leaf).ok()?;
-    Timestamp::new(DateTime::from_timestamp(certificate.validity().not_after.timestamp(), 0)?)
+pub fn expiry(leaf: &CertificateDer<'_>) -> Option<Timestamp> {
+    Timestamp::new(DateTime::from_timestamp(trust::not_after(leaf)?, 0)?)
 }
 
-fn is_ca(leaf: &CertificateDer<'_>) -> bool {
-    X509Certificate::from_der(leaf).is_ok_and(|(_, certificate)| certificate.is_ca())
+impl From<String> for VerifyError {
+    fn from(text: String) -> Self {
+        Self { expiry: None, text }
+    }
 }
 
-fn refusal(text: String) -> Error {
-    refusal_with(text, None)
-}
-
-fn refusal_with(text: String, expired: Option<Timestamp>) -> Error {
-    Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(VerifyError { expired, text }))))
+impl From<VerifyError> for Error {
+    fn from(err: VerifyError) -> Self {
+        Self::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(err))))
+    }
 }
 
 impl fmt::Display for VerifyError {
@@ -330,17 +415,10 @@ impl std::error::Error for VerifyError {}
 
 /// The text of a refusal of ours, if that is what `err` holds: rustls prints it in its Debug form only.
 pub fn refusal_text(err: &Error) -> Option<String> {
-    verify_error(err).map(|refusal| refusal.text.clone())
-}
-
-/// When the certificate expired that was refused for that.
-pub fn expired(err: &Error) -> Option<Timestamp> {
-    verify_error(err)?.expired
-}
-
-fn verify_error(err: &Error) -> Option<&VerifyError> {
     match err {
-        Error::InvalidCertificate(CertificateError::Other(OtherError(inner))) => inner.downcast_ref(),
+        Error::InvalidCertificate(CertificateError::Other(OtherError(inner))) => {
+            inner.downcast_ref().map(|VerifyError { text, .. }| text.clone())
+        }
         _ => None,
     }
 }

@@ -3,10 +3,10 @@
 
 use std::io;
 
-use rustls::{AlertDescription as Alert, CertificateError, Error, InconsistentKeys, pki_types::pem};
+use rustls::{AlertDescription as Alert, CertificateError, Error, InconsistentKeys};
 
 /// What the exporter speaks, for those whose server speaks something else.
-const SPOKEN: &str =
+pub const SPOKEN: &str =
     "the exporter speaks TLS 1.3, and TLS 1.2 with ECDHE key exchange and AES-GCM or ChaCha20-Poly1305";
 
 /// Why a connection could not be made, or broke.
@@ -58,7 +58,11 @@ pub fn tls(err: &Error) -> String {
 /// What the other side's alert means (RFC 8446, section 6.2), with its standard name.
 fn alert(alert: Alert) -> String {
     let (name, words) = match alert {
-        Alert::HandshakeFailure => ("handshake_failure", "it knows no cipher suite in common; "),
+        Alert::HandshakeFailure => (
+            "handshake_failure",
+            "it has no cipher suite or kind of key in common with the exporter (RSA-PSS, Ed448 and brainpool keys are not \
+             supported), or it demands a client certificate (tls_config.cert_file); ",
+        ),
         Alert::InsufficientSecurity => ("insufficient_security", "it knows no cipher suite in common; "),
         Alert::ProtocolVersion => ("protocol_version", "it knows no version of TLS in common (see min_version); "),
         Alert::CertificateRequired => {
@@ -103,17 +107,6 @@ pub fn certificate(problem: &CertificateError) -> &'static str {
             "is not made for this purpose (its extended key usage lacks it)"
         }
         _ => "or its chain breaks a rule for certificates, such as a key below 2048 bits (RSA) or a name constraint",
-    }
-}
-
-/// Why a file in PEM form cannot be read.
-pub fn pem(err: &pem::Error) -> &'static str {
-    match err {
-        pem::Error::MissingSectionEnd { .. } => "is cut: a -----BEGIN line has no -----END line",
-        pem::Error::IllegalSectionStart { .. } => "has a -----BEGIN line that is not whole",
-        pem::Error::Base64Decode(_) => "holds a block that is not base64",
-        pem::Error::NoItemsFound => "holds none",
-        _ => "cannot be parsed",
     }
 }
 

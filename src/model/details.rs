@@ -77,6 +77,9 @@ impl KmsServer {
     /// Host and key become labels: what is not a host name or an address, and what is not printable ASCII of 128 characters
     /// at most, is empty.
     pub fn new(host: &str, port: Option<u16>, key_id: &str, configured: Option<Timestamp>) -> Self {
+        // As in a URL.
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let host = bare.filter(|host| host.contains(':')).unwrap_or(host);
         let in_host = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:".contains(&byte);
         let is_host = host.len() <= 253 && host.bytes().all(in_host);
         let is_key = key_id.len() <= 128 && key_id.bytes().all(|byte| (b' '..=b'~').contains(&byte));
@@ -168,6 +171,8 @@ mod tests {
         check("kms.example.com", "8f2c-\"key\"", ("kms.example.com", "8f2c-\"key\""));
         check("KMS", "", ("kms", ""));
         check("2001:db8::1", "a b", ("2001:db8::1", "a b"));
+        check("[2001:DB8::1]", "", ("2001:db8::1", ""));
+        check("[kms]", "", ("", ""));
         check("kms/../x", "é", ("", ""));
         check(&"a".repeat(254), &"a".repeat(129), ("", ""));
         check("a b", "line\nbreak", ("", ""));

@@ -6,18 +6,20 @@ use std::{
 };
 
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig, ServerConnection,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, ServerConfig, ServerConnection,
     SignatureScheme, SupportedProtocolVersion,
     client::danger::HandshakeSignatureValid,
     crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, PrivateKeyDer, UnixTime},
     server::{
-        NoServerSessionStorage, WebPkiClientVerifier,
+        NoServerSessionStorage,
         danger::{ClientCertVerified, ClientCertVerifier},
     },
 };
 use tokio::time::Instant;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+use crate::trust::{self, Purpose, TrustStore};
 
 /// What a listener with TLS uses.
 #[derive(Clone, Debug)]
@@ -58,7 +60,7 @@ pub struct ClientAuth {
     /// Whether there must be one.
     pub mandatory: bool,
     /// Whom it must come from; `None` is anybody.
-    pub roots: Option<RootCertStore>,
+    pub store: Option<Arc<TrustStore>>,
 }
 
 impl Tls {
@@ -74,12 +76,12 @@ impl Tls {
             .with_protocol_versions(&versions)
             .map_err(|_| "the versions and cipher suites leave nothing to offer")?;
         let asks = client.is_some();
-        let verifies_clients = client.as_ref().is_some_and(|client| client.roots.is_some());
+        let verifies_clients = client.as_ref().is_some_and(|client| client.store.is_some());
         let builder = match client {
-            Some(client) => builder.with_client_cert_verifier(Arc::new(ClientVerifier::new(client, provider)?)),
+            Some(client) => builder.with_client_cert_verifier(Arc::new(ClientVerifier::new(client, provider))),
             None => builder.with_no_client_auth(),
         };
-        let mut config = builder.with_single_cert(chain, key).map_err(|err| unfit(&err))?;
+        let mut config = builder.with_single_cert(chain, key).map_err(|err| server_cert_error(&err))?;
         config.ignore_client_order = ignore_client_order;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         if asks {
@@ -115,7 +117,7 @@ fn not_after(chain: &[CertificateDer<'_>]) -> Result<i64, String> {
 }
 
 /// Why a certificate and its key cannot be used, in words of ours.
-fn unfit(err: &Error) -> &'static str {
+fn server_cert_error(err: &Error) -> &'static str {
     match err {
         Error::InconsistentKeys(_) => "it does not belong to the key",
         Error::InvalidCertificate(_) => "it holds a certificate that cannot be used",
@@ -129,19 +131,17 @@ struct ClientVerifier {
     allowed_sans: Vec<String>,
     mandatory: bool,
     provider: Arc<CryptoProvider>,
-    webpki: Option<Arc<dyn ClientCertVerifier>>,
+    store: Option<Arc<TrustStore>>,
+    subjects: Vec<DistinguishedName>,
 }
 
 // === impl ClientVerifier ===
 
 impl ClientVerifier {
-    fn new(client: ClientAuth, provider: Arc<CryptoProvider>) -> Result<Self, String> {
-        let webpki = client
-            .roots
-            .map(|roots| WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone()).build())
-            .transpose()
-            .map_err(|_| "no authority of clients can be used")?;
-        Ok(Self { allowed_sans: client.allowed_sans, mandatory: client.mandatory, provider, webpki })
+    fn new(client: ClientAuth, provider: Arc<CryptoProvider>) -> Self {
+        let ClientAuth { allowed_sans, mandatory, store } = client;
+        let subjects = store.as_ref().map(|store| store.subjects()).unwrap_or_default();
+        Self { allowed_sans, mandatory, provider, store, subjects }
     }
 
     fn check_names(&self, certificate: &CertificateDer<'_>) -> Result<(), Error> {
@@ -174,7 +174,7 @@ impl ClientCertVerifier for ClientVerifier {
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.webpki.as_ref().map_or(&[], |webpki| webpki.root_hint_subjects())
+        &self.subjects
     }
 
     fn verify_client_cert(
@@ -183,8 +183,8 @@ impl ClientCertVerifier for ClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        if let Some(webpki) = &self.webpki {
-            webpki.verify_client_cert(certificate, intermediates, now)?;
+        if let Some(store) = &self.store {
+            store.verify(certificate, intermediates, now, Purpose::Client)?;
         }
         if !self.allowed_sans.is_empty() {
             self.check_names(certificate)?;

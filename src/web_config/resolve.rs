@@ -7,11 +7,8 @@ use std::{
 };
 
 use hyper::header::{HeaderName, HeaderValue};
-use rustls::{
-    RootCertStore,
-    crypto::CryptoProvider,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-};
+use rustls::{crypto::CryptoProvider, pki_types::PrivateKeyDer};
+use zeroize::Zeroizing;
 
 use tokio_util::sync::CancellationToken;
 
@@ -22,6 +19,10 @@ use super::{
 use crate::{
     config::ConfigErrors,
     file::{self, Named},
+    trust::{
+        TrustStore,
+        pem::{self, PemError},
+    },
     web::{
         basic_auth::Users,
         policy::ListenerPolicy,
@@ -66,14 +67,14 @@ pub fn resolve(raw: &Raw, folder: &Path, errors: &mut ConfigErrors) -> ListenerP
     ListenerPolicy { headers, rate, superseded: CancellationToken::new(), tls, users }
 }
 
-/// Where no certificate is demanded, a client without one would come in whatever the names say.
+/// Anybody can make a certificate with these names, and leave it out where none is demanded.
 fn names_need_a_certificate(raw: &RawTls, errors: &mut ConfigErrors) {
-    let demanded = ["RequireAnyClientCert", "RequireClientCert", "RequireAndVerifyClientCert"];
     let named = raw.client_allowed_sans.as_ref().is_some_and(|names| !names.is_empty());
-    if named && !raw.client_auth_type.as_deref().is_some_and(|kind| demanded.contains(&kind)) {
+    if named && raw.client_auth_type.as_deref() != Some("RequireAndVerifyClientCert") {
         errors.add(
             "tls_server_config.client_allowed_sans",
-            "has no effect on clients without a certificate; set client_auth_type to RequireAndVerifyClientCert",
+            "protects nothing unless clients must have a certificate from a trusted CA: set client_auth_type to \
+             RequireAndVerifyClientCert",
         );
     }
 }
@@ -138,7 +139,7 @@ fn rate(raw: &RawRate, errors: &mut ConfigErrors) -> Option<Arc<RateLimit>> {
 
 impl TlsSection<'_> {
     fn resolve(mut self) -> Option<Tls> {
-        let chain = self.certificates("cert", self.raw.cert.as_ref(), self.raw.cert_file.as_ref());
+        let chain = self.pem("cert", self.raw.cert.as_ref(), self.raw.cert_file.as_ref(), pem::chain);
         if chain.is_none() && !self.is_given(self.raw.cert.as_ref(), self.raw.cert_file.as_ref()) {
             self.error("cert_file", "missing one of cert or cert_file");
         }
@@ -176,34 +177,25 @@ impl TlsSection<'_> {
         text.is_some_and(|text| !text.is_empty()) || file.is_some_and(|file| !file.as_os_str().is_empty())
     }
 
-    /// The PEM text of a key that can stand in the file or in one of its own, with the key it came from.
-    fn pem(&mut self, key: &str, text: Option<&String>, file: Option<&PathBuf>) -> Option<(String, Vec<u8>)> {
-        if let Some(file) = file.filter(|file| !file.as_os_str().is_empty()) {
-            let (key, named) = (format!("{key}_file"), Named::new(self.folder, file));
-            return match file::read(named.path(), file::MAX_PEM) {
-                Ok(content) => Some((key, content.bytes)),
-                Err(err) => {
-                    self.error(&key, format!("cannot use {}: {err}", named.shown()));
-                    None
-                }
-            };
-        }
-        text.filter(|text| !text.is_empty()).map(|text| (key.to_owned(), text.clone().into_bytes()))
-    }
-
-    fn certificates(
+    /// What is in the PEM text of a setting that can stand in the file or in one of its own.
+    fn pem<T>(
         &mut self,
         key: &str,
         text: Option<&String>,
         file: Option<&PathBuf>,
-    ) -> Option<Vec<CertificateDer<'static>>> {
-        let (key, pem) = self.pem(key, text, file)?;
-        let certificates = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>().unwrap_or_default();
-        if certificates.is_empty() {
-            self.error(&key, "holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)");
-            return None;
-        }
-        Some(certificates)
+        parse: impl FnOnce(&[u8]) -> Result<T, PemError>,
+    ) -> Option<T> {
+        let file = file.filter(|file| !file.as_os_str().is_empty());
+        let (key, read) = match file {
+            Some(file) => {
+                let named = Named::new(self.folder, file);
+                let read = file::read(named.path(), file::MAX_PEM).map(|content| content.bytes);
+                (format!("{key}_file"), read.map_err(|err| format!("cannot use {}: {err}", named.shown())))
+            }
+            None => (key.to_owned(), Ok(text.filter(|text| !text.is_empty())?.clone().into_bytes())),
+        };
+        let parsed = read.and_then(|bytes| parse(&Zeroizing::new(bytes)).map_err(|err| err.to_string()));
+        parsed.map_err(|problem| self.error(&key, problem)).ok()
     }
 
     fn key(&mut self) -> Option<PrivateKeyDer<'static>> {
@@ -211,13 +203,7 @@ impl TlsSection<'_> {
             self.error("key_file", "missing one of key or key_file");
             return None;
         }
-        let (key, pem) = self.pem("key", self.raw.key.as_ref(), self.raw.key_file.as_ref())?;
-        // What the library says is not repeated: it could quote a secret.
-        let read = PrivateKeyDer::from_pem_slice(&pem).ok();
-        if read.is_none() {
-            self.error(&key, "holds no private key in PEM form that is not encrypted");
-        }
-        read
+        self.pem("key", self.raw.key.as_ref(), self.raw.key_file.as_ref(), pem::private_key)
     }
 
     /// The outer `None` is an error; the inner one asks nothing of clients.
@@ -248,33 +234,23 @@ impl TlsSection<'_> {
                 return None;
             }
         };
-        let roots = if verified { Some(self.roots()?) } else { None };
+        let store = if verified { Some(Arc::new(self.trust_store()?)) } else { None };
         let allowed_sans = raw.client_allowed_sans.clone().unwrap_or_default();
-        Some(Some(ClientAuth { allowed_sans, mandatory, roots }))
+        Some(Some(ClientAuth { allowed_sans, mandatory, store }))
     }
 
     /// Without a client CA those of the system, as in Go.
-    fn roots(&mut self) -> Option<RootCertStore> {
+    fn trust_store(&mut self) -> Option<TrustStore> {
         let raw = self.raw;
-        let mut roots = RootCertStore::empty();
         if self.is_given(raw.client_ca.as_ref(), raw.client_ca_file.as_ref()) {
-            for certificate in self.certificates("client_ca", raw.client_ca.as_ref(), raw.client_ca_file.as_ref())? {
-                if roots.add(certificate).is_err() {
-                    self.error(
-                        "client_ca_file",
-                        "holds a certificate that cannot be parsed, or is of an X.509 version before 3",
-                    );
-                    return None;
-                }
-            }
-        } else {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            return self.pem("client_ca", raw.client_ca.as_ref(), raw.client_ca_file.as_ref(), pem::trust_store);
         }
-        if roots.is_empty() {
-            self.error("client_ca_file", "is missing, and this system has no authorities");
+        let store = TrustStore::system();
+        if store.is_empty() {
+            self.error("client_ca_file", "is missing, and this system has no CA certificates");
             return None;
         }
-        Some(roots)
+        Some(store)
     }
 
     fn versions(&mut self) -> Option<Vec<&'static rustls::SupportedProtocolVersion>> {

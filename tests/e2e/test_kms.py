@@ -7,6 +7,7 @@ import unittest
 
 from support import VENVS, Case, free_port, get, metrics, wait_for
 
+REACHABLE = 'qumulo_encryption_kms_reachable{cluster="one"}'
 SERVER = """
 import sys
 from kmip.services.server import KmipServer
@@ -52,14 +53,31 @@ logging_level=INFO
         return port
 
     def test_a_server_with_suites_of_today(self):
-        self.check(float(self.certificates("ec", "-pkeyopt", "ec_paramgen_curve:P-256")), 1)
+        """The certificate is seen, and nothing else is asked."""
+        end, port = float(self.certificates("ec", "-pkeyopt", "ec_paramgen_curve:P-256")), self.serve()
+        exporter = self.probing(port)
+        expiry = 'qumulo_encryption_certificate_expiry_timestamp_seconds{cluster="one",certificate="kms_server"}'
+        wait_for(lambda: expiry in metrics(exporter.url), "the certificate was seen")
+        samples = metrics(exporter.url)
+        self.assertEqual(samples[expiry], end)
+        self.assertEqual(samples[REACHABLE], 1)
+        info = f'qumulo_encryption_key_store_info{{cluster="one",host="127.0.0.1",port="{port}",key_id="17"}}'
+        self.assertEqual(samples[info], 1)
+        document = json.loads(get(exporter.url + "/api/v1/clusters")[2])["clusters"][0]
+        self.assertEqual((document["key_store"]["host"], document["key_store"]["reachable"]), ("127.0.0.1", True))
+        self.check_log(connections=1)
 
     def test_a_server_with_suites_that_are_not_safe_any_more(self):
-        self.check(float(self.certificates("rsa:2048")), 2)
+        """The series says that it was not seen, the log why."""
+        self.certificates("rsa:2048")
+        exporter = self.probing(self.serve())
+        wait_for(lambda: REACHABLE in metrics(exporter.url), "the probe ended")
+        self.assertEqual(metrics(exporter.url)[REACHABLE], 0)
+        self.assertIn("no TLS version, cipher suite or kind of key in common", exporter.log.read_text())
+        self.check_log(connections=1)
 
-    def check(self, end, connections):
-        """The certificate is seen, and nothing else is asked."""
-        port = self.serve()
+    def probing(self, port):
+        """An exporter of a cluster with the KMS at this port."""
         kms = "type: KMS, status: KMS Available, ca_cert_expiry: +300d, client_cert_expiry: +300d"
         cluster = self.simulate(f"""clusters:
 - {{name: one, {kms}, kms: {{hostname: 127.0.0.1, port: {port}, key_id: "17"}}}}
@@ -73,16 +91,9 @@ clusters:
   authorization: {{credentials_file: token}}
   tls_config: {{pin_sha256: ["{cluster["pin_sha256"]}"]}}
 """)
-        exporter = self.exporter("--config.file", self.folder / "exporter.yml")
-        expiry = 'qumulo_encryption_certificate_expiry_timestamp_seconds{cluster="one",certificate="kms_server"}'
-        wait_for(lambda: expiry in metrics(exporter.url), "the certificate was seen")
-        samples = metrics(exporter.url)
-        self.assertEqual(samples[expiry], end)
-        self.assertEqual(samples['qumulo_encryption_kms_reachable{cluster="one"}'], 1)
-        info = f'qumulo_encryption_key_store_info{{cluster="one",host="127.0.0.1",port="{port}",key_id="17"}}'
-        self.assertEqual(samples[info], 1)
-        document = json.loads(get(exporter.url + "/api/v1/clusters")[2])["clusters"][0]
-        self.assertEqual((document["key_store"]["host"], document["key_store"]["reachable"]), ("127.0.0.1", True))
+        return self.exporter("--config.file", self.folder / "exporter.yml")
+
+    def check_log(self, connections):
         log = (self.folder / "kms.log").read_text()
         self.assertEqual(log.count("Receiving incoming connection"), connections, log)
         self.assertNotIn("Session established", log)

@@ -3,7 +3,10 @@
 use std::time::{Duration, SystemTime};
 
 use qumulo_encryption_exporter::sim::ClusterSpec;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, DnType, IsCa, KeyPair, SanType,
+    date_time_ymd,
+};
 
 /// An authority.
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -16,9 +19,31 @@ pub struct Issued {
 
 impl Authority {
     pub fn new(name: &str) -> Self {
-        let mut params = params(name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+        Self::with(name, |_| {})
+    }
+
+    /// An authority that signs itself, changed.
+    pub fn with(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        Self(CertifiedIssuer::self_signed(authority(name, change), KeyPair::generate().unwrap()).unwrap())
+    }
+
+    /// An authority that this one signs, changed.
+    pub fn below(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        let params = authority(name, change);
+        Self(CertifiedIssuer::signed_by(params, KeyPair::generate().unwrap(), &self.0).unwrap())
+    }
+
+    /// A certificate that is not a CA's, whose owner signs others all the same.
+    pub fn without_right(name: &str) -> Self {
+        Self::with(name, |params| {
+            params.is_ca = IsCa::ExplicitNoCa;
+            params.subject_alt_names = leaf(name, [2000, 2100]).subject_alt_names;
+        })
+    }
+
+    /// Its certificate and key, for a server or a client.
+    pub fn issued(&self) -> Issued {
+        Issued { certificate: self.pem(), key: self.0.key().serialize_pem() }
     }
 
     /// The authority's own certificate.
@@ -28,8 +53,14 @@ impl Authority {
 
     /// A certificate for `name`, valid from and to the beginning of these years.
     pub fn issue(&self, name: &str, years: [i32; 2]) -> Issued {
-        let key = KeyPair::generate().unwrap();
-        Issued { certificate: leaf(name, years).signed_by(&key, &self.0).unwrap().pem(), key: key.serialize_pem() }
+        self.issue_with(name, years, |_| {})
+    }
+
+    /// The same, changed.
+    pub fn issue_with(&self, name: &str, years: [i32; 2], change: impl FnOnce(&mut CertificateParams)) -> Issued {
+        let (key, mut params) = (KeyPair::generate().unwrap(), leaf(name, years));
+        change(&mut params);
+        Issued { certificate: params.signed_by(&key, &self.0).unwrap().pem(), key: key.serialize_pem() }
     }
 }
 
@@ -55,11 +86,36 @@ impl Issued {
         Self { certificate: params("cluster.example.com").self_signed(&key).unwrap().pem(), key: key.serialize_pem() }
     }
 
+    /// With the certificate of the authority between it and the trusted one.
+    pub fn through(mut self, intermediate: &Authority) -> Self {
+        self.certificate += &intermediate.pem();
+        self
+    }
+
     /// Makes it the certificate of a cluster.
     pub fn install(&self, spec: &mut ClusterSpec) {
         spec.certificate_pem = Some(self.certificate.clone());
         spec.key_pem = Some(self.key.clone());
     }
+}
+
+/// An extension marked as critical, without content.
+pub fn critical(id: &[u64]) -> Vec<CustomExtension> {
+    let mut extension = CustomExtension::from_oid_content(id, vec![0x30, 0]);
+    extension.set_criticality(true);
+    vec![extension]
+}
+
+/// A DNS name whatever it holds.
+pub fn dns(name: &str) -> SanType {
+    SanType::DnsName(name.try_into().unwrap())
+}
+
+fn authority(name: &str, change: impl FnOnce(&mut CertificateParams)) -> CertificateParams {
+    let mut params = params(name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    change(&mut params);
+    params
 }
 
 fn leaf(name: &str, [from, to]: [i32; 2]) -> CertificateParams {

@@ -219,7 +219,7 @@ rows! {
     rate_limit: "it responds with 429", "rate_limited", "asked for fewer requests", "poll after the `Retry-After`",
         |g| g.change(|spec| (spec.faults.http_status, spec.faults.retry_after) = (Some(429), Some("1".to_owned()))),
         |g| g.change(|spec| (spec.faults.http_status, spec.faults.retry_after) = (None, None));
-    another_certificate: "its certificate is not trusted", "tls", "is not signed by a trusted authority", "poll after the trusted one is back",
+    another_certificate: "its certificate is not trusted", "tls", "is not signed by a trusted CA", "poll after the trusted one is back",
         |g| g.lab().cluster.swap_certificate(),
         |g| g.install(&g.leaf);
     expired: "its certificate has expired", "tls", "has expired; renew it", "poll after the renewal",

@@ -9,7 +9,7 @@ use std::{
 };
 
 use qumulo_encryption_exporter::{
-    client::Networks,
+    client::{Networks, TransportPool},
     model::{KmsCertificate, KmsProbe},
     sim::{ClusterSpec, SimCluster},
 };
@@ -19,7 +19,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::{
     authority::Authority,
     bare::Bare,
-    lab::{Lab, Probe},
+    lab::{Lab, Probe, until},
+    leak,
 };
 
 fn loopback() -> Option<Networks> {
@@ -136,13 +137,86 @@ async fn clusters_that_share_a_server_share_the_look() {
         one.poll_at(now + Duration::from_secs(seconds)).await.unwrap();
         other.poll_at(now + Duration::from_secs(seconds)).await.unwrap();
     }
-    // The second one is for a server that knows no suite of today.
-    assert_eq!(connections.load(Ordering::SeqCst), 2);
+    assert_eq!(connections.load(Ordering::SeqCst), 1);
     other.poll_at(now + Duration::from_secs(601)).await.unwrap();
     one.poll_at(now + Duration::from_secs(602)).await.unwrap();
     let started = Instant::now();
-    while connections.load(Ordering::SeqCst) < 3 {
+    while connections.load(Ordering::SeqCst) < 2 {
         assert!(started.elapsed() < Duration::from_secs(30), "there was no second look");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+/// A KMS that shows its certificate: its address, and how many connections it took.
+async fn kms() -> (SimCluster, u16) {
+    let mut spec = ClusterSpec::named("kms");
+    Authority::new("servers").issue("127.0.0.1", [2000, 4000]).install(&mut spec);
+    let server = SimCluster::start(spec).await.unwrap();
+    let port = server.url().rsplit(':').next().unwrap().parse().unwrap();
+    (server, port)
+}
+
+/// A name with several addresses: one of them hangs or refuses, as a node that is down does.
+#[tokio::test]
+async fn every_address_of_a_name_is_tried_in_time() {
+    let (_server, port) = kms().await;
+    // Takes connections for the same port at another address, and says nothing.
+    let silent = tokio::net::TcpListener::bind(("127.0.0.2", port)).await.unwrap();
+    for addresses in [["127.0.0.2", "127.0.0.1"], ["127.0.0.3", "127.0.0.1"], ["127.0.0.1", "127.0.0.2"]] {
+        let mut lab = lab(port, loopback()).await;
+        lab.cluster.update(|spec| spec.kms.hostname = "kms.example.com".to_owned());
+        let addresses: Vec<_> = addresses.iter().map(|address| address.parse().unwrap()).collect();
+        lab.pool = Arc::new(TransportPool::with_lookup(move |_| Ok(addresses.clone())));
+        assert!(matches!(seen(&mut lab.probe()).await, KmsProbe::Shown(_)));
+    }
+    drop(silent);
+}
+
+/// As some clusters write an IPv6 address.
+#[tokio::test]
+async fn an_address_in_brackets_is_one() {
+    let lab = lab(9, loopback()).await;
+    lab.cluster.update(|spec| spec.kms.hostname = "[::1]".to_owned());
+    assert_eq!(seen(&mut lab.probe()).await, KmsProbe::NotAllowed);
+}
+
+/// Whatever a cluster names, it causes one probe in ten minutes.
+#[tokio::test]
+async fn a_cluster_that_names_one_server_after_another_causes_no_more_probes() {
+    let (server, connections) = counting().await;
+    let mut lab = lab(server.port, loopback()).await;
+    lab.pool = Arc::new(TransportPool::with_lookup(|_| Ok(vec!["127.0.0.1".parse().unwrap()])));
+    let mut probe = lab.probe();
+    assert_eq!(seen(&mut probe).await, KmsProbe::Unreachable);
+    let now = Instant::now();
+    for minute in 1..9 {
+        lab.cluster.update(|spec| {
+            spec.kms.hostname = format!("kms-{minute}.example.com");
+            spec.key_store_type = json!(if minute % 2 == 0 { "KMS" } else { "Local" });
+        });
+        probe.poll_at(now + Duration::from_secs(60 * minute)).await.unwrap();
+    }
+    assert_eq!(connections.load(Ordering::SeqCst), 1);
+    lab.cluster.update(|spec| spec.key_store_type = json!("KMS"));
+    probe.poll_at(now + Duration::from_secs(601)).await.unwrap();
+    until(|| connections.load(Ordering::SeqCst) == 2).await;
+}
+
+/// Suites with CBC and without forward secrecy, as KMIP's first profile asks for them: refused by the server's alert.
+#[tokio::test]
+async fn a_server_without_a_suite_in_common_is_unreachable_and_the_log_says_why() {
+    let server = Bare::serve(async |mut stream, _| {
+        let mut hello = [0; 5];
+        let _ = stream.read_exact(&mut hello).await;
+        // Alert, fatal, handshake_failure.
+        let _ = stream.write_all(&[21, 3, 3, 0, 2, 2, 40]).await;
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    })
+    .await;
+    let lab = lab(server.port, loopback()).await;
+    assert_eq!(seen(&mut lab.probe()).await, KmsProbe::Unreachable);
+    let lines = leak::logged(&format!("port={}", server.port));
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].contains("level=warn") && lines[0].contains("cannot read the certificate of a KMS"), "{lines:?}");
+    assert!(lines[0].contains("no TLS version, cipher suite or kind of key in common"), "{lines:?}");
 }

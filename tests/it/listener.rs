@@ -206,7 +206,6 @@ async fn clients_are_asked_for_what_the_policy_says() {
         (format!("  client_auth_type: VerifyClientCertIfGiven\n{ca}"), [true, true, true, false, false]),
         (verify.clone(), [false, true, true, false, false]),
         (format!("{verify}{sans}"), [false, true, false, false, false]),
-        (format!("  client_auth_type: RequireAnyClientCert\n{sans}"), [false, true, false, true, true]),
     ] {
         let listener = Listener::start(&lines, &clients).await;
         for (certificate, expect) in
@@ -217,6 +216,21 @@ async fn clients_are_asked_for_what_the_policy_says() {
         let refused = expect.iter().filter(|admitted| !**admitted).count();
         until(|| listener.site.failed_handshakes.load(Ordering::SeqCst) == refused).await;
     }
+}
+
+/// A client whose own certificate is listed cannot make certificates for others, whatever names are allowed.
+#[tokio::test]
+async fn a_listed_client_vouches_for_itself_only() {
+    let listed = Authority::without_right("prometheus.example.com");
+    let verify = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: clients.pem\n";
+    for sans in ["", "  client_allowed_sans: [prometheus.example.com]\n"] {
+        let listener = Listener::start(&format!("{verify}{sans}"), &listed).await;
+        assert!(listener.admits(Some(&listed.issued())).await);
+        assert!(!listener.admits(Some(&listed.issue("prometheus.example.com", VALID))).await);
+    }
+    let old = Authority::with("Clients", |params| params.not_after = rcgen::date_time_ymd(2001, 1, 1));
+    let listener = Listener::start(verify, &old).await;
+    assert!(!listener.admits(Some(&old.issue("prometheus.example.com", VALID))).await);
 }
 
 /// A resumed session shows no certificate again, which may have expired or be of a name that is allowed no more.

@@ -7,6 +7,7 @@ use qumulo_encryption_exporter::{
     model::FailureReason,
     sim::ClusterSpec,
 };
+use rcgen::SanType;
 use rustls::{
     ServerConfig, SupportedProtocolVersion,
     crypto::aws_lc_rs,
@@ -18,7 +19,7 @@ use rustls::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
-    authority::{Authority, Issued},
+    authority::{Authority, Issued, critical, dns},
     bare::Bare,
     lab::Lab,
 };
@@ -98,7 +99,7 @@ async fn a_ca_file_holds_authorities() {
     check(|spec| leaf.install(spec), |lab| ca(lab, &pem), &[]).await;
     // The second one is the same by its name, as an authority is that was made anew.
     for other in [Authority::new("Other authority"), Authority::new("Authority")] {
-        let words = ["not signed by a trusted authority", "tls_config.ca_file", "tls_config.pin_sha256"];
+        let words = ["not signed by a trusted CA", "tls_config.ca_file", "tls_config.pin_sha256"];
         check(|spec| leaf.install(spec), |lab| ca(lab, &other.pem()), &words).await;
     }
 }
@@ -182,9 +183,9 @@ pub fn server(certificate: &str, key: &str, version: &'static SupportedProtocolV
     let provider = Arc::new(aws_lc_rs::default_provider());
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
     let key = provider.key_provider.load_private_key(key).unwrap();
-    let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
-    // Without the check that key and certificate fit, which cannot read version 1.
-    let certified = SingleCertAndKey::from(CertifiedKey::new(vec![certificate], key));
+    let chain = CertificateDer::pem_slice_iter(certificate.as_bytes()).map(Result::unwrap).collect();
+    // Without the check that key and certificate fit, which cannot read every certificate.
+    let certified = SingleCertAndKey::from(CertifiedKey::new(chain, key));
     ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[version])
         .unwrap()
@@ -225,20 +226,146 @@ async fn the_version_of_tls_can_be_limited() {
     check_version(&TLS13, true, None).await;
 }
 
-#[tokio::test]
-async fn certificates_of_version_1_are_named_as_such() {
-    let server = Bare::tls(server(X509_V1, X509_V1, &TLS13)).await;
-    let mut lab = Lab::new(|_| {}).await;
-    lab.settings.url = format!("https://127.0.0.1:{}", server.port).parse().unwrap();
-    let pin = Pin::of(&CertificateDer::from_pem_slice(X509_V1.as_bytes()).unwrap());
-    for tls in [
-        ca(&lab, &Authority::new("Authority").pem()),
-        TlsSettings { pins: vec![pin], ..TlsSettings::default() },
-        TlsSettings { insecure_skip_verify: true, ..TlsSettings::default() },
-    ] {
-        lab.trust(tls);
-        check_poll(&lab, &["X.509 version 1, which cannot be used", "put a version 3 certificate"]).await;
+/// What a client with these settings says of a server that shows a chain; nothing if it accepts it.
+async fn check_shown(issued: &Issued, trust: impl Fn(&Lab) -> TlsSettings, refusal: &[&str]) {
+    for version in [&TLS12, &TLS13] {
+        let server = Bare::tls(server(&issued.certificate, &issued.key, version)).await;
+        let mut lab = Lab::new(|_| {}).await;
+        lab.settings.url = format!("https://127.0.0.1:{}", server.port).parse().unwrap();
+        lab.trust(trust(&lab));
+        if refusal.is_empty() {
+            // The server closes after the handshake.
+            assert_eq!(lab.poll().await.unwrap_err().reason, FailureReason::Connect);
+        } else {
+            check_poll(&lab, refusal).await;
+        }
     }
+}
+
+fn pin(issued: &Issued) -> TlsSettings {
+    let leaf = CertificateDer::from_pem_slice(issued.certificate.as_bytes()).unwrap();
+    TlsSettings { pins: vec![Pin::of(&leaf)], ..TlsSettings::default() }
+}
+
+/// Refused with these words, the last of which is the pin, and accepted with it.
+async fn check_advice(issued: &Issued, trusted: &str, words: &[&str]) {
+    let pinned = format!("pin-sha256) to its SHA-256 {}", pin(issued).pins[0]);
+    check_shown(issued, |lab| ca(lab, trusted), &[words, &[pinned.as_str()]].concat()).await;
+    check_shown(issued, |_| pin(issued), &[]).await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_verified_can_be_pinned_where_that_is_advised() {
+    let authority = Authority::new("Root");
+    let pem = authority.pem();
+    let old = Issued { certificate: X509_V1.to_owned(), key: X509_V1.to_owned() };
+    check_advice(&old, &pem, &["X.509 version 1", "put a version 3 certificate"]).await;
+    let policy = "critical extension certificatePolicies (2.5.29.32)";
+    let leaf = authority.issue_with("127.0.0.1", VALID, |params| params.custom_extensions = critical(&[2, 5, 29, 32]));
+    check_advice(&leaf, &pem, &["the cluster's certificate has the", policy]).await;
+    let middle = authority.below("Middle", |params| params.custom_extensions = critical(&[2, 5, 29, 32]));
+    let leaf = middle.issue("127.0.0.1", VALID).through(&middle);
+    check_advice(&leaf, &pem, &["the intermediate CA certificate \"Middle\" that the cluster sends has the", policy])
+        .await;
+}
+
+#[tokio::test]
+async fn the_certificate_that_has_expired_is_named() {
+    let authority = Authority::new("Root");
+    let middle = authority.below("Middle", |params| params.not_after = rcgen::date_time_ymd(2001, 1, 1));
+    let leaf = middle.issue("127.0.0.1", VALID).through(&middle);
+    let words =
+        "the intermediate CA certificate \"Middle\" that the cluster sends has expired; renew it on the cluster";
+    check_advice(&leaf, &authority.pem(), &[words]).await;
+    let old = Authority::with("Root", |params| params.not_after = rcgen::date_time_ymd(2001, 1, 1));
+    let leaf = old.issue("127.0.0.1", VALID);
+    check_advice(&leaf, &old.pem(), &["the trusted CA certificate \"Root\" has expired; set tls_config.ca_file"]).await;
+}
+
+/// The key of a cluster's own certificate in a CA file shared by several does not make certificates for the others.
+#[tokio::test]
+async fn a_listed_certificate_vouches_for_itself_only() {
+    let listed = [
+        Authority::without_right("127.0.0.1"),
+        Authority::with("127.0.0.1", |params| params.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature]),
+    ];
+    for (cluster, lack) in listed.iter().zip(["is not a CA", "may not sign"]) {
+        let (pem, own, forged) = (cluster.pem(), cluster.issued(), cluster.issue("127.0.0.1", VALID));
+        let words = [&format!("is signed by \"127.0.0.1\", which is in ca_file but {lack}")];
+        check_advice(&forged, &pem, &words.map(String::as_str)).await;
+        let middle = cluster.below("Middle", |_| {});
+        let forged = middle.issue("127.0.0.1", VALID).through(&middle);
+        check_advice(&forged, &pem, &words.map(String::as_str)).await;
+        if lack == "is not a CA" {
+            check_shown(&own, |lab| ca(lab, &pem), &[]).await;
+        }
+    }
+}
+
+/// What a name check says, and whether what it advises works.
+#[tokio::test]
+async fn names_that_can_never_fit_are_named() {
+    let authority = Authority::new("Root");
+    let check = async |names: Vec<SanType>, words: &[&str], server_name: Option<&str>| {
+        let leaf = authority.issue_with("unused", VALID, |params| params.subject_alt_names = names);
+        check_advice(&leaf, &authority.pem(), words).await;
+        if let Some(name) = server_name {
+            check_shown(&leaf, |lab| named(name, ca(lab, &authority.pem())), &[]).await;
+        }
+    };
+    let nothing = |what: &str| format!("is not for 127.0.0.1, nor for any other name: it has {what}; reissue it");
+    check(
+        vec![dns("127.0.0.1")],
+        &[&nothing("DNS:127.0.0.1, an address as a DNS name: it has to be of the kind IP")],
+        None,
+    )
+    .await;
+    check(
+        vec![dns("a.*.example.com"), dns("a*.example.com")],
+        &["DNS:a.*.example.com, with a wildcard that is not the whole first label", "DNS:a*.example.com, with"],
+        None,
+    )
+    .await;
+    check(vec![dns("localhost.")], &[&nothing("DNS:localhost., with a dot at its end")], None).await;
+    check(vec![dns("not a name")], &[&nothing("DNS:not a name, which is not a host name")], None).await;
+    let uri = || SanType::URI("https://127.0.0.1".try_into().unwrap());
+    check(vec![uri()], &[&nothing("URI:https://127.0.0.1, which does not count")], None).await;
+    let words = "is not for 127.0.0.1 but for cluster.example.com (and not for URI:https://127.0.0.1, which does not count); \
+                 set tls_config.server_name to a name in it";
+    check(vec![uri(), dns("cluster.example.com")], &[words], Some("cluster.example.com")).await;
+    let words =
+        "is not for 127.0.0.1 but for *.example.com; set tls_config.server_name to a name with one label in place";
+    check(vec![dns("*.example.com")], &[words], Some("cluster.example.com")).await;
+}
+
+/// Whoever answers in the cluster's place can show any certificate, an expired one too.
+#[tokio::test]
+async fn only_the_clusters_own_certificate_tells_when_it_expires() {
+    let authority = Authority::new("Root");
+    let (expired, strange) = (authority.issue("127.0.0.1", EXPIRED), Issued::self_signed("127.0.0.1", EXPIRED));
+    let elsewhere = authority.issue("other.example.com", EXPIRED);
+    let middle = authority.below("Middle", |_| {});
+    for (issued, words, told) in [
+        (&expired, "the cluster's certificate has expired; renew it", true),
+        (&middle.issue("127.0.0.1", EXPIRED).through(&middle), "the cluster's certificate has expired", true),
+        (&strange, "is not signed by a trusted CA", false),
+        (&Authority::new("Root").issue("127.0.0.1", EXPIRED), "is not signed by a trusted CA", false),
+        (&elsewhere, "is not for 127.0.0.1 but for other.example.com", false),
+    ] {
+        let mut lab = Lab::new(|spec| issued.install(spec)).await;
+        lab.trust(ca(&lab, &authority.pem()));
+        let mut probe = lab.probe();
+        let failure = probe.poll().await.unwrap_err();
+        assert!(failure.reason == FailureReason::Tls && failure.message.contains(words), "{failure:?}");
+        assert_eq!(probe.client.certificate().is_some(), told, "{words}");
+    }
+    let mut lab = Lab::new(|spec| strange.install(spec)).await;
+    lab.trust(pin(&expired));
+    let mut probe = lab.probe();
+    assert!(probe.poll().await.is_err() && probe.client.certificate().is_none());
+    lab.trust(lab.pinned());
+    let mut probe = lab.probe();
+    assert!(probe.poll().await.is_ok() && probe.client.certificate().is_some());
 }
 
 #[tokio::test]
@@ -292,11 +419,13 @@ async fn files_of_no_use_are_named() {
     let device = |_: &Lab| TlsSettings { ca_file: Some(PathBuf::from("/dev/zero").into()), ..TlsSettings::default() };
     check_files(device, &["tls_config.ca_file: /dev/zero is not a regular file"]).await;
     let cut = "-----BEGIN CERTIFICATE-----\nAAAA\n";
-    check_files(|lab| ca(lab, cut), &["ca.pem is cut: a -----BEGIN line has no -----END line"]).await;
+    check_files(|lab| ca(lab, cut), &["ca.pem cannot be used: line 1: the block that begins here has no -----END"])
+        .await;
     let wrong = "-----BEGIN CERTIFICATE-----\n????\n-----END CERTIFICATE-----\n";
-    check_files(|lab| ca(lab, wrong), &["ca.pem holds a block that is not base64"]).await;
+    check_files(|lab| ca(lab, wrong), &["ca.pem cannot be used: line 1: the block that begins here is not base64"])
+        .await;
     let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-    check_files(|lab| ca(lab, broken), &["ca.pem holds a certificate that cannot be parsed"]).await;
+    check_files(|lab| ca(lab, broken), &["ca.pem cannot be used: line 1: the certificate cannot be parsed"]).await;
     check_files(|lab| ca(lab, &issued().key), &["holds no certificate in PEM form"]).await;
     let strange = |lab: &Lab| client(lab.write("own.pem", &issued().certificate), lab.write("own.key", &issued().key));
     check_files(strange, &["tls_config.key_file", "own.key does not belong to the certificate in cert_file"]).await;
@@ -304,12 +433,12 @@ async fn files_of_no_use_are_named() {
         let path = lab.write("own.pem", &issued().certificate);
         client(path.clone(), path)
     };
-    check_files(keyless, &["tls_config.key_file", "is not a private key in PEM form"]).await;
+    check_files(keyless, &["tls_config.key_file", "holds no private key in PEM form"]).await;
     let locked = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
     let locked = |lab: &Lab| client(lab.write("own.pem", &issued().certificate), lab.write("own.key", locked));
     check_files(locked, &["tls_config.key_file", "is encrypted with a passphrase"]).await;
     let old = |lab: &Lab| client(lab.write("own.pem", X509_V1), lab.write("own.key", X509_V1));
-    check_files(old, &["tls_config.cert_file", "X.509 version before 3"]).await;
+    check_files(old, &["tls_config.cert_file", "line 1: the certificate is of X.509 version 1"]).await;
     check_files(|lab| named("no name", own(lab)), &["tls_config.server_name is neither"]).await;
 }
 

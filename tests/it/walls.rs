@@ -10,7 +10,7 @@ use std::{
 const WALLS: &[(&str, &[&str])] = &[
     ("address", &["model"]),
     ("cli", &["address", "config", "logging", "routes", "secret", "web"]),
-    ("client", &["file", "fingerprint", "lanes", "model", "secret"]),
+    ("client", &["file", "fingerprint", "lanes", "model", "secret", "trust"]),
     ("clock", &["model"]),
     (
         "cmd",
@@ -59,8 +59,9 @@ const WALLS: &[(&str, &[&str])] = &[
     ("sim", &["file"]),
     ("store", &["model"]),
     ("telemetry", &["logging", "metrics", "model"]),
-    ("web", &["lanes"]),
-    ("web_config", &["config", "file", "fingerprint", "lanes", "web"]),
+    ("trust", &[]),
+    ("web", &["lanes", "trust"]),
+    ("web_config", &["config", "file", "fingerprint", "lanes", "trust", "web"]),
 ];
 
 /// Words that do IO or read a clock, and the modules of the core, which do neither.

@@ -1,0 +1,339 @@
+//! Which certificates are trusted: one judgement for clusters, for the clients of the listener and for the system's CAs.
+//!
+//! webpki builds chains and verifies signatures, dates and constraints of what a peer sends. Of a trust anchor it knows only name,
+//! key and name constraints. What OpenSSL and Go demand of an anchor as well is added here: that it is a CA, its dates, path
+//! length, purpose and critical extensions; and that intermediates may sign certificates by their key usage.
+//!
+//! A certificate in a CA file that is not a CA vouches for nothing but itself, byte for byte.
+
+mod certificate;
+pub mod pem;
+
+use std::{cell::RefCell, fmt};
+
+use rustls::{
+    CertificateError, DistinguishedName,
+    pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor, UnixTime},
+};
+use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
+
+pub use self::certificate::{Certificate, not_after};
+
+/// What a certificate is used for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Purpose {
+    Client,
+    Server,
+}
+
+/// The certificates of a CA file, or of the system.
+pub struct TrustStore {
+    algorithms: &'static [&'static dyn SignatureVerificationAlgorithm],
+    /// What webpki needs to know of each of `cas`.
+    anchors: Vec<TrustAnchor<'static>>,
+    cas: Vec<CertificateDer<'static>>,
+    /// Those that are not CAs.
+    others: Vec<CertificateDer<'static>>,
+}
+
+/// Why a chain is not trusted.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TrustError {
+    /// Whose fault it is.
+    pub culprit: Culprit,
+    pub problem: Problem,
+}
+
+/// A certificate of a chain; those of CAs by name.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Culprit {
+    Anchor(String),
+    Intermediate(String),
+    Leaf,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Problem {
+    /// It is signed in a way that is not supported.
+    Algorithm,
+    BadSignature,
+    CaAsLeaf,
+    /// An extension marked as critical that is not supported.
+    CriticalExtension(String),
+    Expired,
+    NameConstraint,
+    NoCertSign,
+    NotCa,
+    NotYetValid,
+    PathLength,
+    Purpose,
+    /// Too many certificates or signatures.
+    TooComplex,
+    Unparsable,
+    UnknownIssuer,
+    Version(u32),
+}
+
+// === impl TrustStore ===
+
+impl TrustStore {
+    /// # Errors
+    ///
+    /// The index of a certificate that can be of no use, and why.
+    pub fn new(certificates: Vec<CertificateDer<'static>>) -> Result<Self, (usize, Problem)> {
+        let mut store = Self::empty();
+        for (index, certificate) in certificates.into_iter().enumerate() {
+            store.add(certificate).map_err(|problem| (index, problem))?;
+        }
+        Ok(store)
+    }
+
+    /// The system's CA certificates, as far as they are of use; may be empty.
+    pub fn system() -> Self {
+        let mut store = Self::empty();
+        for certificate in rustls_native_certs::load_native_certs().certs {
+            let _ = store.add(certificate);
+        }
+        store
+    }
+
+    fn empty() -> Self {
+        let algorithms = rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms.all;
+        Self { algorithms, anchors: Vec::new(), cas: Vec::new(), others: Vec::new() }
+    }
+
+    fn add(&mut self, der: CertificateDer<'static>) -> Result<(), Problem> {
+        let certificate = Certificate::parse(&der).ok_or(Problem::Unparsable)?;
+        if certificate.version() != 3 {
+            return Err(Problem::Version(certificate.version()));
+        }
+        if certificate.check_ca().is_ok() {
+            certificate.check_extensions(true)?;
+            let anchor = webpki::anchor_from_trusted_cert(&der).map_err(|_| Problem::Unparsable)?.to_owned();
+            self.anchors.push(anchor);
+            self.cas.push(der);
+        } else {
+            certificate.check_extensions(false)?;
+            EndEntityCert::try_from(&der).map_err(|_| Problem::Unparsable)?;
+            self.others.push(der);
+        }
+        Ok(())
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.cas.is_empty() && self.others.is_empty()
+    }
+
+    /// What to call the certificates when a peer is asked for one that they vouch for.
+    pub fn subjects(&self) -> Vec<DistinguishedName> {
+        let anchors = self.anchors.iter().map(|anchor| DistinguishedName::in_sequence(&anchor.subject));
+        let others = self.others.iter().filter_map(|other| EndEntityCert::try_from(other).ok());
+        anchors.chain(others.map(|other| DistinguishedName::in_sequence(other.subject()))).collect()
+    }
+
+    /// # Errors
+    ///
+    /// When there is no chain to a CA of the store, and the leaf is not in it.
+    pub fn verify(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+        purpose: Purpose,
+    ) -> Result<(), TrustError> {
+        self.verify_at(leaf, intermediates, purpose, now, true)
+    }
+
+    /// Whether nothing but dates is wrong: the chain holds when the leaf begins or ends to be valid.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::verify`].
+    pub fn verify_without_dates(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        purpose: Purpose,
+    ) -> Result<(), TrustError> {
+        let dates = Certificate::parse(leaf).ok_or_else(|| TrustError::leaf(Problem::Unparsable))?.validity();
+        let [from, to] =
+            dates.map(|at| UnixTime::since_unix_epoch(std::time::Duration::from_secs(at.max(0).cast_unsigned())));
+        let verify = |at| self.verify_at(leaf, intermediates, purpose, at, false);
+        verify(from).or_else(|_| verify(to))
+    }
+
+    /// `dates` is whether those of the store's own certificates count; those of the peer always do.
+    fn verify_at(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        purpose: Purpose,
+        now: UnixTime,
+        dates: bool,
+    ) -> Result<(), TrustError> {
+        let certificate = Certificate::parse(leaf).ok_or_else(|| TrustError::leaf(Problem::Unparsable))?;
+        if certificate.version() != 3 {
+            return Err(TrustError::leaf(Problem::Version(certificate.version())));
+        }
+        if self.cas.contains(leaf) || self.others.contains(leaf) {
+            let dated = if dates { certificate.check_dates(now) } else { Ok(()) };
+            return dated
+                .and_then(|()| certificate.check_purpose(purpose))
+                .and_then(|()| certificate.check_extensions(false))
+                .map_err(TrustError::leaf);
+        }
+        let parsed = EndEntityCert::try_from(leaf).map_err(|err| blame(&err, &certificate, intermediates, now))?;
+        let found = RefCell::new(None);
+        let check = |path: &VerifiedPath<'_>| {
+            self.check_path(path, purpose, dates.then_some(now)).map_err(|err| {
+                found.replace(Some(err));
+                webpki::Error::UnknownIssuer
+            })
+        };
+        let usage = match purpose {
+            Purpose::Client => KeyUsage::client_auth(),
+            Purpose::Server => KeyUsage::server_auth(),
+        };
+        let verified =
+            parsed.verify_for_usage(self.algorithms, &self.anchors, intermediates, now, usage, None, Some(&check));
+        match verified {
+            Ok(_) => Ok(()),
+            Err(err) => Err(found
+                .take()
+                .or_else(|| self.no_ca(&err, &certificate, intermediates))
+                .unwrap_or_else(|| blame(&err, &certificate, intermediates, now))),
+        }
+    }
+
+    /// What webpki does not look at in a path that it has verified.
+    fn check_path(&self, path: &VerifiedPath<'_>, purpose: Purpose, now: Option<UnixTime>) -> Result<(), TrustError> {
+        let mut intermediates = 0;
+        for intermediate in path.intermediate_certificates() {
+            let der = intermediate.der();
+            let certificate = Certificate::parse(&der);
+            let certificate = certificate.ok_or_else(|| TrustError::leaf(Problem::Unparsable))?;
+            certificate.check_ca().map_err(|problem| TrustError::intermediate(&certificate, problem))?;
+            intermediates += 1;
+        }
+        // A CA that was renewed with its key is the same to webpki; one of them may still be valid.
+        let same = self.anchors.iter().zip(&self.cas).filter(|(anchor, _)| *anchor == path.anchor());
+        let mut outcome = Err(TrustError::leaf(Problem::UnknownIssuer));
+        for (_, der) in same {
+            let certificate = Certificate::parse(der).ok_or_else(|| TrustError::leaf(Problem::Unparsable))?;
+            outcome = now
+                .map_or(Ok(()), |now| certificate.check_dates(now))
+                .and_then(|()| certificate.check_path_length(intermediates))
+                .and_then(|()| certificate.check_purpose(purpose))
+                .map_err(|problem| TrustError { culprit: Culprit::Anchor(certificate.name()), problem });
+            if outcome.is_ok() {
+                break;
+            }
+        }
+        outcome
+    }
+
+    /// An issuer that is in the store without being a CA.
+    fn no_ca(
+        &self,
+        err: &webpki::Error,
+        leaf: &Certificate<'_>,
+        intermediates: &[CertificateDer<'_>],
+    ) -> Option<TrustError> {
+        if !matches!(err, webpki::Error::UnknownIssuer) || leaf.is_self_issued() {
+            return None;
+        }
+        let intermediates: Vec<_> = intermediates.iter().filter_map(|der| Certificate::parse(der)).collect();
+        let others: Vec<_> = self.others.iter().filter_map(|der| Certificate::parse(der)).collect();
+        let signed = |other: &&Certificate<'_>| {
+            let subject = other.x509().subject();
+            [leaf].into_iter().chain(&intermediates).any(|each| each.x509().issuer() == subject)
+        };
+        let other = others.iter().find(signed)?;
+        let problem = other.check_ca().err()?;
+        Some(TrustError { culprit: Culprit::Anchor(other.name()), problem })
+    }
+}
+
+impl fmt::Debug for TrustStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TrustStore").field("cas", &self.cas.len()).field("others", &self.others.len()).finish()
+    }
+}
+
+/// Which certificate webpki means.
+fn blame(
+    err: &webpki::Error,
+    leaf: &Certificate<'_>,
+    intermediates: &[CertificateDer<'_>],
+    now: UnixTime,
+) -> TrustError {
+    use webpki::Error as E;
+    let intermediates: Vec<_> = intermediates.iter().filter_map(|der| Certificate::parse(der)).collect();
+    // The first certificate with this problem.
+    let find = |check: &dyn Fn(&Certificate<'_>) -> Result<(), Problem>, otherwise: Problem| match check(leaf) {
+        Err(problem) => TrustError::leaf(problem),
+        Ok(()) => intermediates
+            .iter()
+            .find_map(|each| Some(TrustError::intermediate(each, check(each).err()?)))
+            .unwrap_or(TrustError::leaf(otherwise)),
+    };
+    match err {
+        E::CertExpired { .. } | E::InvalidCertValidity => find(&|each| each.check_dates(now), Problem::Expired),
+        E::CertNotValidYet { .. } => find(&|each| each.check_dates(now), Problem::NotYetValid),
+        E::UnsupportedCriticalExtension => {
+            find(&|each| each.check_extensions(false), Problem::CriticalExtension("of an unknown kind".to_owned()))
+        }
+        E::EndEntityUsedAsCa => intermediates
+            .iter()
+            .find_map(|each| Some(TrustError::intermediate(each, each.check_ca().err()?)))
+            .unwrap_or(TrustError::leaf(Problem::NotCa)),
+        E::CaUsedAsEndEntity => TrustError::leaf(Problem::CaAsLeaf),
+        E::InvalidSignatureForPublicKey => TrustError::leaf(Problem::BadSignature),
+        E::NameConstraintViolation => TrustError::leaf(Problem::NameConstraint),
+        E::PathLenConstraintViolated => TrustError::leaf(Problem::PathLength),
+        E::EmptyEkuExtension | E::RequiredEkuNotFoundContext(_) => TrustError::leaf(Problem::Purpose),
+        E::UnknownIssuer => TrustError::leaf(Problem::UnknownIssuer),
+        E::UnsupportedSignatureAlgorithmContext(_) | E::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
+            TrustError::leaf(Problem::Algorithm)
+        }
+        E::MaximumNameConstraintComparisonsExceeded
+        | E::MaximumPathBuildCallsExceeded
+        | E::MaximumPathDepthExceeded
+        | E::MaximumSignatureChecksExceeded => TrustError::leaf(Problem::TooComplex),
+        _ => TrustError::leaf(Problem::Unparsable),
+    }
+}
+
+// === impl TrustError ===
+
+impl TrustError {
+    pub fn leaf(problem: Problem) -> Self {
+        Self { culprit: Culprit::Leaf, problem }
+    }
+
+    fn intermediate(certificate: &Certificate<'_>, problem: Problem) -> Self {
+        Self { culprit: Culprit::Intermediate(certificate.name()), problem }
+    }
+
+    /// Whether it is about dates.
+    pub fn is_date(&self) -> bool {
+        matches!(self.problem, Problem::Expired | Problem::NotYetValid)
+    }
+}
+
+/// As rustls tells it a client, by an alert.
+impl From<TrustError> for rustls::Error {
+    fn from(err: TrustError) -> Self {
+        Self::InvalidCertificate(match (err.culprit, err.problem) {
+            (Culprit::Leaf, Problem::Expired) => CertificateError::Expired,
+            (Culprit::Leaf, Problem::NotYetValid) => CertificateError::NotValidYet,
+            (_, Problem::BadSignature) => CertificateError::BadSignature,
+            (_, Problem::Purpose) => CertificateError::InvalidPurpose,
+            (_, Problem::Unparsable) => CertificateError::BadEncoding,
+            _ => CertificateError::UnknownIssuer,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,214 @@
+//! PEM files: certificates and keys. What begins with `-----BEGIN` is of use, or an error with its line.
+
+use std::fmt;
+
+use rustls::pki_types::{
+    CertificateDer, PrivateKeyDer,
+    pem::{PemObject, SectionKind},
+};
+use zeroize::Zeroizing;
+
+use super::{Certificate, Problem, TrustStore};
+
+/// Why a file is of no use: what follows its name in a sentence. Holds nothing of the file but the labels of its blocks.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum PemError {
+    #[error("is encrypted with a passphrase; write the key without one (openssl pkey -in ENCRYPTED -out KEY)")]
+    Encrypted,
+    #[error("cannot be used: line {line}: {problem}")]
+    Line { line: usize, problem: String },
+    #[error("holds no {0}")]
+    None(&'static str),
+}
+
+/// A block, its text not decoded yet.
+struct Block<'a> {
+    body: &'a [u8],
+    label: &'a str,
+    line: usize,
+}
+
+const BEGIN: &[u8] = b"-----BEGIN";
+const END: &[u8] = b"-----END";
+const DASHES: &[u8] = b"-----";
+
+/// The certificates of a CA file.
+///
+/// # Errors
+///
+/// When there is none, or one of them is of no use.
+pub fn trust_store(pem: &[u8]) -> Result<TrustStore, PemError> {
+    let (lines, certificates): (Vec<_>, Vec<_>) = certificates(pem)?.into_iter().unzip();
+    TrustStore::new(certificates).map_err(|(index, problem)| {
+        let line = lines.get(index).copied().unwrap_or_default();
+        unusable(line, &problem, "remove it")
+    })
+}
+
+/// A certificate and its intermediates, leaf first.
+///
+/// # Errors
+///
+/// When there is none, or one of them is of no use.
+pub fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemError> {
+    let certificates = certificates(pem)?;
+    for (index, (line, der)) in certificates.iter().enumerate() {
+        let problem = match Certificate::parse(der) {
+            None => Err(Problem::Unparsable),
+            Some(certificate) if certificate.version() != 3 => Err(Problem::Version(certificate.version())),
+            // rustls takes no such leaf.
+            Some(certificate) if index == 0 => certificate.check_extensions(false),
+            Some(_) => Ok(()),
+        };
+        problem.map_err(|problem| unusable(*line, &problem, "reissue it"))?;
+    }
+    Ok(certificates.into_iter().map(|(_, der)| der).collect())
+}
+
+/// # Errors
+///
+/// When there is none, or more than one, or it is encrypted.
+pub fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, PemError> {
+    let mut key = None;
+    for block in blocks(pem)? {
+        match block.label {
+            "PRIVATE KEY" | "RSA PRIVATE KEY" | "EC PRIVATE KEY" if block.is_encrypted() => {
+                return Err(PemError::Encrypted);
+            }
+            "ENCRYPTED PRIVATE KEY" => return Err(PemError::Encrypted),
+            "PRIVATE KEY" | "RSA PRIVATE KEY" | "EC PRIVATE KEY" => {
+                if key.is_some() {
+                    return Err(error(block.line, "a second private key; remove one"));
+                }
+                let (kind, der) = block.decode(block.label)?;
+                key = PrivateKeyDer::from_pem(kind, der);
+            }
+            "CERTIFICATE" | "X509 CERTIFICATE" => {}
+            _ => block.check_parameters()?,
+        }
+    }
+    key.ok_or(PemError::None("private key in PEM form"))
+}
+
+/// With their lines. Private keys may stand beside them, as in files that hold both.
+fn certificates(pem: &[u8]) -> Result<Vec<(usize, CertificateDer<'static>)>, PemError> {
+    let mut certificates = Vec::new();
+    for block in blocks(pem)? {
+        match block.label {
+            "CERTIFICATE" | "X509 CERTIFICATE" => {
+                let (_, der) = block.decode("CERTIFICATE")?;
+                certificates.push((block.line, der.into()));
+            }
+            "PRIVATE KEY" | "RSA PRIVATE KEY" | "EC PRIVATE KEY" | "ENCRYPTED PRIVATE KEY" => {}
+            _ => block.check_parameters()?,
+        }
+    }
+    match (certificates.is_empty(), pem.first_chunk()) {
+        (false, _) => Ok(certificates),
+        (true, Some([0xff, 0xfe] | [0xfe, 0xff])) => {
+            Err(PemError::None("certificate that can be read: it is UTF-16; save it as UTF-8"))
+        }
+        (true, Some([0x30, 0x80..=0xff])) => Err(PemError::None(
+            "certificate in PEM form but binary data; convert it with `openssl x509 -inform der -in FILE -out NEW`",
+        )),
+        (true, _) => Err(PemError::None("certificate in PEM form (-----BEGIN CERTIFICATE-----)")),
+    }
+}
+
+/// Splits a text at its marks, wherever they are in their lines: files that are joined without a line feed, byte order marks
+/// and indented blocks are read as meant. Marks in lines that begin with `#` are comments.
+fn blocks(pem: &[u8]) -> Result<Vec<Block<'_>>, PemError> {
+    let feed = if pem.contains(&b'\n') { b'\n' } else { b'\r' };
+    let (mut at, mut line, mut line_start) = (0, 1, 0);
+    let (mut blocks, mut open) = (Vec::new(), None);
+    while let Some(rest @ [byte, ..]) = pem.get(at..) {
+        let mark = [BEGIN, END].into_iter().find(|mark| rest.starts_with(mark));
+        let before = || pem.get(line_start..at).unwrap_or_default();
+        let Some(mark) = mark.filter(|_| !before().trim_ascii_start().starts_with(b"#")) else {
+            at += 1;
+            if *byte == feed {
+                (line, line_start) = (line + 1, at);
+            }
+            continue;
+        };
+        let (label, length) = label_of(rest.get(mark.len()..).unwrap_or_default())
+            .ok_or_else(|| error(line, "what begins with -----BEGIN or -----END here does not end with -----"))?;
+        let start = at;
+        at += mark.len() + length;
+        open = match open {
+            None if mark == BEGIN => Some((label, line, at)),
+            None => return Err(error(line, "there is no -----BEGIN before this -----END")),
+            Some((own, line, body)) if mark == END && own == label => {
+                blocks.push(Block { body: pem.get(body..start).unwrap_or_default(), label, line });
+                None
+            }
+            Some((_, line, _)) => return Err(cut(line)),
+        };
+    }
+    open.map_or(Ok(blocks), |(_, line, _)| Err(cut(line)))
+}
+
+/// ` LABEL-----`, and how long that is.
+fn label_of(text: &[u8]) -> Option<(&str, usize)> {
+    let end = text.windows(DASHES.len()).take(64).position(|window| window == DASHES)?;
+    let label = std::str::from_utf8(text.get(..end)?).ok()?.strip_prefix(' ')?;
+    let plain = label.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b' ');
+    plain.then_some((label, end + DASHES.len()))
+}
+
+fn error(line: usize, problem: impl Into<String>) -> PemError {
+    PemError::Line { line, problem: problem.into() }
+}
+
+fn cut(line: usize) -> PemError {
+    error(line, "the block that begins here has no -----END; is the file cut?")
+}
+
+fn unusable(line: usize, problem: &Problem, advice: &str) -> PemError {
+    let problem = match problem {
+        Problem::Version(version) => format!("is of X.509 version {version}, which is not supported; {advice}"),
+        Problem::CriticalExtension(extension) => {
+            format!("has the critical extension {extension}, which is not supported; {advice}")
+        }
+        _ => "cannot be parsed".to_owned(),
+    };
+    error(line, format!("the certificate {problem}"))
+}
+
+// === impl Block ===
+
+impl Block<'_> {
+    /// By the library, from a block without anything but base64.
+    fn decode(&self, label: &str) -> Result<(SectionKind, Vec<u8>), PemError> {
+        let mut block = Zeroizing::new(Vec::with_capacity(self.body.len() + 128));
+        block.extend(format!("-----BEGIN {label}-----\n").bytes());
+        block.extend(self.body.iter().filter(|byte| !byte.is_ascii_whitespace()));
+        block.extend(format!("\n-----END {label}-----\n").bytes());
+        <(SectionKind, Vec<u8>)>::from_pem_slice(&block)
+            .map_err(|_| error(self.line, "the block that begins here is not base64"))
+    }
+
+    /// By a header of its own (RFC 1421), as OpenSSL wrote it before PKCS#8.
+    fn is_encrypted(&self) -> bool {
+        self.body.windows(9).any(|window| window == b"ENCRYPTED")
+    }
+
+    /// `openssl ecparam` writes them before a key, which holds them too; others belong to key exchanges that are not offered.
+    fn check_parameters(&self) -> Result<(), PemError> {
+        let advice = match self.label {
+            "DH PARAMETERS" | "EC PARAMETERS" => return Ok(()),
+            "TRUSTED CERTIFICATE" => "; convert it with `openssl x509 -in FILE -out NEW`",
+            "PKCS7" => "; convert it with `openssl pkcs7 -print_certs -in FILE -out NEW`",
+            "OPENSSH PRIVATE KEY" => "; convert it with `ssh-keygen -p -m pem -f FILE`",
+            "X509 CRL" => "; revocation is not checked, remove it",
+            _ => "; remove it",
+        };
+        Err(error(self.line, format!("{} blocks are not supported{advice}", self.label)))
+    }
+}
+
+impl fmt::Debug for Block<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Block").field("label", &self.label).field("line", &self.line).finish_non_exhaustive()
+    }
+}
