@@ -56,7 +56,9 @@ impl Api {
         proxy_login: Option<Attempt>,
         recorder: Arc<CertificateRecorder>,
     ) -> Result<Self, PollFailure> {
-        let client = connector.client(&base, recorder).map_err(|why| error::no_client(why, &peer))?;
+        let client = connector
+            .client(&base, recorder, peer.client_cert_requested.clone())
+            .map_err(|why| error::no_client(why, &peer))?;
         let secrets = proxy_login.iter().map(|login| login.password().clone()).collect();
         Ok(Self { base, client, peer, proxy_login, proxy_refused: OnceLock::new(), secrets: Mutex::new(secrets) })
     }

@@ -1,6 +1,14 @@
 //! What went wrong -> the model's closed list, with words that say what to do.
 
-use std::{error::Error, io, time::Duration};
+use std::{
+    error::Error,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use reqwest::StatusCode;
 use url::Url;
@@ -18,6 +26,8 @@ use crate::model::{FailureReason, PollFailure, Refusal};
 /// Whom a request went to, for messages.
 #[derive(Clone, Debug)]
 pub struct Peer {
+    /// Whether the cluster asked for a client certificate in this poll.
+    pub client_cert_requested: Arc<AtomicBool>,
     /// The time limit of connecting.
     pub connect_timeout: Duration,
     /// Host and port of the cluster.
@@ -40,7 +50,12 @@ impl Peer {
         let proxy = transport.proxy_for(url);
         let proxy = proxy
             .map(|(url, account)| ProxyInfo { account: account.map(ProxyAccount::origin), place: host_and_port(url) });
-        Self { connect_timeout: transport.connect_timeout, place: host_and_port(url), proxy }
+        Self {
+            client_cert_requested: Arc::default(),
+            connect_timeout: transport.connect_timeout,
+            place: host_and_port(url),
+            proxy,
+        }
     }
 }
 
@@ -121,7 +136,8 @@ fn direct(err: &reqwest::Error, place: &str, peer: &Peer) -> PollFailure {
     let mut hyper = causes(err).filter_map(|cause| cause.downcast_ref::<hyper::Error>());
     let io = causes(err).filter_map(|cause| cause.downcast_ref::<io::Error>()).last();
     let (reason, text) = if let Some(tls) = causes(err).find_map(|cause| cause.downcast_ref()) {
-        let text = verify::refusal_text(tls).unwrap_or_else(|| words::tls(tls));
+        let requested = peer.client_cert_requested.load(Ordering::Relaxed);
+        let text = verify::refusal_text(tls).unwrap_or_else(|| words::tls(tls, requested));
         (FailureReason::Tls, format!("TLS with {place} failed: {text}"))
     } else if let Some(dns) = causes(err).find_map(|cause| cause.downcast_ref::<DnsError>()) {
         (FailureReason::Dns, dns.to_string())

@@ -33,8 +33,11 @@ async fn get(url: &Url, place: &str) -> Result<Vec<u8>, String> {
     let tls = (url.scheme() == "https").then(TlsSettings::default);
     let settings = TransportSettings { connect_timeout: TIMEOUT, proxy: ProxySettings::Direct, tls };
     let connector = TransportPool::default().open(&settings).map_err(|err| err.to_string())?;
-    let client = connector.client(url, Arc::default()).map_err(|_| format!("the address {place} cannot be used"))?;
-    let peer = Peer { connect_timeout: TIMEOUT, place: place.to_owned(), proxy: None };
+    let client = connector
+        .client(url, Arc::default(), Arc::default())
+        .map_err(|_| format!("the address {place} cannot be used"))?;
+    let peer =
+        Peer { client_cert_requested: Arc::default(), connect_timeout: TIMEOUT, place: place.to_owned(), proxy: None };
     let failed = |err| in_words(error::no_answer(&err, &peer), place);
     let response = client.get(url.clone()).send().await.map_err(failed)?;
     match response.status() {

@@ -244,7 +244,7 @@ async fn certificate_expiry(
     let verifier = Arc::new(RecordingVerifier { expiry: Mutex::default(), provider: provider.clone() });
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|err| words::tls(&err))?
+        .map_err(|err| words::tls(&err, false))?
         .dangerous()
         .with_custom_certificate_verifier(verifier.clone())
         .with_no_client_auth();
@@ -271,7 +271,7 @@ fn tls_problem(err: &Error) -> String {
         }
         Error::InvalidMessage(_) => "what answers there does not speak TLS".to_owned(),
         Error::General(_) => "it shows a certificate that cannot be parsed".to_owned(),
-        err => words::tls(err),
+        err => words::tls(err, false),
     }
 }
 

@@ -35,7 +35,7 @@ use super::{
     resolve::{self, Addresses, DnsError},
     secret_file::{SecretError, SecretFile},
     settings::{ProxyAccount, ProxySettings, TlsSettings, TransportSettings},
-    verify::{CertificateRecorder, ServerVerifier, Trust},
+    verify::{CertificateRecorder, RequestRecorder, ServerVerifier, Trust},
     words,
 };
 use crate::{
@@ -312,7 +312,7 @@ impl TransportPool {
         let verifier = ServerVerifier::new(trust, name.transpose()?, self.provider.clone());
         let config = ClientConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(versions)
-            .map_err(|err| TransportError::Tls(words::tls(&err)))?
+            .map_err(|err| TransportError::Tls(words::tls(&err, false)))?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier.clone()));
         let mut config = match &settings.client {
@@ -366,7 +366,12 @@ impl Connector {
     /// # Errors
     ///
     /// When it cannot be reached with these settings.
-    pub fn client(&self, target: &Url, recorder: Arc<CertificateRecorder>) -> Result<reqwest::Client, NoClient> {
+    pub fn client(
+        &self,
+        target: &Url,
+        recorder: Arc<CertificateRecorder>,
+        client_cert_requested: Arc<AtomicBool>,
+    ) -> Result<reqwest::Client, NoClient> {
         let https = self.settings.tls.is_some();
         if https != (target.scheme() == "https") {
             return Err(NoClient::NoTls);
@@ -383,6 +388,7 @@ impl Connector {
             .retry(retry::never())
             .user_agent(USER_AGENT);
         let mut tls = self.tls.clone();
+        tls.client_auth_cert_resolver = RequestRecorder::new(tls.client_auth_cert_resolver, client_cert_requested);
         let verifier = Arc::new(self.verifier.with_recorder(recorder));
         let client = match (&self.proxy, self.settings.proxy_for(target)) {
             (Some(proxied), Some((url, _))) => {

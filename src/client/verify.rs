@@ -6,19 +6,24 @@
 use std::{
     fmt,
     net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use chrono::DateTime;
 use rustls::{
     CertificateError, DigitallySignedStruct, Error, OtherError, PeerMisbehaved, SignatureScheme,
     client::{
+        ResolvesClientCert,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
         verify_server_name,
     },
     crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key},
     pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime},
     server::ParsedCertificate,
+    sign::CertifiedKey,
 };
 use webpki::RawPublicKeyEntity;
 use x509_parser::{
@@ -65,6 +70,34 @@ struct VerifyError {
 
 /// The sizes of RSA keys that the provider verifies signatures with.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
+
+/// Shows the client certificate, if there is one, and notes that it was asked for.
+#[derive(Debug)]
+pub struct RequestRecorder {
+    requested: Arc<AtomicBool>,
+    resolver: Arc<dyn ResolvesClientCert>,
+}
+
+// === impl RequestRecorder ===
+
+impl RequestRecorder {
+    /// Notes in `requested` whether a connection that begins from now on asks for it.
+    pub fn new(resolver: Arc<dyn ResolvesClientCert>, requested: Arc<AtomicBool>) -> Arc<Self> {
+        requested.store(false, Ordering::Relaxed);
+        Arc::new(Self { requested, resolver })
+    }
+}
+
+impl ResolvesClientCert for RequestRecorder {
+    fn resolve(&self, issuers: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.requested.store(true, Ordering::Relaxed);
+        self.resolver.resolve(issuers, schemes)
+    }
+
+    fn has_certs(&self) -> bool {
+        self.resolver.has_certs()
+    }
+}
 
 // === impl ServerVerifier ===
 

@@ -33,11 +33,16 @@ pub fn io(err: &io::Error) -> String {
     }
 }
 
-/// Why TLS failed. Refusals of certificates that have a text of ours are not for here.
-pub fn tls(err: &Error) -> String {
+/// Why TLS failed, perhaps after the server asked for a client certificate. Refusals that have a text of ours are not for here.
+pub fn tls(err: &Error, client_cert_requested: bool) -> String {
     match err {
         Error::InvalidMessage(_) => {
             "what answers there does not speak TLS on this port; compare the port in url with the one of the REST API"
+                .into()
+        }
+        Error::AlertReceived(Alert::HandshakeFailure) if client_cert_requested => {
+            "it demands a client certificate, or does not accept the one in cert_file; see tls_config.cert_file and key_file \
+             (alert handshake_failure)"
                 .into()
         }
         Error::AlertReceived(alert) => self::alert(*alert),
@@ -60,8 +65,8 @@ fn alert(alert: Alert) -> String {
     let (name, words) = match alert {
         Alert::HandshakeFailure => (
             "handshake_failure",
-            "it has no cipher suite or kind of key in common with the exporter (RSA-PSS, Ed448 and brainpool keys are not \
-             supported), or it demands a client certificate (tls_config.cert_file); ",
+            "it has no cipher suite or kind of key in common with the exporter (keys of RSA-PSS, Ed448 and brainpool curves \
+             are not supported); ",
         ),
         Alert::InsufficientSecurity => ("insufficient_security", "it knows no cipher suite in common; "),
         Alert::ProtocolVersion => ("protocol_version", "it knows no version of TLS in common (see min_version); "),
@@ -133,8 +138,11 @@ mod tests {
 
     #[test]
     fn every_failure_has_words() {
+        let refused = Error::AlertReceived(Alert::HandshakeFailure);
+        assert!(tls(&refused, true).contains("demands a client certificate"));
+        assert!(tls(&refused, false).contains("no cipher suite or kind of key in common"));
         for number in 0..=u8::MAX {
-            check(&tls(&Error::AlertReceived(Alert::from(number))));
+            check(&tls(&Error::AlertReceived(Alert::from(number)), number % 2 == 0));
         }
         let other = || OtherError(Arc::new(io::Error::other("libraryText(Debug)")));
         for err in [
@@ -155,7 +163,7 @@ mod tests {
             Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure),
             Error::InvalidCertificate(CertificateError::Other(other())),
         ] {
-            check(&tls(&err));
+            check(&tls(&err, false));
         }
         for number in 1..134 {
             check(&io(&io::Error::from_raw_os_error(number)));

@@ -204,7 +204,9 @@ fn proxy_address(text: &str) -> Result<Url, &'static str> {
     let place = authority.rsplit_once('@').map_or(authority, |(_, place)| place);
     match address::url(&format!("http://{place}")) {
         Ok(_) => Ok(url),
-        Err(AddressError::Ipv4) => Err("has an invalid IPv4 address; write four decimal numbers without zeros in front"),
+        Err(AddressError::Ipv4) => {
+            Err("has an invalid IPv4 address; write four decimal numbers without zeros in front")
+        }
         Err(_) => Err(FORM),
     }
 }

@@ -71,6 +71,8 @@ NAMES_ONLY = {"another-address", "address-as-name"}
 
 
 class Trust(Case):
+    maxDiff = None
+
     def setUp(self):
         super().setUp()
         (self.folder / "ca.cnf").write_text(
@@ -128,6 +130,27 @@ class Trust(Case):
         self.assertEqual([shape for shape in STRICTER if not expect[shape]], [], "OpenSSL takes them")
         self.assertEqual(got, {**expect, **dict.fromkeys(STRICTER, False)}, clusters)
         self.assertTrue(10 < sum(got.values()) < len(got) - 10, got)
+
+    def test_what_an_alert_means(self):
+        """Alert 40 alone says little: what the server asked for before, and the kind of its key, say more."""
+        self.openssl("req", "-x509", "-newkey", "rsa-pss", "-pkeyopt", "rsa_keygen_bits:2048", "-nodes", "-keyout", "pss.key",
+                     "-out", "pss.pem", "-subj", "/CN=pss", "-addext", NAME, "-addext", "basicConstraints=critical,CA:FALSE")
+        (self.folder / "token").write_text("token")
+        config = ["clusters:"]
+        for name, options in {"demands": ["-cert", "own.pem", "-key", "own.key", "-tls1_2", "-Verify", "1"],
+                              "pss": ["-cert", "pss.pem", "-key", "pss.key"]}.items():
+            port = free_port()
+            self.start("openssl", "s_server", "-accept", f"127.0.0.1:{port}", *options, "-www", "-quiet")
+            ca_file = "own.pem" if name == "demands" else "pss.pem"
+            config.append(f"- name: {name}\n  url: https://127.0.0.1:{port}\n  authorization: {{credentials_file: token}}\n"
+                          f"  tls_config: {{ca_file: {ca_file}}}\n")
+            wait_for(lambda: self.listens(port), "the server listens")
+        (self.folder / "exporter.yml").write_text("\n".join(config))
+        done = subprocess.run([EXPORTER, "status", "--output", "json", "--config.file", "exporter.yml"], cwd=self.folder,
+                              capture_output=True, text=True, timeout=120)
+        clusters = {each["name"]: each["last_poll_failure"]["message"] for each in json.loads(done.stdout)["clusters"]}
+        self.assertIn("it demands a client certificate", clusters["demands"])
+        self.assertIn("no cipher suite or kind of key in common with the exporter (keys of RSA-PSS,", clusters["pss"])
 
     def listens(self, port):
         with socket.socket() as probe:
