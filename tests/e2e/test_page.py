@@ -36,7 +36,8 @@ class Browser:
         self.base = f"http://127.0.0.1:{port}"
         wait_for(lambda: self.is_ready(), "the driver listens")
         flags = FLAGS + [f"--user-data-dir={case.folder / 'profile'}"]
-        wanted = {"browserName": "chrome", "goog:chromeOptions": {"args": flags}, "goog:loggingPrefs": {"browser": "ALL"}}
+        wanted = {"browserName": "chrome", "goog:chromeOptions": {"args": flags}, "goog:loggingPrefs": {"browser": "ALL"},
+                  "timeouts": {"script": 150_000}}
         session = self.call("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})
         self.base += f"/session/{session['sessionId']}"
         case.addCleanup(self.call, "DELETE", "")
@@ -51,7 +52,7 @@ class Browser:
         data = json.dumps(body).encode() if body is not None else None
         request = urllib.request.Request(self.base + path, data, {"Content-Type": "application/json"}, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=180) as answer:
                 return json.load(answer)["value"]
         except urllib.error.HTTPError as error:
             raise AssertionError(error.read().decode()) from error
@@ -87,9 +88,6 @@ class Browser:
         script = """const done = arguments[0]; axe.run(document).then(found => done(
             found.violations.map(each => [each.id, each.nodes.map(node => node.html)])));"""
         return self.call("POST", "/execute/async", {"script": script, "args": []})
-
-    def violations_without_refresh(self):
-        return [found for found in self.violations() if found[0] != "meta-refresh"]
 
     def forced_colours(self):
         feature = {"features": [{"name": "forced-colors", "value": "active"}]}
@@ -142,7 +140,6 @@ class Page(Case):
             self.assertGreaterEqual(browser.run(f"document.querySelectorAll('{selector}').length"), least, selector)
         names = browser.run("[...document.querySelectorAll('article h2')].map(each => each.innerText)")
         self.assertEqual(names[:2], ["lost", "down"], "worst first")
-        self.assertEqual(names[-1], "fine")
         browser.press_tab()
         self.assertEqual(browser.run("document.activeElement.innerText"), "To the clusters")
         for _ in range(40):
@@ -192,12 +189,12 @@ class Page(Case):
     def test_forced_colours_leave_nothing_to_colour_alone(self):
         browser = self.browser
         browser.forced_colours()
-        browser.open(self.demo.url + "/")
+        browser.open(self.demo.url + "/?refresh=0")
         self.assertTrue(browser.run("matchMedia('(forced-colors: active)').matches"))
         states = browser.run("[...document.querySelectorAll('.cluster summary .state')].map(each => each.innerText)")
         self.assertGreater(len(states), 5)
         self.assertTrue(all(re.fullmatch(r"\S (critical|unknown|warning|good)", state) for state in states), states)
-        self.assertEqual(browser.violations_without_refresh(), [])
+        self.assertEqual(browser.violations(), [])
 
     def test_fifteen_clusters_fit_the_screen(self):
         demo = self.exporter("demo")
@@ -218,7 +215,8 @@ class Page(Case):
 
     def test_axe_finds_nothing(self):
         browser = self.browser
-        browser.open(self.demo.url + "/")
+        # Rarely, so that it does not interrupt the search.
+        browser.open(self.demo.url + "/?refresh=3600")
         self.assertEqual([name for name, _ in browser.violations()], ["meta-refresh"], "which a link on the page stops")
         for path in ("/?refresh=0", "/?state=critical&refresh=0", "/?q=nothing&refresh=0", "/?cluster=lost", "/?cluster=none",
                      "/runbooks/", "/runbooks/QumuloEncryptionKeyNotFound"):
