@@ -4,7 +4,9 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
+import threading
 import time
 import unittest
 
@@ -124,6 +126,59 @@ class Hanging(Case):
         before = polls()
         wait_for(lambda: all(now >= then + 2 for now, then in zip(polls(), before)), "two more polls each", seconds=25)
         self.assertEqual(up(), 100)
+        self.assertEqual(self.end(exporter), 0)
+
+    def test_interim_responses_without_end(self):
+        """Ten clusters that answer 103 for ever cost no other cluster a poll."""
+        key, certificate = self.folder / "flood.key", self.folder / "flood.pem"
+        subprocess.run(["openssl", "req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-keyout", key,
+                        "-out", certificate, "-subj", "/CN=flood", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "9"],
+                       check=True, capture_output=True)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listener.close)
+        floods = []
+
+        def flood(connection):
+            try:
+                with context.wrap_socket(connection, server_side=True) as tls:
+                    tls.recv(10000)
+                    floods.append(1)
+                    while True:
+                        tls.sendall(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 4000)
+            except OSError:
+                pass
+
+        def accept():
+            try:
+                while True:
+                    threading.Thread(target=flood, args=listener.accept()[:1], daemon=True).start()
+            except OSError:
+                pass
+
+        threading.Thread(target=accept, daemon=True).start()
+        good = self.simulate("clusters:\n- {name: good}\n").clusters["good"]
+        (self.folder / "token").write_text(good["token"])
+        lines = ["global: {poll_interval: 5s, poll_timeout: 5s, authorization: {credentials_file: token}}", "clusters:"]
+        for number in range(20):
+            url, trust = good["url"], f"pin_sha256: ['{good['pin_sha256']}']"
+            if number >= 10:
+                url, trust = f"https://127.0.0.1:{listener.getsockname()[1]}", "ca_file: flood.pem"
+            lines.append(f"- {{name: c{number}, url: '{url}', tls_config: {{{trust}}}}}")
+        self.config.write_text("\n".join(lines))
+        exporter = self.exporter("--config.file", self.config)
+
+        def polls(name, clusters):
+            samples = metrics(exporter.url)
+            chosen = {f'cluster="c{number}"' for number in clusters}
+            return sum(value for series, value in samples.items()
+                       if series.startswith(f"qumulo_encryption_{name}{{") and series.split("{")[1].split(",")[0].rstrip("}") in chosen)
+
+        wait_for(lambda: polls("poll_failures_total", range(10, 20)) >= 20, "the floods are cut off", seconds=60)
+        self.assertGreaterEqual(len(floods), 20)
+        self.assertGreaterEqual(polls("polls_total", range(10)), 20)
+        self.assertEqual(polls("poll_failures_total", range(10)), 0)
         self.assertEqual(self.end(exporter), 0)
 
 
