@@ -29,7 +29,7 @@ pub fn table(clusters: &[&ClusterReport], now: DateTime<Utc>) -> Markup {
     next.sort_by_key(|expiry| expiry.expires);
     html! {
         @if !next.is_empty() {
-            section.expiries aria-labelledby="expiries" {
+            div.expiries {
                 h2 #expiries { "Expired, or within " (DAYS) " days" }
                 div.scroll role="region" aria-labelledby="expiries" tabindex="0" {
                     table {
