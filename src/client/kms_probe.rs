@@ -23,7 +23,10 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use super::{lock::lock, resolve::Addresses, verify, words};
-use crate::model::{KmsProbe, KmsServer, Timestamp};
+use crate::{
+    model::{KmsProbe, KmsServer, Timestamp},
+    trust::WallClock,
+};
 
 /// How often a server is probed, over all clusters that share it, and how often one cluster causes a probe.
 const INTERVAL: Duration = Duration::from_secs(600);
@@ -242,7 +245,7 @@ async fn certificate_expiry(
     provider: Arc<CryptoProvider>,
 ) -> Result<Timestamp, String> {
     let verifier = Arc::new(RecordingVerifier { expiry: Mutex::default(), provider: provider.clone() });
-    let config = ClientConfig::builder_with_provider(provider)
+    let config = ClientConfig::builder_with_details(provider, Arc::new(WallClock))
         .with_safe_default_protocol_versions()
         .map_err(|err| words::tls(&err, false))?
         .dangerous()

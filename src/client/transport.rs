@@ -43,7 +43,7 @@ use crate::{
     lanes::Lanes,
     model::{KmsProbe, KmsServer},
     secret::Secret,
-    trust::TrustStore,
+    trust::{TrustStore, WallClock},
 };
 
 const USER_AGENT: &str = concat!("qumulo-encryption-exporter/", env!("CARGO_PKG_VERSION"));
@@ -310,7 +310,7 @@ impl TransportPool {
             .as_ref()
             .map(|name| ServerName::try_from(name.clone()).map_err(|_| TransportError::ServerName));
         let verifier = ServerVerifier::new(trust, name.transpose()?, self.provider.clone());
-        let config = ClientConfig::builder_with_provider(self.provider.clone())
+        let config = ClientConfig::builder_with_details(self.provider.clone(), Arc::new(WallClock))
             .with_protocol_versions(versions)
             .map_err(|err| TransportError::Tls(words::tls(&err, false)))?
             .dangerous()

@@ -48,6 +48,7 @@ pub fn tls(err: &Error, client_cert_requested: bool) -> String {
         Error::AlertReceived(alert) => self::alert(*alert),
         Error::PeerIncompatible(_) => format!("the two sides have no version or cipher suite in common; {SPOKEN}"),
         Error::InvalidCertificate(problem) => format!("its certificate {}", certificate(problem)),
+        Error::FailedToGetCurrentTime => "the clock of the exporter's host is before 1970; set it".into(),
         Error::NoCertificatesPresented => "it shows no certificate".into(),
         Error::PeerMisbehaved(_) | Error::InappropriateMessage { .. } | Error::InappropriateHandshakeMessage { .. } => {
             "it breaks the rules of TLS; is there a device in between that takes part in it?".into()

@@ -9,11 +9,16 @@
 mod certificate;
 pub mod pem;
 
-use std::{cell::RefCell, fmt};
+use std::{
+    cell::RefCell,
+    fmt,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use rustls::{
     CertificateError, DistinguishedName,
     pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor, UnixTime},
+    time_provider::TimeProvider,
 };
 use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
@@ -24,6 +29,16 @@ pub use self::certificate::{Certificate, not_after};
 pub enum Purpose {
     Client,
     Server,
+}
+
+/// The time for rustls, whose own provider panics when the clock is before 1970.
+#[derive(Debug)]
+pub struct WallClock;
+
+impl TimeProvider for WallClock {
+    fn current_time(&self) -> Option<UnixTime> {
+        SystemTime::now().duration_since(UNIX_EPOCH).ok().map(UnixTime::since_unix_epoch)
+    }
 }
 
 /// The certificates of a CA file, or of the system.

@@ -19,7 +19,7 @@ use rustls::{
 use tokio::time::Instant;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-use crate::trust::{Purpose, TrustStore};
+use crate::trust::{Purpose, TrustStore, WallClock};
 
 /// What a listener with TLS uses.
 #[derive(Clone, Debug)]
@@ -72,7 +72,7 @@ impl Tls {
     pub fn new(settings: ListenerTls) -> Result<Self, String> {
         let ListenerTls { chain, client, ignore_client_order, key, provider, rules, versions } = settings;
         let not_after = not_after(&chain)?;
-        let builder = ServerConfig::builder_with_provider(provider.clone())
+        let builder = ServerConfig::builder_with_details(provider.clone(), Arc::new(WallClock))
             .with_protocol_versions(&versions)
             .map_err(|_| "the versions and cipher suites leave nothing to offer")?;
         let asks = client.is_some();

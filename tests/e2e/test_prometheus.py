@@ -45,9 +45,10 @@ scrape_configs:
         see('up{job="qumulo-encryption"}', 1, "it scrapes", 40)
         documented = set(re.findall(r"^\| `((?:qumulo_encryption|process)_\w+)`", (ROOT / "docs/metrics.md").read_text(), re.M))
         self.assertGreater(len(documented), 25)
-        # Served with TLS only, and with `probe_kms` only: test_web_config.py and test_kms.py look at them.
+        # Served with TLS only, with `probe_kms` only, and where a policy is written down: test_web_config.py, test_kms.py and
+        # tests/golden look at them.
         documented -= {"qumulo_encryption_exporter_listener_certificate_expiry_timestamp_seconds",
-                       "qumulo_encryption_kms_reachable"}
+                       "qumulo_encryption_kms_reachable", "qumulo_encryption_policy_info"}
         for name in sorted(documented):
             for store in stores:
                 wait_for(lambda: store.query(name), f"{store.name}: {name} answers")

@@ -52,8 +52,8 @@ class Words(Case):
     def test_what_openssl_serves(self):
         rsa, san = ("-newkey", "rsa:2048"), ("-addext", "subjectAltName=IP:127.0.0.1")
         for make, options, words in (
-            ((*rsa, *san), ("-tls1_2", "-cipher", "ECDHE-RSA-AES128-SHA"), "no cipher suite in common"),
-            ((*rsa, *san), ("-tls1_2", "-cipher", "AES128-GCM-SHA256"), "no cipher suite in common"),
+            ((*rsa, *san), ("-tls1_2", "-cipher", "ECDHE-RSA-AES128-SHA"), "no cipher suite or kind of key in common"),
+            ((*rsa, *san), ("-tls1_2", "-cipher", "AES128-GCM-SHA256"), "no cipher suite or kind of key in common"),
             ((*rsa, *san), ("-tls1_1", "-cipher", "ALL:@SECLEVEL=0"), "no version of TLS in common"),
             (("-newkey", "rsa:1024", *san), ("-cipher", "ALL:@SECLEVEL=0"), "RSA key of 1024 bits"),
             (rsa, (), "has no subjectAltName"),
