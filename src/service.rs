@@ -6,7 +6,7 @@ use std::{convert::Infallible, io, net::TcpListener, time::Duration};
 
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
-use tokio::{runtime::Handle, time::timeout};
+use tokio::time::timeout;
 
 /// The service manager, if there is one.
 #[derive(Debug, Default)]
@@ -63,14 +63,13 @@ impl Service {
         tell(&[NotifyState::Stopping]);
     }
 
-    /// Tells the watchdog that the program lives, for ever. It runs on the thread of the polls, and asks the runtime of
-    /// the `other` thread to run a task each time, so that either of them being stuck stops it.
-    pub async fn keep_alive(&self, other: Handle) -> Infallible {
+    /// Sends WATCHDOG=1 as long as the runtime's workers run a new task in time.
+    pub async fn keep_alive(&self) -> Infallible {
         let Some(limit) = sd_notify::watchdog_enabled() else { return std::future::pending().await };
-        // Twice in the limit, as sd_watchdog_enabled(3) recommends, and the other thread has as long to answer.
+        // Twice in the limit, as sd_watchdog_enabled(3) recommends, and the workers have as long for the task.
         let pause = (limit / 2).max(Duration::from_millis(1));
         loop {
-            if timeout(pause, other.spawn(async {})).await.is_ok_and(|task| task.is_ok()) {
+            if timeout(pause, tokio::spawn(async {})).await.is_ok_and(|task| task.is_ok()) {
                 tell(&[NotifyState::Watchdog]);
             }
             tokio::time::sleep(pause).await;

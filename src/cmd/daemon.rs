@@ -1,7 +1,5 @@
 //! The daemon: configuration -> poller -> store -> listener.
 
-use tokio::runtime::Handle;
-
 use super::{
     reloader::{Clusters, ConfigSource, Reloader},
     serve,
@@ -37,7 +35,7 @@ pub fn run(args: &DaemonArgs) -> anyhow::Result<()> {
             () = signals.shutdown.cancelled() => {}
             ended = serving.end() => return ended,
             never = reloader.follow(requests, &signals.reload, args.reload.interval(), &service) => match never {},
-            never = service.keep_alive(Handle::current()) => match never {},
+            never = service.keep_alive() => match never {},
         }
         service.stopping();
         serving.end().await

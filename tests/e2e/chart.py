@@ -62,9 +62,9 @@ EVERYTHING = {
         "clusters": [
             {"name": "prod-east", "url": "https://prod-east.example.com", "authorization": {"credentials_file": TOKEN},
              "tls_config": {"ca_file": "example-ca.pem"}, "labels": {"site": "berlin", "cost_centre": "0815"}},
-            {"name": "prod west", "url": "https://[2001:db8::1]:8443/",
+            {"name": "prod west", "url": "https://prod-west.example.com:8443/",
              "login": {"username": "monitor", "password_file": "/run/secrets/qumulo/prod-west.password"}},
-            {"name": "007", "url": "https://[2001:db8::2]", "authorization": {"credentials_file": TOKEN},
+            {"name": "007", "url": "https://192.0.2.7", "authorization": {"credentials_file": TOKEN},
              "proxy_url": "https://proxy.example.com"},
         ],
         "cluster_files": ["more-*.yml"],

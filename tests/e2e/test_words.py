@@ -12,7 +12,7 @@ from support import EXPORTER, Case, free_port, wait_for
 
 # Names of Rust's types and addresses of documentation have no place in a message.
 FOREIGN = re.compile(r"[a-z][A-Z]|://(?!127)|::|[{}\[\]]|Error|\(\)")
-KNOWN = ("SubjectAltName", "subjectAltName", "ChaCha20", "OpenSSL", "AES-GCM", "IPv4", "IPv6")
+KNOWN = ("SubjectAltName", "subjectAltName", "extendedKeyUsage", "keyUsage", "ChaCha20", "OpenSSL", "AES-GCM", "IPv4", "IPv6")
 
 
 class Words(Case):
