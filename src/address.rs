@@ -85,7 +85,7 @@ pub fn url(text: &str) -> Result<(Url, Option<u16>), AddressError> {
 ///
 /// # Errors
 ///
-/// As [`url`].
+/// As [`url()`].
 pub fn host(text: &str) -> Result<(), AddressError> {
     if text.is_empty() {
         return Err(AddressError::NoHost);

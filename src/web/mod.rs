@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Every connection is counted from `accept` until its socket is closed. When there are too many, or when clients leave too
-//! much unread, the [`registry`] closes the one that has kept the server waiting for longest.
+//! much unread, the `registry` closes the one that has kept the server waiting for longest.
 //!
 //! Invariant: nothing here knows a path, a metric or a cluster.
 
