@@ -40,7 +40,8 @@
 //!    the same for the listener.
 //! 8. [`cmd`]: where all of it is put together; [`cli`] and `main` in front.
 //!
-//! Beside the data flow: [`address`] (URLs and hosts that mean what a person reads), [`telemetry`] (the exporter about itself), [`logging`], [`secret`] (strings that cannot be
+//! Beside the data flow: [`trust`] (which certificates are trusted, for [`client`] and [`web`]), [`address`] (URLs and hosts that
+//! mean what a person reads), [`telemetry`] (the exporter about itself), [`logging`], [`secret`] (strings that cannot be
 //! printed), [`clock`], [`mod@file`] (how users' files are read), [`fingerprint`] (has a file changed?), [`lanes`] (work that can
 //! hang), [`limits`], [`signals`], [`reload`] (who asks for it), [`service`] (systemd), and [`sim`]: simulated clusters for the
 //! demonstration and for tests.
@@ -58,11 +59,11 @@
 //! * **Nothing is written to a cluster.** Every request is a GET, but for the login.
 //! * **A secret is a [`secret::Secret`]** from the file to the request. An answer that repeats it is refused.
 //! * **Types know no YAML and no JSON.** `config::raw` and `client::decode` are the borders.
-//! * **The simulator knows nothing of us**, so a wrong belief about the API cannot cancel out.
+//! * **The simulator imports nothing of ours but [`mod@file`]**, so a wrong belief about the API cannot cancel out.
 //! * **A label's values are a closed list**, or checked to be a UUID, a version, a host, a port or an identifier of printable
 //!   ASCII, or the user's own names.
 //!
-//! Deliberately absent: writing to disk, speaking KMIP (all that is ever seen of a key management server is its
+//! Deliberately absent: writing to disk (but for the files of `simulate`), speaking KMIP (all that is ever seen of a key management server is its
 //! certificate), tracing spans, feature flags, and any gauge of a cluster that lives between two scrapes.
 //!
 //! A test (`tests/it/walls.rs`) holds the modules' imports against the table in it.

@@ -3,7 +3,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::{Duration, Instant},
 };
 
@@ -12,6 +12,7 @@ use tokio::{
     time::{Instant as Timer, timeout_at},
 };
 
+use super::lock::lock;
 use crate::secret::Secret;
 
 /// The pause after the first refused password; it doubles with each further one.
@@ -111,7 +112,7 @@ impl Accounts {
     }
 
     fn states(&self) -> MutexGuard<'_, HashMap<Account, State>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

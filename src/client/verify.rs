@@ -7,7 +7,7 @@ use std::{
     fmt,
     net::IpAddr,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -31,7 +31,7 @@ use x509_parser::{
     public_key::PublicKey,
 };
 
-use super::pin::Pin;
+use super::{lock::lock, pin::Pin};
 use crate::{
     model::Timestamp,
     trust::{self, Culprit, Problem, Purpose, TrustError, TrustStore},
@@ -274,11 +274,11 @@ impl ServerVerifier {
 
 impl CertificateRecorder {
     pub fn expiry(&self) -> Option<Timestamp> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.0)
     }
 
     fn record(&self, expiry: Timestamp) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(expiry);
+        *lock(&self.0) = Some(expiry);
     }
 }
 
