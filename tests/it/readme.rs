@@ -184,4 +184,7 @@ async fn output_of_the_demonstration_is_real() {
         text.lines().filter(|line| line.starts_with("qumulo_encryption_status") && line.ends_with(" 1")).collect();
     let current: Vec<&str> = current.into_iter().filter(|line| !line.contains("_total")).collect();
     assert_eq!(current.join("\n") + "\n", blocks("text")[0]);
+    for sample in blocks("text")[1].lines() {
+        assert!(text.lines().any(|line| line == sample), "{sample}");
+    }
 }
