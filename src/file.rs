@@ -2,7 +2,7 @@
 //!
 //! A path in a configuration can lead anywhere: to a FIFO whose writer never comes, to `/dev/zero`, to a sparse file of a
 //! gigabyte. So every file is opened without waiting, must be a regular one, and has a limit of size. What a file system
-//! itself takes is not bounded here: whoever must not wait calls this on a thread of [`crate::lanes`].
+//! itself takes is not bounded here: whoever must not wait calls this on a thread of [`crate::blocking`].
 
 use std::{
     fmt,

@@ -23,7 +23,7 @@
 //! | thread | what it does |
 //! |---|---|
 //! | two tokio workers | everything that does not block: one task for each cluster ([`poll`]), the listener ([`web`], [`routes`]), reloads, signals |
-//! | tokio's blocking threads, bounded for each kind of work by [`lanes`] | what can hang or computes for long: names, files, password hashes; whoever waits for them gives up in time |
+//! | tokio's blocking threads, bounded for each kind of work by [`blocking`] | what can hang or computes for long: names, files, password hashes; whoever waits for them gives up in time |
 //! | `log` | writes to standard error ([`logging::writer`]): a bounded queue, what does not fit is dropped and counted |
 //! | `grace`, once the shutdown has begun | ends the process whatever hangs ([`signals`]) |
 //!
@@ -42,7 +42,7 @@
 //!
 //! Beside the data flow: [`trust`] (which certificates are trusted, for [`client`] and [`web`]), [`address`] (URLs and hosts that
 //! mean what a person reads), [`telemetry`] (the exporter about itself), [`logging`], [`secret`] (strings that cannot be
-//! printed), [`clock`], [`mod@file`] (how users' files are read), [`fingerprint`] (has a file changed?), [`lanes`] (work that can
+//! printed), [`clock`], [`mod@file`] (how users' files are read), [`fingerprint`] (has a file changed?), [`blocking`] (work that can
 //! hang), [`limits`], [`signals`], [`reload`] (who asks for it), [`service`] (systemd), and [`sim`]: simulated clusters for the
 //! demonstration and for tests.
 //!
@@ -69,6 +69,7 @@
 //! A test (`tests/it/walls.rs`) holds the modules' imports against the table in it.
 
 pub mod address;
+pub mod blocking;
 pub mod cli;
 pub mod client;
 pub mod clock;
@@ -76,7 +77,6 @@ pub mod cmd;
 pub mod config;
 pub mod file;
 pub mod fingerprint;
-pub mod lanes;
 pub mod limits;
 pub mod logging;
 pub mod metrics;

@@ -14,7 +14,7 @@ use super::{
     settings::Credential,
 };
 use crate::{
-    lanes::Lanes,
+    blocking::KeyedBlockingPool,
     model::{FailureReason, PollFailure, Refusal},
     secret::Secret,
 };
@@ -41,7 +41,7 @@ pub struct Session {
 #[derive(Clone, Copy, Debug)]
 pub struct Resources<'a> {
     pub accounts: &'a Accounts,
-    pub files: &'a Lanes,
+    pub files: &'a KeyedBlockingPool,
     /// The time of the poll.
     pub now: Instant,
 }
@@ -117,7 +117,7 @@ impl Auth {
     }
 
     /// Whether the file of the credential changed since it was last read.
-    pub async fn changed(&self, files: &Lanes) -> bool {
+    pub async fn changed(&self, files: &KeyedBlockingPool) -> bool {
         self.file().changed(files).await
     }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::lock::lock;
-use crate::lanes::Lanes;
+use crate::blocking::KeyedBlockingPool;
 
 /// The host's name has no address.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +29,7 @@ type Lookup = dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync;
 /// The addresses of all clusters.
 pub struct Addresses {
     /// One lookup for each host at a time, shared by all clusters.
-    lanes: Lanes,
+    pool: KeyedBlockingPool,
     lookup: Arc<Lookup>,
     /// How often a host's first address was of no use: so many places the list is turned on.
     turns: Mutex<HashMap<Box<str>, usize>>,
@@ -40,7 +40,7 @@ pub struct Addresses {
 impl Addresses {
     /// Answers of `lookup`.
     pub fn new(lookup: impl Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync + 'static) -> Self {
-        Self { lanes: Lanes::new(LOOKUPS), lookup: Arc::new(lookup), turns: Mutex::default() }
+        Self { pool: KeyedBlockingPool::new(LOOKUPS), lookup: Arc::new(lookup), turns: Mutex::default() }
     }
 
     /// Begins with another address of `host` from now on. TCP tries all of them, but an address that takes the connection
@@ -65,7 +65,7 @@ impl Addresses {
     /// The addresses of a cluster, with port 0.
     pub async fn ask(&self, host: &str, only_loopback: bool) -> Result<Vec<SocketAddr>, &'static str> {
         let (name, lookup) = (host.to_owned(), self.lookup.clone());
-        let answer = self.lanes.run(host, move || lookup(&name)).await.ok_or("the lookup was given up")?;
+        let answer = self.pool.run(host, move || lookup(&name)).await.ok_or("the lookup was given up")?;
         let mut addresses = answer.map_err(|err| words(&err))?;
         addresses.retain(|address| !only_loopback || address.is_loopback());
         if addresses.is_empty() {

@@ -8,9 +8,9 @@ use zeroize::Zeroizing;
 
 use super::{settings::SecretSource, transport::folder};
 use crate::{
+    blocking::KeyedBlockingPool,
     file::{self, FileError, Named},
     fingerprint::Fingerprint,
-    lanes::Lanes,
     secret::Secret,
 };
 
@@ -79,7 +79,7 @@ impl SecretFile {
     ///
     /// When the file cannot be read or holds nothing useful; the last good secret is not used then, because somebody
     /// took it away.
-    pub async fn get(&mut self, files: &Lanes) -> Result<Secret, SecretError> {
+    pub async fn get(&mut self, files: &KeyedBlockingPool) -> Result<Secret, SecretError> {
         let known = self.loaded.as_ref().and(self.seen.clone());
         self.look(files, known).await
     }
@@ -89,7 +89,7 @@ impl SecretFile {
     /// # Errors
     ///
     /// As [`Self::get`].
-    pub async fn read(&mut self, files: &Lanes) -> Result<Secret, SecretError> {
+    pub async fn read(&mut self, files: &KeyedBlockingPool) -> Result<Secret, SecretError> {
         self.look(files, None).await
     }
 
@@ -118,7 +118,7 @@ impl SecretFile {
     }
 
     /// Whether the file is another one than when it was last read (or tried to be).
-    pub async fn changed(&self, files: &Lanes) -> bool {
+    pub async fn changed(&self, files: &KeyedBlockingPool) -> bool {
         let Some(path) = self.path() else { return false };
         let owned = path.to_owned();
         let now = files.run(&folder(path), move || Fingerprint::of(&owned)).await;
@@ -134,22 +134,22 @@ impl SecretFile {
     }
 
     /// Looks at the file, and reads it unless it is still the `known` one.
-    async fn look(&mut self, files: &Lanes, known: Option<Fingerprint>) -> Result<Secret, SecretError> {
+    async fn look(&mut self, files: &KeyedBlockingPool, known: Option<Fingerprint>) -> Result<Secret, SecretError> {
         let file = match &self.source {
             SecretSource::File(file) => file.clone(),
             SecretSource::Fixed(secret) => return Ok(secret.clone()),
         };
         let parse = self.parse;
-        let lane = folder(file.path());
+        let key = folder(file.path());
         let changed = move || {
             let now = known.is_some().then(|| Fingerprint::of(file.path())).flatten();
             if known.is_some() && now == known { None } else { Some(look(&file, parse)) }
         };
-        match (files.run(&lane, changed).await, &self.loaded) {
+        match (files.run(&key, changed).await, &self.loaded) {
             (Some(None), Some(secret)) => Ok(secret.clone()),
             (Some(Some(look)), _) => self.take(look),
             // Only while the program ends.
-            _ => Err(SecretError::File { path: lane, source: FileError::Io("the program is ending".to_owned()) }),
+            _ => Err(SecretError::File { path: key, source: FileError::Io("the program is ending".to_owned()) }),
         }
     }
 
@@ -260,39 +260,39 @@ mod tests {
 
     #[tokio::test]
     async fn errors_name_the_file_and_nothing_of_its_content() -> Result<(), Box<dyn Error>> {
-        let (folder, lanes) = (tempfile::tempdir()?, Lanes::new(1));
+        let (folder, pool) = (tempfile::tempdir()?, KeyedBlockingPool::new(1));
         let path = folder.path().join("token");
         let mut file = SecretFile::token(SecretSource::File(path.clone().into()));
-        let message = file.get(&lanes).await.unwrap_err().to_string();
+        let message = file.get(&pool).await.unwrap_err().to_string();
         assert!(message.starts_with(&format!("{}: no such file", path.display())), "{message}");
         fs::write(&path, "hunter2 hunter3")?;
-        let message = file.get(&lanes).await.unwrap_err().to_string();
+        let message = file.get(&pool).await.unwrap_err().to_string();
         assert!(message.contains("it holds more than a token") && !message.contains("hunter"), "{message}");
         fs::write(&path, "x".repeat(file::MAX_SECRET as usize + 1))?;
-        assert!(file.get(&lanes).await.unwrap_err().to_string().contains("64 KiB"));
+        assert!(file.get(&pool).await.unwrap_err().to_string().contains("64 KiB"));
         Ok(())
     }
 
     #[tokio::test]
     async fn a_changed_file_is_read_again() -> Result<(), Box<dyn Error>> {
-        let (folder, lanes) = (tempfile::tempdir()?, Lanes::new(1));
+        let (folder, pool) = (tempfile::tempdir()?, KeyedBlockingPool::new(1));
         let (path, link) = (folder.path().join("one"), folder.path().join("link"));
         fs::write(&path, "first")?;
         symlink(&path, &link)?;
         let mut file = SecretFile::token(SecretSource::File(link.clone().into()));
-        assert_eq!(file.get(&lanes).await?.expose(), "first");
-        assert!(!file.changed(&lanes).await);
+        assert_eq!(file.get(&pool).await?.expose(), "first");
+        assert!(!file.changed(&pool).await);
         // As Kubernetes replaces a mounted secret: the link points elsewhere.
         let next = folder.path().join("two");
         fs::write(&next, "other")?;
         fs::remove_file(&link)?;
-        assert!(file.changed(&lanes).await, "a file that is gone has changed");
+        assert!(file.changed(&pool).await, "a file that is gone has changed");
         symlink(&next, &link)?;
-        assert!(file.changed(&lanes).await);
-        assert_eq!(file.get(&lanes).await?.expose(), "other");
+        assert!(file.changed(&pool).await);
+        assert_eq!(file.get(&pool).await?.expose(), "other");
         fs::remove_file(&link)?;
-        assert!(file.get(&lanes).await.is_err());
-        assert!(!file.changed(&lanes).await, "still gone is no change");
+        assert!(file.get(&pool).await.is_err());
+        assert!(!file.changed(&pool).await, "still gone is no change");
         Ok(())
     }
 }

@@ -39,8 +39,8 @@ use super::{
     words,
 };
 use crate::{
+    blocking::KeyedBlockingPool,
     fingerprint::Fingerprint,
-    lanes::Lanes,
     model::{KmsProbe, KmsServer},
     secret::Secret,
     trust::{TrustStore, WallClock},
@@ -97,7 +97,7 @@ pub struct TransportPool {
     /// Renewed files that are of no use, and what was said about them.
     broken: Mutex<HashMap<TransportSettings, TransportError>>,
     connectors: Mutex<HashMap<TransportSettings, Shared>>,
-    files: Lanes,
+    files: KeyedBlockingPool,
     good: Arc<AtomicBool>,
     probes: Probes,
     provider: Arc<CryptoProvider>,
@@ -165,7 +165,7 @@ impl TransportPool {
             addresses: Arc::new(Addresses::new(lookup)),
             broken: Mutex::default(),
             connectors: Mutex::default(),
-            files: Lanes::new(FILES),
+            files: KeyedBlockingPool::new(FILES),
             good: Arc::new(AtomicBool::new(true)),
             probes: Probes::default(),
             provider: Arc::new(rustls::crypto::aws_lc_rs::default_provider()),
@@ -210,7 +210,7 @@ impl TransportPool {
         } else {
             let (pool, settings) = (self.clone(), settings.clone());
             self.files
-                .run(&lane(settings.files()), move || pool.load(&settings))
+                .run(&pool_key(settings.files()), move || pool.load(&settings))
                 .await
                 .unwrap_or(Err(TransportError::Ending))
         };
@@ -224,7 +224,7 @@ impl TransportPool {
             return false;
         }
         let owned = settings.clone();
-        let now = self.files.run(&lane(settings.files()), move || fingerprints(&owned)).await;
+        let now = self.files.run(&pool_key(settings.files()), move || fingerprints(&owned)).await;
         now.is_some_and(|now| lock(&self.connectors).get(settings).is_none_or(|shared| shared.files != now))
     }
 
@@ -244,7 +244,7 @@ impl TransportPool {
     }
 
     /// Where files are read.
-    pub(super) fn files(&self) -> &Lanes {
+    pub(super) fn files(&self) -> &KeyedBlockingPool {
         &self.files
     }
 
@@ -458,12 +458,12 @@ fn fingerprints(settings: &TransportSettings) -> Vec<Option<Fingerprint>> {
     settings.files().into_iter().map(Fingerprint::of).collect()
 }
 
-/// The lane of files: that of the first one's folder.
-fn lane(files: Vec<&Path>) -> String {
+/// The key of files in a [`KeyedBlockingPool`]: that of the first one's folder.
+fn pool_key(files: Vec<&Path>) -> String {
     folder(files.first().copied().unwrap_or(Path::new("")))
 }
 
-/// What a file's lane is called.
+/// The key of a file's folder.
 pub(super) fn folder(path: &Path) -> String {
     path.parent().unwrap_or(path).to_string_lossy().into_owned()
 }

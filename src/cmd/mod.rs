@@ -118,7 +118,7 @@ fn fleet(path: Option<&Path>) -> anyhow::Result<(Option<FleetFile>, FleetSpec)> 
 struct Runtime(Option<tokio::runtime::Runtime>);
 
 /// A runtime of two workers: one goes on while the other computes. What can hang (name resolution, files, password hashes) has
-/// further threads, bounded for each kind by [`crate::lanes`].
+/// further threads, bounded for each kind by [`crate::blocking`].
 fn runtime() -> anyhow::Result<Runtime> {
     // tokio panics if it needs a thread and gets none. Whether the system has them, this tells.
     limits::try_threads(WORKERS + 1)?;

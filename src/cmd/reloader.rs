@@ -9,11 +9,11 @@ use tokio::{
 
 use super::Fields;
 use crate::{
+    blocking::KeyedBlockingPool,
     cli::{ClustersArgs, DEFAULT_CONFIG_FILE},
     client::TransportPool,
     clock,
     config::{self, Config, ConfigErrors, SingleCluster, SourceFile},
-    lanes::Lanes,
     poll::{Changes, Poller},
     reload::{Outcome, ReloadRequests},
     service::Service,
@@ -40,7 +40,7 @@ pub enum ConfigSource {
 
 /// The polled clusters, and where they are described.
 pub struct Clusters {
-    files: Arc<Lanes>,
+    files: Arc<KeyedBlockingPool>,
     /// The names of those to poll; empty is all.
     only: Vec<String>,
     poller: Poller,
@@ -113,7 +113,7 @@ impl Clusters {
     /// Nothing is read and nothing polled yet.
     pub fn new(source: ConfigSource, store: Store) -> Self {
         Self {
-            files: Arc::new(Lanes::new(1)),
+            files: Arc::new(KeyedBlockingPool::new(1)),
             only: Vec::new(),
             poller: Poller::new(store),
             pool: Arc::default(),

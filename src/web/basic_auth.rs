@@ -13,7 +13,7 @@ use hyper::{HeaderMap, header::AUTHORIZATION};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
-use crate::lanes::Lanes;
+use crate::blocking::KeyedBlockingPool;
 
 /// Wrong verdicts kept. bcrypt takes some 60 ms, which a scraper every few seconds should not cost.
 const CACHED: usize = 100;
@@ -48,7 +48,7 @@ pub struct Users {
 #[derive(Debug)]
 struct Checks {
     /// One at a time, so that wrong passwords keep one core busy at most; on a thread that nothing else uses.
-    lanes: Lanes,
+    pool: KeyedBlockingPool,
     /// By user, the digest of user, hash and password that were right: guessing evicts none.
     right: Mutex<HashMap<String, Digest>>,
     /// Comparisons that wait or are under way.
@@ -85,7 +85,7 @@ impl Users {
     /// `None` if there are none: then everybody is admitted.
     pub fn new(hashes: BTreeMap<String, PasswordHash>) -> Option<Self> {
         let checks = Checks {
-            lanes: Lanes::new(1),
+            pool: KeyedBlockingPool::new(1),
             right: Mutex::default(),
             waiting: Semaphore::new(WAITING),
             wrong: Mutex::default(),
@@ -116,7 +116,7 @@ impl Users {
         }
         let Ok(_place) = checks.waiting.try_acquire() else { return Verdict::Busy };
         let compare = move || bcrypt::verify(password, &hash.0).unwrap_or(false);
-        if checks.lanes.run("", compare).await.unwrap_or(false) && known.is_some() {
+        if checks.pool.run("", compare).await.unwrap_or(false) && known.is_some() {
             lock(&checks.right).insert(user, key);
             return Verdict::Admitted;
         }

@@ -24,10 +24,10 @@ use tokio::{
 
 use self::raw::Raw;
 use crate::{
+    blocking::KeyedBlockingPool,
     config::{ConfigError, ConfigErrors, Document},
     file::{self, FileError},
     fingerprint::Fingerprint,
-    lanes::Lanes,
     web::policy::ListenerPolicy,
 };
 
@@ -37,7 +37,7 @@ pub type Observer = Box<dyn Fn(Result<&ListenerPolicy, &WebConfigErrors>, bool) 
 /// A web configuration file in use.
 pub struct WebConfig {
     /// Files are read off the async threads: their file system may hang.
-    files: Lanes,
+    files: KeyedBlockingPool,
     observer: Observer,
     path: PathBuf,
     policy: watch::Sender<Arc<ListenerPolicy>>,
@@ -144,7 +144,7 @@ impl WebConfig {
         observer(Ok(&policy), true);
         let state = State { text: text.clone().unwrap_or_default(), stamps, last: (text, true) };
         Ok(Self {
-            files: Lanes::new(1),
+            files: KeyedBlockingPool::new(1),
             observer,
             path: path.to_owned(),
             policy: watch::Sender::new(Arc::new(policy)),

@@ -10,7 +10,7 @@ use std::{
 const WALLS: &[(&str, &[&str])] = &[
     ("address", &["model"]),
     ("cli", &["address", "config", "logging", "routes", "secret", "web"]),
-    ("client", &["file", "fingerprint", "lanes", "model", "secret", "trust"]),
+    ("client", &["file", "fingerprint", "blocking", "model", "secret", "trust"]),
     ("clock", &["model"]),
     (
         "cmd",
@@ -20,7 +20,7 @@ const WALLS: &[(&str, &[&str])] = &[
             "clock",
             "config",
             "file",
-            "lanes",
+            "blocking",
             "limits",
             "logging",
             "metrics",
@@ -42,7 +42,7 @@ const WALLS: &[(&str, &[&str])] = &[
     ("config", &["address", "client", "file", "model", "poll", "secret"]),
     ("file", &["secret"]),
     ("fingerprint", &[]),
-    ("lanes", &[]),
+    ("blocking", &[]),
     ("limits", &[]),
     ("logging", &["limits", "model"]),
     ("main", &["cli", "cmd"]),
@@ -60,8 +60,8 @@ const WALLS: &[(&str, &[&str])] = &[
     ("store", &["model"]),
     ("telemetry", &["logging", "metrics", "model"]),
     ("trust", &[]),
-    ("web", &["lanes", "trust"]),
-    ("web_config", &["config", "file", "fingerprint", "lanes", "trust", "web"]),
+    ("web", &["blocking", "trust"]),
+    ("web_config", &["config", "file", "fingerprint", "blocking", "trust", "web"]),
 ];
 
 /// Words that do IO or read a clock, and the modules of the core, which do neither.

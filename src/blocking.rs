@@ -1,6 +1,6 @@
 //! Work that can hang, kept off the async threads: files, name resolution, password hashes.
 //!
-//! Each kind of work has [`Lanes`] of its own, so that one kind cannot use up the threads of another. Within a kind, work
+//! Each kind of work has a [`KeyedBlockingPool`] of its own, so that one kind cannot use up the threads of another. Within a kind, work
 //! of the same key (a folder, a host) runs one after the other: a file system or a name server that hangs holds one thread
 //! for each key, and delays nobody else. How long to wait is for whoever asks; the thread stays occupied until the work
 //! ends, and counts against the bound until then.
@@ -20,15 +20,15 @@ use tokio::{
 
 /// The threads for one kind of work.
 #[derive(Debug)]
-pub struct Lanes {
+pub struct KeyedBlockingPool {
     /// One permit for each key with work under way or waiting. Held for a few instructions at a time.
     keys: Mutex<HashMap<Box<str>, Arc<Semaphore>>>,
     threads: Arc<Semaphore>,
 }
 
-// === impl Lanes ===
+// === impl KeyedBlockingPool ===
 
-impl Lanes {
+impl KeyedBlockingPool {
     /// At most `threads` at once.
     pub fn new(threads: usize) -> Self {
         Self { keys: Mutex::default(), threads: Arc::new(Semaphore::new(threads)) }
@@ -50,7 +50,7 @@ impl Lanes {
     /// Whether there is work of this key.
     pub fn is_busy(&self, key: &str) -> bool {
         let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        keys.get(key).is_some_and(|lane| lane.available_permits() == 0)
+        keys.get(key).is_some_and(|turns| turns.available_permits() == 0)
     }
 
     /// How many threads are free.
@@ -59,18 +59,18 @@ impl Lanes {
     }
 
     async fn turn(&self, key: &str) -> Option<OwnedSemaphorePermit> {
-        let lane = {
+        let turns = {
             let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
             match keys.get(key) {
-                Some(lane) => Arc::clone(lane),
+                Some(turns) => Arc::clone(turns),
                 None => {
                     // Whoever waits or works holds a second reference.
-                    keys.retain(|_, lane| Arc::strong_count(lane) > 1);
+                    keys.retain(|_, turns| Arc::strong_count(turns) > 1);
                     Arc::clone(keys.entry(key.into()).or_insert_with(|| Arc::new(Semaphore::new(1))))
                 }
             }
         };
-        lane.acquire_owned().await.ok()
+        turns.acquire_owned().await.ok()
     }
 }
 
@@ -99,20 +99,20 @@ mod tests {
 
     #[tokio::test]
     async fn work_that_hangs_delays_its_own_key_only() {
-        let lanes = Arc::new(Lanes::new(2));
+        let pool = Arc::new(KeyedBlockingPool::new(2));
         let (release, gate) = mpsc::channel::<()>();
         let hanging = tokio::spawn({
-            let lanes = lanes.clone();
-            async move { lanes.run("slow", move || gate.recv().is_ok()).await }
+            let pool = pool.clone();
+            async move { pool.run("slow", move || gate.recv().is_ok()).await }
         });
-        while lanes.free() == 2 {
+        while pool.free() == 2 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(lanes.run("fast", || 1).await, Some(1));
-        let waiting = lanes.run("slow", || 2);
+        assert_eq!(pool.run("fast", || 1).await, Some(1));
+        let waiting = pool.run("slow", || 2);
         tokio::pin!(waiting);
         assert!(timeout(Duration::from_millis(10), &mut waiting).await.is_err());
-        assert_eq!(lanes.run("fast", || 3).await, Some(3), "whoever waits for a key holds no thread");
+        assert_eq!(pool.run("fast", || 3).await, Some(3), "whoever waits for a key holds no thread");
         release.send(()).unwrap();
         assert_eq!(waiting.await, Some(2));
         assert_eq!(hanging.await.unwrap(), Some(true));
@@ -120,11 +120,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_key_without_work_is_forgotten_and_a_panic_frees_its_thread() {
-        let lanes = Lanes::new(1);
+        let pool = KeyedBlockingPool::new(1);
         for key in ["a", "b", "c"] {
-            assert_eq!(lanes.run(key, || panic!("as a test")).await, None::<()>);
+            assert_eq!(pool.run(key, || panic!("as a test")).await, None::<()>);
         }
-        assert_eq!(lanes.run("d", || 1).await, Some(1));
-        assert_eq!((lanes.keys.lock().unwrap().len(), lanes.free()), (1, 1));
+        assert_eq!(pool.run("d", || 1).await, Some(1));
+        assert_eq!((pool.keys.lock().unwrap().len(), pool.free()), (1, 1));
     }
 }
