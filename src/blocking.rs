@@ -7,16 +7,10 @@
 
 use std::{
     collections::HashMap,
-    future::Future,
-    pin::pin,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
-};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The threads for one kind of work.
 #[derive(Debug)]
@@ -71,21 +65,6 @@ impl KeyedBlockingPool {
             }
         };
         turns.acquire_owned().await.ok()
-    }
-}
-
-/// Runs `work` with one of `permits`, which is given back after `limit` or at the end of the work, whichever is sooner.
-///
-/// For work that computes first and then waits for somebody else: the computing is bounded, the waiting is free.
-pub async fn briefly<T>(permits: &Semaphore, limit: Duration, work: impl Future<Output = T>) -> T {
-    // Nobody closes the semaphore; without it the work goes on unbounded.
-    let permit = permits.acquire().await;
-    let mut work = pin!(work);
-    let done = timeout(limit, &mut work).await;
-    drop(permit);
-    match done {
-        Ok(done) => done,
-        Err(_) => work.await,
     }
 }
 

@@ -6,9 +6,9 @@
 
 use std::{
     fmt,
-    fs::{Metadata, OpenOptions},
+    fs::{self, Metadata, OpenOptions},
     io::{self, Read},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -34,7 +34,7 @@ const PLACEHOLDER: &str = "{name}";
 
 /// A file that a user named.
 #[derive(Clone, Eq, Hash, PartialEq)]
-pub struct Named {
+pub struct ConfiguredPath {
     folder: Box<Path>,
     path: Box<Path>,
     written: Box<Path>,
@@ -48,6 +48,10 @@ pub struct Content {
     /// Of the open file, so that it belongs to the bytes.
     pub metadata: Metadata,
 }
+
+/// What tells two versions of a file apart without reading it. A replaced symbolic link shows as another inode.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct FileStamp([i64; 7]);
 
 /// Why a file cannot be used. The words follow the file's name and a colon.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -72,9 +76,9 @@ pub enum FileError {
     Utf8,
 }
 
-// === impl Named ===
+// === impl ConfiguredPath ===
 
-impl Named {
+impl ConfiguredPath {
     /// `written` as it stands in a file of `folder`.
     pub fn new(folder: &Path, written: &Path) -> Self {
         Self { folder: folder.into(), path: folder.join(written).into(), written: written.into() }
@@ -100,7 +104,7 @@ impl Named {
 
     /// What to call it in a message. Whoever puts a secret where the path of its file belongs gets an error about a file
     /// that is not there; so what leads nowhere is not repeated. Looks at the file system.
-    pub fn shown(&self) -> String {
+    pub fn redacted(&self) -> String {
         let text = self.path.display().to_string();
         let in_folder = || self.written.components().count() > 1 && self.path.parent().is_some_and(Path::is_dir);
         if !looks_like_secret(&text) && (self.written.is_absolute() || self.path.exists() || in_folder()) {
@@ -111,16 +115,39 @@ impl Named {
     }
 }
 
-impl From<PathBuf> for Named {
+impl From<PathBuf> for ConfiguredPath {
     fn from(path: PathBuf) -> Self {
         Self::new(Path::new(""), &path)
     }
 }
 
 /// Nothing of it: it could be a secret.
-impl fmt::Debug for Named {
+impl fmt::Debug for ConfiguredPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Named").finish_non_exhaustive()
+        f.debug_struct("ConfiguredPath").finish_non_exhaustive()
+    }
+}
+
+// === impl FileStamp ===
+
+impl FileStamp {
+    /// What the file looks like now; `None` if there is none.
+    pub fn of(path: &Path) -> Option<Self> {
+        fs::metadata(path).ok().map(|metadata| Self::from_metadata(&metadata))
+    }
+
+    /// The same, of a file that is open.
+    pub fn from_metadata(of: &Metadata) -> Self {
+        // Casts that wrap are fine: only equality counts.
+        Self([
+            of.dev() as i64,
+            of.ino() as i64,
+            of.size() as i64,
+            of.mtime(),
+            of.mtime_nsec(),
+            of.ctime(),
+            of.ctime_nsec(),
+        ])
     }
 }
 
@@ -183,7 +210,7 @@ impl From<io::Error> for FileError {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::symlink, process::Command};
+    use std::{os::unix::fs::symlink, process::Command};
 
     use super::*;
 
@@ -193,7 +220,7 @@ mod tests {
         fs::write(folder.path().join("hunter2"), "").unwrap();
         fs::create_dir(folder.path().join("tokens")).unwrap();
         let check = |written: &str, shown: bool| {
-            let text = Named::new(folder.path(), Path::new(written)).shown();
+            let text = ConfiguredPath::new(folder.path(), Path::new(written)).redacted();
             assert_eq!(text.ends_with(written), shown, "{text}");
         };
         check("hunter2", true);
@@ -208,8 +235,8 @@ mod tests {
 
     #[test]
     fn a_placeholder_is_replaced_in_what_is_written_alone() {
-        let file = Named::new(Path::new("/etc/{name}"), Path::new("tokens/{name}.{name}"));
-        assert!(file.has_placeholder() && !Named::new(Path::new("/{name}"), Path::new("a")).has_placeholder());
+        let file = ConfiguredPath::new(Path::new("/etc/{name}"), Path::new("tokens/{name}.{name}"));
+        assert!(file.has_placeholder() && !ConfiguredPath::new(Path::new("/{name}"), Path::new("a")).has_placeholder());
         assert_eq!(file.for_cluster("prod").path(), Path::new("/etc/{name}/tokens/prod.prod"));
     }
 

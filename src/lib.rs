@@ -42,7 +42,7 @@
 //!
 //! Beside the data flow: [`trust`] (which certificates are trusted, for [`client`] and [`web`]), [`address`] (URLs and hosts that
 //! mean what a person reads), [`telemetry`] (the exporter about itself), [`logging`], [`secret`] (strings that cannot be
-//! printed), [`clock`], [`mod@file`] (how users' files are read), [`fingerprint`] (has a file changed?), [`blocking`] (work that can
+//! printed), [`clock`], [`mod@file`] (how users' files are read), [`blocking`] (work that can
 //! hang), [`limits`], [`signals`], [`reload`] (who asks for it), [`service`] (systemd), and [`sim`]: simulated clusters for the
 //! demonstration and for tests.
 //!
@@ -76,7 +76,6 @@ pub mod clock;
 pub mod cmd;
 pub mod config;
 pub mod file;
-pub mod fingerprint;
 pub mod limits;
 pub mod logging;
 pub mod metrics;

@@ -4,7 +4,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::{settings::ClientCertificate, transport::TransportError};
 use crate::{
-    file::{self, FileError, Named},
+    file::{self, ConfiguredPath, FileError},
     trust::{
         TrustStore,
         pem::{self, PemError},
@@ -14,7 +14,7 @@ use crate::{
 /// # Errors
 ///
 /// When the file cannot be used.
-pub fn trust_store(file: &Named) -> Result<TrustStore, TransportError> {
+pub fn trust_store(file: &ConfiguredPath) -> Result<TrustStore, TransportError> {
     read("ca_file", file, pem::trust_store)
 }
 
@@ -48,7 +48,7 @@ pub fn client_cert_error(files: &ClientCertificate, err: &rustls::Error) -> Tran
 
 fn read<T>(
     key: &'static str,
-    file: &Named,
+    file: &ConfiguredPath,
     parse: impl FnOnce(&[u8]) -> Result<T, PemError>,
 ) -> Result<T, TransportError> {
     // Two kinds of error are no predicate of the file's name.
@@ -60,6 +60,6 @@ fn read<T>(
     parse(&content.bytes).map_err(|err| error(key, file, &err.to_string()))
 }
 
-fn error(key: &'static str, file: &Named, problem: &str) -> TransportError {
-    TransportError::File { key, path: file.shown(), problem: problem.to_owned() }
+fn error(key: &'static str, file: &ConfiguredPath, problem: &str) -> TransportError {
+    TransportError::File { key, path: file.redacted(), problem: problem.to_owned() }
 }

@@ -9,8 +9,8 @@ use zeroize::Zeroizing;
 use super::{settings::SecretSource, transport::folder};
 use crate::{
     blocking::KeyedBlockingPool,
-    file::{self, FileError, Named},
-    fingerprint::Fingerprint,
+    file::FileStamp,
+    file::{self, ConfiguredPath, FileError},
     secret::Secret,
 };
 
@@ -43,10 +43,10 @@ pub enum SecretError {
 pub struct SecretFile {
     loaded: Option<Secret>,
     parse: Parse,
-    seen: Option<Fingerprint>,
+    seen: Option<FileStamp>,
     source: SecretSource,
     /// The file that was warned about.
-    warned: Option<Fingerprint>,
+    warned: Option<FileStamp>,
 }
 
 /// What to say of a file that is readable for all.
@@ -57,7 +57,7 @@ struct ReadOutcome {
     /// Whether every user of this machine can read it.
     exposed: bool,
     secret: Result<Secret, SecretError>,
-    seen: Option<Fingerprint>,
+    seen: Option<FileStamp>,
 }
 
 // === impl SecretFile ===
@@ -121,7 +121,7 @@ impl SecretFile {
     pub async fn changed(&self, files: &KeyedBlockingPool) -> bool {
         let Some(path) = self.path() else { return false };
         let owned = path.to_owned();
-        let now = files.run(&folder(path), move || Fingerprint::of(&owned)).await;
+        let now = files.run(&folder(path), move || FileStamp::of(&owned)).await;
         now.is_some_and(|now| now != self.seen)
     }
 
@@ -134,7 +134,7 @@ impl SecretFile {
     }
 
     /// Looks at the file, and reads it unless it is still the `known` one.
-    async fn look(&mut self, files: &KeyedBlockingPool, known: Option<Fingerprint>) -> Result<Secret, SecretError> {
+    async fn look(&mut self, files: &KeyedBlockingPool, known: Option<FileStamp>) -> Result<Secret, SecretError> {
         let file = match &self.source {
             SecretSource::File(file) => file.clone(),
             SecretSource::Fixed(secret) => return Ok(secret.clone()),
@@ -142,7 +142,7 @@ impl SecretFile {
         let parse = self.parse;
         let key = folder(file.path());
         let changed = move || {
-            let now = known.is_some().then(|| Fingerprint::of(file.path())).flatten();
+            let now = known.is_some().then(|| FileStamp::of(file.path())).flatten();
             if known.is_some() && now == known { None } else { Some(look(&file, parse)) }
         };
         match (files.run(&key, changed).await, &self.loaded) {
@@ -170,18 +170,18 @@ impl SecretFile {
 }
 
 /// Reads the file. Can take as long as its file system does.
-fn look(file: &Named, parse: Parse) -> ReadOutcome {
+fn look(file: &ConfiguredPath, parse: Parse) -> ReadOutcome {
     let path = file.path();
-    let unusable = |source| SecretError::File { path: file.shown(), source };
+    let unusable = |source| SecretError::File { path: file.redacted(), source };
     match file::read(path, file::MAX_SECRET) {
-        Err(err) => ReadOutcome { exposed: false, secret: Err(unusable(err)), seen: Fingerprint::of(path) },
+        Err(err) => ReadOutcome { exposed: false, secret: Err(unusable(err)), seen: FileStamp::of(path) },
         Ok(content) => {
             let bytes = Zeroizing::new(content.bytes);
             let text = std::str::from_utf8(&bytes).map_err(|_| unusable(FileError::Utf8));
-            let content_error = |problem| SecretError::Content { path: file.shown(), problem };
+            let content_error = |problem| SecretError::Content { path: file.redacted(), problem };
             let secret = text.and_then(|text| parse(text).map_err(content_error));
             // Of the open file: replaced since, it has changed.
-            let seen = Some(Fingerprint::from_metadata(&content.metadata));
+            let seen = Some(FileStamp::from_metadata(&content.metadata));
             ReadOutcome { exposed: content.metadata.mode() & 0o004 != 0, secret, seen }
         }
     }

@@ -3,7 +3,7 @@ use std::{path::Path, time::Duration};
 use url::Url;
 
 use super::{kms_probe::Networks, no_proxy::NoProxy, pin::Pin};
-use crate::{file::Named, secret::Secret};
+use crate::{file::ConfiguredPath, secret::Secret};
 
 /// All that polling one cluster needs to know. Built by the configuration, checked there.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -38,7 +38,7 @@ pub enum Credential {
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum SecretSource {
     /// A file, read again when it changes. The only source that a configuration can name.
-    File(Named),
+    File(ConfiguredPath),
     /// Of the environment's proxy, or made in this process for the simulated clusters of the demonstration.
     Fixed(Secret),
 }
@@ -77,7 +77,7 @@ pub struct ProxyAccount {
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub struct TlsSettings {
     /// Authorities to trust in place of the system's.
-    pub ca_file: Option<Named>,
+    pub ca_file: Option<ConfiguredPath>,
     /// Client certificate and key.
     pub client: Option<ClientCertificate>,
     /// Accept any certificate.
@@ -94,9 +94,9 @@ pub struct TlsSettings {
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct ClientCertificate {
     /// The chain, leaf first.
-    pub cert_file: Named,
+    pub cert_file: ConfiguredPath,
     /// The private key.
-    pub key_file: Named,
+    pub key_file: ConfiguredPath,
 }
 
 // === impl Credential ===
@@ -126,7 +126,7 @@ impl ProxyAccount {
 // === what a path with the name of a cluster in it becomes for each of them ===
 
 impl Credential {
-    pub fn file_mut(&mut self) -> Option<&mut Named> {
+    pub fn file_mut(&mut self) -> Option<&mut ConfiguredPath> {
         match self {
             Self::Login { password: secret, .. } | Self::Token(secret) => secret.file_mut(),
         }
@@ -134,7 +134,7 @@ impl Credential {
 }
 
 impl ProxySettings {
-    pub fn file_mut(&mut self) -> Option<&mut Named> {
+    pub fn file_mut(&mut self) -> Option<&mut ConfiguredPath> {
         match self {
             Self::Url { account: Some(account), .. } => account.password.file_mut(),
             Self::Direct | Self::Url { .. } => None,
@@ -143,7 +143,7 @@ impl ProxySettings {
 }
 
 impl SecretSource {
-    fn file_mut(&mut self) -> Option<&mut Named> {
+    fn file_mut(&mut self) -> Option<&mut ConfiguredPath> {
         match self {
             Self::File(file) => Some(file),
             Self::Fixed(_) => None,
@@ -152,7 +152,7 @@ impl SecretSource {
 }
 
 impl TlsSettings {
-    pub fn files_mut(&mut self) -> impl Iterator<Item = &mut Named> {
+    pub fn files_mut(&mut self) -> impl Iterator<Item = &mut ConfiguredPath> {
         let client = self.client.iter_mut().flat_map(|client| [&mut client.cert_file, &mut client.key_file]);
         self.ca_file.iter_mut().chain(client)
     }
@@ -173,7 +173,7 @@ impl TransportSettings {
             }
             ProxySettings::Url { .. } | ProxySettings::Direct => None,
         };
-        tls.chain(password).map(Named::path).collect()
+        tls.chain(password).map(ConfiguredPath::path).collect()
     }
 
     /// The proxy for `target`, and the account on it. Plain HTTP is for loopback addresses, and a proxy would carry the

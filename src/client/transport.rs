@@ -40,7 +40,7 @@ use super::{
 };
 use crate::{
     blocking::KeyedBlockingPool,
-    fingerprint::Fingerprint,
+    file::FileStamp,
     model::{KmsProbe, KmsServer},
     secret::Secret,
     trust::{TrustStore, WallClock},
@@ -146,7 +146,7 @@ struct Resolver {
 #[derive(Debug)]
 struct Shared {
     connector: Arc<Connector>,
-    files: Vec<Option<Fingerprint>>,
+    files: Vec<Option<FileStamp>>,
 }
 
 impl Default for TransportPool {
@@ -454,8 +454,8 @@ fn proxy_login(account: &ProxyAccount, url: &Url) -> Result<(Account, Secret, He
 }
 
 /// What the files that connections depend on look like now.
-fn fingerprints(settings: &TransportSettings) -> Vec<Option<Fingerprint>> {
-    settings.files().into_iter().map(Fingerprint::of).collect()
+fn fingerprints(settings: &TransportSettings) -> Vec<Option<FileStamp>> {
+    settings.files().into_iter().map(FileStamp::of).collect()
 }
 
 /// The key of files in a [`KeyedBlockingPool`]: that of the first one's folder.

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     client::{self, Credential, Networks, ProxySettings, SecretSource, TlsSettings, TransportSettings},
-    file::Named,
+    file::ConfiguredPath,
     model::{About, ClusterName, Labels, Policy, Require, is_hidden},
     poll,
 };
@@ -167,7 +167,7 @@ impl Section<'_> {
     }
 
     /// Puts the name of the cluster into the paths that have a place for it.
-    fn expand<'a>(&mut self, name: &str, files: impl Iterator<Item = &'a mut Named>) {
+    fn expand<'a>(&mut self, name: &str, files: impl Iterator<Item = &'a mut ConfiguredPath>) {
         let mut leads_away = false;
         for file in files.filter(|file| file.has_placeholder()) {
             // `..`, or a file of another folder that nobody meant.
@@ -285,7 +285,7 @@ impl Section<'_> {
     }
 
     /// A user and the file with the password.
-    pub(super) fn account(&mut self, key: &str, raw: &RawLogin, user: &str) -> Option<(String, Named)> {
+    pub(super) fn account(&mut self, key: &str, raw: &RawLogin, user: &str) -> Option<(String, ConfiguredPath)> {
         let username = raw.username.clone().filter(|username| !username.is_empty());
         match &username {
             None => drop(self.missing::<()>(&format!("{key}.username"), user)),
@@ -308,14 +308,14 @@ impl Section<'_> {
     }
 
     /// A path, against the configuration file's folder.
-    pub(super) fn file(&mut self, key: &str, path: Option<&PathBuf>) -> Option<Named> {
+    pub(super) fn file(&mut self, key: &str, path: Option<&PathBuf>) -> Option<ConfiguredPath> {
         let path = path?;
         if path.as_os_str().is_empty() {
             self.error(key, "is empty; name a file or remove the key");
         } else if path.to_string_lossy().contains(char::is_control) {
             self.error(key, "holds a control character or a line break; remove it");
         }
-        Some(Named::new(self.folder, path))
+        Some(ConfiguredPath::new(self.folder, path))
     }
 
     fn missing<T>(&mut self, key: &str, what: &str) -> Option<T> {

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     client::{Credential, ProxySettings, SecretSource},
-    file::Named,
+    file::ConfiguredPath,
 };
 
 fn folder(name: &str) -> PathBuf {
@@ -94,7 +94,7 @@ fn example_of_the_contract_resolves_to_its_settings() {
     assert_eq!(east.stale_after, Duration::from_secs(300));
     assert_eq!(
         east.client.credential,
-        Credential::Token(SecretSource::File(Named::new(&folder("good"), Path::new("prod-east.token"))))
+        Credential::Token(SecretSource::File(ConfiguredPath::new(&folder("good"), Path::new("prod-east.token"))))
     );
     assert_eq!(east.client.transport.proxy, ProxySettings::Direct);
     assert_eq!((lab.interval, lab.stale_after), (Duration::from_secs(30), Duration::from_secs(150)));

@@ -26,8 +26,8 @@ use self::raw::Raw;
 use crate::{
     blocking::KeyedBlockingPool,
     config::{ConfigError, ConfigErrors, Document},
+    file::FileStamp,
     file::{self, FileError},
-    fingerprint::Fingerprint,
     web::policy::ListenerPolicy,
 };
 
@@ -63,7 +63,7 @@ const SCHEMA: &str = include_str!("../../deploy/web-config.schema.json");
 type Text = Result<String, FileError>;
 
 /// Files and what they looked like just before they were read.
-type Stamps = Vec<(PathBuf, Option<Fingerprint>)>;
+type Stamps = Vec<(PathBuf, Option<FileStamp>)>;
 
 struct State {
     /// Of the file that is in force.
@@ -114,7 +114,7 @@ fn document(path: &Path, text: &Text) -> Result<Document, ConfigErrors> {
 }
 
 fn stamps_of(files: impl IntoIterator<Item = PathBuf>) -> Stamps {
-    files.into_iter().map(|file| (file.clone(), Fingerprint::of(&file))).collect()
+    files.into_iter().map(|file| (file.clone(), FileStamp::of(&file))).collect()
 }
 
 // === impl WebConfigErrors ===

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     config::ConfigErrors,
-    file::{self, Named},
+    file::{self, ConfiguredPath},
     trust::{
         TrustStore,
         pem::{self, PemError},
@@ -188,9 +188,9 @@ impl TlsSection<'_> {
         let file = file.filter(|file| !file.as_os_str().is_empty());
         let (key, read) = match file {
             Some(file) => {
-                let named = Named::new(self.folder, file);
+                let named = ConfiguredPath::new(self.folder, file);
                 let read = file::read(named.path(), file::MAX_PEM).map(|content| content.bytes);
-                (format!("{key}_file"), read.map_err(|err| format!("cannot use {}: {err}", named.shown())))
+                (format!("{key}_file"), read.map_err(|err| format!("cannot use {}: {err}", named.redacted())))
             }
             None => (key.to_owned(), Ok(text.filter(|text| !text.is_empty())?.clone().into_bytes())),
         };
