@@ -2,9 +2,9 @@
 
 use std::time::SystemTime;
 
-use crate::model::Moment;
+use crate::model::ClockTime;
 
 /// Now. The monotonic part is tokio's, which tests can pause.
-pub fn now() -> Moment {
-    Moment { mono: tokio::time::Instant::now().into_std(), wall: SystemTime::now().into() }
+pub fn now() -> ClockTime {
+    ClockTime { mono: tokio::time::Instant::now().into_std(), wall: SystemTime::now().into() }
 }

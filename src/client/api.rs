@@ -21,7 +21,7 @@ use super::{
     verify::CertificateRecorder,
 };
 use crate::{
-    model::{FailureReason, PollFailure, Refusal},
+    model::{CredentialRejection, FailureReason, PollFailure},
     secret::Secret,
 };
 
@@ -154,8 +154,8 @@ impl Api {
     fn no_answer(&self, err: &reqwest::Error) -> PollFailure {
         let failure = error::no_answer(err, &self.peer);
         let Some(login) = &self.proxy_login else { return failure };
-        match (failure.reason, failure.refusal) {
-            (FailureReason::Proxy, Some(Refusal::Locks)) => {
+        match (failure.reason, failure.rejection) {
+            (FailureReason::Proxy, Some(CredentialRejection::LockoutRisk)) => {
                 let retry_after = Some(login.refused(&failure.message));
                 self.proxy_refused.get_or_init(|| PollFailure { retry_after, ..failure }).clone()
             }

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     blocking::KeyedBlockingPool,
-    model::{FailureReason, PollFailure, Refusal},
+    model::{CredentialRejection, FailureReason, PollFailure},
     secret::Secret,
 };
 
@@ -140,7 +140,7 @@ impl Session {
     async fn login(&mut self, api: &Api, with: Resources<'_>, password: Secret) -> Result<Secret, PollFailure> {
         self.token = None;
         let failure = match self.log_in(api, with, &password).await {
-            Err(failure) if failure.refusal == Some(Refusal::Locks) => failure,
+            Err(failure) if failure.rejection == Some(CredentialRejection::LockoutRisk) => failure,
             outcome => return outcome,
         };
         // The file may have been replaced while the request was under way.
@@ -166,13 +166,13 @@ impl Session {
                 let message = self.refused(&answer);
                 let retry_after = Some(attempt.refused(&message));
                 let failure = PollFailure::new(FailureReason::Authentication, message);
-                Err(PollFailure { refusal: Some(Refusal::Locks), retry_after, ..failure })
+                Err(PollFailure { rejection: Some(CredentialRejection::LockoutRisk), retry_after, ..failure })
             }
             // Nobody knows whether such an attempt counts, so it slows down, unless the cluster says when to come again.
             _ => {
                 let failure = error::bad_status(&answer, "/v1/session/login");
-                let refusal = failure.retry_after.is_none().then_some(Refusal::Harmless);
-                Err(PollFailure { refusal, ..failure })
+                let rejection = failure.retry_after.is_none().then_some(CredentialRejection::NoLockout);
+                Err(PollFailure { rejection, ..failure })
             }
         }
     }
@@ -189,10 +189,17 @@ impl Session {
 /// A password that was refused is not sent again yet.
 pub fn not_yet(reason: FailureReason, paused: Paused) -> PollFailure {
     let Paused { message, remaining } = paused;
-    PollFailure { refusal: Some(Refusal::Locks), retry_after: Some(remaining), ..PollFailure::new(reason, message) }
+    PollFailure {
+        rejection: Some(CredentialRejection::LockoutRisk),
+        retry_after: Some(remaining),
+        ..PollFailure::new(reason, message)
+    }
 }
 
 fn no_secret(err: SecretError) -> PollFailure {
     let text = format!("there is no credential to send: {err}");
-    PollFailure { refusal: Some(Refusal::Harmless), ..PollFailure::new(FailureReason::Authentication, text) }
+    PollFailure {
+        rejection: Some(CredentialRejection::NoLockout),
+        ..PollFailure::new(FailureReason::Authentication, text)
+    }
 }

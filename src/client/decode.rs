@@ -41,7 +41,7 @@ pub enum DecodeError {
     },
 }
 
-/// The part of a [`crate::model::Reading`] that the status endpoints give.
+/// The part of a [`crate::model::PollResult`] that the status endpoints give.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DecodedStatus {
     /// The four dates.

@@ -21,7 +21,7 @@ use super::{
     transport::NoClient,
     verify, words,
 };
-use crate::model::{FailureReason, PollFailure, Refusal};
+use crate::model::{CredentialRejection, FailureReason, PollFailure};
 
 /// Whom a request went to, for messages.
 #[derive(Clone, Debug)]
@@ -104,7 +104,10 @@ fn through(
                 "the proxy {proxy} refused the user and password of {origin} (407); they are tried again rarely, so that \
                  the account is not locked, and at once when the password changes"
             );
-            return PollFailure { refusal: Some(Refusal::Locks), ..PollFailure::new(FailureReason::Proxy, text) };
+            return PollFailure {
+                rejection: Some(CredentialRejection::LockoutRisk),
+                ..PollFailure::new(FailureReason::Proxy, text)
+            };
         }
         ("proxy authorization required", None) => format!(
             "the proxy {proxy} wants a user and password (407); set proxy_authorization beside proxy_url, or write them \
@@ -194,8 +197,8 @@ pub fn bad_status(answer: &ApiResponse, asked: &str) -> PollFailure {
         ),
         _ => (FailureReason::HttpError, format!("{asked} was answered with HTTP {status}")),
     };
-    let refusal = (reason == FailureReason::Authentication).then_some(Refusal::Harmless);
-    PollFailure { message, reason, refusal, retry_after: answer.retry_after }
+    let rejection = (reason == FailureReason::Authentication).then_some(CredentialRejection::NoLockout);
+    PollFailure { message, reason, rejection, retry_after: answer.retry_after }
 }
 
 /// `401, http_unauthorized_error`, or `401` alone, for messages.

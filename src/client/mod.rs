@@ -60,7 +60,8 @@ pub use self::{
 };
 use crate::{
     model::{
-        Account, ApiVersion, Details, FailureReason, Identity, KeyStore, PollFailure, Reading, ServerClock, Timestamp,
+        Account, ApiVersion, Details, FailureReason, Identity, KeyStore, PollFailure, PollResult, ServerClock,
+        Timestamp,
     },
     secret::Secret,
 };
@@ -182,7 +183,7 @@ impl Client {
     /// # Errors
     ///
     /// Without a status.
-    pub async fn poll(&mut self, now: Instant) -> Result<Reading, PollFailure> {
+    pub async fn poll(&mut self, now: Instant) -> Result<PollResult, PollFailure> {
         let deadline = tokio::time::Instant::now() + self.settings.timeout;
         let due = self.revisit.is_none_or(|revisit| now >= revisit);
         let status = timeout_at(deadline, self.status(now, due)).await.unwrap_or_else(|_| Err(self.too_slow()));
@@ -196,7 +197,7 @@ impl Client {
                 let details = self.details.clone();
                 let kms_probe = (self.settings.kms_probe.as_ref())
                     .and_then(|networks| self.pool.probe(details.kms.as_ref()?, networks, &mut self.kms_probes, now));
-                Ok(Reading { api, clock, dates, details, key_store, kms_probe, status })
+                Ok(PollResult { api, clock, dates, details, key_store, kms_probe, status })
             }
             Err(failure) => {
                 // After an outage the cluster may be another version.
@@ -230,12 +231,12 @@ impl Client {
         let token = self.auth.token(&api, with).await?;
         self.phase = PollPhase::Answer;
         let mut session = Session { api, token };
-        let refusal = match self.ask(now, due, &session).await {
+        let rejection = match self.ask(now, due, &session).await {
             Err(failure) if failure.reason == FailureReason::Authentication => failure,
             outcome => return outcome.map(|(version, decoded)| (session, version, decoded)),
         };
         let renewed = self.auth.renew(&session.api, with, &session.token).await?;
-        session.token = renewed.ok_or(refusal)?;
+        session.token = renewed.ok_or(rejection)?;
         self.ask(now, due, &session).await.map(|(version, decoded)| (session, version, decoded))
     }
 
@@ -253,7 +254,7 @@ impl Client {
             return match self.v2(session).await {
                 Ok(Some(V2Answer::Status(decoded))) => Ok(self.speaks_v2(now, decoded)),
                 Ok(Some(V2Answer::PreRelease(key_store))) => self.fall_back(session, key_store).await,
-                Err(failure) if failure.refusal.is_some() => Err(failure),
+                Err(failure) if failure.rejection.is_some() => Err(failure),
                 // Looking for v2 must not cost the status that v1 gives.
                 Ok(None) | Err(_) => self.fall_back(session, key_store).await,
             };

@@ -9,7 +9,7 @@ use crate::{
     cli::{DEFAULT_PORT, DemoArgs},
     client::{self, Credential, Pin, ProxySettings, SecretSource, TlsSettings, TransportPool, TransportSettings},
     limits,
-    model::{About, ClusterName},
+    model::{ClusterMetadata, ClusterName},
     poll::{self, Poller},
     reload::ReloadRequests,
     secret::Secret,
@@ -117,7 +117,7 @@ fn settings(cluster: &SimCluster) -> anyhow::Result<poll::ClusterSettings> {
             url: cluster.url().parse()?,
         },
         interval: INTERVAL,
-        about: About { url: cluster.url().into(), ..About::default() },
+        metadata: ClusterMetadata { url: cluster.url().into(), ..ClusterMetadata::default() },
         name: ClusterName::new(cluster.name())?,
         stale_after: STALE_AFTER,
     })

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     client::{self, Credential, Networks, ProxySettings, SecretSource, TlsSettings, TransportSettings},
     file::ConfiguredPath,
-    model::{About, ClusterName, Labels, Policy, Require, is_hidden},
+    model::{ClusterMetadata, ClusterName, Labels, Policy, Require, is_hidden},
     poll,
 };
 
@@ -134,7 +134,7 @@ impl Section<'_> {
             self.error("proxy_url", "cannot be used with an http url, which is for this machine only");
         }
         let (schedule, url) = (schedule?, url?);
-        let about = About {
+        let metadata = ClusterMetadata {
             dates_unverified: !plain && (tls.insecure_skip_verify || !tls.pins.is_empty()),
             labels: labels.ok()?,
             policy: own.policy,
@@ -160,7 +160,7 @@ impl Section<'_> {
                 url,
             },
             interval: schedule.interval,
-            about,
+            metadata,
             name: name?,
             stale_after: schedule.stale_after,
         })

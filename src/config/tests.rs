@@ -100,7 +100,7 @@ fn example_of_the_contract_resolves_to_its_settings() {
     assert_eq!((lab.interval, lab.stale_after), (Duration::from_secs(30), Duration::from_secs(150)));
     let tls = lab.client.transport.tls.as_ref().unwrap();
     assert_eq!(tls.ca_file.as_ref().unwrap().path(), folder("good/lab-ca.pem"));
-    assert_eq!(lab.about.labels.iter().collect::<Vec<_>>(), [("site", "berlin")]);
+    assert_eq!(lab.metadata.labels.iter().collect::<Vec<_>>(), [("site", "berlin")]);
     assert!(matches!(&lab.client.credential, Credential::Login { username, .. } if username == "monitor"));
 }
 

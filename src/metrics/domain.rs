@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::catalog::{self, Metric};
 use crate::{
     model::{
-        ApiVersion, DateField, FailureReason, KeyStore, KmsCertificate, KmsProbe, Labels, Moment, Policy, Reading,
-        Require, Status,
+        ApiVersion, ClockTime, DateField, FailureReason, KeyStore, KmsCertificate, KmsProbe, Labels, Policy,
+        PollResult, Require, Status,
     },
     report::findings,
     store::{Snapshot, View},
@@ -27,13 +27,13 @@ pub trait SampleSink {
 /// A cluster, and what of it is fresh now.
 struct Row<'a> {
     cluster: &'a str,
-    fresh: Option<&'a Reading>,
+    fresh: Option<&'a PollResult>,
     snapshot: &'a Snapshot,
     up: Option<bool>,
 }
 
 /// Writes all samples of all clusters, family by family. A family without a sample is not mentioned.
-pub fn render(view: &View, now: &Moment, sink: &mut impl SampleSink) {
+pub fn render(view: &View, now: &ClockTime, sink: &mut impl SampleSink) {
     let rows: Vec<Row<'_>> = view.clusters.iter().map(|snapshot| Row::new(snapshot, now)).collect();
     up(&rows, sink);
     state_sets(&rows, sink);
@@ -48,7 +48,7 @@ pub fn render(view: &View, now: &Moment, sink: &mut impl SampleSink) {
 }
 
 impl<'a> Row<'a> {
-    fn new(snapshot: &'a Snapshot, now: &Moment) -> Self {
+    fn new(snapshot: &'a Snapshot, now: &ClockTime) -> Self {
         let (fresh, up) = (snapshot.fresh(now), snapshot.up(now));
         Self { cluster: snapshot.name().as_str(), fresh, snapshot, up }
     }
@@ -97,12 +97,12 @@ fn dates(rows: &[Row<'_>], sink: &mut impl SampleSink) {
 
 fn info(rows: &[Row<'_>], sink: &mut impl SampleSink) {
     for row in rows {
-        if let Some(Reading { api, details, .. }) = row.fresh {
+        if let Some(PollResult { api, details, .. }) = row.fresh {
             let identity = &details.identity;
             let cluster_id = identity.cluster_id.as_ref().map_or("", |id| id.as_str());
             let version = identity.version.as_ref().map_or("", |version| version.as_str());
             let labels = [cluster_id, version, ApiVersion::label(*api)];
-            sink.labelled(&catalog::CLUSTER_INFO, row.cluster, &labels, &row.snapshot.about().labels, 1.0);
+            sink.labelled(&catalog::CLUSTER_INFO, row.cluster, &labels, &row.snapshot.metadata().labels, 1.0);
         }
     }
 }
@@ -163,7 +163,7 @@ fn counters(rows: &[Row<'_>], sink: &mut impl SampleSink) {
 }
 
 /// What the report says, in the metric's three values: 1, 0 and absent.
-fn judgement(rows: &[Row<'_>], now: &Moment, sink: &mut impl SampleSink) {
+fn judgement(rows: &[Row<'_>], now: &ClockTime, sink: &mut impl SampleSink) {
     for row in rows {
         for (kind, severity, holds) in findings::told(row.snapshot, now) {
             sink.sample(&catalog::FINDING, row.cluster, &[kind.id(), severity.label()], flag(holds));
@@ -181,7 +181,7 @@ type Limit = fn(&Policy) -> Option<Duration>;
 
 /// What the operator wants, for alerts and dashboards. A limit that is off is absent.
 fn policies(rows: &[Row<'_>], sink: &mut impl SampleSink) {
-    let policy = |row: &Row<'_>| row.snapshot.about().policy;
+    let policy = |row: &Row<'_>| row.snapshot.metadata().policy;
     for row in rows {
         if let Some(require) = policy(row).require.map(Require::label) {
             sink.sample(&catalog::POLICY_INFO, row.cluster, &[require], 1.0);

@@ -18,9 +18,9 @@ use super::{
 };
 use crate::{
     model::{
-        About, AccessToken, Account, ApiVersion, ClusterId, ClusterName, CoreVersion, Date, DateField, Dates, Details,
-        FailureReason, ForeignText, Identity, KeyStore, KmsProbe, KmsServer, Labels, Moment, Policy, PollFailure,
-        Privileges, Reading, Require, ServerClock, Status, Timestamp,
+        AccessToken, Account, ApiVersion, ClockTime, ClusterId, ClusterMetadata, ClusterName, CoreVersion, Date,
+        DateField, Dates, Details, FailureReason, ForeignText, Identity, KeyStore, KmsProbe, KmsServer, Labels, Policy,
+        PollFailure, PollResult, Privileges, Require, ServerClock, Status, Timestamp,
     },
     store::{Publisher, Store, View},
 };
@@ -71,8 +71,8 @@ fn at(seconds: i64) -> DateTime<Utc> {
     DateTime::UNIX_EPOCH + TimeDelta::seconds(1_795_000_000 + seconds)
 }
 
-fn moment(origin: Instant, seconds: u64) -> Moment {
-    Moment { mono: origin + Duration::from_secs(seconds), wall: at(i64::try_from(seconds).unwrap()) }
+fn moment(origin: Instant, seconds: u64) -> ClockTime {
+    ClockTime { mono: origin + Duration::from_secs(seconds), wall: at(i64::try_from(seconds).unwrap()) }
 }
 
 fn date(text: &str) -> Date {
@@ -80,7 +80,7 @@ fn date(text: &str) -> Date {
     Date::At(Timestamp::new(at).unwrap())
 }
 
-fn text(view: &View, now: &Moment) -> String {
+fn text(view: &View, now: &ClockTime) -> String {
     let mut text = Text::default();
     render(view, now, &mut text);
     text.into_string()
@@ -93,11 +93,11 @@ fn fleet(store: &Store, origin: Instant) -> Vec<Publisher> {
     let (mut stale, mut old, never) = (add("stale"), add("old-version"), add("never-polled"));
     let took = Duration::from_millis(12);
     let policy = Policy { require: Some(Require::Kms), ..Policy::default() };
-    store.describe(kms.name(), &About { policy, ..About::default() });
+    store.describe(kms.name(), &ClusterMetadata { policy, ..ClusterMetadata::default() });
     kms.record(moment(origin, 600), took, Ok(kms_reading(Status::KmsAvailable)));
     let clock = ServerClock { at: origin + Duration::from_millis(659_900), date: Timestamp::new(at(720)).unwrap() };
     kms.saw_certificate(Timestamp::new(at(86_400)));
-    kms.record(moment(origin, 660), took, Ok(Reading { clock: Some(clock), ..kms_reading(Status::KmsKeyNotFound) }));
+    kms.record(moment(origin, 660), took, Ok(PollResult { clock: Some(clock), ..kms_reading(Status::KmsKeyNotFound) }));
     local.record(moment(origin, 650), took, Ok(local_reading(ApiVersion::V2)));
     failing.record(moment(origin, 600), took, Ok(kms_reading(Status::Unknown(ForeignText::new("KMS Quorum Lost")))));
     failing.record(moment(origin, 660), took, Err(PollFailure::new(FailureReason::Timeout, "too slow")));
@@ -107,8 +107,8 @@ fn fleet(store: &Store, origin: Instant) -> Vec<Publisher> {
     vec![kms, local, failing, stale, old, never]
 }
 
-fn kms_reading(status: Status) -> Reading {
-    Reading {
+fn kms_reading(status: Status) -> PollResult {
+    PollResult {
         api: ApiVersion::V2,
         dates: Dates::from_fn(|field| match field {
             DateField::CaCertExpiry => date("2027-04-18T19:55:17Z"),
@@ -137,8 +137,8 @@ fn details() -> Details {
     Details { account, identity, kms: Some(KmsServer::new("kms.example.com", Some(5696), "key \"1\"", configured)) }
 }
 
-fn local_reading(api: ApiVersion) -> Reading {
-    Reading {
+fn local_reading(api: ApiVersion) -> PollResult {
+    PollResult {
         api,
         dates: Dates::default(),
         clock: None,
@@ -182,7 +182,7 @@ fn everything_that_must_be_fresh_vanishes_together() {
     let mut publisher = store.publisher(ClusterName::new("one").unwrap(), Duration::from_secs(300));
     let clock = Some(ServerClock { at: origin, date: Timestamp::new(at(0)).unwrap() });
     publisher.saw_certificate(Timestamp::new(at(86_400)));
-    publisher.record(moment(origin, 0), Duration::ZERO, Ok(Reading { clock, ..kms_reading(Status::KmsAvailable) }));
+    publisher.record(moment(origin, 0), Duration::ZERO, Ok(PollResult { clock, ..kms_reading(Status::KmsAvailable) }));
     let names = |seconds: u64| -> HashSet<String> {
         let got = text(&store.view(), &moment(origin, seconds));
         got.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next().map(str::to_owned)).collect()
@@ -224,12 +224,12 @@ fn catalog_keeps_the_conventions() {
     }
 }
 
-fn any_reading() -> impl Strategy<Value = Reading> {
+fn any_reading() -> impl Strategy<Value = PollResult> {
     let statuses = [Status::Encrypted, Status::KmsCannotConnect, Status::Unknown(ForeignText::new("\"\n\\"))];
     (proptest::sample::select(statuses.to_vec()), 0_i64..253_402_300_800, 0_u32..1_000_000_000).prop_map(
         |(status, seconds, nanos)| {
             let at = Timestamp::new(DateTime::from_timestamp(seconds, nanos).unwrap()).unwrap();
-            Reading { dates: Dates::from_fn(|_| Date::At(at)), ..kms_reading(status) }
+            PollResult { dates: Dates::from_fn(|_| Date::At(at)), ..kms_reading(status) }
         },
     )
 }
@@ -247,7 +247,7 @@ proptest! {
             let mut publisher = store.publisher(name, Duration::from_secs(300));
             let labels = [("site", "a\\b\"c"), ("rack", "7")];
             let labels = Labels::new(labels.into_iter().take(seconds as usize % 3)).unwrap();
-            store.describe(publisher.name(), &About { labels, ..About::default() });
+            store.describe(publisher.name(), &ClusterMetadata { labels, ..ClusterMetadata::default() });
             if let Some(reading) = reading {
                 publisher.record(moment(origin, 0), Duration::from_micros(seconds), Ok(reading));
             }

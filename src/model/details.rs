@@ -1,6 +1,6 @@
 use std::time::Instant;
 
-use super::{Identity, Moment, Timestamp};
+use super::{ClockTime, Identity, Timestamp};
 
 /// What a cluster's further endpoints said, which are asked rarely. Each part is absent when it is not known, which costs
 /// no status.
@@ -148,7 +148,7 @@ impl AccessToken {
 impl ServerClock {
     /// By how many seconds the cluster's clock is ahead of this machine's, both seen from `now`. The header has whole
     /// seconds, so the answer is right to half of one.
-    pub fn skew(&self, now: &Moment) -> f64 {
+    pub fn skew(&self, now: &ClockTime) -> f64 {
         let ours = now.unix_seconds() - now.mono.saturating_duration_since(self.at).as_secs_f64();
         self.date.unix_seconds() + 0.5 - ours
     }
@@ -203,7 +203,7 @@ mod tests {
     #[test]
     fn clocks_are_compared_at_the_same_instant() {
         let origin = Instant::now();
-        let now = Moment {
+        let now = ClockTime {
             mono: origin + Duration::from_secs(3),
             wall: DateTime::UNIX_EPOCH + chrono::TimeDelta::seconds(103),
         };

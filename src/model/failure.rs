@@ -29,11 +29,11 @@ pub enum FailureReason {
 
 /// A credential that was refused, for the pace of further attempts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Refusal {
+pub enum CredentialRejection {
     /// Refusals change nothing: an access token, or a login that fails without a verdict.
-    Harmless,
+    NoLockout,
     /// Refusals count towards the lock of an account: a password.
-    Locks,
+    LockoutRisk,
 }
 
 /// A poll that gave no status: what the rest of the program may know of it.
@@ -44,7 +44,7 @@ pub struct PollFailure {
     /// The class of the failure.
     pub reason: FailureReason,
     /// Whether a credential was refused.
-    pub refusal: Option<Refusal>,
+    pub rejection: Option<CredentialRejection>,
     /// How long the cluster asked to be left alone (`Retry-After`).
     pub retry_after: Option<Duration>,
 }
@@ -88,8 +88,8 @@ impl FailureReason {
 // === impl PollFailure ===
 
 impl PollFailure {
-    /// A failure that asks for no pause and is no refusal.
+    /// A failure that asks for no pause and is no rejection.
     pub fn new(reason: FailureReason, message: impl Into<String>) -> Self {
-        Self { message: message.into(), reason, refusal: None, retry_after: None }
+        Self { message: message.into(), reason, rejection: None, retry_after: None }
     }
 }

@@ -5,33 +5,33 @@
 
 use std::sync::Arc;
 
+mod clock_time;
 mod dates;
 mod details;
 mod failure;
 mod identity;
 mod key_store;
 mod labels;
-mod moment;
 mod name;
 mod policy;
 mod status;
 mod text;
 
+pub use clock_time::ClockTime;
 pub use dates::{Date, DateField, Dates, KmsCertificate, Timestamp};
 pub use details::{AccessToken, Account, Details, KmsProbe, KmsServer, Privileges, ServerClock};
-pub use failure::{FailureReason, PollFailure, Refusal};
+pub use failure::{CredentialRejection, FailureReason, PollFailure};
 pub use identity::{ApiVersion, ClusterId, CoreVersion, Identity};
 pub use key_store::KeyStore;
 pub use labels::{LabelError, Labels};
-pub use moment::Moment;
 pub use name::{ClusterName, ClusterNameError};
-pub use policy::{About, Policy, Require};
+pub use policy::{ClusterMetadata, Policy, Require};
 pub use status::Status;
 pub use text::{ForeignText, is_hidden};
 
 /// All that one successful poll tells of a cluster.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Reading {
+pub struct PollResult {
     /// Which generation of the REST API answered.
     pub api: ApiVersion,
     /// What the cluster's clock showed with this answer.
@@ -48,9 +48,9 @@ pub struct Reading {
     pub status: Status,
 }
 
-// === impl Reading ===
+// === impl PollResult ===
 
-impl Reading {
+impl PollResult {
     /// When a certificate of the connection to the key management server expires, as far as that is known.
     pub fn expiry(&self, certificate: KmsCertificate) -> Option<Timestamp> {
         match certificate {

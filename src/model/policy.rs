@@ -6,7 +6,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 /// What the operator writes about a cluster, beside how it is asked.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct About {
+pub struct ClusterMetadata {
     /// Whether the dates of its REST API's certificate are not verified: with a pin, or without verification.
     pub dates_unverified: bool,
     /// For joins.

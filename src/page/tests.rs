@@ -2,7 +2,9 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::{
-    model::{About, ClusterName, FailureReason, ForeignText, Moment, Policy, PollFailure, Reading, Status},
+    model::{
+        ClockTime, ClusterMetadata, ClusterName, FailureReason, ForeignText, Policy, PollFailure, PollResult, Status,
+    },
     report::report,
     report::tests::{fleet, kms, moment},
     store::{Publisher, Store},
@@ -13,10 +15,10 @@ const GOLDEN: &str = "tests/golden/page.html";
 const GOOD: Exporter<'_> = Exporter { config_is_good: true, metrics: "metrics" };
 
 /// A cluster that was read once.
-fn read(store: &Store, now: Moment, name: &str, reading: Reading) -> Publisher {
+fn read(store: &Store, now: ClockTime, name: &str, reading: PollResult) -> Publisher {
     let mut publisher = store.publisher(ClusterName::new(name).unwrap(), Duration::from_secs(60));
     let policy = Policy { key_max_age: None, ..Policy::default() };
-    store.describe(publisher.name(), &About { policy, ..About::default() });
+    store.describe(publisher.name(), &ClusterMetadata { policy, ..ClusterMetadata::default() });
     publisher.record(now, Duration::ZERO, Ok(reading));
     publisher
 }
@@ -52,7 +54,7 @@ fn what_clusters_say_is_text() {
     let (store, now) = (Store::default(), moment(Instant::now(), 0));
     let mut publisher = store.publisher(ClusterName::new("a").unwrap(), Duration::from_secs(60));
     let evil = "<script>alert(1)</script>\"'&\u{202e}gnp\u{0}\u{200b}\u{ad}\u{e0041}";
-    publisher.record(now, Duration::ZERO, Ok(Reading::local(Status::Unknown(ForeignText::new(evil)))));
+    publisher.record(now, Duration::ZERO, Ok(PollResult::local(Status::Unknown(ForeignText::new(evil)))));
     let mut other = store.publisher(ClusterName::new("b").unwrap(), Duration::from_secs(60));
     other.record(now, Duration::ZERO, Err(PollFailure::new(FailureReason::HttpError, evil)));
     let page = render(&report(&store.view(), &now), &selection("q=%3Cscript%3E"), GOOD);
@@ -94,7 +96,7 @@ fn the_overview_refreshes_and_the_view_of_one_cluster_does_not() {
         assert_eq!(selection(query).seconds(), expect, "{query}");
     }
     let (store, now) = (Store::default(), moment(Instant::now(), 0));
-    let _publisher = read(&store, now, "a", Reading::local(Status::Encrypted));
+    let _publisher = read(&store, now, "a", PollResult::local(Status::Encrypted));
     let refreshes = |query| {
         let page = render(&report(&store.view(), &now), &selection(query), GOOD);
         page.contains("http-equiv=\"refresh\"")
@@ -135,7 +137,7 @@ fn the_warning_says_why_and_since_when_and_leads_to_the_runbook() {
         assert!(warning.contains(part), "{part} is not in {warning}");
     }
     assert!(!warning.contains("status is not known"), "{warning}");
-    let _odd = read(&store, moment(origin, 0), "odd", Reading::local(Status::Unknown(ForeignText::new("odd"))));
+    let _odd = read(&store, moment(origin, 0), "odd", PollResult::local(Status::Unknown(ForeignText::new("odd"))));
     let text = page(&store);
     assert!(text.contains("The status is not known: <a href=\"?cluster=odd\">"), "{text}");
 }
@@ -199,7 +201,7 @@ fn a_thousand_clusters_are_shown_in_pages() {
         let name = ClusterName::new(&format!("cluster-{number:04}")).unwrap();
         let mut publisher = store.publisher(name, Duration::from_secs(60));
         let status = if number == 777 { Status::KmsKeyNotFound } else { Status::Encrypted };
-        publisher.record(now, Duration::ZERO, Ok(Reading::local(status)));
+        publisher.record(now, Duration::ZERO, Ok(PollResult::local(status)));
         publisher
     };
     let _publishers: Vec<_> = (0..1000).map(publish).collect();

@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use crate::{
-    model::{ClusterName, KeyStore, PollFailure, Privileges, Reading, Status},
+    model::{ClusterName, KeyStore, PollFailure, PollResult, Privileges, Status},
     store::Change,
 };
 
 /// Writes the line of one poll, for those who look for the reason of a failure that comes and goes.
-pub fn poll(cluster: &ClusterName, result: &Result<Reading, PollFailure>, took: Duration) {
+pub fn poll(cluster: &ClusterName, result: &Result<PollResult, PollFailure>, took: Duration) {
     let seconds = took.as_secs_f64();
     match result {
         Ok(reading) => {

@@ -25,7 +25,7 @@ use self::{
 use crate::{
     client::{self, Client, TransportPool},
     clock,
-    model::{About, ClusterName, PollFailure, Reading, Timestamp},
+    model::{ClusterMetadata, ClusterName, PollFailure, PollResult, Timestamp},
     store::{Publisher, Store},
 };
 
@@ -40,7 +40,7 @@ pub struct ClusterSettings {
     /// How often it is asked.
     pub interval: Duration,
     /// What the operator says about it.
-    pub about: About,
+    pub metadata: ClusterMetadata,
     /// What it is called.
     pub name: ClusterName,
     /// How long after the last success a status may still be served.
@@ -50,7 +50,7 @@ pub struct ClusterSettings {
 /// A cluster that can be asked. The poller knows no more of it, so that pace is tested without a network.
 pub trait StatusSource: Send + Sync + 'static {
     /// One attempt, one outcome.
-    fn poll(&mut self, now: Instant) -> impl Future<Output = Result<Reading, PollFailure>> + Send;
+    fn poll(&mut self, now: Instant) -> impl Future<Output = Result<PollResult, PollFailure>> + Send;
 
     /// Whether there is another credential than at the last attempt.
     fn credential_changed(&self) -> impl Future<Output = bool> + Send;
@@ -70,7 +70,7 @@ pub struct Poller {
 }
 
 impl StatusSource for Client {
-    fn poll(&mut self, now: Instant) -> impl Future<Output = Result<Reading, PollFailure>> + Send {
+    fn poll(&mut self, now: Instant) -> impl Future<Output = Result<PollResult, PollFailure>> + Send {
         Client::poll(self, now)
     }
 
@@ -123,7 +123,7 @@ impl Poller {
             self.start(name.clone(), pace, interval, stale_after, how, source(settings));
         }
         for settings in describe.iter().filter_map(|index| next.get(*index)) {
-            self.store.describe(&settings.name, &settings.about);
+            self.store.describe(&settings.name, &settings.metadata);
         }
         self.settings = next.into_iter().map(|settings| (settings.name.clone(), settings)).collect();
         changes

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::model::{ClusterName, PollFailure, Refusal};
+use crate::model::{ClusterName, CredentialRejection, PollFailure};
 
 /// The longest pause where no account can be locked: after a refused access token, and for `Retry-After`.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(300);
@@ -14,7 +14,7 @@ pub struct Pace {
     anchor: Instant,
     interval: Duration,
     /// Refused access tokens in a row.
-    refusals: u32,
+    rejections: u32,
     /// When a poll succeeded last.
     success: Option<Instant>,
     /// How long a last good status stays.
@@ -40,7 +40,7 @@ impl Pace {
         Self {
             anchor: origin + Duration::from_nanos(hash(name.as_str()) % nanos),
             interval,
-            refusals: 0,
+            rejections: 0,
             stale_after,
             success: None,
         }
@@ -49,25 +49,26 @@ impl Pace {
     /// When to poll after one that ended at `now`.
     pub fn next(&mut self, now: Instant, failure: Option<&PollFailure>) -> Next {
         let tick = self.tick_after(now);
-        let (refusal, retry_after) = match failure {
+        let (rejection, retry_after) = match failure {
             None => {
                 self.success = Some(now);
                 (None, Duration::ZERO)
             }
-            Some(failure) => (failure.refusal, failure.retry_after.unwrap_or_default()),
+            Some(failure) => (failure.rejection, failure.retry_after.unwrap_or_default()),
         };
-        let at = match refusal {
+        let at = match rejection {
             // The account would be locked.
-            Some(Refusal::Locks) => now + retry_after,
-            Some(Refusal::Harmless) => {
+            Some(CredentialRejection::LockoutRisk) => now + retry_after,
+            Some(CredentialRejection::NoLockout) => {
                 // The first one changes nothing.
-                let pause = self.interval.saturating_mul(1 << self.refusals.min(8)).saturating_sub(self.interval);
+                let pause = self.interval.saturating_mul(1 << self.rejections.min(8)).saturating_sub(self.interval);
                 self.at_most(now, pause)
             }
             None => self.at_most(now, retry_after),
         };
-        self.refusals = if refusal == Some(Refusal::Harmless) { self.refusals.saturating_add(1) } else { 0 };
-        Next { at: tick.max(at), or_new_credential: refusal.is_some() }
+        self.rejections =
+            if rejection == Some(CredentialRejection::NoLockout) { self.rejections.saturating_add(1) } else { 0 };
+        Next { at: tick.max(at), or_new_credential: rejection.is_some() }
     }
 
     /// `pause` from now, but not so long that a status goes stale for it: while one is fresh, it is asked for once more before
@@ -142,8 +143,8 @@ mod tests {
         assert_eq!(hash("prod-east") % 60_000, 5_388);
     }
 
-    fn refusal(refusal: Refusal) -> PollFailure {
-        PollFailure { refusal: Some(refusal), ..failure(FailureReason::Authentication) }
+    fn refusal(rejection: CredentialRejection) -> PollFailure {
+        PollFailure { rejection: Some(rejection), ..failure(FailureReason::Authentication) }
     }
 
     #[test]
@@ -154,7 +155,11 @@ mod tests {
             let next = pace("one", origin).next(origin, Some(&failure(reason)));
             assert!(!next.or_new_credential && next.at <= origin + INTERVAL, "{reason:?}");
             // A proxy's account can be locked as a cluster's can.
-            let refused = PollFailure { refusal: Some(Refusal::Locks), retry_after: Some(pause), ..failure(reason) };
+            let refused = PollFailure {
+                rejection: Some(CredentialRejection::LockoutRisk),
+                retry_after: Some(pause),
+                ..failure(reason)
+            };
             let next = pace("one", origin).next(origin, Some(&refused));
             assert_eq!(next, Next { at: origin + pause, or_new_credential: true }, "{reason:?}");
         }
@@ -167,10 +172,10 @@ mod tests {
             let mut pace = Pace::new(&ClusterName::new("one").unwrap(), interval, stale_after, origin);
             let mut now = origin;
             for attempt in 0..20 {
-                let next = pace.next(now, Some(&refusal(Refusal::Harmless)));
+                let next = pace.next(now, Some(&refusal(CredentialRejection::NoLockout)));
                 let pause = next.at - now;
                 assert!(next.or_new_credential);
-                assert!(attempt > 0 || pause <= interval, "the first refusal changes nothing");
+                assert!(attempt > 0 || pause <= interval, "the first rejection changes nothing");
                 assert!(pause <= interval.max(LONGEST_INTERVAL) && pause < stale_after, "{pause:?} of {stale_after:?}");
                 now = next.at;
             }

@@ -86,7 +86,7 @@ mod tests {
     use super::*;
     use crate::{
         client::{self, Credential, ProxySettings, SecretSource, TransportSettings},
-        model::{About, Labels},
+        model::{ClusterMetadata, Labels},
         secret::Secret,
     };
 
@@ -101,7 +101,7 @@ mod tests {
                 url: url.parse().unwrap(),
             },
             interval: time,
-            about: About::default(),
+            metadata: ClusterMetadata::default(),
             name: ClusterName::new(name).unwrap(),
             stale_after: time,
         }
@@ -126,7 +126,10 @@ mod tests {
         let slower = cluster("a", "http://[::1]:1", 10);
         let moved = cluster("a", "http://[::1]:3", 9);
         let labelled = ClusterSettings {
-            about: About { labels: Labels::new([("site", "berlin")]).unwrap(), ..About::default() },
+            metadata: ClusterMetadata {
+                labels: Labels::new([("site", "berlin")]).unwrap(),
+                ..ClusterMetadata::default()
+            },
             ..a.clone()
         };
         check(&[], &[], &[], &[]);

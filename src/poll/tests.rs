@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::*;
-use crate::model::{FailureReason, Refusal, Status};
+use crate::model::{CredentialRejection, FailureReason, Status};
 
 const INTERVAL: Duration = Duration::from_secs(60);
 const STALE_AFTER: Duration = Duration::from_secs(300);
@@ -15,7 +15,7 @@ const STALE_AFTER: Duration = Duration::from_secs(300);
 #[derive(Clone, Debug)]
 enum Act {
     Fail(FailureReason),
-    Refuse(Refusal),
+    Refuse(CredentialRejection),
     Hang,
     Panic,
     Succeed,
@@ -47,7 +47,7 @@ impl Script {
 }
 
 impl StatusSource for Script {
-    async fn poll(&mut self, _now: Instant) -> Result<Reading, PollFailure> {
+    async fn poll(&mut self, _now: Instant) -> Result<PollResult, PollFailure> {
         self.polls.fetch_add(1, Ordering::SeqCst);
         let act = {
             let mut acts = self.acts.lock().unwrap();
@@ -55,13 +55,13 @@ impl StatusSource for Script {
         };
         match act.expect("a script has an act") {
             Act::Fail(reason) => Err(PollFailure::new(reason, "scripted")),
-            Act::Refuse(refusal) => {
+            Act::Refuse(rejection) => {
                 let failure = PollFailure::new(FailureReason::Authentication, "scripted");
-                Err(PollFailure { refusal: Some(refusal), retry_after: Some(Duration::from_secs(300)), ..failure })
+                Err(PollFailure { rejection: Some(rejection), retry_after: Some(Duration::from_secs(300)), ..failure })
             }
             Act::Hang => std::future::pending().await,
             Act::Panic => panic!("scripted"),
-            Act::Succeed => Ok(Reading::local(Status::Encrypted)),
+            Act::Succeed => Ok(PollResult::local(Status::Encrypted)),
         }
     }
 
@@ -78,7 +78,7 @@ impl StatusSource for Script {
 struct Large;
 
 impl StatusSource for Large {
-    async fn poll(&mut self, _now: Instant) -> Result<Reading, PollFailure> {
+    async fn poll(&mut self, _now: Instant) -> Result<PollResult, PollFailure> {
         let room = [0_u8; 16 * 1024];
         std::future::pending::<()>().await;
         Err(PollFailure::new(FailureReason::HttpError, room.len().to_string()))
@@ -168,7 +168,7 @@ struct Punctual {
 }
 
 impl StatusSource for Punctual {
-    async fn poll(&mut self, now: Instant) -> Result<Reading, PollFailure> {
+    async fn poll(&mut self, now: Instant) -> Result<PollResult, PollFailure> {
         if let Some(timeout) = self.hangs {
             pass(timeout).await;
             return Err(PollFailure::new(FailureReason::Timeout, "scripted"));
@@ -217,7 +217,7 @@ async fn a_task_that_dies_shows_as_down_and_is_started_again() {
 #[tokio::test(start_paused = true)]
 async fn a_refused_credential_slows_down_until_its_file_changes() {
     let mut poller = Poller::new(Store::default());
-    let script = Script::new([Act::Refuse(Refusal::Locks)]);
+    let script = Script::new([Act::Refuse(CredentialRejection::LockoutRisk)]);
     script.start(&mut poller, "one");
     pass(Duration::from_secs(590)).await;
     let before = script.polls();

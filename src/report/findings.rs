@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use super::{Certificate, ClusterReport, Severity, span};
 use crate::{
     model::{
-        AccessToken, Date, DateField, FailureReason, KeyStore, KmsCertificate, Moment, Policy, Reading, Require,
+        AccessToken, ClockTime, Date, DateField, FailureReason, KeyStore, KmsCertificate, Policy, PollResult, Require,
         Status, Timestamp,
     },
     store::{Failure, Snapshot},
@@ -168,14 +168,14 @@ impl Kind {
     }
 
     /// Whether the metric can say that it does not hold.
-    fn can_be_excluded(self, cluster: &Snapshot, now: &Moment) -> bool {
+    fn can_be_excluded(self, cluster: &Snapshot, now: &ClockTime) -> bool {
         match self {
             Self::NotReadable => return cluster.last_poll().is_some(),
             Self::ApiCertificateExpiring => return cluster.certificate().is_some(),
             _ => {}
         }
         let Some(reading) = cluster.fresh(now) else { return false };
-        let policy = &cluster.about().policy;
+        let policy = &cluster.metadata().policy;
         match self {
             Self::KeyNotFound | Self::KeyInactive => reading.status.speaks_about_the_key(),
             Self::ConfigurationCorrupted | Self::KmsAuthenticationError | Self::KmsCannotConnect => {
@@ -247,7 +247,7 @@ pub fn words(status: &Status) -> String {
 }
 
 /// Everything that is wrong with a cluster, worst first, for people: what was seen last is told with its age.
-pub fn all(cluster: &Snapshot, now: &Moment) -> Vec<Finding> {
+pub fn all(cluster: &Snapshot, now: &ClockTime) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Some((at, reading)) = cluster.last_known() {
         findings = read(cluster, at, reading, now);
@@ -263,13 +263,13 @@ pub fn all(cluster: &Snapshot, now: &Moment) -> Vec<Finding> {
 }
 
 /// Whether a finding forbids restarts; `None` until the first poll has ended.
-pub fn do_not_restart(cluster: &Snapshot, now: &Moment) -> Option<bool> {
+pub fn do_not_restart(cluster: &Snapshot, now: &ClockTime) -> Option<bool> {
     cluster.last_poll()?;
     Some(all(cluster, now).iter().any(|finding| finding.prohibition().is_some()))
 }
 
 /// The judgement for the metric: each pair of a finding and a severity of which somebody can tell whether it holds.
-pub fn told(cluster: &Snapshot, now: &Moment) -> Vec<(Kind, Severity, bool)> {
+pub fn told(cluster: &Snapshot, now: &ClockTime) -> Vec<(Kind, Severity, bool)> {
     let mut findings = match cluster.last_known() {
         Some((at, reading)) if cluster.fresh(now).is_some() => read(cluster, at, reading, now),
         _ => Vec::new(),
@@ -289,8 +289,8 @@ pub fn told(cluster: &Snapshot, now: &Moment) -> Vec<(Kind, Severity, bool)> {
 }
 
 /// What an answer of the moment `at` says, with what was said before it.
-fn read(cluster: &Snapshot, at: &Moment, reading: &Reading, now: &Moment) -> Vec<Finding> {
-    let policy = &cluster.about().policy;
+fn read(cluster: &Snapshot, at: &ClockTime, reading: &PollResult, now: &ClockTime) -> Vec<Finding> {
+    let policy = &cluster.metadata().policy;
     let mut findings = Vec::new();
     findings.extend(status(cluster, reading, now));
     findings.extend(verdict(cluster, reading, now));
@@ -318,7 +318,7 @@ fn read(cluster: &Snapshot, at: &Moment, reading: &Reading, now: &Moment) -> Vec
 }
 
 /// What does not come from an answer.
-fn beside(cluster: &Snapshot, now: &Moment) -> impl Iterator<Item = Finding> {
+fn beside(cluster: &Snapshot, now: &ClockTime) -> impl Iterator<Item = Finding> {
     let api = cluster.certificate().and_then(|expires| api_certificate(cluster, expires, now));
     let not_readable = (cluster.up(now) != Some(true)).then(|| not_readable(cluster));
     [api, not_readable].into_iter().flatten()
@@ -344,7 +344,7 @@ fn status_since(cluster: &Snapshot) -> Option<DateTime<Utc>> {
     cluster.history().status.as_ref().map(|(since, _)| since.wall)
 }
 
-fn status(cluster: &Snapshot, reading: &Reading, now: &Moment) -> Option<Finding> {
+fn status(cluster: &Snapshot, reading: &PollResult, now: &ClockTime) -> Option<Finding> {
     let text = words(&reading.status);
     let since = status_since(cluster);
     match &reading.status {
@@ -365,7 +365,7 @@ fn status(cluster: &Snapshot, reading: &Reading, now: &Moment) -> Option<Finding
 }
 
 /// The verdict about the key, which stands until a status speaks about the key.
-fn verdict(cluster: &Snapshot, reading: &Reading, now: &Moment) -> Option<Finding> {
+fn verdict(cluster: &Snapshot, reading: &PollResult, now: &ClockTime) -> Option<Finding> {
     let (since, status) = cluster.history().verdict.as_ref()?;
     let kind = if *status == Status::KmsKeyNotFound { Kind::KeyNotFound } else { Kind::KeyInactive };
     let mut text = words(status);
@@ -377,7 +377,7 @@ fn verdict(cluster: &Snapshot, reading: &Reading, now: &Moment) -> Option<Findin
 }
 
 /// Whether the policy is violated; `None` if nobody can tell.
-fn violation(reading: &Reading, require: Option<Require>) -> Option<bool> {
+fn violation(reading: &PollResult, require: Option<Require>) -> Option<bool> {
     let encrypted = reading.status.is_known().then_some(reading.status != Status::NotEncrypted);
     let in_kms = match reading.key_store {
         KeyStore::Kms => Some(true),
@@ -395,7 +395,7 @@ fn violation(reading: &Reading, require: Option<Require>) -> Option<bool> {
     }
 }
 
-fn requirement(reading: &Reading, require: Option<Require>) -> Option<Finding> {
+fn requirement(reading: &PollResult, require: Option<Require>) -> Option<Finding> {
     if violation(reading, require) != Some(true) {
         return None;
     }
@@ -437,20 +437,20 @@ pub fn certificate(certificate: &Certificate, policy: &Policy) -> Option<Finding
     Some(if certificate.kind == KmsCertificate::Server { finding.advising(RENEW_ON_KMS) } else { finding })
 }
 
-fn has_both_dates(reading: &Reading) -> bool {
+fn has_both_dates(reading: &PollResult) -> bool {
     KmsCertificate::TOLD.into_iter().all(|certificate| reading.expiry(certificate).is_some())
 }
 
-fn rotated(reading: &Reading) -> Option<Timestamp> {
+fn rotated(reading: &PollResult) -> Option<Timestamp> {
     reading.dates.get(DateField::LastKeyRotationTime).timestamp()
 }
 
 /// A cluster that is not encrypted has no key.
-fn is_age_limited(reading: &Reading, policy: &Policy) -> bool {
+fn is_age_limited(reading: &PollResult, policy: &Policy) -> bool {
     policy.key_max_age.is_some() && reading.status != Status::NotEncrypted
 }
 
-fn key_age(reading: &Reading, policy: &Policy, now: &Moment) -> Option<Finding> {
+fn key_age(reading: &PollResult, policy: &Policy, now: &ClockTime) -> Option<Finding> {
     let limit = policy.key_max_age.filter(|_| is_age_limited(reading, policy))?;
     let Some(rotated) = rotated(reading) else {
         return Some(Kind::KeyAgeUnknown.info("The cluster does not report the age of its master key"));
@@ -464,20 +464,20 @@ fn key_age(reading: &Reading, policy: &Policy, now: &Moment) -> Option<Finding> 
 
 /// The certificate that the cluster shows to the exporter, and to everybody else. Where nobody verifies its dates, polls go
 /// on after it has expired.
-fn api_certificate(cluster: &Snapshot, expires: Timestamp, now: &Moment) -> Option<Finding> {
+fn api_certificate(cluster: &Snapshot, expires: Timestamp, now: &ClockTime) -> Option<Finding> {
     let left = expires.unix_seconds() - now.unix_seconds();
     let expired = left <= 0.0;
-    if !expired && !is_below(left, cluster.about().policy.certificate_warning) {
+    if !expired && !is_below(left, cluster.metadata().policy.certificate_warning) {
         return None;
     }
-    let severity = if expired && !cluster.about().dates_unverified { Severity::Critical } else { Severity::Warning };
+    let severity = if expired && !cluster.metadata().dates_unverified { Severity::Critical } else { Severity::Warning };
     let text = format!("The certificate of the cluster's REST API {}", expiry(left));
     Some(Kind::ApiCertificateExpiring.finding(severity, text).since(expired.then(|| expires.utc())))
 }
 
 /// The tokens of the exporter's account, by an answer of the moment `at`. What had expired by then is not what it asked with;
 /// while another token lasts longer, the end of one ends nothing.
-fn access_tokens(tokens: &[AccessToken], at: &Moment, policy: &Policy, now: &Moment) -> Vec<Finding> {
+fn access_tokens(tokens: &[AccessToken], at: &ClockTime, policy: &Policy, now: &ClockTime) -> Vec<Finding> {
     let valid = |token: &&AccessToken| token.expires.is_none_or(|expires| expires.unix_seconds() > at.unix_seconds());
     let tokens: Vec<&AccessToken> = tokens.iter().filter(valid).collect();
     let endless = tokens.iter().any(|token| token.expires.is_none());

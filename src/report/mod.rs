@@ -14,7 +14,7 @@ use chrono::{DateTime, Utc};
 pub use self::findings::{Finding, Kind};
 use crate::{
     model::{
-        ApiVersion, DateField, KeyStore, KmsCertificate, KmsProbe, KmsServer, Moment, Policy, Reading, Status,
+        ApiVersion, ClockTime, DateField, KeyStore, KmsCertificate, KmsProbe, KmsServer, Policy, PollResult, Status,
         Timestamp, is_hidden,
     },
     store::{Failure, Snapshot, View},
@@ -66,9 +66,9 @@ pub struct ClusterReport {
     /// What it is judged by.
     pub policy: Policy,
     /// What it said, while that is fresh.
-    pub reading: Option<Reading>,
+    pub reading: Option<PollResult>,
     /// What it said last, if that is not fresh any more, and how long ago.
-    pub last_known: Option<(Duration, Reading)>,
+    pub last_known: Option<(Duration, PollResult)>,
     /// How long a status is served after the last success.
     pub stale_after: Duration,
     /// See `qumulo_encryption_up`.
@@ -89,7 +89,7 @@ pub struct Certificate {
 }
 
 /// Judges every cluster.
-pub fn report(view: &View, now: &Moment) -> Report {
+pub fn report(view: &View, now: &ClockTime) -> Report {
     let mut clusters: Vec<ClusterReport> = view.clusters.iter().map(|cluster| judge(cluster, now)).collect();
     clusters.sort_by(|one, other| {
         let left = |cluster: &ClusterReport| cluster.first_expiry().map_or(f64::MAX, |first| first.seconds_left);
@@ -99,7 +99,7 @@ pub fn report(view: &View, now: &Moment) -> Report {
     Report { at: now.wall, clusters }
 }
 
-fn judge(cluster: &Snapshot, now: &Moment) -> ClusterReport {
+fn judge(cluster: &Snapshot, now: &ClockTime) -> ClusterReport {
     let (reading, up) = (cluster.fresh(now).cloned(), cluster.up(now));
     let last = cluster.last_poll();
     let last_failure = last.and_then(|last| last.failure.as_ref()).map(|failure| match failure {
@@ -120,16 +120,16 @@ fn judge(cluster: &Snapshot, now: &Moment) -> ClusterReport {
         last_poll: last.map(|last| last.at.wall),
         last_success: cluster.last_success().map(|at| at.wall),
         name: cluster.name().to_string(),
-        policy: cluster.about().policy,
+        policy: cluster.metadata().policy,
         reading,
         stale_after: cluster.stale_after(),
         up,
-        url: cluster.about().url.clone(),
+        url: cluster.metadata().url.clone(),
     }
 }
 
 /// A local key store has none, whatever dates the cluster goes on reporting.
-fn certificates(reading: &Reading, now: &Moment) -> Vec<Certificate> {
+fn certificates(reading: &PollResult, now: &ClockTime) -> Vec<Certificate> {
     let kinds = KmsCertificate::ALL.into_iter().filter(|_| reading.key_store != KeyStore::Local);
     kinds
         .filter_map(|kind| {
@@ -227,7 +227,7 @@ impl ClusterReport {
     }
 
     /// What it said last, fresh or not.
-    pub fn known(&self) -> Option<&Reading> {
+    pub fn known(&self) -> Option<&PollResult> {
         self.reading.as_ref().or(self.last_known.as_ref().map(|(_, reading)| reading))
     }
 

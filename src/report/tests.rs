@@ -5,25 +5,25 @@ use chrono::TimeDelta;
 use super::*;
 use crate::{
     model::{
-        About, AccessToken, Account, ClusterId, ClusterName, CoreVersion, Date, Dates, Details, FailureReason,
-        ForeignText, Identity, Policy, PollFailure, Privileges, Require, ServerClock,
+        AccessToken, Account, ClusterId, ClusterMetadata, ClusterName, CoreVersion, Date, Dates, Details,
+        FailureReason, ForeignText, Identity, Policy, PollFailure, Privileges, Require, ServerClock,
     },
     store::{Publisher, Store},
 };
 
 const GOLDEN: &str = "tests/golden/clusters.json";
 
-pub fn moment(origin: Instant, seconds: u64) -> Moment {
+pub fn moment(origin: Instant, seconds: u64) -> ClockTime {
     let wall = DateTime::UNIX_EPOCH + TimeDelta::seconds(1_795_000_000 + i64::try_from(seconds).unwrap());
-    Moment { mono: origin + Duration::from_secs(seconds), wall }
+    ClockTime { mono: origin + Duration::from_secs(seconds), wall }
 }
 
 /// With a KMS whose certificates have so many days left at the origin.
-pub fn kms(status: Status, days: [i64; 2]) -> Reading {
+pub fn kms(status: Status, days: [i64; 2]) -> PollResult {
     let at = |seconds: i64| {
         Date::At(Timestamp::new(DateTime::UNIX_EPOCH + TimeDelta::seconds(1_795_000_000 + seconds)).unwrap())
     };
-    Reading {
+    PollResult {
         dates: Dates::from_fn(|field| match field {
             DateField::CaCertExpiry => at(days[0] * 86_400),
             DateField::ClientCertExpiry => at(days[1] * 86_400),
@@ -39,7 +39,7 @@ pub fn kms(status: Status, days: [i64; 2]) -> Reading {
             ..Details::default()
         }),
         key_store: KeyStore::Kms,
-        ..Reading::local(status)
+        ..PollResult::local(status)
     }
 }
 
@@ -48,10 +48,10 @@ pub fn fleet(store: &Store, origin: Instant) -> Vec<Publisher> {
     let add = |name: &str| {
         let publisher = store.publisher(ClusterName::new(name).unwrap(), Duration::from_secs(300));
         let url = format!("https://{name}.example.com:8000").into();
-        store.describe(publisher.name(), &About { url, ..About::default() });
+        store.describe(publisher.name(), &ClusterMetadata { url, ..ClusterMetadata::default() });
         publisher
     };
-    let ok = |name: &str, reading: Reading| {
+    let ok = |name: &str, reading: PollResult| {
         let mut publisher = add(name);
         publisher.record(moment(origin, 660), Duration::from_millis(12), Ok(reading));
         publisher
@@ -61,13 +61,13 @@ pub fn fleet(store: &Store, origin: Instant) -> Vec<Publisher> {
         publisher
     };
     vec![
-        ok("local", Reading::local(Status::Encrypted)),
+        ok("local", PollResult::local(Status::Encrypted)),
         ok("fine", kms(Status::KmsAvailable, [900, 800])),
         ok("soon", kms(Status::KmsAvailable, [20, 800])),
         ok("very-soon", kms(Status::KmsAvailable, [900, 3])),
         ok("expired", kms(Status::KmsAvailable, [-2, 800])),
         ok("lost", kms(Status::KmsKeyNotFound, [900, 800])),
-        ok("new", Reading::local(Status::Unknown(ForeignText::new("KMS Quorum Lost")))),
+        ok("new", PollResult::local(Status::Unknown(ForeignText::new("KMS Quorum Lost")))),
         fail(ok("failing", kms(Status::KmsAvailable, [900, 800])), FailureReason::Timeout),
         fail(add("never"), FailureReason::Dns),
         add("not-polled"),
@@ -151,10 +151,10 @@ fn certificates_are_judged_at_the_boundaries() {
 }
 
 /// The findings of a cluster with these answers, one a minute, and then nothing for some time.
-fn findings_after(answers: &[Reading], policy: Policy, then: u64) -> Vec<(&'static str, Severity)> {
+fn findings_after(answers: &[PollResult], policy: Policy, then: u64) -> Vec<(&'static str, Severity)> {
     let (store, origin) = (Store::default(), Instant::now());
     let mut publisher = store.publisher(ClusterName::new("one").unwrap(), Duration::from_secs(300));
-    store.describe(publisher.name(), &About { policy, ..About::default() });
+    store.describe(publisher.name(), &ClusterMetadata { policy, ..ClusterMetadata::default() });
     let mut second = 0;
     for answer in answers {
         publisher.record(moment(origin, second), Duration::ZERO, Ok(answer.clone()));
@@ -183,7 +183,7 @@ fn every_state_of_the_kms_says_what_not_to_do() {
     }
     let good = Policy { key_max_age: None, ..Policy::default() };
     assert_eq!(findings_after(&[kms(Status::KmsAvailable, [900, 900])], good, 0), []);
-    assert_eq!(findings_after(&[Reading::local(Status::Encrypted)], good, 0), []);
+    assert_eq!(findings_after(&[PollResult::local(Status::Encrypted)], good, 0), []);
 }
 
 #[test]
@@ -191,7 +191,7 @@ fn a_verdict_about_the_key_stands() {
     let lost = ("key_not_found", Severity::Critical);
     let no_age = Policy { key_max_age: None, ..Policy::default() };
     let kms = |status| kms(status, [900, 900]);
-    let first = |answers: &[Reading], then| findings_after(answers, no_age, then).first().copied();
+    let first = |answers: &[PollResult], then| findings_after(answers, no_age, then).first().copied();
     assert_eq!(first(&[kms(Status::KmsKeyNotFound)], 0), Some(lost));
     assert_eq!(first(&[kms(Status::KmsKeyNotFound)], 86_400), Some(lost), "not readable for a day");
     assert_eq!(first(&[kms(Status::KmsKeyNotFound), kms(Status::KmsCannotConnect)], 0), Some(lost), "its KMS restarts");
@@ -204,7 +204,7 @@ fn a_verdict_about_the_key_stands() {
 #[test]
 fn a_kms_that_is_of_no_use_for_an_hour_is_critical_over_both_states() {
     let (refused, gone) = (kms(Status::KmsAuthenticationError, [900, 900]), kms(Status::KmsCannotConnect, [900, 900]));
-    let severity = |answers: &[Reading]| {
+    let severity = |answers: &[PollResult]| {
         let findings = findings_after(answers, Policy::default(), 0);
         findings.iter().find(|(id, _)| *id == "kms_cannot_connect").map(|(_, severity)| *severity)
     };
@@ -217,20 +217,24 @@ fn a_kms_that_is_of_no_use_for_an_hour_is_critical_over_both_states() {
 fn the_policy_decides() {
     let policy = |require| Policy { require, key_max_age: None, ..Policy::default() };
     let violated = |severity| Some(("policy_violated", severity));
-    let check = |answer: Reading, require: Option<Require>, expect: Option<(&'static str, Severity)>| {
+    let check = |answer: PollResult, require: Option<Require>, expect: Option<(&'static str, Severity)>| {
         assert_eq!(
             findings_after(std::slice::from_ref(&answer), policy(require), 0).first().copied(),
             expect,
             "{require:?} {answer:?}"
         );
     };
-    check(Reading::local(Status::NotEncrypted), None, violated(Severity::Warning));
-    check(Reading::local(Status::NotEncrypted), Some(Require::Any), None);
-    check(Reading::local(Status::NotEncrypted), Some(Require::Encrypted), violated(Severity::Critical));
-    check(Reading::local(Status::NotEncrypted), Some(Require::Kms), violated(Severity::Critical));
-    check(Reading::local(Status::Encrypted), Some(Require::Encrypted), None);
-    check(Reading::local(Status::Encrypted), Some(Require::Kms), violated(Severity::Critical));
-    check(Reading { key_store: KeyStore::Unknown, ..Reading::local(Status::Encrypted) }, Some(Require::Kms), None);
+    check(PollResult::local(Status::NotEncrypted), None, violated(Severity::Warning));
+    check(PollResult::local(Status::NotEncrypted), Some(Require::Any), None);
+    check(PollResult::local(Status::NotEncrypted), Some(Require::Encrypted), violated(Severity::Critical));
+    check(PollResult::local(Status::NotEncrypted), Some(Require::Kms), violated(Severity::Critical));
+    check(PollResult::local(Status::Encrypted), Some(Require::Encrypted), None);
+    check(PollResult::local(Status::Encrypted), Some(Require::Kms), violated(Severity::Critical));
+    check(
+        PollResult { key_store: KeyStore::Unknown, ..PollResult::local(Status::Encrypted) },
+        Some(Require::Kms),
+        None,
+    );
 }
 
 #[test]
@@ -243,14 +247,14 @@ fn what_surrounds_the_status_is_judged_at_the_boundaries() {
     };
     // After 100 seconds, with a certificate and a token that have so much left then, and a clock that is ahead.
     let judge = |certificate: Option<f64>, token: Option<f64>, skew: Option<f64>, privileges: &[&str]| {
-        let (store, mut answer) = (Store::default(), Reading::local(Status::Encrypted));
+        let (store, mut answer) = (Store::default(), PollResult::local(Status::Encrypted));
         let tokens = token.map(|left| vec![AccessToken::new("17", Some(at(100.0 + left))).unwrap()]);
         let account = Account { privileges: Some(Privileges::new(privileges.iter().copied())), tokens };
         answer.details = Arc::new(Details { account, ..Details::default() });
         answer.clock = skew.map(|skew| ServerClock { at: origin, date: at(skew) });
         let mut publisher = store.publisher(ClusterName::new("one").unwrap(), Duration::from_secs(300));
         let policy = Policy { key_max_age: None, ..Policy::default() };
-        store.describe(publisher.name(), &About { policy, ..About::default() });
+        store.describe(publisher.name(), &ClusterMetadata { policy, ..ClusterMetadata::default() });
         publisher.saw_certificate(certificate.map(|left| at(100.0 + left)));
         publisher.record(moment(origin, 0), Duration::ZERO, Ok(answer));
         let report = report(&store.view(), &moment(origin, 100));
@@ -304,7 +308,7 @@ fn what_is_only_worth_knowing_leaves_a_cluster_good() {
             DateField::LastKeyRotationTime => ca_expiry.clone().unwrap_or_default(),
             other => kms.dates.get(other).clone(),
         });
-        Reading { dates, ..kms }
+        PollResult { dates, ..kms }
     };
     let (not_refreshed, unreadable) = (("status_not_refreshed", Severity::Info), ("unreadable_date", Severity::Info));
     let garbage = Some(Date::Unreadable(ForeignText::new("soon")));
@@ -319,7 +323,7 @@ fn what_is_only_worth_knowing_leaves_a_cluster_good() {
         assert_eq!(findings_after(std::slice::from_ref(&answer), good, 0), expect, "{refreshed}");
         let (store, origin) = (Store::default(), Instant::now());
         let mut publisher = store.publisher(ClusterName::new("one").unwrap(), Duration::from_secs(300));
-        store.describe(publisher.name(), &About { policy: good, ..About::default() });
+        store.describe(publisher.name(), &ClusterMetadata { policy: good, ..ClusterMetadata::default() });
         publisher.record(moment(origin, 0), Duration::ZERO, Ok(answer));
         assert_eq!(report(&store.view(), &moment(origin, 0)).clusters[0].severity(), Severity::Good, "{refreshed}");
     }
@@ -362,7 +366,7 @@ fn whether_the_kms_was_reached_is_told_only_if_it_was_tried() {
     ] {
         let (store, origin) = (Store::default(), Instant::now());
         let mut publisher = store.publisher(ClusterName::new("one").unwrap(), Duration::from_secs(300));
-        let answer = Reading { kms_probe: probe, ..kms(Status::KmsAvailable, [900, 900]) };
+        let answer = PollResult { kms_probe: probe, ..kms(Status::KmsAvailable, [900, 900]) };
         publisher.record(moment(origin, 0), Duration::ZERO, Ok(answer));
         let report = report(&store.view(), &moment(origin, 1));
         assert_eq!(report.clusters[0].kms_reachable(), expect, "{probe:?}");

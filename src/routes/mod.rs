@@ -245,7 +245,7 @@ impl Routes {
         let (view, path) = (self.store.view(), self.prefix.outside(PROBE));
         let targets = view.clusters.iter().map(|cluster| {
             let name = cluster.name().as_str();
-            let own = cluster.about().labels.iter();
+            let own = cluster.metadata().labels.iter();
             let ours = [("__metrics_path__", &*path), ("__param_target", name), ("instance", name)];
             let scheme = scheme.map(|scheme| ("__scheme__", scheme));
             let labels: serde_json::Map<_, _> =

@@ -2,7 +2,8 @@
 
 use super::{Failure, Snapshot};
 use crate::model::{
-    ApiVersion, Date, DateField, ForeignText, KeyStore, KmsProbe, KmsServer, PollFailure, Privileges, Reading, Status,
+    ApiVersion, Date, DateField, ForeignText, KeyStore, KmsProbe, KmsServer, PollFailure, PollResult, Privileges,
+    Status,
 };
 
 /// Something that is different from the time before.
@@ -84,7 +85,7 @@ fn availability(before: &Snapshot, after: &Snapshot, changes: &mut Vec<Change>) 
     }
 }
 
-fn readings<'a>(old: Option<&'a Reading>, new: &'a Reading, changes: &mut Vec<Change>) {
+fn readings<'a>(old: Option<&'a PollResult>, new: &'a PollResult, changes: &mut Vec<Change>) {
     match old {
         None => changes.push(Change::First { key_store: new.key_store, status: new.status.clone() }),
         Some(old) => {
@@ -99,21 +100,21 @@ fn readings<'a>(old: Option<&'a Reading>, new: &'a Reading, changes: &mut Vec<Ch
             }
         }
     }
-    let server = |reading: &'a Reading| reading.details.kms.as_ref();
+    let server = |reading: &'a PollResult| reading.details.kms.as_ref();
     let place = |server: &'a KmsServer| (server.host(), server.port, server.key_id());
     if let (Some(from), Some(to)) = (old.and_then(server), server(new))
         && place(from) != place(to)
     {
         changes.push(Change::Kms { from: from.clone(), to: to.clone() });
     }
-    let refused = |reading: &Reading| reading.kms_probe == Some(KmsProbe::NotAllowed);
+    let refused = |reading: &PollResult| reading.kms_probe == Some(KmsProbe::NotAllowed);
     if let Some(server) = server(new)
         && refused(new)
         && !old.is_some_and(refused)
     {
         changes.push(Change::KmsNotAllowed(server.clone()));
     }
-    let privileges = |reading: &'a Reading| reading.details.account.privileges.as_ref();
+    let privileges = |reading: &'a PollResult| reading.details.account.privileges.as_ref();
     if let Some(now) = privileges(new)
         && old.and_then(privileges) != Some(now)
         && (!now.can_read || !now.excess.is_empty())

@@ -1,21 +1,21 @@
-use crate::model::{KmsCertificate, Moment, Reading, Status};
+use crate::model::{ClockTime, KmsCertificate, PollResult, Status};
 
 /// What one answer alone does not tell.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct History {
     /// Since when the KMS has been unusable, over all states in which it is.
-    pub kms_unusable_since: Option<Moment>,
+    pub kms_unusable_since: Option<ClockTime>,
     /// The last status, and since when there was no other.
-    pub status: Option<(Moment, Status)>,
+    pub status: Option<(ClockTime, Status)>,
     /// A verdict about the key that nothing has lifted, and since when there was no other.
-    pub verdict: Option<(Moment, Status)>,
+    pub verdict: Option<(ClockTime, Status)>,
 }
 
 // === impl History ===
 
 impl History {
     /// With one more answer, of this moment.
-    pub(super) fn after(self, at: Moment, reading: &Reading) -> Self {
+    pub(super) fn after(self, at: ClockTime, reading: &PollResult) -> Self {
         let expired = |certificate: KmsCertificate| {
             reading.expiry(certificate).is_some_and(|expiry| expiry.unix_seconds() <= at.unix_seconds())
         };
@@ -26,7 +26,7 @@ impl History {
             // These say nothing about the KMS.
             _ => self.kms_unusable_since.or_else(|| KmsCertificate::ALL.into_iter().any(expired).then_some(at)),
         };
-        let since = |before: Option<(Moment, Status)>| match before {
+        let since = |before: Option<(ClockTime, Status)>| match before {
             Some((since, status)) if status == reading.status => Some((since, status)),
             _ => Some((at, reading.status.clone())),
         };
@@ -51,8 +51,8 @@ mod tests {
     #[test]
     fn a_verdict_about_the_key_is_lifted_by_a_status_that_speaks_about_it() {
         let origin = Instant::now();
-        let at = |seconds| Moment { mono: origin + Duration::from_secs(seconds), wall: DateTime::UNIX_EPOCH };
-        let reading = |status| Reading { key_store: KeyStore::Kms, ..Reading::local(status) };
+        let at = |seconds| ClockTime { mono: origin + Duration::from_secs(seconds), wall: DateTime::UNIX_EPOCH };
+        let reading = |status| PollResult { key_store: KeyStore::Kms, ..PollResult::local(status) };
         let check = |statuses: &[Status], verdict: Option<(u64, Status)>, unusable: Option<u64>| {
             let mut history = History::default();
             for (second, status) in statuses.iter().enumerate() {
@@ -100,9 +100,9 @@ mod tests {
             (Status::ConfigurationCorrupted, [false, true, true]),
             (Status::KmsCannotConnect, [true, true, true]),
         ] {
-            let answer = Reading { dates: dates.clone(), key_store: KeyStore::Kms, ..Reading::local(status) };
+            let answer = PollResult { dates: dates.clone(), key_store: KeyStore::Kms, ..PollResult::local(status) };
             for (second, unusable) in [-1, 0, 1].into_iter().zip(expect) {
-                let at = Moment { mono: origin, wall: expires + TimeDelta::seconds(second) };
+                let at = ClockTime { mono: origin, wall: expires + TimeDelta::seconds(second) };
                 let since = History::default().after(at, &answer).kms_unusable_since;
                 assert_eq!(since, unusable.then_some(at), "{answer:?} {second}");
             }

@@ -14,7 +14,7 @@ use std::{
 
 pub use self::{changes::Change, history::History};
 use crate::model::{
-    About, ClusterName, Date, DateField, FailureReason, Moment, PollFailure, Reading, Status, Timestamp,
+    ClockTime, ClusterMetadata, ClusterName, Date, DateField, FailureReason, PollFailure, PollResult, Status, Timestamp,
 };
 
 /// All clusters. Cheap to clone: clones share the clusters.
@@ -48,10 +48,10 @@ pub struct View {
 /// What is known of one cluster.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    about: About,
+    metadata: ClusterMetadata,
     certificate: Option<Timestamp>,
     history: History,
-    last_good: Option<(Moment, Reading)>,
+    last_good: Option<(ClockTime, PollResult)>,
     last_poll: Option<LastPoll>,
     name: ClusterName,
     stale_after: Duration,
@@ -62,7 +62,7 @@ pub struct Snapshot {
 #[derive(Clone, Debug)]
 pub struct LastPoll {
     /// When it ended.
-    pub at: Moment,
+    pub at: ClockTime,
     /// How long it took.
     pub duration: Duration,
     /// Why it gave no status.
@@ -129,9 +129,9 @@ impl Store {
     }
 
     /// Notes what the operator says about a cluster.
-    pub fn describe(&self, name: &ClusterName, about: &About) {
+    pub fn describe(&self, name: &ClusterName, metadata: &ClusterMetadata) {
         if let Some((_, snapshot)) = self.lock().by_name.get_mut(name) {
-            *snapshot = Arc::new(Snapshot { about: about.clone(), ..(**snapshot).clone() });
+            *snapshot = Arc::new(Snapshot { metadata: metadata.clone(), ..(**snapshot).clone() });
         }
     }
 
@@ -161,7 +161,12 @@ impl Publisher {
     }
 
     /// Publishes what a poll brought and tells what that changed. `at` is when it ended.
-    pub fn record(&mut self, at: Moment, duration: Duration, result: Result<Reading, PollFailure>) -> Vec<Change> {
+    pub fn record(
+        &mut self,
+        at: ClockTime,
+        duration: Duration,
+        result: Result<PollResult, PollFailure>,
+    ) -> Vec<Change> {
         let mut after = (*self.snapshot).clone();
         after.counters.count(&result, after.last_good.as_ref().map(|(_, reading)| &reading.status));
         let failure = match result {
@@ -184,7 +189,7 @@ impl Publisher {
     }
 
     /// Publishes that the task which polls has died. It is no poll, so no poll is counted.
-    pub fn record_crash(&mut self, at: Moment) -> Vec<Change> {
+    pub fn record_crash(&mut self, at: ClockTime) -> Vec<Change> {
         let mut after = (*self.snapshot).clone();
         after.last_poll = Some(LastPoll { at, duration: Duration::ZERO, failure: Some(Failure::Crash) });
         self.publish(after)
@@ -195,7 +200,7 @@ impl Publisher {
         let current = clusters.by_name.get_mut(&after.name).filter(|(id, _)| *id == self.id);
         if let Some((_, snapshot)) = &current {
             // Described by another hand meanwhile.
-            after.about = snapshot.about.clone();
+            after.metadata = snapshot.metadata.clone();
         }
         let after = Arc::new(after);
         let before = std::mem::replace(&mut self.snapshot, after.clone());
@@ -233,8 +238,8 @@ impl Snapshot {
     }
 
     fn new(name: ClusterName, stale_after: Duration) -> Self {
-        let (about, history, counters) = (About::default(), History::default(), Counters::default());
-        Self { about, certificate: None, history, last_good: None, last_poll: None, name, stale_after, counters }
+        let (metadata, history, counters) = (ClusterMetadata::default(), History::default(), Counters::default());
+        Self { metadata, certificate: None, history, last_good: None, last_poll: None, name, stale_after, counters }
     }
 
     /// When the certificate of its REST API expires that was shown last, however long ago.
@@ -243,8 +248,8 @@ impl Snapshot {
     }
 
     /// What the operator says about it.
-    pub fn about(&self) -> &About {
-        &self.about
+    pub fn metadata(&self) -> &ClusterMetadata {
+        &self.metadata
     }
 
     /// What one answer alone does not tell.
@@ -253,7 +258,7 @@ impl Snapshot {
     }
 
     /// The last good status, however old, and when it was: for people, who are told its age. Never a metric.
-    pub fn last_known(&self) -> Option<&(Moment, Reading)> {
+    pub fn last_known(&self) -> Option<&(ClockTime, PollResult)> {
         self.last_good.as_ref()
     }
 
@@ -269,13 +274,13 @@ impl Snapshot {
     }
 
     /// The last good status, while it is younger than `stale_after`. There is no other way to it for metrics.
-    pub fn fresh(&self, now: &Moment) -> Option<&Reading> {
+    pub fn fresh(&self, now: &ClockTime) -> Option<&PollResult> {
         let (at, reading) = self.last_good.as_ref()?;
         (at.age(now) < self.stale_after).then_some(reading)
     }
 
     /// Whether the last poll gave a status that is still fresh. `None` until the first poll has ended.
-    pub fn up(&self, now: &Moment) -> Option<bool> {
+    pub fn up(&self, now: &ClockTime) -> Option<bool> {
         let last = self.last_poll.as_ref()?;
         Some(last.failure.is_none() && self.fresh(now).is_some())
     }
@@ -286,7 +291,7 @@ impl Snapshot {
     }
 
     /// When a poll last gave a status.
-    pub fn last_success(&self) -> Option<&Moment> {
+    pub fn last_success(&self) -> Option<&ClockTime> {
         self.last_good.as_ref().map(|(at, _)| at)
     }
 
@@ -322,7 +327,7 @@ impl Counters {
     }
 
     /// `before` is the status of the last success, however long ago: changes are compared across outages.
-    fn count(&mut self, result: &Result<Reading, PollFailure>, before: Option<&Status>) {
+    fn count(&mut self, result: &Result<PollResult, PollFailure>, before: Option<&Status>) {
         self.polls += 1;
         match result {
             Ok(reading) => {

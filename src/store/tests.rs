@@ -7,16 +7,16 @@ use crate::model::{Account, ApiVersion, Dates, Details, ForeignText, KeyStore, K
 
 const STALE_AFTER: Duration = Duration::from_secs(300);
 
-struct Clock(Moment);
+struct Clock(ClockTime);
 
 impl Clock {
     fn new() -> Self {
-        Self(Moment { mono: Instant::now(), wall: DateTime::UNIX_EPOCH + TimeDelta::days(20_000) })
+        Self(ClockTime { mono: Instant::now(), wall: DateTime::UNIX_EPOCH + TimeDelta::days(20_000) })
     }
 
-    fn at(&self, seconds: u64) -> Moment {
+    fn at(&self, seconds: u64) -> ClockTime {
         let wall = self.0.wall + TimeDelta::seconds(i64::try_from(seconds).unwrap());
-        Moment { mono: self.0.mono + Duration::from_secs(seconds), wall }
+        ClockTime { mono: self.0.mono + Duration::from_secs(seconds), wall }
     }
 }
 
@@ -39,7 +39,7 @@ fn status_is_served_until_it_is_stale() {
     let (store, clock) = (Store::default(), Clock::new());
     let mut publisher = store.publisher(name("one"), STALE_AFTER);
     assert_eq!(only(&store).up(&clock.at(0)), None);
-    publisher.record(clock.at(0), Duration::ZERO, Ok(Reading::local(Status::Encrypted)));
+    publisher.record(clock.at(0), Duration::ZERO, Ok(PollResult::local(Status::Encrypted)));
     publisher.record(clock.at(60), Duration::ZERO, Err(failure(FailureReason::Connect)));
     let check = |seconds: u64, fresh: bool| {
         let (snapshot, now) = (only(&store), clock.at(seconds));
@@ -50,7 +50,7 @@ fn status_is_served_until_it_is_stale() {
     check(299, true);
     check(300, false);
     check(100_000, false);
-    publisher.record(clock.at(400), Duration::ZERO, Ok(Reading::local(Status::Encrypted)));
+    publisher.record(clock.at(400), Duration::ZERO, Ok(PollResult::local(Status::Encrypted)));
     assert_eq!(only(&store).up(&clock.at(400)), Some(true));
 }
 
@@ -58,7 +58,7 @@ fn status_is_served_until_it_is_stale() {
 fn a_stuck_poller_shows_as_not_up() {
     let (store, clock) = (Store::default(), Clock::new());
     let mut publisher = store.publisher(name("one"), STALE_AFTER);
-    publisher.record(clock.at(0), Duration::ZERO, Ok(Reading::local(Status::Encrypted)));
+    publisher.record(clock.at(0), Duration::ZERO, Ok(PollResult::local(Status::Encrypted)));
     assert_eq!(only(&store).up(&clock.at(299)), Some(true));
     assert_eq!(only(&store).up(&clock.at(300)), Some(false));
 }
@@ -67,7 +67,7 @@ fn a_stuck_poller_shows_as_not_up() {
 fn a_crash_shows_as_not_up_and_counts_no_poll() {
     let (store, clock) = (Store::default(), Clock::new());
     let mut publisher = store.publisher(name("one"), STALE_AFTER);
-    publisher.record(clock.at(0), Duration::ZERO, Ok(Reading::local(Status::Encrypted)));
+    publisher.record(clock.at(0), Duration::ZERO, Ok(PollResult::local(Status::Encrypted)));
     publisher.record_crash(clock.at(1));
     let snapshot = only(&store);
     assert_eq!((snapshot.up(&clock.at(1)), snapshot.counters().polls), (Some(false), 1));
@@ -79,7 +79,7 @@ fn changes_are_counted_across_outages_and_the_first_status_is_none() {
     let (store, clock) = (Store::default(), Clock::new());
     let mut publisher = store.publisher(name("one"), STALE_AFTER);
     let mut check = |result: Result<Status, FailureReason>, changes: u64| {
-        let result = result.map(Reading::local).map_err(failure);
+        let result = result.map(PollResult::local).map_err(failure);
         publisher.record(clock.at(0), Duration::ZERO, result);
         assert_eq!(only(&store).counters().status_changes, changes);
     };
@@ -100,7 +100,7 @@ fn failures_and_unreadable_dates_are_tallied_apart() {
     publisher.record(clock.at(0), Duration::ZERO, Err(failure(FailureReason::Dns)));
     publisher.record(clock.at(0), Duration::ZERO, Err(failure(FailureReason::Malformed)));
     publisher.record(clock.at(0), Duration::ZERO, Err(failure(FailureReason::Malformed)));
-    let mut bad_date = Reading::local(Status::Encrypted);
+    let mut bad_date = PollResult::local(Status::Encrypted);
     bad_date.dates = Dates::from_fn(|field| match field {
         DateField::ClientCertExpiry => Date::Unreadable(ForeignText::new("never")),
         _ => Date::NotReported,
@@ -128,7 +128,7 @@ fn a_dropped_publisher_removes_its_cluster_and_no_successor() {
 fn a_publisher_that_takes_anothers_place_keeps_what_is_still_true() {
     let (store, clock) = (Store::default(), Clock::new());
     let mut first = store.publisher(name("one"), STALE_AFTER);
-    first.record(clock.at(0), Duration::ZERO, Ok(Reading::local(Status::Encrypted)));
+    first.record(clock.at(0), Duration::ZERO, Ok(PollResult::local(Status::Encrypted)));
     let second = store.successor(name("one"), 2 * STALE_AFTER);
     drop(first);
     let snapshot = only(&store);
@@ -137,7 +137,7 @@ fn a_publisher_that_takes_anothers_place_keeps_what_is_still_true() {
     let certificate = Timestamp::new(DateTime::UNIX_EPOCH).unwrap();
     let mut second = second;
     second.saw_certificate(Some(certificate));
-    second.record(clock.at(1), Duration::ZERO, Ok(Reading::local(Status::KmsKeyNotFound)));
+    second.record(clock.at(1), Duration::ZERO, Ok(PollResult::local(Status::KmsKeyNotFound)));
     let snapshot = only(&store);
     assert_eq!(snapshot.certificate(), Some(certificate));
     assert_ne!(*snapshot.history(), History::default(), "its key is lost since then");
@@ -158,7 +158,7 @@ fn the_view_is_sorted_and_knows_who_was_polled() {
     assert!(!store.view().all_polled());
     late.record(clock.at(0), Duration::ZERO, Err(failure(FailureReason::Dns)));
     assert!(!store.view().all_polled());
-    early.record(clock.at(0), Duration::ZERO, Ok(Reading::local(Status::Encrypted)));
+    early.record(clock.at(0), Duration::ZERO, Ok(PollResult::local(Status::Encrypted)));
     assert!(store.view().all_polled());
     let names: Vec<String> = store.view().clusters.iter().map(|cluster| cluster.name().to_string()).collect();
     assert_eq!(names, ["a", "z"]);
@@ -168,7 +168,7 @@ fn the_view_is_sorted_and_knows_who_was_polled() {
 fn only_changes_are_told() {
     let (store, clock) = (Store::default(), Clock::new());
     let mut publisher = store.publisher(name("one"), STALE_AFTER);
-    let mut check = |result: Result<Reading, PollFailure>, expect: &[Change]| {
+    let mut check = |result: Result<PollResult, PollFailure>, expect: &[Change]| {
         assert_eq!(publisher.record(clock.at(0), Duration::ZERO, result), expect);
     };
     let unreadable = |text: &str| {
@@ -176,7 +176,7 @@ fn only_changes_are_told() {
             DateField::CaCertExpiry => Date::Unreadable(ForeignText::new(text)),
             _ => Date::NotReported,
         });
-        Reading { dates, ..Reading::local(Status::KmsAvailable) }
+        PollResult { dates, ..PollResult::local(Status::KmsAvailable) }
     };
     let told = |text: &str| Change::Unreadable { field: DateField::CaCertExpiry, text: ForeignText::new(text) };
     let (connect, timeout) = (failure(FailureReason::Connect), failure(FailureReason::Timeout));
@@ -184,15 +184,15 @@ fn only_changes_are_told() {
     check(Err(connect.clone()), &[]);
     check(Err(timeout.clone()), &[Change::Failing(timeout.clone())]);
     let first = Change::First { key_store: KeyStore::Local, status: Status::Encrypted };
-    check(Ok(Reading::local(Status::Encrypted)), &[Change::Recovered, first]);
-    check(Ok(Reading::local(Status::Encrypted)), &[]);
+    check(Ok(PollResult::local(Status::Encrypted)), &[Change::Recovered, first]);
+    check(Ok(PollResult::local(Status::Encrypted)), &[]);
     check(Err(timeout.clone()), &[Change::Failing(timeout)]);
     let changed = Change::Status { from: Status::Encrypted, to: Status::KmsAvailable };
     check(Ok(unreadable("a")), &[Change::Recovered, changed, told("a")]);
     check(Ok(unreadable("a")), &[]);
     check(Ok(unreadable("b")), &[told("b")]);
     check(
-        Ok(Reading { api: ApiVersion::V1, key_store: KeyStore::Unknown, ..Reading::local(Status::KmsAvailable) }),
+        Ok(PollResult { api: ApiVersion::V1, key_store: KeyStore::Unknown, ..PollResult::local(Status::KmsAvailable) }),
         &[
             Change::KeyStore { from: KeyStore::Local, to: KeyStore::Unknown },
             Change::Api { from: ApiVersion::V2, to: ApiVersion::V1 },
@@ -206,7 +206,7 @@ fn changes_of_the_kms_and_of_the_account_are_told_once() {
     let (store, clock) = (Store::default(), Clock::new());
     let mut publisher = store.publisher(name("one"), STALE_AFTER);
     let mut check = |details: Details, kms_probe: Option<KmsProbe>, expect: &[Change]| {
-        let answer = Reading { details: details.into(), kms_probe, ..Reading::local(Status::KmsAvailable) };
+        let answer = PollResult { details: details.into(), kms_probe, ..PollResult::local(Status::KmsAvailable) };
         assert_eq!(publisher.record(clock.at(0), Duration::ZERO, Ok(answer)), expect);
     };
     let server = |host, port, key| KmsServer::new(host, Some(port), key, None);

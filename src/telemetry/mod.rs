@@ -35,7 +35,7 @@ use self::process::Process;
 use crate::{
     logging,
     metrics::catalog::{self, Metric},
-    model::Moment,
+    model::ClockTime,
 };
 
 /// The exporter's own metrics.
@@ -78,7 +78,7 @@ impl Telemetry {
     /// # Errors
     ///
     /// When the catalog has an error.
-    pub fn new(loaded: &Moment, full: bool) -> Result<Self, TelemetryError> {
+    pub fn new(loaded: &ClockTime, full: bool) -> Result<Self, TelemetryError> {
         let registry = Registry::new();
         let build = build_info()?;
         registry.register(Box::new(build))?;
@@ -136,7 +136,7 @@ impl Telemetry {
     }
 
     /// Notes an attempt to load the configuration.
-    pub fn config_loaded(&self, at: &Moment, successful: bool) {
+    pub fn config_loaded(&self, at: &ClockTime, successful: bool) {
         self.config_loaded.store(successful, Ordering::Relaxed);
         if successful {
             self.config_time.set(at.unix_seconds());

@@ -13,7 +13,7 @@ use std::{
 
 use qumulo_encryption_exporter::{
     client::{Credential, SecretSource},
-    model::{ApiVersion, FailureReason, PollFailure, Reading, Refusal},
+    model::{ApiVersion, CredentialRejection, FailureReason, PollFailure, PollResult},
     sim::{ClusterSpec, Profile},
 };
 
@@ -31,7 +31,7 @@ fn rotate(spec: &mut ClusterSpec) {
 }
 
 #[track_caller]
-fn assert_fails(outcome: Result<Reading, PollFailure>, reason: FailureReason, words: &str) {
+fn assert_fails(outcome: Result<PollResult, PollFailure>, reason: FailureReason, words: &str) {
     let failure = outcome.unwrap_err();
     assert!(failure.reason == reason && failure.message.contains(words), "{words:?}: {failure:?}");
 }
@@ -198,7 +198,7 @@ async fn a_wrong_password_is_sent_rarely_however_often_its_file_is_written() {
         // The same text in a new file, as Kubernetes mounts a Secret of which another key was changed.
         lab.write("password", &format!("{}\n", leak::PASSWORD));
         let outcome = probe.poll_at(after(second)).await;
-        assert_eq!(outcome.as_ref().unwrap_err().refusal, Some(Refusal::Locks));
+        assert_eq!(outcome.as_ref().unwrap_err().rejection, Some(CredentialRejection::LockoutRisk));
         assert_fails(outcome, FailureReason::Authentication, words);
         assert_eq!(lab.cluster.counts().failed_logins, logins, "after {second} s");
         assert!(!probe.client.credential_changed().await);

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use qumulo_encryption_exporter::{
     client::TransportPool,
     clock, metrics,
-    model::{About, ClusterName, FailureReason, Moment},
+    model::{ClockTime, ClusterMetadata, ClusterName, FailureReason},
     poll::{self, Changes, Poller},
     sim::ClusterSpec,
     store::Store,
@@ -43,7 +43,7 @@ impl Fleet {
         let settings = poll::ClusterSettings {
             client,
             interval: INTERVAL,
-            about: About::default(),
+            metadata: ClusterMetadata::default(),
             name: cluster,
             stale_after: STALE_AFTER,
         };
@@ -62,7 +62,7 @@ impl Fleet {
     }
 
     /// The value of a series of a cluster at some time, if it is served.
-    pub fn value_at(&self, now: &Moment, metric: &str, name: &str, label: &str) -> Option<f64> {
+    pub fn value_at(&self, now: &ClockTime, metric: &str, name: &str, label: &str) -> Option<f64> {
         let mut text = metrics::Text::default();
         metrics::render(&self.store.view(), now, &mut text);
         let series = format!("qumulo_encryption_{metric}{{cluster=\"{name}\"{label}}} ");

@@ -11,9 +11,9 @@ use chrono::{DateTime, TimeDelta};
 use qumulo_encryption_exporter::{
     metrics,
     model::{
-        About, AccessToken, Account, ApiVersion, ClusterName, Date, DateField, Dates, Details, FailureReason,
-        ForeignText, KeyStore, KmsProbe, Moment, Policy, PollFailure, Privileges, Reading, Require, ServerClock,
-        Status, Timestamp,
+        AccessToken, Account, ApiVersion, ClockTime, ClusterMetadata, ClusterName, Date, DateField, Dates, Details,
+        FailureReason, ForeignText, KeyStore, KmsProbe, Policy, PollFailure, PollResult, Privileges, Require,
+        ServerClock, Status, Timestamp,
     },
     report,
     store::{Publisher, Store},
@@ -52,7 +52,7 @@ const PAIRS: [(&str, &[&str]); 20] = [
 
 /// One cluster and the process that watches it. The time moves on by hand.
 struct Watch {
-    about: About,
+    metadata: ClusterMetadata,
     certificate: Option<Timestamp>,
     now: i64,
     origin: Instant,
@@ -95,7 +95,7 @@ fn timestamp(seconds: i64) -> Timestamp {
 }
 
 impl Answer {
-    fn reading(&self, now: i64, mono: Instant) -> Reading {
+    fn reading(&self, now: i64, mono: Instant) -> PollResult {
         let date = |at: Option<i64>| at.map_or(Date::NotReported, |at| Date::At(timestamp(at)));
         let dates = Dates::from_fn(|field| match field {
             DateField::CaCertExpiry => date(self.certificates[0].map(|left| now + left)),
@@ -109,7 +109,7 @@ impl Answer {
             privileges: self.privileges.as_ref().map(|names| Privileges::new(names.iter().copied())),
             tokens: self.tokens.as_ref().map(|tokens| tokens.iter().map(token).collect()),
         };
-        Reading {
+        PollResult {
             api: ApiVersion::V2,
             clock: self.clock.map(|ahead| ServerClock { at: mono, date: timestamp(now + ahead) }),
             dates,
@@ -123,14 +123,14 @@ impl Answer {
 
 impl Watch {
     fn new(policy: Policy) -> Self {
-        let (store, about) = (Store::default(), About { policy, ..About::default() });
-        let publisher = publisher(&store, &about);
-        Self { about, certificate: None, now: BEGIN, origin: Instant::now(), publisher, store }
+        let (store, metadata) = (Store::default(), ClusterMetadata { policy, ..ClusterMetadata::default() });
+        let publisher = publisher(&store, &metadata);
+        Self { metadata, certificate: None, now: BEGIN, origin: Instant::now(), publisher, store }
     }
 
-    fn moment(&self) -> Moment {
+    fn moment(&self) -> ClockTime {
         let passed = Duration::from_secs(u64::try_from(self.now - BEGIN).unwrap());
-        Moment { mono: self.origin + passed, wall: timestamp(self.now).utc() }
+        ClockTime { mono: self.origin + passed, wall: timestamp(self.now).utc() }
     }
 
     fn step(&mut self, step: &Step) {
@@ -148,11 +148,11 @@ impl Watch {
             Restarts => {
                 self.certificate = None;
                 self.store = Store::default();
-                self.publisher = publisher(&self.store, &self.about);
+                self.publisher = publisher(&self.store, &self.metadata);
             }
             Unverified => {
-                self.about.dates_unverified = true;
-                self.store.describe(self.publisher.name(), &self.about);
+                self.metadata.dates_unverified = true;
+                self.store.describe(self.publisher.name(), &self.metadata);
             }
             Waits(seconds) => self.now += seconds,
         }
@@ -189,10 +189,10 @@ impl Watch {
     }
 }
 
-fn publisher(store: &Store, about: &About) -> Publisher {
+fn publisher(store: &Store, metadata: &ClusterMetadata) -> Publisher {
     let stale_after = Duration::from_secs(STALE_AFTER.unsigned_abs());
     let publisher = store.publisher(ClusterName::new("one").unwrap(), stale_after);
-    store.describe(publisher.name(), about);
+    store.describe(publisher.name(), metadata);
     publisher
 }
 

@@ -12,7 +12,7 @@ use qumulo_encryption_exporter::{
         Client, ClientSettings, Credential, ProxySettings, SecretSource, TlsSettings, TransportError, TransportPool,
         TransportSettings,
     },
-    model::{PollFailure, Reading},
+    model::{PollFailure, PollResult},
     sim::{ClusterSpec, SimCluster},
 };
 use tempfile::TempDir;
@@ -84,7 +84,7 @@ impl Lab {
     }
 
     /// One poll of a new client.
-    pub async fn poll(&self) -> Result<Reading, PollFailure> {
+    pub async fn poll(&self) -> Result<PollResult, PollFailure> {
         self.probe().poll().await
     }
 }
@@ -107,12 +107,12 @@ impl Probe {
     }
 
     /// Polls now.
-    pub async fn poll(&mut self) -> Result<Reading, PollFailure> {
+    pub async fn poll(&mut self) -> Result<PollResult, PollFailure> {
         self.poll_at(Instant::now()).await
     }
 
     /// Polls as if it were `now`, and finds no secret in anything that can be printed afterwards.
-    pub async fn poll_at(&mut self, now: Instant) -> Result<Reading, PollFailure> {
+    pub async fn poll_at(&mut self, now: Instant) -> Result<PollResult, PollFailure> {
         let outcome = self.client.poll(now).await;
         leak::check(&(&self.client, &self.settings, &outcome));
         outcome

@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::atomic::Ordering};
 use qumulo_encryption_exporter::{
     client::TlsSettings,
     clock,
-    model::Moment,
+    model::ClockTime,
     poll::{Changes, Poller},
     sim::{ClusterSpec, Profile},
     store::Store,
@@ -32,7 +32,7 @@ async fn a_cluster_that_dies_is_down_at_the_next_poll_and_keeps_its_status_while
     assert_eq!(fleet.value("status", "one", ENCRYPTED), Some(1.0));
     assert_eq!(fleet.value("last_poll_failure", "one", ",reason=\"connect\""), Some(1.0));
     let now = clock::now();
-    let later = Moment { wall: now.wall + STALE_AFTER, ..now };
+    let later = ClockTime { wall: now.wall + STALE_AFTER, ..now };
     assert_eq!(fleet.value_at(&later, "status", "one", ENCRYPTED), None, "stale");
     assert_eq!(fleet.value_at(&later, "up", "one", ""), Some(0.0));
     fleet.lab("one").cluster.update(|spec| spec.faults.down = false);

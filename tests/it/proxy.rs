@@ -14,7 +14,7 @@ use std::{
 use qumulo_encryption_exporter::{
     client::{ClientCertificate, ClientSettings, ProxyAccount, ProxySettings, SecretSource, TlsSettings},
     config,
-    model::{FailureReason, PollFailure, Reading, Refusal},
+    model::{CredentialRejection, FailureReason, PollFailure, PollResult},
 };
 use rustls::{
     RootCertStore, ServerConfig, SupportedProtocolVersion,
@@ -45,10 +45,10 @@ struct Proxy {
 
 impl Proxy {
     /// Lets everybody through, or answers with this.
-    async fn start(refusal: Option<&'static str>) -> Self {
+    async fn start(rejection: Option<&'static str>) -> Self {
         let heads = Arc::new(Mutex::new(Vec::new()));
         let seen = heads.clone();
-        let server = Bare::serve(move |stream, _| tunnel(stream, refusal, seen.clone())).await;
+        let server = Bare::serve(move |stream, _| tunnel(stream, rejection, seen.clone())).await;
         Self { heads, server }
     }
 
@@ -70,15 +70,15 @@ fn proxied(url: &str, account: Option<ProxyAccount>, no_proxy: &str) -> ProxySet
 
 async fn tunnel(
     stream: impl AsyncRead + AsyncWrite + Unpin,
-    refusal: Option<&'static str>,
+    rejection: Option<&'static str>,
     heads: Arc<Mutex<Vec<String>>>,
 ) {
     let mut stream = BufReader::new(stream);
     let head = head(&mut stream).await;
     let target = head.strip_prefix("CONNECT ").and_then(|rest| rest.split(' ').next()).unwrap_or_default().to_owned();
     heads.lock().unwrap().push(head);
-    if let Some(refusal) = refusal {
-        let whole = if refusal.starts_with("HTTP/") { refusal.to_owned() } else { reply(refusal, "") };
+    if let Some(rejection) = rejection {
+        let whole = if rejection.starts_with("HTTP/") { rejection.to_owned() } else { reply(rejection, "") };
         return stream.write_all(whole.as_bytes()).await.unwrap();
     }
     let mut onward = TcpStream::connect(target).await.unwrap();
@@ -89,8 +89,8 @@ async fn tunnel(
 }
 
 /// One poll of a healthy cluster through a proxy, and what the proxy was asked.
-async fn poll(refusal: Option<&'static str>, no_proxy: &str) -> (Result<Reading, PollFailure>, Vec<String>) {
-    let proxy = Proxy::start(refusal).await;
+async fn poll(rejection: Option<&'static str>, no_proxy: &str) -> (Result<PollResult, PollFailure>, Vec<String>) {
+    let proxy = Proxy::start(rejection).await;
     let mut lab = Lab::new(|_| {}).await;
     let no_proxy = no_proxy.replace("{port}", &lab.settings.url.port().unwrap().to_string());
     lab.settings.transport.proxy = proxy.settings(&lab, &no_proxy);
@@ -124,15 +124,15 @@ async fn exceptions_are_reached_without_the_proxy() {
 
 #[tokio::test]
 async fn a_proxy_that_refuses_is_named_and_not_taken_for_the_cluster() {
-    for (refusal, words, locks) in [
+    for (rejection, words, locks) in [
         ("407 Proxy Authentication Required", "refused the user and password of proxy_authorization (407)", true),
         ("403 Forbidden", "it answered CONNECT with something else than 200", false),
         ("502 Bad Gateway", "it answered CONNECT with something else than 200", false),
     ] {
-        let failure = poll(Some(refusal), "").await.0.unwrap_err();
+        let failure = poll(Some(rejection), "").await.0.unwrap_err();
         assert_eq!(failure.reason, FailureReason::Proxy, "{failure:?}");
         assert!(failure.message.starts_with("the proxy 127.0.0.1:") && failure.message.contains(words), "{failure:?}");
-        assert_eq!(failure.refusal, locks.then_some(Refusal::Locks), "{failure:?}");
+        assert_eq!(failure.rejection, locks.then_some(CredentialRejection::LockoutRisk), "{failure:?}");
     }
 }
 
@@ -143,7 +143,7 @@ async fn check_proxy(url: &str, words: &[&str]) {
     let failure = lab.poll().await.unwrap_err();
     assert_eq!(failure.reason, FailureReason::Proxy, "{failure:?}");
     assert!(words.iter().all(|words| failure.message.contains(words)), "{words:?} in {failure:?}");
-    assert_eq!(failure.refusal, None, "{failure:?}");
+    assert_eq!(failure.rejection, None, "{failure:?}");
 }
 
 #[tokio::test]
@@ -235,8 +235,8 @@ async fn poll_all(probes: &mut Vec<Probe>, now: Instant) -> Vec<PollFailure> {
 /// A wrong password, whatever the version of HTTP, for many clusters: whichever comes first sends it, and no other.
 #[tokio::test]
 async fn a_refused_account_is_not_used_by_another_cluster_either() {
-    for refusal in ["HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", "HTTP/1.0 407 No\r\n\r\n"] {
-        let proxy = Proxy::start(Some(refusal)).await;
+    for rejection in ["HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", "HTTP/1.0 407 No\r\n\r\n"] {
+        let proxy = Proxy::start(Some(rejection)).await;
         let first = Lab::new(|_| {}).await;
         let settings = proxy.settings(&first, "");
         let (mut labs, mut probes) = (Vec::new(), Vec::new());
@@ -250,8 +250,8 @@ async fn a_refused_account_is_not_used_by_another_cluster_either() {
         for round in 1..=2 {
             for failure in poll_all(&mut probes, now).await {
                 assert_eq!(
-                    (failure.reason, failure.refusal),
-                    (FailureReason::Proxy, Some(Refusal::Locks)),
+                    (failure.reason, failure.rejection),
+                    (FailureReason::Proxy, Some(CredentialRejection::LockoutRisk)),
                     "{failure:?}"
                 );
                 assert_eq!(failure.retry_after, Some(Duration::from_secs(300)), "{failure:?}");
@@ -357,7 +357,7 @@ async fn is_refused_by_the_proxy_of_the_environment() {
         let mut probe = Probe::new(&configured(&lab, true).unwrap(), &lab.pool).unwrap();
         let failure = probe.poll().await.unwrap_err();
         assert!(failure.message.contains("user and password of HTTPS_PROXY (407)"), "{failure:?}");
-        assert_eq!(failure.refusal, Some(Refusal::Locks), "{failure:?}");
+        assert_eq!(failure.rejection, Some(CredentialRejection::LockoutRisk), "{failure:?}");
     }
 }
 

@@ -10,7 +10,7 @@ use qumulo_encryption_exporter::{
     },
     clock, config,
     metrics::{self, Text, catalog},
-    model::{About, ClusterName, FailureReason, KeyStore, Status},
+    model::{ClusterMetadata, ClusterName, FailureReason, KeyStore, Status},
     poll::{self, Poller},
     secret::Secret,
     sim::{Fleet, FleetSpec},
@@ -171,7 +171,13 @@ async fn output_of_the_demonstration_is_real() {
             url: cluster.url().parse().unwrap(),
         };
         let (name, interval) = (ClusterName::new(cluster.name()).unwrap(), Duration::from_secs(60));
-        poll::ClusterSettings { client, interval, about: About::default(), name, stale_after: interval * 5 }
+        poll::ClusterSettings {
+            client,
+            interval,
+            metadata: ClusterMetadata::default(),
+            name,
+            stale_after: interval * 5,
+        }
     });
     poller.apply(settings.collect(), &pool);
     while !store.view().all_polled() {

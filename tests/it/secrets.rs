@@ -7,7 +7,7 @@ use std::{
 
 use qumulo_encryption_exporter::{
     client::{Credential, SecretSource},
-    model::{About, ClusterName, FailureReason},
+    model::{ClusterMetadata, ClusterName, FailureReason},
     poll::{self, Poller},
     secret::Secret,
     store::Store,
@@ -163,7 +163,7 @@ async fn nothing_shows_in_the_log() {
         poll::ClusterSettings {
             client: client.clone(),
             interval: hour,
-            about: About::default(),
+            metadata: ClusterMetadata::default(),
             name,
             stale_after: hour,
         }

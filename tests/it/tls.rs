@@ -33,19 +33,19 @@ const FUTURE: [i32; 2] = [3999, 4000];
 const X509_V1: &str = include_str!("../fixtures/x509-v1.pem");
 
 /// Polls with the TLS settings that `trust` makes from the lab: it works, or fails as `tls` with all of these words.
-async fn check(change: impl FnOnce(&mut ClusterSpec), trust: impl FnOnce(&Lab) -> TlsSettings, refusal: &[&str]) {
+async fn check(change: impl FnOnce(&mut ClusterSpec), trust: impl FnOnce(&Lab) -> TlsSettings, rejection: &[&str]) {
     let mut lab = Lab::new(change).await;
     lab.trust(trust(&lab));
-    check_poll(&lab, refusal).await;
+    check_poll(&lab, rejection).await;
 }
 
-async fn check_poll(lab: &Lab, refusal: &[&str]) {
+async fn check_poll(lab: &Lab, rejection: &[&str]) {
     match lab.poll().await {
-        Ok(_) => assert!(refusal.is_empty(), "accepted, but {refusal:?}"),
+        Ok(_) => assert!(rejection.is_empty(), "accepted, but {rejection:?}"),
         Err(failure) => {
             assert_eq!(failure.reason, FailureReason::Tls, "{failure:?}");
-            assert!(!refusal.is_empty(), "{failure:?}");
-            let missing: Vec<_> = refusal.iter().filter(|words| !failure.message.contains(**words)).collect();
+            assert!(!rejection.is_empty(), "{failure:?}");
+            let missing: Vec<_> = rejection.iter().filter(|words| !failure.message.contains(**words)).collect();
             assert!(missing.is_empty(), "{missing:?} in {failure:?}");
         }
     }
@@ -165,14 +165,14 @@ async fn verification_can_be_skipped() {
 }
 
 /// Whether a server of this one version can be talked to.
-async fn check_version(version: &'static SupportedProtocolVersion, only_tls13: bool, refusal: Option<&str>) {
+async fn check_version(version: &'static SupportedProtocolVersion, only_tls13: bool, rejection: Option<&str>) {
     let issued = Issued::self_signed("127.0.0.1", VALID);
     let server = Bare::tls(server(&issued.certificate, &issued.key, version)).await;
     let mut lab = Lab::new(|_| {}).await;
     lab.settings.url = format!("https://127.0.0.1:{}", server.port).parse().unwrap();
     lab.trust(TlsSettings { only_tls13, ..ca(&lab, &issued.certificate) });
     let failure = lab.poll().await.unwrap_err();
-    match refusal {
+    match rejection {
         // The handshake was good: the server closes without an answer.
         None => assert_eq!(failure.reason, FailureReason::Connect, "{failure:?}"),
         Some(words) => check_poll(&lab, &[words]).await,
@@ -227,17 +227,17 @@ async fn the_version_of_tls_can_be_limited() {
 }
 
 /// What a client with these settings says of a server that shows a chain; nothing if it accepts it.
-async fn check_shown(issued: &Issued, trust: impl Fn(&Lab) -> TlsSettings, refusal: &[&str]) {
+async fn check_shown(issued: &Issued, trust: impl Fn(&Lab) -> TlsSettings, rejection: &[&str]) {
     for version in [&TLS12, &TLS13] {
         let server = Bare::tls(server(&issued.certificate, &issued.key, version)).await;
         let mut lab = Lab::new(|_| {}).await;
         lab.settings.url = format!("https://127.0.0.1:{}", server.port).parse().unwrap();
         lab.trust(trust(&lab));
-        if refusal.is_empty() {
+        if rejection.is_empty() {
             // The server closes after the handshake.
             assert_eq!(lab.poll().await.unwrap_err().reason, FailureReason::Connect);
         } else {
-            check_poll(&lab, refusal).await;
+            check_poll(&lab, rejection).await;
         }
     }
 }

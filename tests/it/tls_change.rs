@@ -7,7 +7,7 @@ use std::{
 
 use qumulo_encryption_exporter::{
     client::{ClientCertificate, TlsSettings},
-    model::{FailureReason, PollFailure, Reading},
+    model::{FailureReason, PollFailure, PollResult},
 };
 use rustls::{
     SupportedProtocolVersion,
@@ -83,7 +83,7 @@ async fn a_certificate_that_is_exchanged_between_two_polls_is_seen_by_the_next()
 }
 
 #[track_caller]
-fn assert_tls(outcome: Result<Reading, PollFailure>) {
+fn assert_tls(outcome: Result<PollResult, PollFailure>) {
     let failure = outcome.unwrap_err();
     assert_eq!(failure.reason, FailureReason::Tls, "{failure:?}");
 }

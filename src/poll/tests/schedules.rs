@@ -11,7 +11,7 @@ use proptest::{collection::vec, prelude::*, sample::select};
 use super::super::*;
 use crate::{
     client::{ClientSettings, Credential, ProxySettings, SecretSource, TransportSettings},
-    model::{FailureReason, Refusal, Status},
+    model::{CredentialRejection, FailureReason, Status},
     secret::Secret,
     store::{Failure, Snapshot},
 };
@@ -27,7 +27,7 @@ type Act = (Duration, End);
 enum End {
     Fail(FailureReason),
     Panic,
-    Refuse(Refusal),
+    Refuse(CredentialRejection),
     Succeed(&'static Status),
 }
 
@@ -48,7 +48,7 @@ struct Known {
     /// Which of the tasks with this name is the right one.
     task: u64,
     stale_after: Duration,
-    good: Option<(Instant, Reading)>,
+    good: Option<(Instant, PollResult)>,
     last: Option<(Instant, Option<Failure>)>,
     polls: u64,
     failures: [u64; FailureReason::ALL.len()],
@@ -94,8 +94,8 @@ fn now() -> Instant {
     clock::now().mono
 }
 
-fn failure(reason: FailureReason, refusal: Option<Refusal>) -> PollFailure {
-    PollFailure { refusal, ..PollFailure::new(reason, "made up") }
+fn failure(reason: FailureReason, rejection: Option<CredentialRejection>) -> PollFailure {
+    PollFailure { rejection, ..PollFailure::new(reason, "made up") }
 }
 
 impl World {
@@ -109,16 +109,16 @@ impl Known {
     fn ended(&mut self, end: End) {
         self.since = None;
         let before = self.good.as_ref().map(|(_, reading)| reading.status.clone());
-        // Every refusal allows for the longest pause; which one there is, is the pace's own test.
+        // Every rejection allows for the longest pause; which one there is, is the pace's own test.
         let pause = if let End::Refuse(_) = end { Duration::from_secs(1800) } else { Duration::ZERO };
         self.due = Some(now() + INTERVAL + pause);
         let failure = match end {
             End::Panic => Some(Failure::Crash),
             End::Fail(reason) => Some(Failure::Poll(failure(reason, None))),
-            End::Refuse(refusal) => Some(Failure::Poll(failure(FailureReason::Authentication, Some(refusal)))),
+            End::Refuse(rejection) => Some(Failure::Poll(failure(FailureReason::Authentication, Some(rejection)))),
             End::Succeed(status) => {
                 self.status_changes += u64::from(before.is_some_and(|before| before != *status));
-                self.good = Some((now(), Reading::local(status.clone())));
+                self.good = Some((now(), PollResult::local(status.clone())));
                 None
             }
         };
@@ -152,7 +152,7 @@ impl Known {
 }
 
 impl StatusSource for Told {
-    async fn poll(&mut self, _now: Instant) -> Result<Reading, PollFailure> {
+    async fn poll(&mut self, _now: Instant) -> Result<PollResult, PollFailure> {
         let (running, (time, end)) = {
             let mut world = lock(&self.world);
             world.running += 1;
@@ -173,8 +173,8 @@ impl StatusSource for Told {
         match end {
             End::Fail(reason) => Err(failure(reason, None)),
             End::Panic => panic!("made up"),
-            End::Refuse(refusal) => Err(failure(FailureReason::Authentication, Some(refusal))),
-            End::Succeed(status) => Ok(Reading::local(status.clone())),
+            End::Refuse(rejection) => Err(failure(FailureReason::Authentication, Some(rejection))),
+            End::Succeed(status) => Ok(PollResult::local(status.clone())),
         }
     }
 
@@ -197,7 +197,7 @@ fn settings(name: &str, address: u16, stale_after: Duration) -> ClusterSettings 
         url: format!("http://[::1]:{address}").parse().unwrap(),
     };
     let name = ClusterName::new(name).unwrap();
-    ClusterSettings { client, interval: INTERVAL, about: About::default(), name, stale_after }
+    ClusterSettings { client, interval: INTERVAL, metadata: ClusterMetadata::default(), name, stale_after }
 }
 
 /// Changes the poller and what should be known of the clusters.
@@ -277,8 +277,8 @@ fn any_act() -> impl Strategy<Value = Act> {
         End::Succeed(&Status::KmsKeyNotFound),
         End::Fail(FailureReason::Timeout),
         End::Fail(FailureReason::Connect),
-        End::Refuse(Refusal::Harmless),
-        End::Refuse(Refusal::Locks),
+        End::Refuse(CredentialRejection::NoLockout),
+        End::Refuse(CredentialRejection::LockoutRisk),
         End::Panic,
     ];
     (select(times.to_vec()), select(ends))

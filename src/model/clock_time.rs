@@ -4,16 +4,16 @@ use chrono::{DateTime, Utc};
 
 /// Now, on both clocks: the one that people and Prometheus read, and the one that only moves forward.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Moment {
+pub struct ClockTime {
     /// The monotonic clock.
     pub mono: Instant,
     /// The wall clock.
     pub wall: DateTime<Utc>,
 }
 
-// === impl Moment ===
+// === impl ClockTime ===
 
-impl Moment {
+impl ClockTime {
     /// How long ago this was, seen from `now`: the longer of what the two clocks say.
     ///
     /// The wall clock can be set back, which must not keep an old status alive. The monotonic clock stands still
@@ -35,12 +35,12 @@ mod tests {
 
     #[test]
     fn age_is_the_longer_of_both_clocks() {
-        let then = Moment { mono: Instant::now(), wall: DateTime::UNIX_EPOCH };
-        let after = |mono: u64, wall: i64| Moment {
+        let then = ClockTime { mono: Instant::now(), wall: DateTime::UNIX_EPOCH };
+        let after = |mono: u64, wall: i64| ClockTime {
             mono: then.mono + Duration::from_secs(mono),
             wall: then.wall + chrono::TimeDelta::seconds(wall),
         };
-        let check = |now: Moment, expect: u64| assert_eq!(then.age(&now), Duration::from_secs(expect));
+        let check = |now: ClockTime, expect: u64| assert_eq!(then.age(&now), Duration::from_secs(expect));
         check(after(10, 10), 10);
         check(after(10, -3600), 10);
         check(after(10, 3600), 3600);
