@@ -54,7 +54,7 @@
 //!   `status` show it, and alert rules and dashboards read the metric.
 //! * **A view is one instant.** Whatever is rendered comes from one [`store::View`].
 //! * **The core does no IO and reads no clock**: [`model`], [`store`], [`metrics`], [`report`],
-//!   [`page`], `client::decode`, `poll::pace`, `poll::plan`.
+//!   [`page`], `client::decode`, `poll::schedule`, `poll::config_diff`.
 //!   Below [`cmd`], [`poll`] and [`routes`] the time is an argument.
 //! * **Nothing is written to a cluster.** Every request is a GET, but for the login.
 //! * **A secret is a [`secret::Secret`]** from the file to the request. An answer that repeats it is refused.

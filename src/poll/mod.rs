@@ -3,9 +3,9 @@
 //! A hanging cluster holds up its own task only. A task that dies by a bug of ours shows as `up` 0 and is started again
 //! one interval later; the cluster's counters live outside of it.
 
+mod config_diff;
 mod log;
-mod pace;
-mod plan;
+mod schedule;
 
 use std::{
     collections::BTreeMap,
@@ -17,10 +17,10 @@ use std::{
 use tokio::time::sleep_until;
 use tokio_util::task::AbortOnDropHandle;
 
-pub use self::plan::Changes;
+pub use self::config_diff::Changes;
 use self::{
-    pace::{Next, Pace},
-    plan::{Plan, Start},
+    config_diff::{ConfigDiff, Start},
+    schedule::{Next, Schedule},
 };
 use crate::{
     client::{self, Client, TransportPool},
@@ -47,7 +47,7 @@ pub struct ClusterSettings {
     pub stale_after: Duration,
 }
 
-/// A cluster that can be asked. The poller knows no more of it, so that pace is tested without a network.
+/// A cluster that can be asked. The poller knows no more of it, so that schedule is tested without a network.
 pub trait StatusSource: Send + Sync + 'static {
     /// One attempt, one outcome.
     fn poll(&mut self, now: Instant) -> impl Future<Output = Result<PollResult, PollFailure>> + Send;
@@ -111,7 +111,7 @@ impl Poller {
         next: Vec<ClusterSettings>,
         source: impl Fn(&ClusterSettings) -> F,
     ) -> Changes {
-        let Plan { changes, describe, start, stop } = plan::plan(&self.settings, &next);
+        let ConfigDiff { changes, describe, start, stop } = config_diff::diff(&self.settings, &next);
         for name in stop {
             self.tasks.remove(&name);
             // The task ends when the runtime comes to it; the next scrape may be sooner.
@@ -119,8 +119,8 @@ impl Poller {
         }
         for (settings, how) in start.iter().filter_map(|(index, how)| Some((next.get(*index)?, *how))) {
             let ClusterSettings { interval, ref name, stale_after, .. } = *settings;
-            let pace = Pace::new(name, interval, stale_after, self.origin);
-            self.start(name.clone(), pace, interval, stale_after, how, source(settings));
+            let schedule = Schedule::new(name, interval, stale_after, self.origin);
+            self.start(name.clone(), schedule, interval, stale_after, how, source(settings));
         }
         for settings in describe.iter().filter_map(|index| next.get(*index)) {
             self.store.describe(&settings.name, &settings.metadata);
@@ -132,7 +132,7 @@ impl Poller {
     fn start<S: StatusSource>(
         &mut self,
         name: ClusterName,
-        pace: Pace,
+        schedule: Schedule,
         interval: Duration,
         stale_after: Duration,
         how: Start,
@@ -142,7 +142,7 @@ impl Poller {
             Start::Fresh => self.store.publisher(name.clone(), stale_after),
             Start::Continuing => self.store.successor(name.clone(), stale_after),
         };
-        let task = supervise(source, publisher, pace, interval);
+        let task = supervise(source, publisher, schedule, interval);
         self.tasks.insert(name, AbortOnDropHandle::new(tokio::spawn(task)));
     }
 }
@@ -151,12 +151,12 @@ impl Poller {
 async fn supervise<S: StatusSource>(
     source: impl Fn() -> S + Send + 'static,
     publisher: Publisher,
-    pace: Pace,
+    schedule: Schedule,
     interval: Duration,
 ) {
     let publisher = Arc::new(Mutex::new(publisher));
     loop {
-        let task = tokio::spawn(run(source(), publisher.clone(), pace.clone()));
+        let task = tokio::spawn(run(source(), publisher.clone(), schedule.clone()));
         if AbortOnDropHandle::new(task).await.is_ok() {
             return;
         }
@@ -166,13 +166,13 @@ async fn supervise<S: StatusSource>(
 }
 
 /// Polls one cluster for ever.
-async fn run<S: StatusSource>(mut source: S, publisher: Arc<Mutex<Publisher>>, mut pace: Pace) {
+async fn run<S: StatusSource>(mut source: S, publisher: Arc<Mutex<Publisher>>, mut schedule: Schedule) {
     loop {
         let started = clock::now();
         // In a box, because its 8 KiB are needed for a moment only: most of the time most of the tasks wait.
         let result = Box::pin(source.poll(started.mono)).await;
         let ended = clock::now();
-        let next = pace.next(ended.mono, result.as_ref().err());
+        let next = schedule.next(ended.mono, result.as_ref().err());
         log::poll(&name(&publisher), &result, ended.mono - started.mono);
         record(&publisher, |publisher| {
             publisher.saw_certificate(source.certificate());

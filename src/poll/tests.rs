@@ -41,8 +41,8 @@ impl Script {
     fn start(&self, poller: &mut Poller, name: &str) {
         let script = self.clone();
         let name = ClusterName::new(name).unwrap();
-        let pace = Pace::new(&name, INTERVAL, STALE_AFTER, poller.origin);
-        poller.start(name, pace, INTERVAL, STALE_AFTER, Start::Fresh, move || script.clone());
+        let schedule = Schedule::new(&name, INTERVAL, STALE_AFTER, poller.origin);
+        poller.start(name, schedule, INTERVAL, STALE_AFTER, Start::Fresh, move || script.clone());
     }
 }
 
@@ -98,9 +98,9 @@ impl StatusSource for Large {
 #[tokio::test]
 async fn what_a_poll_needs_is_not_held_between_polls() {
     let name = ClusterName::new("a").unwrap();
-    let pace = Pace::new(&name, INTERVAL, STALE_AFTER, clock::now().mono);
+    let schedule = Schedule::new(&name, INTERVAL, STALE_AFTER, clock::now().mono);
     let publisher = Arc::new(Mutex::new(Store::default().publisher(name, STALE_AFTER)));
-    let task = run(Large, publisher, pace);
+    let task = run(Large, publisher, schedule);
     assert!(size_of_val(&task) < 2 * 1024, "{}", size_of_val(&task));
 }
 
@@ -149,10 +149,10 @@ async fn lateness(interval: Duration, timeout: Duration) -> Duration {
     let start = clock::now().mono;
     for number in 0..1000 {
         let name = ClusterName::new(&format!("cluster-{number}")).unwrap();
-        let pace = Pace::new(&name, interval, STALE_AFTER, start);
+        let schedule = Schedule::new(&name, interval, STALE_AFTER, start);
         let hangs = (number % 10 != 0).then_some(timeout);
-        let punctual = Punctual { due: start, hangs, pace: pace.clone(), worst: worst.clone() };
-        poller.start(name, pace, interval, STALE_AFTER, Start::Fresh, move || punctual.clone());
+        let punctual = Punctual { due: start, hangs, schedule: schedule.clone(), worst: worst.clone() };
+        poller.start(name, schedule, interval, STALE_AFTER, Start::Fresh, move || punctual.clone());
     }
     pass(5 * interval).await;
     *worst.lock().unwrap()
@@ -163,7 +163,7 @@ async fn lateness(interval: Duration, timeout: Duration) -> Duration {
 struct Punctual {
     due: Instant,
     hangs: Option<Duration>,
-    pace: Pace,
+    schedule: Schedule,
     worst: Arc<Mutex<Duration>>,
 }
 
@@ -178,7 +178,7 @@ impl StatusSource for Punctual {
             let mut worst = self.worst.lock().unwrap();
             *worst = (*worst).max(late);
         }
-        self.due = self.pace.next(now, None).at;
+        self.due = self.schedule.next(now, None).at;
         Script::new([Act::Succeed]).poll(now).await
     }
 

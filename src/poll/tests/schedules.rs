@@ -109,7 +109,7 @@ impl Known {
     fn ended(&mut self, end: End) {
         self.since = None;
         let before = self.good.as_ref().map(|(_, reading)| reading.status.clone());
-        // Every rejection allows for the longest pause; which one there is, is the pace's own test.
+        // Every rejection allows for the longest pause; which one there is, is the schedule's own test.
         let pause = if let End::Refuse(_) = end { Duration::from_secs(1800) } else { Duration::ZERO };
         self.due = Some(now() + INTERVAL + pause);
         let failure = match end {

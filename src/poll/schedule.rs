@@ -7,9 +7,9 @@ use crate::model::{ClusterName, CredentialRejection, PollFailure};
 /// The longest pause where no account can be locked: after a refused access token, and for `Retry-After`.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(300);
 
-/// One cluster's pace.
+/// One cluster's schedule.
 #[derive(Clone, Debug)]
-pub struct Pace {
+pub struct Schedule {
     /// Any point in time on the grid of this cluster's polls.
     anchor: Instant,
     interval: Duration,
@@ -30,9 +30,9 @@ pub struct Next {
     pub or_new_credential: bool,
 }
 
-// === impl Pace ===
+// === impl Schedule ===
 
-impl Pace {
+impl Schedule {
     /// Polls every `interval`, shifted by a stable hash of the name, so that the clusters are spread over the interval
     /// in the same way after every start. `origin` is the same for all clusters.
     pub fn new(name: &ClusterName, interval: Duration, stale_after: Duration, origin: Instant) -> Self {
@@ -106,8 +106,8 @@ mod tests {
 
     const INTERVAL: Duration = Duration::from_secs(60);
 
-    fn pace(name: &str, origin: Instant) -> Pace {
-        Pace::new(&ClusterName::new(name).unwrap(), INTERVAL, 5 * INTERVAL, origin)
+    fn schedule(name: &str, origin: Instant) -> Schedule {
+        Schedule::new(&ClusterName::new(name).unwrap(), INTERVAL, 5 * INTERVAL, origin)
     }
 
     fn failure(reason: FailureReason) -> PollFailure {
@@ -117,14 +117,14 @@ mod tests {
     #[test]
     fn polls_keep_to_a_grid() {
         let origin = Instant::now();
-        let mut pace = pace("one", origin);
-        let first = pace.next(origin, None).at;
+        let mut schedule = schedule("one", origin);
+        let first = schedule.next(origin, None).at;
         assert!(first > origin && first <= origin + INTERVAL);
         let just_after = first + Duration::from_millis(7);
-        assert_eq!(pace.next(just_after, None), Next { at: first + INTERVAL, or_new_credential: false });
-        assert_eq!(pace.next(first, None).at, first + INTERVAL, "never at once");
+        assert_eq!(schedule.next(just_after, None), Next { at: first + INTERVAL, or_new_credential: false });
+        assert_eq!(schedule.next(first, None).at, first + INTERVAL, "never at once");
         let much_later = first + 10 * INTERVAL + Duration::from_secs(1);
-        assert_eq!(pace.next(much_later, None).at, first + 11 * INTERVAL);
+        assert_eq!(schedule.next(much_later, None).at, first + 11 * INTERVAL);
     }
 
     #[test]
@@ -132,7 +132,7 @@ mod tests {
         let origin = Instant::now();
         let mut sixths = [0; 6];
         for number in 0..600 {
-            let offset = pace(&format!("cluster-{number}"), origin).next(origin, None).at - origin;
+            let offset = schedule(&format!("cluster-{number}"), origin).next(origin, None).at - origin;
             sixths[usize::try_from(offset.as_secs() / 10).unwrap().min(5)] += 1;
         }
         assert!(sixths.iter().all(|share| (60..=140).contains(share)), "{sixths:?}");
@@ -152,7 +152,7 @@ mod tests {
         let origin = Instant::now();
         let pause = Duration::from_secs(1800);
         for reason in FailureReason::ALL {
-            let next = pace("one", origin).next(origin, Some(&failure(reason)));
+            let next = schedule("one", origin).next(origin, Some(&failure(reason)));
             assert!(!next.or_new_credential && next.at <= origin + INTERVAL, "{reason:?}");
             // A proxy's account can be locked as a cluster's can.
             let refused = PollFailure {
@@ -160,7 +160,7 @@ mod tests {
                 retry_after: Some(pause),
                 ..failure(reason)
             };
-            let next = pace("one", origin).next(origin, Some(&refused));
+            let next = schedule("one", origin).next(origin, Some(&refused));
             assert_eq!(next, Next { at: origin + pause, or_new_credential: true }, "{reason:?}");
         }
     }
@@ -169,10 +169,10 @@ mod tests {
     fn a_refused_token_keeps_the_interval_and_never_costs_a_fresh_status() {
         let origin = Instant::now();
         for (interval, stale_after) in [(60, 300), (15, 75), (30, 150), (3600, 18_000), (60, 70)].map(seconds) {
-            let mut pace = Pace::new(&ClusterName::new("one").unwrap(), interval, stale_after, origin);
+            let mut schedule = Schedule::new(&ClusterName::new("one").unwrap(), interval, stale_after, origin);
             let mut now = origin;
             for attempt in 0..20 {
-                let next = pace.next(now, Some(&refusal(CredentialRejection::NoLockout)));
+                let next = schedule.next(now, Some(&refusal(CredentialRejection::NoLockout)));
                 let pause = next.at - now;
                 assert!(next.or_new_credential);
                 assert!(attempt > 0 || pause <= interval, "the first rejection changes nothing");
@@ -194,12 +194,12 @@ mod tests {
             retry_after: Some(Duration::from_secs(seconds)),
             ..failure(FailureReason::RateLimited)
         };
-        assert!(pace("one", origin).next(origin, Some(&asked(0))).at <= origin + INTERVAL);
+        assert!(schedule("one", origin).next(origin, Some(&asked(0))).at <= origin + INTERVAL);
         // Nothing was ever known: rarely, but not for an hour.
-        assert_eq!(pace("one", origin).next(origin, Some(&asked(100))).at, at(100));
-        assert_eq!(pace("one", origin).next(origin, Some(&asked(3600))).at, at(150));
+        assert_eq!(schedule("one", origin).next(origin, Some(&asked(100))).at, at(100));
+        assert_eq!(schedule("one", origin).next(origin, Some(&asked(3600))).at, at(150));
         // A status that is fresh until 300.
-        let mut fresh = pace("one", origin);
+        let mut fresh = schedule("one", origin);
         fresh.next(origin, None);
         let times = [60, 200, 239, 240].map(|now| fresh.next(at(now), Some(&asked(3600))).at);
         assert_eq!((times[0], times[3]), (at(210), at(390)));

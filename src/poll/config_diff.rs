@@ -23,7 +23,7 @@ pub struct Changes {
 
 /// How to get from the clusters that are polled to those that should be.
 #[derive(Debug, Default, Eq, PartialEq)]
-pub(super) struct Plan {
+pub(super) struct ConfigDiff {
     pub(super) changes: Changes,
     /// Places in the new list of clusters whose description is another one.
     pub(super) describe: Vec<usize>,
@@ -42,32 +42,32 @@ pub(super) enum Start {
 }
 
 /// Compares. A cluster is its address: under another one, the status known so far is of something else.
-pub(super) fn plan(current: &BTreeMap<ClusterName, ClusterSettings>, next: &[ClusterSettings]) -> Plan {
-    let mut plan = Plan::default();
+pub(super) fn diff(current: &BTreeMap<ClusterName, ClusterSettings>, next: &[ClusterSettings]) -> ConfigDiff {
+    let mut diff = ConfigDiff::default();
     for (index, settings) in next.iter().enumerate() {
         match current.get(&settings.name) {
             None => {
-                plan.changes.added += 1;
-                plan.start.push((index, Start::Fresh));
-                plan.describe.push(index);
+                diff.changes.added += 1;
+                diff.start.push((index, Start::Fresh));
+                diff.describe.push(index);
             }
-            Some(before) if before == settings => plan.changes.unchanged += 1,
+            Some(before) if before == settings => diff.changes.unchanged += 1,
             Some(before) => {
-                plan.changes.changed += 1;
+                diff.changes.changed += 1;
                 let start = if before.client.url == settings.client.url { Start::Continuing } else { Start::Fresh };
                 // What is only said about a cluster touches no connection.
                 let polled = (&before.client, before.interval, before.stale_after);
                 if polled != (&settings.client, settings.interval, settings.stale_after) {
-                    plan.start.push((index, start));
+                    diff.start.push((index, start));
                 }
-                plan.describe.push(index);
+                diff.describe.push(index);
             }
         }
     }
     let names: HashSet<&ClusterName> = next.iter().map(|settings| &settings.name).collect();
-    plan.stop = current.keys().filter(|name| !names.contains(name)).cloned().collect();
-    plan.changes.removed = plan.stop.len();
-    plan
+    diff.stop = current.keys().filter(|name| !names.contains(name)).cloned().collect();
+    diff.changes.removed = diff.stop.len();
+    diff
 }
 
 // === impl Changes ===
@@ -110,11 +110,11 @@ mod tests {
     #[track_caller]
     fn check(current: &[ClusterSettings], next: &[ClusterSettings], start: &[(usize, Start)], stop: &[&str]) {
         let current: BTreeMap<_, _> = current.iter().map(|each| (each.name.clone(), each.clone())).collect();
-        let plan = plan(&current, next);
-        assert_eq!(plan.start, start);
-        assert_eq!(plan.stop.iter().map(ClusterName::as_str).collect::<Vec<_>>(), stop);
-        let Changes { added, changed, removed, unchanged } = plan.changes;
-        assert_eq!((added + changed, removed), (plan.describe.len(), stop.len()));
+        let diff = diff(&current, next);
+        assert_eq!(diff.start, start);
+        assert_eq!(diff.stop.iter().map(ClusterName::as_str).collect::<Vec<_>>(), stop);
+        let Changes { added, changed, removed, unchanged } = diff.changes;
+        assert_eq!((added + changed, removed), (diff.describe.len(), stop.len()));
         let untouched = next.iter().filter(|each| current.get(&each.name) == Some(each)).count();
         assert_eq!(unchanged, untouched);
         assert_eq!((added + changed + unchanged, removed + changed + unchanged), (next.len(), current.len()));
