@@ -15,11 +15,11 @@ use url::Url;
 
 use super::{
     answer::ApiResponse,
-    decode,
+    decode, error_text,
     resolve::DnsError,
     settings::{ProxyAccount, TransportSettings},
     transport::NoClient,
-    verify, words,
+    verify,
 };
 use crate::model::{CredentialRejection, FailureReason, PollFailure};
 
@@ -140,7 +140,7 @@ fn direct(err: &reqwest::Error, place: &str, peer: &Peer) -> PollFailure {
     let io = causes(err).filter_map(|cause| cause.downcast_ref::<io::Error>()).last();
     let (reason, text) = if let Some(tls) = causes(err).find_map(|cause| cause.downcast_ref()) {
         let requested = peer.client_cert_requested.load(Ordering::Relaxed);
-        let text = verify::refusal_text(tls).unwrap_or_else(|| words::tls(tls, requested));
+        let text = verify::refusal_text(tls).unwrap_or_else(|| error_text::tls(tls, requested));
         (FailureReason::Tls, format!("TLS with {place} failed: {text}"))
     } else if let Some(dns) = causes(err).find_map(|cause| cause.downcast_ref::<DnsError>()) {
         (FailureReason::Dns, dns.to_string())
@@ -155,7 +155,7 @@ fn direct(err: &reqwest::Error, place: &str, peer: &Peer) -> PollFailure {
     } else {
         let begin = if err.is_connect() { "cannot connect to" } else { "the connection to" };
         let broke = if err.is_connect() { "" } else { " broke" };
-        let text = io.map_or_else(|| "it ended before the answer did".to_owned(), words::io);
+        let text = io.map_or_else(|| "it ended before the answer did".to_owned(), error_text::io);
         (FailureReason::Connect, format!("{begin} {place}{broke}: {text}"))
     };
     PollFailure::new(reason, text)

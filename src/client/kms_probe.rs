@@ -22,7 +22,7 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use super::{lock::lock, resolve::Addresses, verify, words};
+use super::{error_text, lock::lock, resolve::DnsResolver, verify};
 use crate::{
     model::{KmsProbe, KmsServer, Timestamp},
     trust::WallClock,
@@ -155,7 +155,7 @@ impl Probes {
         server: &KmsServer,
         networks: &Networks,
         rate: &mut ProbeRate,
-        resolver: &Arc<Addresses>,
+        resolver: &Arc<DnsResolver>,
         provider: &Arc<CryptoProvider>,
         now: Instant,
     ) -> Option<KmsProbe> {
@@ -206,7 +206,7 @@ impl Probe {
 
 async fn probe(
     (host, port, networks): &Key,
-    resolver: &Addresses,
+    resolver: &DnsResolver,
     provider: Arc<CryptoProvider>,
 ) -> Result<KmsProbe, String> {
     let found = match host.parse::<IpAddr>() {
@@ -247,18 +247,18 @@ async fn certificate_expiry(
     let verifier = Arc::new(RecordingVerifier { expiry: Mutex::default(), provider: provider.clone() });
     let config = ClientConfig::builder_with_details(provider, Arc::new(WallClock))
         .with_safe_default_protocol_versions()
-        .map_err(|err| words::tls(&err, false))?
+        .map_err(|err| error_text::tls(&err, false))?
         .dangerous()
         .with_custom_certificate_verifier(verifier.clone())
         .with_no_client_auth();
-    let stream = TcpStream::connect(address).await.map_err(|err| words::io(&err))?;
+    let stream = TcpStream::connect(address).await.map_err(|err| error_text::io(&err))?;
     // It always fails: the verifier sees to that.
     let failed = TlsConnector::from(Arc::new(config)).connect(name, stream).await.err();
     let seen = lock(&verifier.expiry).take();
     seen.ok_or_else(|| match failed {
         Some(err) => match err.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
             Some(err) => tls_problem(err),
-            None => words::io(&err),
+            None => error_text::io(&err),
         },
         None => "it shows no certificate".to_owned(),
     })
@@ -270,11 +270,14 @@ fn tls_problem(err: &Error) -> String {
     match err {
         Error::AlertReceived(Alert::HandshakeFailure | Alert::InsufficientSecurity | Alert::ProtocolVersion)
         | Error::PeerIncompatible(_) => {
-            format!("it has no TLS version, cipher suite or kind of key in common with the exporter; {}", words::SPOKEN)
+            format!(
+                "it has no TLS version, cipher suite or kind of key in common with the exporter; {}",
+                error_text::SPOKEN
+            )
         }
         Error::InvalidMessage(_) => "what answers there does not speak TLS".to_owned(),
         Error::General(_) => "it shows a certificate that cannot be parsed".to_owned(),
-        err => words::tls(err, false),
+        err => error_text::tls(err, false),
     }
 }
 

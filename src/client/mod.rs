@@ -14,6 +14,7 @@ mod api;
 mod auth;
 mod decode;
 mod error;
+mod error_text;
 mod fetch;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -28,7 +29,6 @@ mod secret_file;
 mod settings;
 mod transport;
 mod verify;
-mod words;
 
 use std::{
     sync::Arc,

@@ -27,7 +27,7 @@ const LOOKUPS: usize = 256;
 type Lookup = dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync;
 
 /// The addresses of all clusters.
-pub struct Addresses {
+pub struct DnsResolver {
     /// One lookup for each host at a time, shared by all clusters.
     pool: KeyedBlockingPool,
     lookup: Arc<Lookup>,
@@ -35,9 +35,9 @@ pub struct Addresses {
     turns: Mutex<HashMap<Box<str>, usize>>,
 }
 
-// === impl Addresses ===
+// === impl DnsResolver ===
 
-impl Addresses {
+impl DnsResolver {
     /// Answers of `lookup`.
     pub fn new(lookup: impl Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync + 'static) -> Self {
         Self { pool: KeyedBlockingPool::new(LOOKUPS), lookup: Arc::new(lookup), turns: Mutex::default() }
@@ -99,8 +99,8 @@ fn words(err: &io::Error) -> &'static str {
     }
 }
 
-impl fmt::Debug for Addresses {
+impl fmt::Debug for DnsResolver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Addresses").finish_non_exhaustive()
+        f.debug_struct("DnsResolver").finish_non_exhaustive()
     }
 }

@@ -28,15 +28,14 @@ use zeroize::Zeroizing;
 
 use super::{
     accounts::{Account, Accounts},
-    error, https_proxy,
+    error, error_text, https_proxy,
     kms_probe::{Networks, ProbeRate, Probes},
     lock::lock,
     pem::{client_cert_error, client_certificate, trust_store},
-    resolve::{self, Addresses, DnsError},
+    resolve::{self, DnsError, DnsResolver},
     secret_file::{SecretError, SecretFile},
     settings::{ProxyAccount, ProxySettings, TlsSettings, TransportSettings},
     verify::{CertificateRecorder, RequestRecorder, ServerVerifier, Trust},
-    words,
 };
 use crate::{
     blocking::KeyedBlockingPool,
@@ -93,7 +92,7 @@ pub enum TransportError {
 #[derive(Debug)]
 pub struct TransportPool {
     accounts: Accounts,
-    addresses: Arc<Addresses>,
+    resolver: Arc<DnsResolver>,
     /// Renewed files that are of no use, and what was said about them.
     broken: Mutex<HashMap<TransportSettings, TransportError>>,
     connectors: Mutex<HashMap<TransportSettings, Shared>>,
@@ -136,7 +135,7 @@ pub enum NoClient {
 /// Looks names up on threads of its own, each lookup shared by all who ask for the same name.
 #[derive(Clone)]
 struct Resolver {
-    addresses: Arc<Addresses>,
+    resolver: Arc<DnsResolver>,
     /// Whether other addresses than loopback ones are left out, so that a token never crosses a network without TLS
     /// even if `localhost` were made to point elsewhere.
     only_loopback: bool,
@@ -162,7 +161,7 @@ impl TransportPool {
     pub fn with_lookup(lookup: impl Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync + 'static) -> Self {
         Self {
             accounts: Accounts::default(),
-            addresses: Arc::new(Addresses::new(lookup)),
+            resolver: Arc::new(DnsResolver::new(lookup)),
             broken: Mutex::default(),
             connectors: Mutex::default(),
             files: KeyedBlockingPool::new(FILES),
@@ -236,7 +235,7 @@ impl TransportPool {
         rate: &mut ProbeRate,
         now: Instant,
     ) -> Option<KmsProbe> {
-        self.probes.probe(server, networks, rate, &self.addresses, &self.provider, now)
+        self.probes.probe(server, networks, rate, &self.resolver, &self.provider, now)
     }
 
     pub(super) fn accounts(&self) -> &Accounts {
@@ -250,7 +249,7 @@ impl TransportPool {
 
     /// Begins with another address of `host` from now on.
     pub(super) fn turn(&self, host: &str) {
-        self.addresses.turn(host);
+        self.resolver.turn(host);
     }
 
     /// Forgets the connectors that nobody needs any more.
@@ -281,7 +280,7 @@ impl TransportPool {
     }
 
     fn build(&self, settings: &TransportSettings, only_loopback: bool) -> Result<Arc<Connector>, TransportError> {
-        let resolver = Resolver { addresses: self.addresses.clone(), only_loopback };
+        let resolver = Resolver { resolver: self.resolver.clone(), only_loopback };
         let https = settings.tls.is_some();
         let (tls, verifier) = self.tls(settings.tls.as_ref())?;
         let proxy = match &settings.proxy {
@@ -312,7 +311,7 @@ impl TransportPool {
         let verifier = ServerVerifier::new(trust, name.transpose()?, self.provider.clone());
         let config = ClientConfig::builder_with_details(self.provider.clone(), Arc::new(WallClock))
             .with_protocol_versions(versions)
-            .map_err(|err| TransportError::Tls(words::tls(&err, false)))?
+            .map_err(|err| TransportError::Tls(error_text::tls(&err, false)))?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier.clone()));
         let mut config = match &settings.client {
@@ -433,7 +432,7 @@ impl fmt::Debug for Connector {
 
 impl dns::Resolve for Resolver {
     fn resolve(&self, name: dns::Name) -> dns::Resolving {
-        let (addresses, only_loopback) = (self.addresses.clone(), self.only_loopback);
+        let (addresses, only_loopback) = (self.resolver.clone(), self.only_loopback);
         Box::pin(async move {
             let host = name.as_str().to_owned();
             let found = addresses.ask(&host, only_loopback).await;
