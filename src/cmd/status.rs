@@ -27,8 +27,8 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Asks, prints, and judges by the exit status.
 pub fn run(args: &StatusArgs) -> ExitCode {
     let printed = match &args.exporter_url {
-        Some(url) => told(url, args),
-        None => asked(args),
+        Some(url) => ask_exporter(url, args),
+        None => ask_clusters(args),
     };
     match printed.and_then(|(text, severity)| super::print(&text).map(|()| severity)) {
         // The series hold the state, and whoever replaces a file by this output must do so in an emergency, too.
@@ -48,7 +48,7 @@ pub fn unknown(problem: &str, plugin: bool) -> ExitCode {
 }
 
 /// From the clusters themselves.
-fn asked(args: &StatusArgs) -> anyhow::Result<(Vec<u8>, Severity)> {
+fn ask_clusters(args: &StatusArgs) -> anyhow::Result<(Vec<u8>, Severity)> {
     let view = ask(args)?;
     let now = clock::now();
     let report = report::report(&view, &now);
@@ -67,7 +67,7 @@ fn asked(args: &StatusArgs) -> anyhow::Result<(Vec<u8>, Severity)> {
 }
 
 /// From a running exporter, which needs no configuration and logs in nowhere.
-fn told(url: &Url, args: &StatusArgs) -> anyhow::Result<(Vec<u8>, Severity)> {
+fn ask_exporter(url: &Url, args: &StatusArgs) -> anyhow::Result<(Vec<u8>, Severity)> {
     if !args.names.is_empty() && matches!(args.output, OutputForm::Json | OutputForm::Prometheus) {
         anyhow::bail!("--exporter.url prints all clusters in this form of output; name none");
     }

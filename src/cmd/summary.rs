@@ -7,7 +7,7 @@ use textwrap::{Options, WordSplitter, core::display_width};
 
 use crate::{
     model::{DateField, KmsCertificate},
-    report::{ClusterReport, Report, Severity, span, visible},
+    report::{ClusterReport, Report, Severity, format_duration, visible},
 };
 
 const HEAD: [&str; 7] = ["CLUSTER", "STATE", "STATUS", "KEY STORE", "KMS CA", "KMS CLIENT", "KEY AGE"];
@@ -93,14 +93,14 @@ struct Certificate {
 impl Summary {
     /// Of clusters that were asked.
     pub fn new(report: &Report) -> Self {
-        Self(report.clusters.iter().map(|cluster| Line::asked(cluster, report.at)).collect())
+        Self(report.clusters.iter().map(|cluster| Line::from_report(cluster, report.at)).collect())
     }
 
     /// Of the JSON of a running exporter, with the path of its metrics. `None` if it is another document.
     pub fn of_document(json: &[u8]) -> Option<(Self, String)> {
         let document: Document = serde_json::from_slice(json).ok()?;
         let at = moment(&document.generated_at)?;
-        let summary = Self(document.clusters.into_iter().map(|cluster| Line::told(cluster, at)).collect());
+        let summary = Self(document.clusters.into_iter().map(|cluster| Line::from_document(cluster, at)).collect());
         Some((summary, document.exporter.metrics.unwrap_or_else(|| "metrics".to_owned())))
     }
 
@@ -235,7 +235,7 @@ impl Expiry {
 // === impl Line ===
 
 impl Line {
-    fn asked(cluster: &ClusterReport, now: DateTime<Utc>) -> Self {
+    fn from_report(cluster: &ClusterReport, now: DateTime<Utc>) -> Self {
         let left = |kind: KmsCertificate| {
             let certificate = cluster.certificates.iter().find(|certificate| certificate.kind == kind);
             certificate.map(|certificate| certificate.seconds_left)
@@ -253,7 +253,7 @@ impl Line {
         )
     }
 
-    fn told(cluster: Cluster, now: DateTime<Utc>) -> Self {
+    fn from_document(cluster: Cluster, now: DateTime<Utc>) -> Self {
         let left = |kind: KmsCertificate| {
             let certificate = cluster.certificates.iter().find(|each| each.certificate == kind.label());
             certificate.map(|each| each.seconds_left as f64)
@@ -290,14 +290,14 @@ impl Line {
     ) -> Self {
         let until = |seconds: Option<f64>| match seconds {
             None => "-".to_owned(),
-            Some(left) if left <= 0.0 => format!("{} ago", span(left)),
+            Some(left) if left <= 0.0 => format!("{} ago", format_duration(left)),
             // Beside a lost key, the time that is left would read like a period of grace.
             Some(_) if severity == Severity::Critical => "valid".to_owned(),
-            Some(left) => span(left),
+            Some(left) => format_duration(left),
         };
         // The third, of the server, is one of the findings when it matters.
         let [ca, client, _] = left.map(until);
-        let age = key_age.map_or("-".to_owned(), span);
+        let age = key_age.map_or("-".to_owned(), format_duration);
         let first_expiry = Expiry::first(left.into_iter().flatten(), warning, critical);
         let cells = [visible(name), severity.label().to_owned(), visible(status), visible(key_store), ca, client, age];
         Self { cells, findings, first_expiry, severity }

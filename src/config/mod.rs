@@ -11,11 +11,11 @@ mod errors;
 mod files;
 mod hints;
 mod raw;
-mod reach;
 mod resolve;
 mod schedule;
 #[cfg(test)]
 mod schema;
+mod tls_and_proxy;
 mod url;
 
 use std::path::{Path, PathBuf};

@@ -44,7 +44,7 @@ pub fn render(view: &View, now: &ClockTime, sink: &mut impl SampleSink) {
     judgement(&rows, now, sink);
     policies(&rows, sink);
     key_stores(&rows, sink);
-    surroundings(&rows, sink);
+    credential_and_clock_metrics(&rows, sink);
 }
 
 impl<'a> Row<'a> {
@@ -165,7 +165,7 @@ fn counters(rows: &[Row<'_>], sink: &mut impl SampleSink) {
 /// What the report says, in the metric's three values: 1, 0 and absent.
 fn judgement(rows: &[Row<'_>], now: &ClockTime, sink: &mut impl SampleSink) {
     for row in rows {
-        for (kind, severity, holds) in findings::told(row.snapshot, now) {
+        for (kind, severity, holds) in findings::samples(row.snapshot, now) {
             sink.sample(&catalog::FINDING, row.cluster, &[kind.id(), severity.label()], flag(holds));
         }
     }
@@ -223,7 +223,7 @@ fn key_stores(rows: &[Row<'_>], sink: &mut impl SampleSink) {
 }
 
 /// What else can end the watch over a cluster, or spoil it.
-fn surroundings(rows: &[Row<'_>], sink: &mut impl SampleSink) {
+fn credential_and_clock_metrics(rows: &[Row<'_>], sink: &mut impl SampleSink) {
     for row in rows {
         if let Some(at) = row.snapshot.certificate() {
             sink.sample(&catalog::API_CERTIFICATE_EXPIRY, row.cluster, &[], at.unix_seconds());

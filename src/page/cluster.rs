@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     model::DateField,
-    report::{Certificate, ClusterReport, Finding, Severity, findings::certificate_name, span, visible},
+    report::{Certificate, ClusterReport, Finding, Severity, findings::certificate_name, format_duration, visible},
 };
 
 /// One line, and the details on demand; at once where it is the only one.
@@ -66,7 +66,7 @@ fn details(cluster: &ClusterReport, now: DateTime<Utc>) -> Markup {
             @for each in &cluster.certificates { (certificate(each)) }
             @if let Some(at) = cluster.api_certificate { (fact("REST API certificate", html! { "expires " (day(at.utc())) })) }
             @if let Some(at) = cluster.date(DateField::LastKeyRotationTime) {
-                (fact("Key age", html! { (span(seconds(at, now))) ", since " (day(at)) }))
+                (fact("Key age", html! { (format_duration(seconds(at, now))) ", since " (day(at)) }))
             }
             @if let Some(at) = cluster.date(DateField::LastStatusUpdateTime) {
                 (fact("Status refreshed by the cluster", ago(at, now)))
@@ -164,7 +164,7 @@ fn fact(name: &str, value: Markup) -> Markup {
 }
 
 fn ago(at: DateTime<Utc>, now: DateTime<Utc>) -> Markup {
-    html! { time datetime=(at.to_rfc3339()) title=(at.format("%Y-%m-%d %H:%M:%S UTC")) { (span(seconds(at, now))) " ago" } }
+    html! { time datetime=(at.to_rfc3339()) title=(at.format("%Y-%m-%d %H:%M:%S UTC")) { (format_duration(seconds(at, now))) " ago" } }
 }
 
 /// Of something that is years away.

@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use super::query::link_to;
 use crate::{
     model::Timestamp,
-    report::{ClusterReport, Kind, Severity, findings, span},
+    report::{ClusterReport, Kind, Severity, findings, format_duration},
 };
 
 /// How far the table looks ahead, in days.
@@ -53,7 +53,7 @@ pub fn table(clusters: &[&ClusterReport], now: DateTime<Utc>) -> Markup {
 }
 
 fn when(left: f64) -> String {
-    if left > 0.0 { format!("in {}", span(left)) } else { format!("expired {} ago", span(left)) }
+    if left > 0.0 { format!("in {}", format_duration(left)) } else { format!("expired {} ago", format_duration(left)) }
 }
 
 fn expiries(cluster: &ClusterReport, now: DateTime<Utc>) -> Vec<Expiry<'_>> {

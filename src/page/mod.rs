@@ -276,7 +276,7 @@ fn refresh(selection: &Selection) -> Markup {
         @if selection.cluster.is_none() {
             @match selection.seconds() {
                 Some(seconds) => {
-                    "Refreshes every " (crate::report::span(seconds.into()).trim_start_matches("1 ")) ". "
+                    "Refreshes every " (crate::report::format_duration(seconds.into()).trim_start_matches("1 ")) ". "
                     a href=(Selection { refresh: Some(0), ..selection.clone() }.link(selection.state, selection.page)) {
                         "Stop refreshing"
                     }

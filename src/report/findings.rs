@@ -7,7 +7,7 @@ use std::{cmp::Reverse, time::Duration};
 
 use chrono::{DateTime, Utc};
 
-use super::{Certificate, ClusterReport, Severity, span};
+use super::{Certificate, ClusterReport, Severity, format_duration};
 use crate::{
     model::{
         AccessToken, ClockTime, Date, DateField, FailureReason, KeyStore, KmsCertificate, Policy, PollResult, Require,
@@ -252,7 +252,7 @@ pub fn all(cluster: &Snapshot, now: &ClockTime) -> Vec<Finding> {
     if let Some((at, reading)) = cluster.last_known() {
         findings = read(cluster, at, reading, now);
         if cluster.fresh(now).is_none() {
-            let age = span(at.age(now).as_secs_f64());
+            let age = format_duration(at.age(now).as_secs_f64());
             findings.iter_mut().for_each(|finding| finding.text.push_str(&format!(" (as of {age} ago)")));
         }
     }
@@ -269,7 +269,7 @@ pub fn do_not_restart(cluster: &Snapshot, now: &ClockTime) -> Option<bool> {
 }
 
 /// The judgement for the metric: each pair of a finding and a severity of which somebody can tell whether it holds.
-pub fn told(cluster: &Snapshot, now: &ClockTime) -> Vec<(Kind, Severity, bool)> {
+pub fn samples(cluster: &Snapshot, now: &ClockTime) -> Vec<(Kind, Severity, bool)> {
     let mut findings = match cluster.last_known() {
         Some((at, reading)) if cluster.fresh(now).is_some() => read(cluster, at, reading, now),
         _ => Vec::new(),
@@ -293,7 +293,7 @@ fn read(cluster: &Snapshot, at: &ClockTime, reading: &PollResult, now: &ClockTim
     let policy = &cluster.metadata().policy;
     let mut findings = Vec::new();
     findings.extend(status(cluster, reading, now));
-    findings.extend(verdict(cluster, reading, now));
+    findings.extend(key_fault(cluster, reading, now));
     findings.extend(requirement(reading, policy.require).map(|finding| finding.since(status_since(cluster))));
     findings.extend(super::certificates(reading, now).iter().filter_map(|each| certificate(each, policy)));
     if reading.key_store == KeyStore::Kms && !has_both_dates(reading) {
@@ -303,7 +303,7 @@ fn read(cluster: &Snapshot, at: &ClockTime, reading: &PollResult, now: &ClockTim
     if let Some(updated) = reading.dates.get(DateField::LastStatusUpdateTime).timestamp() {
         let age = at.unix_seconds() - updated.unix_seconds();
         if age > NOT_REFRESHED.as_secs_f64() {
-            let text = format!("The cluster had not refreshed its status for {}", span(age));
+            let text = format!("The cluster had not refreshed its status for {}", format_duration(age));
             findings.push(Kind::StatusNotRefreshed.info(text).since(Some(updated.utc())));
         }
     }
@@ -357,7 +357,7 @@ fn status(cluster: &Snapshot, reading: &PollResult, now: &ClockTime) -> Option<F
             let unusable = cluster.history().kms_unusable_since;
             let age = unusable.map(|since| since.age(now)).unwrap_or_default();
             let severity = if age >= KMS_UNUSABLE { Severity::Critical } else { Severity::Warning };
-            let text = format!("{text}; KMS unusable for {}", span(age.as_secs_f64()));
+            let text = format!("{text}; KMS unusable for {}", format_duration(age.as_secs_f64()));
             Some(Kind::KmsCannotConnect.finding(severity, text).since(unusable.map(|since| since.wall)))
         }
         Status::Unknown(_) => Some(Kind::UnknownStatus.warning(text).since(since)),
@@ -365,12 +365,12 @@ fn status(cluster: &Snapshot, reading: &PollResult, now: &ClockTime) -> Option<F
 }
 
 /// The verdict about the key, which stands until a status speaks about the key.
-fn verdict(cluster: &Snapshot, reading: &PollResult, now: &ClockTime) -> Option<Finding> {
+fn key_fault(cluster: &Snapshot, reading: &PollResult, now: &ClockTime) -> Option<Finding> {
     let (since, status) = cluster.history().verdict.as_ref()?;
     let kind = if *status == Status::KmsKeyNotFound { Kind::KeyNotFound } else { Kind::KeyInactive };
     let mut text = words(status);
     if reading.status != *status {
-        let age = span(since.age(now).as_secs_f64());
+        let age = format_duration(since.age(now).as_secs_f64());
         text = format!("{text}, reported {age} ago; no status since then says that the key is back");
     }
     Some(kind.critical(text).since(Some(since.wall)))
@@ -457,7 +457,7 @@ fn key_age(reading: &PollResult, policy: &Policy, now: &ClockTime) -> Option<Fin
     };
     let age = now.unix_seconds() - rotated.unix_seconds();
     (age > limit.as_secs_f64()).then(|| {
-        let finding = Kind::KeyTooOld.warning(format!("The master key is {} old", span(age)));
+        let finding = Kind::KeyTooOld.warning(format!("The master key is {} old", format_duration(age)));
         if reading.key_store == KeyStore::Kms { finding.advising(ROTATE_IN_KMS) } else { finding }
     })
 }
@@ -509,12 +509,16 @@ fn is_below(left: f64, limit: Option<Duration>) -> bool {
 }
 
 fn expiry(left: f64) -> String {
-    if left > 0.0 { format!("expires in {}", span(left)) } else { format!("expired {} ago", span(left)) }
+    if left > 0.0 {
+        format!("expires in {}", format_duration(left))
+    } else {
+        format!("expired {} ago", format_duration(left))
+    }
 }
 
 fn clock_skew(skew: f64) -> Finding {
     let direction = if skew > 0.0 { "ahead of" } else { "behind" };
-    Kind::ClockSkew.warning(format!("The cluster's clock is {} {direction} the exporter's", span(skew)))
+    Kind::ClockSkew.warning(format!("The cluster's clock is {} {direction} the exporter's", format_duration(skew)))
 }
 
 /// Why there is no up-to-date status.

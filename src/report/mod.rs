@@ -197,7 +197,7 @@ impl ClusterReport {
         match (&self.reading, &self.last_known, self.up) {
             (Some(reading), _, _) => findings::words(&reading.status),
             (None, Some((age, reading)), _) => {
-                format!("{}, {} ago", findings::words(&reading.status), span(age.as_secs_f64()))
+                format!("{}, {} ago", findings::words(&reading.status), format_duration(age.as_secs_f64()))
             }
             (None, None, None) => "Not polled yet".to_owned(),
             (None, None, Some(_)) => "No status".to_owned(),
@@ -266,7 +266,7 @@ impl ClusterReport {
 }
 
 /// A length of time as people say it, `3 days`, in its largest unit.
-pub fn span(seconds: f64) -> String {
+pub fn format_duration(seconds: f64) -> String {
     let seconds = seconds.abs();
     let (count, unit) = [(86_400.0, "day"), (3_600.0, "hour"), (60.0, "minute")]
         .into_iter()

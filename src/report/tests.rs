@@ -391,7 +391,7 @@ fn what_was_seen_last_stays_in_sight_with_its_age() {
 
 #[test]
 fn spans_are_said_in_their_largest_unit() {
-    let check = |seconds: f64, expect: &str| assert_eq!(span(seconds), expect);
+    let check = |seconds: f64, expect: &str| assert_eq!(format_duration(seconds), expect);
     check(0.4, "0 seconds");
     check(1.0, "1 second");
     check(119.0, "1 minute");
