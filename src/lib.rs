@@ -31,7 +31,7 @@
 //!
 //! 1. [`model`]: what there is to know about a cluster's encryption. Plain values.
 //! 2. [`client`]: one question to one cluster, one outcome. Its `decode` is where the vendor's quirks are named.
-//! 3. [`store`]: the latest snapshots. [`store::Snapshot::fresh`] is the only door to a status.
+//! 3. [`store`]: the latest snapshots. [`store::Snapshot::fresh`] is the only way to read a status.
 //! 4. [`poll`]: one task per cluster, and when to ask next.
 //! 5. [`metrics`]: [`metrics::catalog`] is the one list of names; `domain` says which samples there are.
 //!    Beside it [`report`]: what to think of each cluster, for people; [`page`] shows it.

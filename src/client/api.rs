@@ -118,7 +118,7 @@ impl Api {
         Ok(self.client.request(method, url))
     }
 
-    /// A response that is whole. An error that repeats a secret loses its body here, so that nothing behind this door can
+    /// A response that is whole. An error that repeats a secret loses its body here, so that nothing behind this function can
     /// log or show it; its status still counts, because a refused password must slow down the next attempt even if an
     /// answer such as "wrong username or password" happens to hold it.
     async fn send(&self, request: RequestBuilder) -> Result<ApiResponse, PollFailure> {

@@ -1,6 +1,6 @@
 //! The latest snapshot of every cluster: one writer each, and readers get one view of all at one instant.
 //!
-//! The freshness rule lives here. [`Snapshot::fresh`] is the only door to a status, so nothing that is older than
+//! The freshness rule lives here. [`Snapshot::fresh`] is the only way to read a status, so nothing that is older than
 //! `stale_after` can be served, whoever asks.
 
 mod changes;

@@ -189,7 +189,7 @@ def memory_group(case, size):
     return group, group / peak
 
 
-class Crowd(Case):
+class ManyConnections(Case):
     def test_floods_within_the_memory_limit_of_the_chart(self):
         """Two clients open connections as fast as they can: the exporter lives, and Prometheus gets its scrape."""
         limit = 128 << 20
