@@ -13,7 +13,7 @@ use crate::{
     cli::{ClustersArgs, DEFAULT_CONFIG_FILE},
     client::TransportPool,
     clock,
-    config::{self, Config, ConfigErrors, SingleCluster, SourceFile},
+    config::{self, Config, ConfigErrors, SingleCluster, Sources},
     poll::{Changes, Poller},
     reload::{Outcome, ReloadRequests},
     service::Service,
@@ -46,6 +46,8 @@ pub struct Clusters {
     poller: Poller,
     pool: Arc<TransportPool>,
     source: ConfigSource,
+    /// About the configuration in use.
+    warnings: Vec<String>,
 }
 
 /// Keeps the polled clusters in step with their source.
@@ -58,7 +60,7 @@ pub struct Reloader {
 }
 
 /// A source's texts, or why there are none.
-type Texts = Result<Vec<SourceFile>, ConfigErrors>;
+type Texts = Result<Sources, ConfigErrors>;
 
 /// What came of a text.
 type Loaded = Result<Changes, ConfigErrors>;
@@ -78,12 +80,12 @@ impl ConfigSource {
     fn texts(&self) -> Texts {
         match self {
             Self::File(path) => config::read(path),
-            Self::Flags(_) => Ok(Vec::new()),
+            Self::Flags(_) => Ok(Sources::default()),
         }
     }
 
     /// Understands, and loads the files that connections depend on, so that what cannot work is said now.
-    fn prepare(&self, texts: &[SourceFile], pool: &TransportPool) -> Result<Config, ConfigErrors> {
+    fn prepare(&self, texts: &Sources, pool: &TransportPool) -> Result<Config, ConfigErrors> {
         let config = match self {
             Self::File(_) => config::parse(texts)?,
             Self::Flags(cluster) => config::single(cluster)?,
@@ -118,6 +120,7 @@ impl Clusters {
             poller: Poller::new(store),
             pool: Arc::default(),
             source,
+            warnings: Vec::new(),
         }
     }
 
@@ -152,6 +155,7 @@ impl Clusters {
                 let Fields { cluster, file, key, line } = Fields::of(warning);
                 tracing::warn!(file, line, cluster, key, "{}", warning.problem);
             }
+            self.warnings = config.warnings.iter().map(ToString::to_string).collect();
             self.poller.apply(config.clusters, &self.pool)
         });
         (texts, loaded)
@@ -200,6 +204,7 @@ impl Reloader {
         telemetry.watch_files(clusters.pool.files_are_good());
         let last = clusters.load_texts().await;
         let changes = last.1.clone()?;
+        telemetry.set_config_warnings(clusters.warnings.clone());
         Ok((Self { clusters, last, telemetry, web: None }, changes))
     }
 
@@ -293,6 +298,7 @@ impl Reloader {
 
     fn report(&self, by: &str, outcome: &Loaded) {
         self.telemetry.config_loaded(&clock::now(), outcome.is_ok());
+        self.telemetry.set_config_warnings(self.clusters.warnings.clone());
         match outcome {
             Ok(Changes { added, changed, removed, unchanged }) => {
                 tracing::info!(by, added, changed, removed, unchanged, "configuration reloaded");

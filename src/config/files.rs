@@ -14,12 +14,29 @@ pub struct SourceFile {
     pub text: String,
 }
 
+/// The files of a configuration.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Sources {
+    /// The configuration file, then those of its `cluster_files`, each once.
+    pub files: Vec<SourceFile>,
+    /// Indexes in `cluster_files` of the patterns that match no file.
+    pub unmatched: Vec<usize>,
+}
+
+// === impl Sources ===
+
+impl From<SourceFile> for Sources {
+    fn from(file: SourceFile) -> Self {
+        Self { files: vec![file], unmatched: Vec::new() }
+    }
+}
+
 /// Reads a configuration file and those that its `cluster_files` name, in the order of the list and then of their names.
 ///
 /// # Errors
 ///
 /// When one cannot be read.
-pub fn read(path: &Path) -> Result<Vec<SourceFile>, ConfigErrors> {
+pub fn read(path: &Path) -> Result<Sources, ConfigErrors> {
     let text = file::read_text(path, file::MAX_TEXT).map_err(|err| {
         let instead = "name another one with --config.file, or watch a single cluster with --cluster.url and \
                        --cluster.token-file";
@@ -30,15 +47,18 @@ pub fn read(path: &Path) -> Result<Vec<SourceFile>, ConfigErrors> {
     let document = Document::parse(&text).ok();
     let raw = document.as_ref().map(|document| document.read::<Raw>(SCHEMA, &mut ConfigErrors::default()));
     let patterns = raw.and_then(|raw| raw.cluster_files).unwrap_or_default();
-    let mut texts = vec![SourceFile { path: path.to_owned(), text }];
+    let mut sources = Sources::from(SourceFile { path: path.to_owned(), text });
     let folder = path.parent().unwrap_or(Path::new(""));
     for (index, pattern) in patterns.iter().enumerate() {
         match matching(folder, pattern) {
             Ok(paths) => {
+                if paths.is_empty() {
+                    sources.unmatched.push(index);
+                }
                 for path in paths {
                     match file::read_text(&path, file::MAX_TEXT) {
-                        _ if texts.iter().any(|text| text.path == path) => {}
-                        Ok(text) => texts.push(SourceFile { path, text }),
+                        _ if sources.files.iter().any(|file| file.path == path) => {}
+                        Ok(text) => sources.files.push(SourceFile { path, text }),
                         Err(err) => errors.extend(ConfigErrors::of_file(&path, err.to_string())),
                     }
                 }
@@ -55,10 +75,10 @@ pub fn read(path: &Path) -> Result<Vec<SourceFile>, ConfigErrors> {
     }
     // What is wrong with the others is told in the same run.
     errors.or(()).map_err(|mut errors| {
-        errors.extend(super::parse(&texts).err().unwrap_or_default());
+        errors.extend(super::parse(&sources).err().unwrap_or_default());
         errors
     })?;
-    Ok(texts)
+    Ok(sources)
 }
 
 /// The files of a pattern, by name. None is right for a pattern, and wrong for a name.

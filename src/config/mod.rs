@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 pub use self::{
     document::{Document, Place},
     errors::{ConfigError, ConfigErrors},
-    files::{SourceFile, read},
+    files::{SourceFile, Sources, read},
 };
 use self::{
     raw::{OneOrMore, Raw, RawAuthorization, RawCluster, RawClusterFile, RawShared, RawTls},
@@ -97,10 +97,10 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
 /// # Errors
 ///
 /// All errors.
-pub fn parse(texts: &[SourceFile]) -> Result<Config, ConfigErrors> {
+pub fn parse(sources: &Sources) -> Result<Config, ConfigErrors> {
     let (mut config, mut errors, mut names, mut global) =
         (Config::default(), ConfigErrors::default(), Names::default(), Shared::default());
-    for (index, SourceFile { path, text }) in texts.iter().enumerate() {
+    for (index, SourceFile { path, text }) in sources.files.iter().enumerate() {
         let document = match Document::parse(text) {
             Ok(document) => document,
             Err(error) => {
@@ -117,6 +117,12 @@ pub fn parse(texts: &[SourceFile]) -> Result<Config, ConfigErrors> {
             }
             let mut section = source.section("global".to_owned(), &mut own, &mut warnings);
             global = section.global(&raw.global.unwrap_or_default());
+            for index in &sources.unmatched {
+                warnings.add(
+                    format!("cluster_files[{index}]"),
+                    "matches no file; check the pattern and the folder's permissions",
+                );
+            }
             raw.clusters
         } else {
             document.read::<RawClusterFile>(CLUSTER_FILE_SCHEMA, &mut own).clusters
@@ -133,7 +139,7 @@ pub fn parse(texts: &[SourceFile]) -> Result<Config, ConfigErrors> {
         errors.extend(own.locate(path, &document));
         config.warnings.extend(warnings.locate(path, &document));
     }
-    if let Some(SourceFile { path, .. }) = texts.first()
+    if let Some(SourceFile { path, .. }) = sources.files.first()
         && config.clusters.is_empty()
     {
         config.warnings.extend(ConfigErrors::of_file(path, "has no clusters: nothing is watched"));

@@ -76,7 +76,7 @@ fn every_bad_file_gives_its_message() {
 
 /// Understands a text as if it stood in a file of this folder.
 fn parse(text: &str, folder: &Path) -> Result<Config, ConfigErrors> {
-    super::parse(&[SourceFile { path: folder.join("config.yml"), text: text.to_owned() }])
+    super::parse(&SourceFile { path: folder.join("config.yml"), text: text.to_owned() }.into())
 }
 
 /// Every error of a text, one line each.
@@ -261,6 +261,24 @@ fn a_byte_order_mark_is_passed_over_in_every_file() {
     write("main.yml", format!("\u{feff}cluster_files: [more.yml]\n{}", entry.replace("NAME", "one")));
     write("more.yml", format!("\u{feff}{}", entry.replace("NAME", "two")));
     assert_eq!(load(&folder.path().join("main.yml")).unwrap().clusters.len(), 2);
+}
+
+#[test]
+fn a_pattern_that_matches_no_file_is_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    write("main.yml", "cluster_files:\n- 'm*.yaml'\n- '*.yaml'\n- 'clusters.d/*.yml'\n");
+    let entry = "clusters: [{name: a, url: 'https://a', authorization: {credentials_file: t}}]\n";
+    write("more.yaml", entry);
+    let warnings = || {
+        let config = load(&folder.path().join("main.yml")).unwrap();
+        config.warnings.iter().map(|warning| format!("{}: {}", warning.key, warning.problem)).collect::<Vec<_>>()
+    };
+    let problem = "cluster_files[2]: matches no file; check the pattern and the folder's permissions";
+    assert_eq!(warnings(), [problem], "a file that two patterns match counts for both");
+    fs::create_dir(folder.path().join("clusters.d")).unwrap();
+    write("clusters.d/b.yml", &entry.replace("name: a", "name: b"));
+    assert_eq!(warnings(), [""; 0]);
 }
 
 #[test]

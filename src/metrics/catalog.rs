@@ -255,6 +255,12 @@ pub static CONFIG_RELOAD_TIME: Metric = gauge(
     &[],
     "When the configuration was last loaded successfully, in Unix time.",
 );
+/// Warnings about the configuration in use.
+pub static CONFIG_WARNINGS: Metric = gauge(
+    "qumulo_encryption_exporter_config_warnings",
+    &[],
+    "Warnings about the configuration in use. The status page lists them.",
+);
 /// Whether the last reading of the web configuration succeeded.
 pub static WEB_CONFIG_RELOAD_SUCCESSFUL: Metric = gauge(
     "qumulo_encryption_exporter_web_config_last_reload_successful",
@@ -331,10 +337,11 @@ pub static DOMAIN: [&Metric; 29] = [
 ];
 
 /// The metrics of the exporter itself, without the process metrics.
-pub static OWN: [&Metric; 8] = [
+pub static OWN: [&Metric; 9] = [
     &BUILD_INFO,
     &CONFIG_RELOAD_SUCCESSFUL,
     &CONFIG_RELOAD_TIME,
+    &CONFIG_WARNINGS,
     &WEB_CONFIG_RELOAD_SUCCESSFUL,
     &LISTENER_CERTIFICATE_EXPIRY,
     &TLS_HANDSHAKE_FAILURES,

@@ -40,6 +40,8 @@ const WARNED: usize = 12;
 pub struct Exporter<'a> {
     /// Whether the configuration is in use as it is written.
     pub config_is_good: bool,
+    /// Warnings about the configuration in use.
+    pub config_warnings: &'a [String],
     /// The path of the metrics without its slash, so that links work behind any proxy.
     pub metrics: &'a str,
 }
@@ -64,6 +66,12 @@ pub fn render(report: &Report, selection: &Selection, exporter: Exporter<'_>) ->
                     strong { "The configuration, or a renewed certificate file, cannot be used." }
                     " The last good one stays in use; the log says what is wrong. "
                     a href="runbooks/QumuloEncryptionReloadFailed" { "Runbook ReloadFailed" }
+                }
+            }
+            @if overview && !exporter.config_warnings.is_empty() {
+                div.notice {
+                    strong { "Warnings about the configuration:" }
+                    ul { @for warning in exporter.config_warnings { li { (visible(warning)) } } }
                 }
             }
             (restart_warning(&warned))

@@ -12,7 +12,7 @@ use crate::{
 
 const GOLDEN: &str = "tests/golden/page.html";
 
-const GOOD: Exporter<'_> = Exporter { config_is_good: true, metrics: "metrics" };
+const GOOD: Exporter<'_> = Exporter { config_is_good: true, config_warnings: &[], metrics: "metrics" };
 
 /// A cluster that was read once.
 fn read(store: &Store, now: ClockTime, name: &str, reading: PollResult) -> Publisher {
@@ -41,12 +41,15 @@ fn page_of_a_fixed_fleet_is_the_golden_file() {
 }
 
 #[test]
-fn a_configuration_that_cannot_be_used_is_told() {
+fn a_configuration_that_cannot_be_used_and_its_warnings_are_shown() {
     let (store, now) = (Store::default(), moment(Instant::now(), 0));
     let page = |config_is_good| {
-        render(&report(&store.view(), &now), &Selection::default(), Exporter { config_is_good, ..GOOD })
+        let config_warnings = &["clusters.yml:2: cluster_files[0]: matches <no> file".to_owned()];
+        let exporter = Exporter { config_is_good, config_warnings, ..GOOD };
+        render(&report(&store.view(), &now), &Selection::default(), exporter)
     };
     assert!(page(false).contains("cannot be used") && !page(true).contains("cannot be used"));
+    assert!(page(true).contains("<li>clusters.yml:2: cluster_files[0]: matches &lt;no&gt; file</li>"));
 }
 
 #[test]

@@ -192,8 +192,10 @@ impl Routes {
     /// The status page.
     fn index(&self, query: Option<&str>, headers: &HeaderMap) -> Response<Full<Bytes>> {
         let report = report::report(&self.store.view(), &clock::now());
+        let config_warnings = self.telemetry.config_warnings();
         let exporter = page::Exporter {
             config_is_good: self.telemetry.config_is_good(),
+            config_warnings: &config_warnings,
             metrics: self.metrics_path.trim_start_matches('/'),
         };
         let page = page::render(&report, &Selection::new(pairs(query)), exporter);

@@ -45,6 +45,8 @@ pub struct Telemetry {
     config_loaded: AtomicBool,
     config_successful: Gauge,
     config_time: Gauge,
+    config_warnings: Mutex<Vec<String>>,
+    config_warnings_count: Gauge,
     /// Whether the files that clusters' connections depend on are of use.
     files_are_good: OnceLock<Arc<AtomicBool>>,
     handshake_failures: IntCounter,
@@ -85,6 +87,7 @@ impl Telemetry {
         let config_successful = gauge(&registry, &catalog::CONFIG_RELOAD_SUCCESSFUL)?;
         let config_time = gauge(&registry, &catalog::CONFIG_RELOAD_TIME)?;
         config_time.set(loaded.unix_seconds());
+        let config_warnings_count = gauge(&registry, &catalog::CONFIG_WARNINGS)?;
         let web_config_successful = gauge(&registry, &catalog::WEB_CONFIG_RELOAD_SUCCESSFUL)?;
         web_config_successful.set(1.0);
         let listener_certificate = GaugeVec::new(opts(&catalog::LISTENER_CERTIFICATE_EXPIRY), &[])?;
@@ -98,6 +101,8 @@ impl Telemetry {
             config_loaded: AtomicBool::new(true),
             config_successful,
             config_time,
+            config_warnings: Mutex::default(),
+            config_warnings_count,
             files_are_good: OnceLock::new(),
             handshake_failures,
             lines_dropped,
@@ -141,6 +146,17 @@ impl Telemetry {
         if successful {
             self.config_time.set(at.unix_seconds());
         }
+    }
+
+    /// Replaces the warnings about the configuration in use.
+    pub fn set_config_warnings(&self, warnings: Vec<String>) {
+        self.config_warnings_count.set(warnings.len() as f64);
+        *self.config_warnings.lock().unwrap_or_else(PoisonError::into_inner) = warnings;
+    }
+
+    /// The warnings about the configuration in use.
+    pub fn config_warnings(&self) -> Vec<String> {
+        self.config_warnings.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A renewed certificate file of a cluster that is of no use counts as a configuration that could not be loaded.
@@ -259,19 +275,23 @@ mod tests {
         telemetry.count_request("other", 404);
         let good = Arc::new(AtomicBool::new(true));
         telemetry.watch_files(good.clone());
-        let successful =
-            || render(&telemetry).contains("config_last_reload_successful 1\n# HELP qumulo_encryption_exporter_http");
+        let successful = || {
+            render(&telemetry)
+                .contains("config_last_reload_successful 1\n# HELP qumulo_encryption_exporter_config_warnings")
+        };
         assert!(successful());
         good.store(false, Ordering::Relaxed);
         assert!(!successful());
         good.store(true, Ordering::Relaxed);
         assert!(successful());
+        telemetry.set_config_warnings(vec!["clusters.yml: has no clusters".to_owned()]);
         telemetry.config_loaded(&clock::now(), false);
         let text = render(&telemetry);
         for line in [
             "qumulo_encryption_exporter_http_requests_total{code=\"200\",handler=\"/metrics\"} 1\n",
             "qumulo_encryption_exporter_http_requests_total{code=\"404\",handler=\"other\"} 1\n",
             "qumulo_encryption_exporter_config_last_reload_successful 0\n",
+            "qumulo_encryption_exporter_config_warnings 1\n",
         ] {
             assert!(text.contains(line), "{line} is not in {text}");
         }

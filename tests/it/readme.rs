@@ -99,8 +99,8 @@ fn configuration_examples_are_good() {
     assert!(examples.len() >= 2);
     for example in examples {
         let text = example.to_owned();
-        let texts = [config::SourceFile { path: "/etc/config.yml".into(), text }];
-        config::parse(&texts).unwrap_or_else(|errors| panic!("{errors}\n{example}"));
+        let source = config::SourceFile { path: "/etc/config.yml".into(), text };
+        config::parse(&source.into()).unwrap_or_else(|errors| panic!("{errors}\n{example}"));
     }
 }
 
@@ -134,8 +134,8 @@ fn ci_runs_the_test_command_as_written() {
 #[test]
 fn defaults_in_the_text_are_the_defaults() {
     let text = "clusters: [{name: a, url: 'https://a', authorization: {credentials_file: t}}]".to_owned();
-    let texts = [config::SourceFile { path: "config.yml".into(), text }];
-    let cluster = config::parse(&texts).unwrap().clusters.remove(0);
+    let source = config::SourceFile { path: "config.yml".into(), text };
+    let cluster = config::parse(&source.into()).unwrap().clusters.remove(0);
     assert!(README.contains("70 seconds by default") && README.contains("`stale_after` (5 minutes by default)"));
     assert_eq!(cluster.interval + cluster.client.timeout, Duration::from_secs(70));
     assert_eq!(cluster.stale_after, Duration::from_secs(300));
