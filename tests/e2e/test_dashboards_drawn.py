@@ -80,7 +80,8 @@ class Dashboards(Drawing):
                     failure = each["last_poll_failure"]
                     self.assertEqual(row["Poll failure"]["text"], failure["reason"] if failure else "-")
                     left = min((certificate["seconds_left"] for certificate in each["certificates"]), default=None)
-                    shown = "-" if left is None else "expired" if left <= 0 else f"{left // 86400} d"
+                    lost = {"key_not_found", "configuration_corrupted", "key_inactive"} & {one["id"] for one in each["findings"]}
+                    shown = "-" if left is None or lost else "expired" if left <= 0 else f"{left // 86400} d"
                     self.assertEqual(row["First expiry in"]["text"], shown)
             for state, hue in HUES.items():
                 self.assertEqual(fleet.tile(state.capitalize()), (str(said["totals"][state]), hue))

@@ -51,6 +51,13 @@ class Reload(Case):
         exporter.send_signal(signal.SIGHUP)
         wait_for(lambda: self.clusters(exporter) == set("cd"), "SIGHUP reloads")
         self.assertEqual(metrics(exporter.url)[RELOADED], 1)
+        warnings = "qumulo_encryption_exporter_config_warnings"
+        for line, count in (("cluster_files: ['none-*.yml']\n", 1), ("", 0)):
+            self.write(*"cd")
+            self.replace(self.config, self.config.read_text() + line)
+            self.assertEqual(post(exporter.url + "/-/reload")[0], 200)
+            self.assertEqual(metrics(exporter.url)[warnings], count)
+            self.assertEqual("cluster_files[0]: matches no file" in get(exporter.url + "/")[2].decode(), bool(count))
 
     def test_reload_by_http_has_to_be_allowed(self):
         exporter = self.start_with("a")
