@@ -216,13 +216,13 @@ rows! {
     server_error: "it responds with 500 or 503", "http_error", "HTTP 503", "next poll",
         |g| g.change(|spec| spec.faults.http_status = Some(503)),
         |g| g.change(|spec| spec.faults.http_status = None);
-    rate_limit: "it responds with 429", "rate_limited", "asked for fewer requests", "poll after the `Retry-After`",
+    rate_limit: "it responds with 429", "rate_limited", "asked for fewer requests", "next poll after the `Retry-After`",
         |g| g.change(|spec| (spec.faults.http_status, spec.faults.retry_after) = (Some(429), Some("1".to_owned()))),
         |g| g.change(|spec| (spec.faults.http_status, spec.faults.retry_after) = (None, None));
-    another_certificate: "its certificate is not trusted", "tls", "is not signed by a trusted CA", "poll after the trusted one is back",
+    another_certificate: "its certificate is not trusted", "tls", "is not signed by a trusted CA", "next poll with a trusted one",
         |g| g.lab().cluster.swap_certificate(),
         |g| g.install(&g.leaf);
-    expired: "its certificate has expired", "tls", "has expired; renew it", "poll after the renewal",
+    expired: "its certificate has expired", "tls", "has expired; renew it", "next poll after the renewal",
         |g| g.install(&g.authority.issue(HOST, [2000, 2001])),
         |g| g.install(&g.authority.issue(HOST, [2000, 4000]));
     renewed: "its certificate is renewed by the same CA", "-", "", "",
@@ -231,13 +231,13 @@ rows! {
     no_privilege: "its account loses the privilege", "permission", "lacks PRIVILEGE_ENCRYPTION_READ", "next poll",
         |g| g.change(|spec| spec.faults.http_status = Some(403)),
         |g| g.change(|spec| spec.faults.http_status = None);
-    revoked: "its access token is revoked", "authentication", "refused the credential", "second after the file has another one",
+    revoked: "its access token is revoked", "authentication", "refused the credential", "second after the file has a new token",
         |g| g.change(|spec| spec.auth.token = Some(RENEWED.to_owned())),
         |g| { g.lab().write("token", RENEWED); };
     session (Lab::log_in): "its session ends", "-", "", "",
         |g| g.lab().cluster.end_sessions(),
         |_| {};
-    no_file: "its credential file is missing or empty", "authentication", "no credential to send", "second after it is back",
+    no_file: "its credential file is missing or empty", "authentication", "no credential to send", "second after the file is restored",
         |g| { g.lab().write("token", "two words"); },
         |g| { g.lab().write("token", leak::TOKEN); };
     broken_file: "its CA file becomes invalid", "-", "", "",
