@@ -43,8 +43,8 @@
 //! Beside the data flow: [`trust`] (which certificates are trusted, for [`client`] and [`web`]), [`address`] (URLs and hosts that
 //! mean what a person reads), [`telemetry`] (the exporter about itself), [`logging`], [`secret`] (strings that cannot be
 //! printed), [`clock`], [`mod@file`] (how users' files are read), [`blocking`] (work that can
-//! hang), [`limits`], [`signals`], [`reload`] (who asks for it), [`service`] (systemd), and [`sim`]: simulated clusters for the
-//! demonstration and for tests.
+//! hang), [`limits`], [`signals`], [`reload`] (who asks for it), [`service`] (systemd). Simulated clusters, for the demonstration
+//! and for tests, are a crate of their own: [`qumulo_simulator`], in `simulator/`.
 //!
 //! # What always holds
 //!
@@ -59,7 +59,7 @@
 //! * **Nothing is written to a cluster.** Every request is a GET, but for the login.
 //! * **A secret is a [`secret::Secret`]** from the file to the request. An answer that repeats it is refused.
 //! * **Types know no YAML and no JSON.** `config::raw` and `client::decode` are the borders.
-//! * **The simulator imports nothing of ours but [`mod@file`]**, so a wrong belief about the API cannot cancel out.
+//! * **The simulator depends on nothing of ours**, so a wrong belief about the API cannot cancel out.
 //! * **A label's values are a closed list**, or checked to be a UUID, a version, a host, a port or an identifier of printable
 //!   ASCII, or the user's own names.
 //!
@@ -88,7 +88,6 @@ pub mod routes;
 pub mod secret;
 pub mod service;
 pub mod signals;
-pub mod sim;
 pub mod store;
 pub mod telemetry;
 pub mod trust;

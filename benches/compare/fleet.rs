@@ -10,10 +10,8 @@ use std::{
 };
 
 use flate2::read::GzDecoder;
-use qumulo_encryption_exporter::{
-    limits,
-    sim::{ClusterSpec, SimCluster},
-};
+use qumulo_encryption_exporter::limits;
+use qumulo_simulator::{ClusterSpec, SimCluster};
 
 use super::{load, server::Server};
 

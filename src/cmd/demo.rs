@@ -2,6 +2,7 @@
 
 use std::{convert::Infallible, net::Ipv4Addr, sync::Arc, time::Duration};
 
+use qumulo_simulator::{Fleet, FleetFile, SimCluster};
 use tokio::time::sleep;
 
 use super::serve;
@@ -14,7 +15,6 @@ use crate::{
     reload::ReloadRequests,
     secret::Secret,
     signals::Signals,
-    sim::{Fleet, FleetFile, SimCluster},
     store::Store,
     web::listen::ListenAddress,
     web_config::WebConfig,

@@ -19,13 +19,13 @@ use std::{
 };
 
 use anyhow::Context;
+use qumulo_simulator::{FleetFile, FleetSpec};
 
 use crate::{
     cli::{Cli, Command, LogArgs, Refused},
     client::TransportPool,
     config::{Config, ConfigError, ConfigErrors},
     file, limits, logging,
-    sim::{FleetFile, FleetSpec},
 };
 
 const WORKERS: usize = 2;

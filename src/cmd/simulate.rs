@@ -7,12 +7,9 @@ use std::{
 };
 
 use anyhow::Context;
+use qumulo_simulator::{Fleet, FleetFile, FleetSpec};
 
-use crate::{
-    cli::SimulateArgs,
-    signals::Signals,
-    sim::{Fleet, FleetFile, FleetSpec},
-};
+use crate::{cli::SimulateArgs, signals::Signals};
 
 const CONFIG: &str = "qumulo-encryption-exporter.yml";
 

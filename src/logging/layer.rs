@@ -10,8 +10,8 @@ use crate::logging::{
     options::{LogFormat, LogLevel},
 };
 
-/// The target of our own events begins with the name of our crate.
-const OWN_CRATE: &str = env!("CARGO_CRATE_NAME");
+/// The target of our own events begins with the name of one of our crates.
+const OWN_CRATES: [&str; 2] = [env!("CARGO_CRATE_NAME"), "qumulo_simulator"];
 
 /// What tells the time; an argument, so that tests can stop it.
 pub type Clock = fn() -> SystemTime;
@@ -61,7 +61,7 @@ impl<W: LineSink, S: Subscriber> Layer<S> for LogLayer<W> {
     }
 }
 
-/// Our crate or a module of it, and not one whose name begins alike.
+/// A crate of ours or a module of it, and not one whose name begins alike.
 fn is_own(target: &str) -> bool {
-    target.strip_prefix(OWN_CRATE).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+    OWN_CRATES.contains(&target.split("::").next().unwrap_or_default())
 }

@@ -92,6 +92,8 @@ fn others_are_heard_from_warn_on() {
         tracing::warn!(target: "rustls", "warned");
         let _span = tracing::error_span!("span").entered();
     };
+    let simulated = || tracing::debug!(target: "qumulo_simulator::cluster", "started");
+    assert!(logged(LogLevel::Debug, LogFormat::Logfmt, simulated).ends_with("level=debug msg=started\n"));
     let heard = logged(LogLevel::Debug, LogFormat::Logfmt, others);
     assert!(heard.ends_with("level=warn msg=warned\n") && heard.lines().count() == 1, "{heard}");
     assert_eq!(logged(LogLevel::Error, LogFormat::Logfmt, others), "", "and not below the level either");

@@ -117,7 +117,7 @@ class Documents(Case):
                 self.assertTrue(target.exists(), f"{name}: {link}")
                 if anchor:
                     self.assertIn(anchor, self.anchors(target), f"{name}: {link}")
-            for path in re.findall(r"`((?:\.ci|\.github|src|tests|deploy|dashboards|docs)/[\w./-]+)[` ]", text):
+            for path in re.findall(r"`((?:\.ci|\.github|src|simulator|tests|deploy|dashboards|docs)/[\w./-]+)[` ]", text):
                 self.assertTrue("NAME" in path or (ROOT / path).exists(), f"{name}: {path}")
 
     def test_every_page_is_reached_from_the_readme(self):

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use qumulo_encryption_exporter::sim::ClusterSpec;
+use qumulo_simulator::ClusterSpec;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, DnType, IsCa, KeyPair, SanType,
     date_time_ymd,

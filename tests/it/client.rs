@@ -2,10 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use qumulo_encryption_exporter::{
-    model::{ApiVersion, FailureReason, KeyStore, PollFailure},
-    sim::{ClusterSpec, IdentityFault, Profile},
-};
+use qumulo_encryption_exporter::model::{ApiVersion, FailureReason, KeyStore, PollFailure};
+use qumulo_simulator::{ClusterSpec, EndpointFault, Profile};
 use serde_json::json;
 use tokio::io::{AsyncWriteExt, BufReader};
 
@@ -160,7 +158,7 @@ async fn answers_that_cannot_be_understood() {
 }
 
 /// Whether the identity is known after two polls, and asked for how often, when the first meets this fault.
-async fn check_identity(fault: IdentityFault, later: Duration, known: bool, asked: u64) {
+async fn check_identity(fault: EndpointFault, later: Duration, known: bool, asked: u64) {
     let mut lab = Lab::new(|spec| spec.faults.identity_fault = Some(fault)).await;
     lab.settings.timeout = Duration::from_secs(4);
     let mut probe = lab.probe();
@@ -178,11 +176,11 @@ async fn check_identity(fault: IdentityFault, later: Duration, known: bool, aske
 async fn an_unknown_identity_costs_no_status_and_is_asked_again_soon() {
     let (soon, later) = (Duration::from_secs(1), Duration::from_secs(61));
     tokio::join!(
-        check_identity(IdentityFault::Hang, soon, false, 1),
-        check_identity(IdentityFault::Hang, later, true, 3),
-        check_identity(IdentityFault::Status(500), soon, false, 2),
-        check_identity(IdentityFault::Status(500), later, true, 4),
-        check_identity(IdentityFault::Status(403), later, true, 4),
+        check_identity(EndpointFault::Hang, soon, false, 1),
+        check_identity(EndpointFault::Hang, later, true, 3),
+        check_identity(EndpointFault::Status(500), soon, false, 2),
+        check_identity(EndpointFault::Status(500), later, true, 4),
+        check_identity(EndpointFault::Status(403), later, true, 4),
     );
 }
 

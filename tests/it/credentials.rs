@@ -14,8 +14,8 @@ use std::{
 use qumulo_encryption_exporter::{
     client::{Credential, SecretSource},
     model::{ApiVersion, CredentialRejection, FailureReason, PollFailure, PollResult},
-    sim::{ClusterSpec, Profile},
 };
+use qumulo_simulator::{ClusterSpec, Profile};
 
 use crate::{
     bare::{Bare, healthy, reply},

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use qumulo_encryption_exporter::{
     client::TlsSettings,
     model::{Details, FailureReason, Identity},
-    sim::{ClusterSpec, Counts, IdentityFault, Profile},
 };
+use qumulo_simulator::{ClusterSpec, Counts, EndpointFault, Profile};
 use serde_json::json;
 
 use crate::lab::Lab;
@@ -111,7 +111,7 @@ async fn a_session_is_asked_once_who_it_is() {
 
 #[tokio::test]
 async fn what_hangs_or_fails_costs_no_status() {
-    for fault in [IdentityFault::Hang, IdentityFault::Status(500), IdentityFault::Status(404)] {
+    for fault in [EndpointFault::Hang, EndpointFault::Status(500), EndpointFault::Status(404)] {
         let mut lab = Lab::new(|spec| {
             kms(spec);
             spec.faults.details_fault = Some(fault);
@@ -139,7 +139,7 @@ async fn one_bad_answer_takes_nothing_away() {
         let Identity { cluster_id, version } = &details.identity;
         [cluster_id.is_some(), version.is_some(), details.kms.is_some(), details.account.privileges.is_some()]
     };
-    for fault in [IdentityFault::Status(500), IdentityFault::Hang] {
+    for fault in [EndpointFault::Status(500), EndpointFault::Hang] {
         lab.cluster.update(|spec| (spec.faults.details_fault, spec.faults.identity_fault) = (Some(fault), Some(fault)));
         let details = probe.poll_at(after(700)).await.unwrap().details;
         assert_eq!(known(&details), [true; 4], "{fault:?}");
@@ -153,7 +153,7 @@ async fn one_bad_answer_takes_nothing_away() {
     assert_eq!(known(&details), [true; 4]);
     // What the cluster refuses is gone at once, and asked for again.
     for status in [403, 404] {
-        lab.cluster.update(|spec| spec.faults.details_fault = Some(IdentityFault::Status(status)));
+        lab.cluster.update(|spec| spec.faults.details_fault = Some(EndpointFault::Status(status)));
         let details = probe.poll_at(after(4_400 + 1_300 * u64::from(status - 403))).await.unwrap().details;
         assert!(details.kms.is_none() && details.account == Default::default(), "{status}");
         lab.cluster.update(|spec| spec.faults.details_fault = None);

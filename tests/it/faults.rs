@@ -14,9 +14,9 @@ use qumulo_encryption_exporter::{
     clock,
     model::{FailureReason, Status},
     routes::{Routes, UrlPrefix},
-    sim::ClusterSpec,
     telemetry::Telemetry,
 };
+use qumulo_simulator::ClusterSpec;
 
 use crate::{
     authority::{Authority, Issued},

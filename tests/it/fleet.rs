@@ -7,9 +7,9 @@ use qumulo_encryption_exporter::{
     clock, metrics,
     model::{ClockTime, ClusterMetadata, ClusterName, FailureReason},
     poll::{self, Changes, Poller},
-    sim::ClusterSpec,
     store::Store,
 };
+use qumulo_simulator::ClusterSpec;
 
 use crate::lab::{Lab, until};
 

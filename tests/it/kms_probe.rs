@@ -11,8 +11,8 @@ use std::{
 use qumulo_encryption_exporter::{
     client::{Networks, TransportPool},
     model::{KmsCertificate, KmsProbe},
-    sim::{ClusterSpec, SimCluster},
 };
+use qumulo_simulator::{ClusterSpec, SimCluster};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 

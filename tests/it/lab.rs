@@ -13,8 +13,8 @@ use qumulo_encryption_exporter::{
         TransportSettings,
     },
     model::{PollFailure, PollResult},
-    sim::{ClusterSpec, SimCluster},
 };
+use qumulo_simulator::{ClusterSpec, SimCluster};
 use tempfile::TempDir;
 
 use crate::leak;

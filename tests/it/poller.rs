@@ -7,9 +7,9 @@ use qumulo_encryption_exporter::{
     clock,
     model::ClockTime,
     poll::{Changes, Poller},
-    sim::{ClusterSpec, Profile},
     store::Store,
 };
+use qumulo_simulator::{ClusterSpec, Profile};
 
 use crate::{
     fleet::{Fleet, STALE_AFTER},

@@ -13,9 +13,9 @@ use qumulo_encryption_exporter::{
     model::{ClusterMetadata, ClusterName, FailureReason, KeyStore, Status},
     poll::{self, Poller},
     secret::Secret,
-    sim::{Fleet, FleetSpec},
     store::Store,
 };
+use qumulo_simulator::{Fleet, FleetSpec};
 
 const README: &str = concat!(
     include_str!("../../README.md"),

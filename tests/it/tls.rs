@@ -5,8 +5,8 @@ use std::{path::PathBuf, sync::Arc};
 use qumulo_encryption_exporter::{
     client::{ClientCertificate, Pin, TlsSettings, TransportError},
     model::FailureReason,
-    sim::ClusterSpec,
 };
+use qumulo_simulator::ClusterSpec;
 use rcgen::SanType;
 use rustls::{
     ServerConfig, SupportedProtocolVersion,

@@ -19,7 +19,7 @@ pub(super) struct SimBody {
     padding: u64,
     /// Whether the length is announced; if not, the body is chunked.
     sized: bool,
-    pace: Delivery,
+    delivery: Delivery,
 }
 
 enum Delivery {
@@ -32,7 +32,7 @@ enum Delivery {
 impl SimBody {
     /// `data`, sent at once with its length.
     pub(super) fn whole(data: Bytes) -> SimBody {
-        SimBody { data, padding: 0, sized: true, pace: Delivery::Full }
+        SimBody { data, padding: 0, sized: true, delivery: Delivery::Full }
     }
 
     /// Only the first half, announced as if it were all.
@@ -53,12 +53,12 @@ impl SimBody {
 
     /// Stops for ever after half of it.
     pub(super) fn stalling(self) -> SimBody {
-        SimBody { pace: Delivery::Stall(self.left() / 2), ..self }
+        SimBody { delivery: Delivery::Stall(self.left() / 2), ..self }
     }
 
     /// One byte at a time, each after a pause.
     pub(super) fn trickling(self, pause: Duration) -> SimBody {
-        SimBody { pace: Delivery::Trickle(pause, Box::pin(sleep(pause))), ..self }
+        SimBody { delivery: Delivery::Trickle(pause, Box::pin(sleep(pause))), ..self }
     }
 
     fn left(&self) -> u64 {
@@ -84,7 +84,7 @@ impl Body for SimBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = self.get_mut();
-        let bytes = match &mut this.pace {
+        let bytes = match &mut this.delivery {
             Delivery::Full => this.take(u64::MAX),
             // Nobody is ever woken: the connection ends only when a side closes it.
             Delivery::Stall(0) => return Poll::Pending,
@@ -92,7 +92,7 @@ impl Body for SimBody {
                 let limit = *left;
                 let bytes = this.take(limit);
                 let sent = bytes.as_ref().map_or(0, |bytes| bytes.len() as u64);
-                this.pace = Delivery::Stall(limit - sent);
+                this.delivery = Delivery::Stall(limit - sent);
                 bytes
             }
             Delivery::Trickle(pause, timer) => {

@@ -6,8 +6,8 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::sim::spec::{ClusterSpec, Profile, StatusField};
-use crate::sim::timespec;
+use crate::spec::{ClusterSpec, Profile, StatusField};
+use crate::timespec;
 
 use super::{Answer, Context};
 
@@ -93,7 +93,7 @@ pub(super) fn key_store(context: &Context<'_>) -> Answer {
             "hostname": kms.hostname,
             "port": kms.port,
             "key_id": kms.key_id,
-            "config_creation_time": timespec::on_wire(created, context.applied, *fraction_digits),
+            "config_creation_time": timespec::resolve(created, context.applied, *fraction_digits),
         });
     } else {
         local_store = json!({ "status": status });
@@ -145,6 +145,6 @@ impl Context<'_> {
             StatusField::LastStatusUpdateTime => (&spec.last_status_update_time, self.now),
             StatusField::Type | StatusField::Status => return None,
         };
-        self.field(field, timespec::on_wire(value, anchor, spec.fraction_digits))
+        self.field(field, timespec::resolve(value, anchor, spec.fraction_digits))
     }
 }

@@ -38,7 +38,7 @@ pub(super) fn relative(text: &str, anchor: DateTime<Utc>) -> Option<DateTime<Utc
 }
 
 /// The time that a relative text or an RFC 3339 text in UTC (`2027-04-18T19:55:17Z`) names.
-pub(super) fn moment(text: &str, anchor: DateTime<Utc>) -> Option<DateTime<Utc>> {
+pub(super) fn parse_time(text: &str, anchor: DateTime<Utc>) -> Option<DateTime<Utc>> {
     relative(text, anchor).or_else(|| {
         let naive = NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.fZ").ok()?;
         Some(naive.and_utc())
@@ -47,7 +47,7 @@ pub(super) fn moment(text: &str, anchor: DateTime<Utc>) -> Option<DateTime<Utc>>
 
 /// A value as it goes over the wire: relative texts become RFC 3339 with `digits` (at most 9)
 /// digits of fraction, everything else stays what it is, garbage included.
-pub(super) fn on_wire(value: &Value, anchor: DateTime<Utc>, digits: u8) -> Value {
+pub(super) fn resolve(value: &Value, anchor: DateTime<Utc>, digits: u8) -> Value {
     match value.as_str().and_then(|text| relative(text, anchor)) {
         Some(time) => Value::String(rfc3339(time, digits)),
         None => value.clone(),
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn relative_times_are_sent_as_rfc_3339_and_the_rest_as_it_is() {
-        let anchor = moment("2026-01-31T12:00:00.5Z", DateTime::UNIX_EPOCH).unwrap();
+        let anchor = parse_time("2026-01-31T12:00:00.5Z", DateTime::UNIX_EPOCH).unwrap();
         for (value, digits, sent) in [
             ("+25d", 0, "2026-02-25T12:00:00Z"),
             ("-3h", 0, "2026-01-31T09:00:00Z"),
@@ -118,9 +118,9 @@ mod tests {
             ("", 9, ""),
         ] {
             let sent = Value::from(sent);
-            assert_eq!(on_wire(&Value::from(value), anchor, digits), sent, "{value} {digits}");
+            assert_eq!(resolve(&Value::from(value), anchor, digits), sent, "{value} {digits}");
         }
-        assert_eq!(on_wire(&Value::Null, anchor, 0), Value::Null);
-        assert_eq!(on_wire(&Value::from(7), anchor, 0), Value::from(7));
+        assert_eq!(resolve(&Value::Null, anchor, 0), Value::Null);
+        assert_eq!(resolve(&Value::from(7), anchor, 0), Value::from(7));
     }
 }

@@ -7,7 +7,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use serde_json::json;
 use tokio::net::TcpStream;
 
-use crate::sim::SimCluster;
+use crate::SimCluster;
 
 use super::client::Client;
 use super::{STATUS, client, cluster};

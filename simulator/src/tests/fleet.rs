@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::sim::{Changes, ClusterSpec, Fleet, FleetError, FleetFile, FleetSpec, Profile, SimCluster};
+use crate::{Changes, ClusterSpec, Fleet, FleetError, FleetFile, FleetSpec, Profile, SimCluster};
 
 /// The first cluster of a fleet with one cluster, described by `yaml` after its name.
 fn one(yaml: &str) -> ClusterSpec {

@@ -8,14 +8,14 @@ use chrono::{DateTime, Utc};
 
 use super::certificate::Identity;
 use super::counts::Counter;
-use super::door::Door;
+use super::listener::Listener;
 use super::sessions::Sessions;
 use super::spec::ClusterSpec;
 
 /// The state of one cluster.
 pub(super) struct State {
     /// Its listening socket.
-    pub(super) door: Door,
+    pub(super) listener: Listener,
     /// What happened.
     pub(super) counter: Counter,
     /// Who is logged in.
@@ -34,15 +34,15 @@ pub(super) struct Applied {
 }
 
 impl State {
-    /// A cluster whose door is not open yet.
+    /// A cluster that does not listen yet.
     ///
     /// # Errors
     ///
     /// When the certificate cannot be made or read.
-    pub(super) fn new(spec: ClusterSpec, door: Door) -> io::Result<State> {
+    pub(super) fn new(spec: ClusterSpec, listener: Listener) -> io::Result<State> {
         let at = wall_clock();
         Ok(State {
-            door,
+            listener,
             counter: Counter::default(),
             sessions: Sessions::default(),
             identity: Mutex::new(Arc::new(Identity::of(&spec, at)?)),
@@ -82,7 +82,7 @@ impl State {
     pub(super) fn replace_identity(&self, identity: Identity) {
         // In this order: a connection accepted in between has the new certificate already.
         *lock(&self.identity) = Arc::new(identity);
-        self.door.close_connections();
+        self.listener.close_connections();
     }
 }
 

@@ -53,32 +53,32 @@ pub struct Faults {
     /// Login: this HTTP status with an error in JSON, whatever the password.
     pub login_status: Option<u16>,
     /// `GET /v1/version` and `GET /v1/node/state` only: `hang`, or an HTTP status such as 500.
-    pub identity_fault: Option<IdentityFault>,
+    pub identity_fault: Option<EndpointFault>,
     /// `GET /v2/encryption/key-store`, `GET /v1/session/who-am-i` and `GET /v1/auth/access-tokens/` only: the same.
-    pub details_fault: Option<IdentityFault>,
+    pub details_fault: Option<EndpointFault>,
 }
 
-/// What happens to the two calls that identify a cluster.
+/// What happens to calls of certain endpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Value")]
-pub enum IdentityFault {
+pub enum EndpointFault {
     /// They are never answered.
     Hang,
     /// They get this HTTP status and an error in JSON.
     Status(u16),
 }
 
-impl TryFrom<Value> for IdentityFault {
+impl TryFrom<Value> for EndpointFault {
     type Error = String;
 
-    fn try_from(value: Value) -> Result<IdentityFault, String> {
+    fn try_from(value: Value) -> Result<EndpointFault, String> {
         if value == "hang" {
-            return Ok(IdentityFault::Hang);
+            return Ok(EndpointFault::Hang);
         }
         value
             .as_u64()
             .and_then(|number| u16::try_from(number).ok())
-            .map(IdentityFault::Status)
+            .map(EndpointFault::Status)
             .ok_or_else(|| format!("{value} is neither `hang` nor an HTTP status"))
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::cluster::SimCluster;
 use super::fleet_spec::{FleetError, FleetSpec};
-use super::kept;
+use super::persist;
 use super::spec::ClusterSpec;
 
 /// Running clusters, in the order of their description. Dropping it stops them all.
@@ -53,7 +53,7 @@ impl Fleet {
     /// As [`Fleet::start`], and [`FleetError::Folder`].
     pub async fn start_in(folder: &Path, spec: FleetSpec) -> Result<Fleet, FleetError> {
         let no_folder = |source| FleetError::Folder { path: folder.to_owned(), source };
-        kept::make_folder(folder).map_err(no_folder)?;
+        persist::create_folder(folder).map_err(no_folder)?;
         let mut fleet = Fleet { folder: Some(folder.to_owned()), members: Vec::new() };
         fleet.apply(spec).await?;
         Ok(fleet)
@@ -68,8 +68,8 @@ impl Fleet {
         let mut tokens = Vec::with_capacity(self.members.len());
         for cluster in self.iter() {
             let spec = cluster.spec();
-            let Some(path) = kept::file(&spec, "token") else { continue };
-            let written = kept::write(&path, &(spec.token() + "\n"));
+            let Some(path) = persist::file(&spec, "token") else { continue };
+            let written = persist::write(&path, &(spec.token() + "\n"));
             written.map_err(|source| FleetError::Folder { path: path.clone(), source })?;
             tokens.push((cluster, path));
         }
@@ -119,8 +119,8 @@ impl Fleet {
     }
 
     async fn apply_one(&mut self, wanted: ClusterSpec, changes: &mut Changes) -> Result<(), FleetError> {
-        let place = self.members.iter().position(|member| member.wanted.name == wanted.name);
-        let Some(member) = place.and_then(|place| self.members.get_mut(place)) else {
+        let index = self.members.iter().position(|member| member.wanted.name == wanted.name);
+        let Some(member) = index.and_then(|index| self.members.get_mut(index)) else {
             self.members.push(Member::start(wanted.clone()).await?);
             changes.added.push(wanted.name);
             return Ok(());

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::sim::{ClusterSpec, Profile, StatusField};
+use crate::{ClusterSpec, Profile, StatusField};
 
 use super::{STATUS, client, cluster};
 

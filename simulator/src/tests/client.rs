@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::sim::SimCluster;
+use crate::SimCluster;
 
 /// One connection.
 pub(super) struct Client {

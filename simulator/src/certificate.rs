@@ -15,7 +15,7 @@ use rustls::server::{ServerConfig, WebPkiClientVerifier};
 use tokio_rustls::TlsAcceptor;
 
 use super::derived;
-use super::kept;
+use super::persist;
 use super::spec::ClusterSpec;
 use super::timespec;
 
@@ -36,7 +36,7 @@ pub(super) struct Identity {
 }
 
 /// A chain and its key, before TLS knows them.
-struct Material {
+struct PemPair {
     chain_pem: String,
     key_pem: String,
 }
@@ -44,22 +44,22 @@ struct Material {
 impl Identity {
     /// The identity `spec` asks for: its own certificate, or a new self-signed one.
     pub(super) fn of(spec: &ClusterSpec, now: DateTime<Utc>) -> io::Result<Identity> {
-        let material = match (&spec.certificate_pem, &spec.key_pem) {
-            (Some(chain), Some(key)) => Material { chain_pem: chain.clone(), key_pem: key.clone() },
-            (None, None) => Material::kept(spec, now)?,
+        let pair = match (&spec.certificate_pem, &spec.key_pem) {
+            (Some(chain), Some(key)) => PemPair { chain_pem: chain.clone(), key_pem: key.clone() },
+            (None, None) => PemPair::load_or_create(spec, now)?,
             _ => return Err(io::Error::other("a certificate needs its key, and a key its own")),
         };
-        Identity::new(material, spec.client_ca_pem.as_deref())
+        Identity::new(pair, spec.client_ca_pem.as_deref())
     }
 
     /// A new self-signed identity, even where `spec` brings a certificate of its own.
     pub(super) fn replacement(spec: &ClusterSpec, now: DateTime<Utc>) -> io::Result<Identity> {
-        let material = self_signed(spec, now).map_err(io::Error::other)?;
-        Identity::new(material, spec.client_ca_pem.as_deref())
+        let pair = self_signed(spec, now).map_err(io::Error::other)?;
+        Identity::new(pair, spec.client_ca_pem.as_deref())
     }
 
-    fn new(material: Material, client_ca_pem: Option<&str>) -> io::Result<Identity> {
-        let chain = certificates(&material.chain_pem)?;
+    fn new(pair: PemPair, client_ca_pem: Option<&str>) -> io::Result<Identity> {
+        let chain = certificates(&pair.chain_pem)?;
         let leaf = chain.first().ok_or_else(|| io::Error::other("no certificate in the PEM"))?;
         let fingerprint = derived::fingerprint(leaf);
         let provider = Arc::new(aws_lc_rs::default_provider());
@@ -71,28 +71,28 @@ impl Identity {
             None => builder.with_no_client_auth(),
             Some(pem) => builder.with_client_cert_verifier(client_verifier(pem, provider)?),
         };
-        let key = PrivateKeyDer::from_pem_slice(material.key_pem.as_bytes()).map_err(io::Error::other)?;
+        let key = PrivateKeyDer::from_pem_slice(pair.key_pem.as_bytes()).map_err(io::Error::other)?;
         let config = builder.with_single_cert(chain, key).map_err(io::Error::other)?;
-        Ok(Identity { acceptor: TlsAcceptor::from(Arc::new(config)), fingerprint, pem: material.chain_pem })
+        Ok(Identity { acceptor: TlsAcceptor::from(Arc::new(config)), fingerprint, pem: pair.chain_pem })
     }
 }
 
-impl Material {
+impl PemPair {
     /// That of the last start, or a new one, which is kept for the next.
-    fn kept(spec: &ClusterSpec, now: DateTime<Utc>) -> io::Result<Material> {
+    fn load_or_create(spec: &ClusterSpec, now: DateTime<Utc>) -> io::Result<PemPair> {
         let until = expiry(spec, now);
-        if let Some(pem) = kept::certificate(spec, until, now) {
+        if let Some(pem) = persist::load_certificate(spec, until, now) {
             let chain_pem = pem.split_inclusive("-----END CERTIFICATE-----\n").next().unwrap_or_default().to_owned();
-            return Ok(Material { chain_pem, key_pem: pem });
+            return Ok(PemPair { chain_pem, key_pem: pem });
         }
-        let material = self_signed(spec, now).map_err(io::Error::other)?;
-        kept::keep_certificate(spec, until, &[&*material.chain_pem, &*material.key_pem].concat())?;
-        Ok(material)
+        let pair = self_signed(spec, now).map_err(io::Error::other)?;
+        persist::save_certificate(spec, until, &[&*pair.chain_pem, &*pair.key_pem].concat())?;
+        Ok(pair)
     }
 }
 
 fn expiry(spec: &ClusterSpec, now: DateTime<Utc>) -> DateTime<Utc> {
-    timespec::moment(&spec.certificate_expiry, now).unwrap_or(now + LIFETIME)
+    timespec::parse_time(&spec.certificate_expiry, now).unwrap_or(now + LIFETIME)
 }
 
 fn client_verifier(
@@ -110,7 +110,7 @@ fn certificates(pem: &str) -> io::Result<Vec<CertificateDer<'static>>> {
     CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().map_err(io::Error::other)
 }
 
-fn self_signed(spec: &ClusterSpec, now: DateTime<Utc>) -> Result<Material, rcgen::Error> {
+fn self_signed(spec: &ClusterSpec, now: DateTime<Utc>) -> Result<PemPair, rcgen::Error> {
     let names = SUBJECT_ALT_NAMES.map(String::from).to_vec();
     let mut params = CertificateParams::new(names)?;
     params.distinguished_name.push(DnType::OrganizationName, "Simulated Qumulo cluster");
@@ -124,7 +124,7 @@ fn self_signed(spec: &ClusterSpec, now: DateTime<Utc>) -> Result<Material, rcgen
     params.not_before = epoch + seconds(now.min(expiry)).saturating_sub(LIFETIME);
     let key = KeyPair::generate()?;
     let certificate = params.self_signed(&key)?;
-    Ok(Material { chain_pem: certificate.pem(), key_pem: key.serialize_pem() })
+    Ok(PemPair { chain_pem: certificate.pem(), key_pem: key.serialize_pem() })
 }
 
 fn seconds(time: DateTime<Utc>) -> Duration {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::timeout;
 
-use crate::sim::{Faults, IdentityFault};
+use crate::{EndpointFault, Faults};
 
 use super::client::{Client, Reply};
 use super::{STATUS, client, cluster};
@@ -130,7 +130,7 @@ async fn latency_delays_every_answer() {
 #[tokio::test]
 async fn some_faults_leave_the_rest_alone() {
     let cluster = cluster(|spec| {
-        spec.faults.identity_fault = Some(IdentityFault::Status(500));
+        spec.faults.identity_fault = Some(EndpointFault::Status(500));
         spec.faults.login_status = Some(503);
     })
     .await;

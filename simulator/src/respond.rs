@@ -8,14 +8,14 @@ use hyper::{Method, Request, Response, StatusCode};
 
 use super::api::{self, Answer, Endpoint};
 use super::body::SimBody;
-use super::faults::{Faults, IdentityFault};
+use super::faults::{EndpointFault, Faults};
 use super::spec::ClusterSpec;
 use super::state::State;
 use super::timespec;
 
-/// The connection ends here, without an answer.
+/// The connection ends here, without a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Cut {
+pub(super) enum Disconnect {
     /// Closed.
     #[error("the simulated cluster closes the connection")]
     Close,
@@ -25,7 +25,7 @@ pub(super) enum Cut {
 }
 
 /// Answers `request`, or ends its connection.
-pub(super) async fn respond(state: &State, request: Request<Incoming>) -> Result<Response<SimBody>, Cut> {
+pub(super) async fn respond(state: &State, request: Request<Incoming>) -> Result<Response<SimBody>, Disconnect> {
     let _in_flight = state.counter.begin_request();
     let applied = state.applied();
     let spec = &applied.spec;
@@ -53,22 +53,22 @@ pub(super) async fn respond(state: &State, request: Request<Incoming>) -> Result
 }
 
 /// The answer that a fault gives in place of the cluster's own.
-async fn forced(spec: &ClusterSpec, endpoint: Endpoint<'_>) -> Result<Option<Answer>, Cut> {
+async fn forced(spec: &ClusterSpec, endpoint: Endpoint<'_>) -> Result<Option<Answer>, Disconnect> {
     let faults = &spec.faults;
     let fault = faults.identity_fault.filter(|_| endpoint.is_identity());
     match fault.or(faults.details_fault.filter(|_| endpoint.is_detail())) {
-        Some(IdentityFault::Hang) => return pending().await,
-        Some(IdentityFault::Status(code)) => return Ok(Some(Answer::forced(code))),
+        Some(EndpointFault::Hang) => return pending().await,
+        Some(EndpointFault::Status(code)) => return Ok(Some(Answer::forced(code))),
         None => {}
     }
     if !endpoint.is_encryption() {
         return Ok(None);
     }
     if faults.reset {
-        return Err(Cut::Reset);
+        return Err(Disconnect::Reset);
     }
     if faults.drop {
-        return Err(Cut::Close);
+        return Err(Disconnect::Close);
     }
     if let Some(location) = &faults.redirect {
         return Ok(Some(Answer::empty(StatusCode::FOUND).with(LOCATION, location)));
@@ -90,7 +90,7 @@ fn response(answer: Answer, faults: &Faults, endpoint: Endpoint<'_>) -> Response
         if let Some(value) = faults.retry_after.as_deref().and_then(header_value) {
             headers.insert(RETRY_AFTER, value);
         }
-        body = damaged(body, faults);
+        body = with_body_faults(body, faults);
     }
     let mut response = Response::new(body);
     *response.status_mut() = status;
@@ -104,7 +104,7 @@ fn response(answer: Answer, faults: &Faults, endpoint: Endpoint<'_>) -> Response
 }
 
 /// The body as the faults leave it.
-fn damaged(mut body: SimBody, faults: &Faults) -> SimBody {
+fn with_body_faults(mut body: SimBody, faults: &Faults) -> SimBody {
     if faults.truncate {
         body = body.truncated();
     }

@@ -2,7 +2,7 @@
 //!
 //! For rehearsing alerts without breaking a key manager, and for tests. The vendor's own client
 //! (`qq`, `RestClient` of the Python package `qumulo-api`) talks to it as to a real cluster.
-//! It imports nothing else of this crate and writes the JSON itself, so that a wrong belief about
+//! It depends on nothing of the exporter and writes the JSON itself, so that a wrong belief about
 //! the API cannot cancel out between the exporter and its tests.
 //!
 //! Where to find what, in reading order:
@@ -11,9 +11,9 @@
 //!   (`fleet_spec`), an example of all of it in `demo.yml`; `timespec` reads `200ms` and `+25d`;
 //! * what runs: [`SimCluster`] (`cluster`), [`Fleet`] (`fleet`), [`FleetFile`] (`fleet_file`);
 //! * what happened: [`Counts`] (`counts`);
-//! * how a connection is served: `door` (listening socket) -> `connection` (TLS, HTTP/1.1) ->
+//! * how a connection is served: `listener` -> `connection` (TLS, HTTP/1.1) ->
 //!   `respond` (faults) -> `api` (routes, access, JSON) -> `body` (how the bytes leave);
-//! * what a cluster remembers: `state` (spec, clock, certificate), `sessions`, `certificate`, `kept` (between two starts).
+//! * what a cluster remembers: `state` (spec, clock, certificate), `sessions`, `certificate`, `persist` (between two starts).
 
 mod api;
 mod body;
@@ -22,12 +22,12 @@ mod cluster;
 mod connection;
 mod counts;
 mod derived;
-mod door;
 mod faults;
 mod fleet;
 mod fleet_file;
 mod fleet_spec;
-mod kept;
+mod listener;
+mod persist;
 mod respond;
 mod sessions;
 mod spec;
@@ -39,7 +39,7 @@ mod tests;
 
 pub use self::cluster::SimCluster;
 pub use self::counts::Counts;
-pub use self::faults::{Faults, IdentityFault};
+pub use self::faults::{EndpointFault, Faults};
 pub use self::fleet::{Changes, Fleet};
 pub use self::fleet_file::FleetFile;
 pub use self::fleet_spec::{FleetError, FleetSpec};

@@ -4,8 +4,8 @@ use hyper::StatusCode;
 use serde_json::{Value, json};
 use url::form_urlencoded;
 
-use crate::sim::spec::ClusterSpec;
-use crate::sim::timespec;
+use crate::spec::ClusterSpec;
+use crate::timespec;
 
 use super::login::{AUTH_ID, sid};
 use super::{Answer, Context, Endpoint};
@@ -38,7 +38,7 @@ pub(super) fn list(context: &Context<'_>, query: &str) -> Answer {
     let limit = query.limit.unwrap_or(usize::MAX).max(1);
     let mut found: Vec<Token> = all(context)
         .into_iter()
-        .filter(|token| query.user.as_deref().is_none_or(|user| names(user, token, context.spec)))
+        .filter(|token| query.user.as_deref().is_none_or(|user| belongs_to(user, token, context.spec)))
         .filter(|token| query.after.as_deref().is_none_or(|after| token.id > after))
         .collect();
     let more = found.len() > limit;
@@ -68,7 +68,7 @@ pub(super) fn only_own(spec: &ClusterSpec, endpoint: Endpoint<'_>, query: &str) 
 fn all(context: &Context<'_>) -> [Token; 2] {
     let spec = context.spec;
     let digits = spec.fraction_digits;
-    let created = timespec::on_wire(&Value::from("-90d"), context.applied, digits);
+    let created = timespec::resolve(&Value::from("-90d"), context.applied, digits);
     let expires = spec.token_expires_at(context.applied).map(|at| timespec::rfc3339(at, digits));
     let own = json!({
         "id": OWN_ID,
@@ -103,7 +103,7 @@ fn identity(auth_id: &str, name: &str) -> Value {
     })
 }
 
-fn names(user: &str, token: &Token, spec: &ClusterSpec) -> bool {
+fn belongs_to(user: &str, token: &Token, spec: &ClusterSpec) -> bool {
     let name = if token.auth_id == AUTH_ID { &spec.auth.username } else { "admin" };
     is_user(user, token.auth_id, name)
 }

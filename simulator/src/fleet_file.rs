@@ -1,14 +1,18 @@
 //! A fleet that follows its file while people edit it.
 
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::fleet::{Changes, Fleet};
 use super::fleet_spec::{FleetError, FleetSpec};
-use crate::file;
 
 /// How often the file is compared with what was last read of it.
 const PERIOD: Duration = Duration::from_millis(250);
+
+/// The limit for a fleet file: some 20,000 clusters.
+const MAX_BYTES: u64 = 4 * 1024 * 1024;
 
 /// A fleet file and the text last read of it.
 #[derive(Debug)]
@@ -76,5 +80,10 @@ impl FleetFile {
 
 /// Blocking, which a file of a few kilobytes may.
 fn read(path: &Path) -> Result<String, FleetError> {
-    file::read_text(path, file::MAX_TEXT).map_err(FleetError::Read)
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() && metadata.len() <= MAX_BYTES => fs::read_to_string(path),
+        Ok(_) => Err(io::Error::other("not a regular file of at most 4 MiB")),
+        Err(err) => Err(err),
+    }
+    .map_err(FleetError::Read)
 }

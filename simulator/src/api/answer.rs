@@ -6,13 +6,13 @@ use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
 
 /// Status, headers and body of an answer.
-pub(in crate::sim) struct Answer {
+pub(crate) struct Answer {
     /// The HTTP status.
-    pub(in crate::sim) status: StatusCode,
+    pub(crate) status: StatusCode,
     /// The headers, except those that every answer has.
-    pub(in crate::sim) headers: HeaderMap,
+    pub(crate) headers: HeaderMap,
     /// The body.
-    pub(in crate::sim) body: Bytes,
+    pub(crate) body: Bytes,
 }
 
 /// The error object, with the keys that the SDK reads (`qumulo/lib/request.py`).
@@ -27,14 +27,14 @@ struct ErrorBody<'a> {
 
 impl Answer {
     /// 200 with JSON.
-    pub(in crate::sim) fn json(value: &impl Serialize) -> Answer {
+    pub(crate) fn json(value: &impl Serialize) -> Answer {
         // Only maps with keys that are no strings cannot be written; there are none.
         let body = serde_json::to_vec(value).unwrap_or_default();
         Answer::ok("application/json", body)
     }
 
     /// 200 with a body of this type.
-    pub(in crate::sim) fn ok(content_type: &'static str, body: impl Into<Bytes>) -> Answer {
+    pub(crate) fn ok(content_type: &'static str, body: impl Into<Bytes>) -> Answer {
         let mut answer = Answer::empty(StatusCode::OK);
         answer.headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         answer.body = body.into();
@@ -42,18 +42,18 @@ impl Answer {
     }
 
     /// 200 with a text that is sent word for word, declared as what it looks like.
-    pub(in crate::sim) fn raw(text: &str) -> Answer {
+    pub(crate) fn raw(text: &str) -> Answer {
         let html = text.trim_start().starts_with('<');
         Answer::ok(if html { "text/html" } else { "application/json" }, text.to_owned())
     }
 
     /// No body.
-    pub(in crate::sim) fn empty(status: StatusCode) -> Answer {
+    pub(crate) fn empty(status: StatusCode) -> Answer {
         Answer { status, headers: HeaderMap::new(), body: Bytes::new() }
     }
 
     /// An error as the API words it.
-    pub(in crate::sim) fn error(status: StatusCode, description: &str) -> Answer {
+    pub(crate) fn error(status: StatusCode, description: &str) -> Answer {
         let error = ErrorBody {
             module: "simulator",
             error_class: &error_class(status),
@@ -65,7 +65,7 @@ impl Answer {
     }
 
     /// The error that a fault asks for by its number; 500 for one that HTTP does not allow.
-    pub(in crate::sim) fn forced(code: u16) -> Answer {
+    pub(crate) fn forced(code: u16) -> Answer {
         let status = StatusCode::from_u16(code)
             .ok()
             .filter(|status| !status.is_informational())
@@ -74,7 +74,7 @@ impl Answer {
     }
 
     /// With one more header. A value that HTTP does not allow is left out.
-    pub(in crate::sim) fn with(mut self, name: HeaderName, value: &str) -> Answer {
+    pub(crate) fn with(mut self, name: HeaderName, value: &str) -> Answer {
         if let Ok(value) = HeaderValue::from_str(value) {
             self.headers.insert(name, value);
         }

@@ -6,8 +6,8 @@ use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::sim::spec::ClusterSpec;
-use crate::sim::state::State;
+use crate::spec::ClusterSpec;
+use crate::state::State;
 
 use super::Answer;
 

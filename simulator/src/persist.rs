@@ -11,8 +11,8 @@ use chrono::{DateTime, Utc};
 use super::derived;
 use super::spec::ClusterSpec;
 
-/// Makes the folder, for its owner alone.
-pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
+/// Creates the folder, for its owner alone.
+pub(super) fn create_folder(folder: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
@@ -35,28 +35,28 @@ pub(super) fn write(path: &Path, text: &str) -> io::Result<()> {
 }
 
 /// The port of the last start.
-pub(super) fn port(spec: &ClusterSpec) -> Option<u16> {
+pub(super) fn load_port(spec: &ClusterSpec) -> Option<u16> {
     fs::read_to_string(file(spec, "port")?).ok()?.trim().parse().ok()
 }
 
-pub(super) fn keep_port(spec: &ClusterSpec, port: u16) -> io::Result<()> {
+pub(super) fn save_port(spec: &ClusterSpec, port: u16) -> io::Result<()> {
     file(spec, "port").map_or(Ok(()), |path| write(&path, &format!("{port}\n")))
 }
 
 /// Chain and key of the last start as one PEM, if they are what `spec` still wants.
-pub(super) fn certificate(spec: &ClusterSpec, wanted: DateTime<Utc>, now: DateTime<Utc>) -> Option<String> {
+pub(super) fn load_certificate(spec: &ClusterSpec, wanted: DateTime<Utc>, now: DateTime<Utc>) -> Option<String> {
     let text = fs::read_to_string(file(spec, "pem")?).ok()?;
-    let until: i64 = text.lines().next()?.strip_prefix(&made_for(spec))?.parse().ok()?;
+    let until: i64 = text.lines().next()?.strip_prefix(&header(spec))?.parse().ok()?;
     (until > now.timestamp() || wanted <= now).then_some(text)
 }
 
-pub(super) fn keep_certificate(spec: &ClusterSpec, until: DateTime<Utc>, pem: &str) -> io::Result<()> {
-    let text = format!("{}{}\n{pem}", made_for(spec), until.timestamp());
+pub(super) fn save_certificate(spec: &ClusterSpec, until: DateTime<Utc>, pem: &str) -> io::Result<()> {
+    let text = format!("{}{}\n{pem}", header(spec), until.timestamp());
     file(spec, "pem").map_or(Ok(()), |path| write(&path, &text))
 }
 
 /// The beginning of the first line, which is no part of the PEM.
-fn made_for(spec: &ClusterSpec) -> String {
+fn header(spec: &ClusterSpec) -> String {
     let expiry = serde_json::Value::from(spec.certificate_expiry.as_str());
     format!("# certificate_expiry: {expiry}, certificate_is_ca: {}, until: ", spec.certificate_is_ca)
 }

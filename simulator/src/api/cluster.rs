@@ -3,8 +3,8 @@
 use hyper::header::ETAG;
 use serde_json::json;
 
-use crate::sim::derived;
-use crate::sim::spec::ClusterSpec;
+use crate::derived;
+use crate::spec::ClusterSpec;
 
 use super::Answer;
 

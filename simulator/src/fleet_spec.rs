@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::spec::ClusterSpec;
-use crate::file::FileError;
 
 /// A fleet: what a fleet file says.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -33,8 +32,8 @@ pub enum FleetError {
     #[error("cluster `{0}` wants the address of another")]
     DuplicateAddress(String),
     /// The file cannot be read.
-    #[error("{0}")]
-    Read(FileError),
+    #[error("cannot be read: {0}")]
+    Read(io::Error),
     /// The folder for what stays between two starts cannot be used.
     #[error("{}: cannot be written ({source}); name a folder with --directory", path.display())]
     Folder {

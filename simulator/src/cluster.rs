@@ -13,8 +13,8 @@ use tokio::task::AbortHandle;
 use super::certificate::Identity;
 use super::connection;
 use super::counts::Counts;
-use super::door::Door;
-use super::kept;
+use super::listener::Listener;
+use super::persist;
 use super::spec::ClusterSpec;
 use super::state::State;
 
@@ -35,15 +35,15 @@ impl SimCluster {
     /// When the address cannot be bound, or a certificate, key or authority in PEM is unusable.
     // Asynchronous although nothing is awaited: it needs a runtime, and says so by its type.
     pub async fn start(spec: ClusterSpec) -> io::Result<SimCluster> {
-        let kept = kept::port(&spec).filter(|_| spec.port == 0);
+        let last = persist::load_port(&spec).filter(|_| spec.port == 0);
         // Another program may have it by now.
-        let door = kept.and_then(|port| Door::reserve(SocketAddr::new(spec.host, port)).ok());
-        let door = door.map_or_else(|| Door::reserve(SocketAddr::new(spec.host, spec.port)), Ok)?;
-        kept::keep_port(&spec, door.addr().port())?;
+        let listener = last.and_then(|port| Listener::bind(SocketAddr::new(spec.host, port)).ok());
+        let listener = listener.map_or_else(|| Listener::bind(SocketAddr::new(spec.host, spec.port)), Ok)?;
+        persist::save_port(&spec, listener.addr().port())?;
         let (name, down) = (spec.name.clone(), spec.faults.down);
-        let state = Arc::new(State::new(spec, door)?);
+        let state = Arc::new(State::new(spec, listener)?);
         if !down {
-            state.door.open()?;
+            state.listener.listen()?;
         }
         let accepting = tokio::spawn(connection::accept_all(Arc::clone(&state))).abort_handle();
         let cluster = SimCluster { name, state, runtime: Handle::current(), accepting };
@@ -58,7 +58,7 @@ impl SimCluster {
 
     /// Where it listens, with the real port.
     pub fn addr(&self) -> SocketAddr {
-        self.state.door.addr()
+        self.state.listener.addr()
     }
 
     /// `https://127.0.0.1:PORT`, without a slash at the end.
@@ -86,7 +86,7 @@ impl SimCluster {
     /// Open connections stay, except when the cluster goes down or its TLS settings change. When
     /// this returns with `faults.down`, connections are refused; without, they are accepted on the
     /// same port again. Name, host and port of a running cluster do not change. What cannot be
-    /// done (a certificate that is none, a port that somebody took meanwhile) is logged.
+    /// done (an unusable certificate, a port that is taken meanwhile) is logged.
     pub fn set(&self, spec: ClusterSpec) {
         let down = spec.faults.down;
         let before = self.state.apply(spec);
@@ -95,12 +95,12 @@ impl SimCluster {
             self.replace_identity(Identity::of(&applied.spec, self.state.now()));
         }
         if down {
-            self.state.door.shut();
+            self.state.listener.stop();
             return;
         }
         // Listening registers the socket with the runtime, also when called from outside of it.
         let _context = self.runtime.enter();
-        if let Err(error) = self.state.door.open() {
+        if let Err(error) = self.state.listener.listen() {
             tracing::warn!(cluster = self.name, err = %error, "simulated cluster cannot listen again");
         }
     }
@@ -158,6 +158,6 @@ impl fmt::Debug for SimCluster {
 impl Drop for SimCluster {
     fn drop(&mut self) {
         self.accepting.abort();
-        self.state.door.demolish();
+        self.state.listener.close();
     }
 }

@@ -151,13 +151,13 @@ pub(super) async fn answer(
     if endpoint == Endpoint::Login && head.method == Method::POST {
         return login::log_in(state, &applied.spec, body).await;
     }
-    let asked_by_post = matches!(endpoint, Endpoint::Login | Endpoint::Identity);
+    let is_post = matches!(endpoint, Endpoint::Login | Endpoint::Identity);
     match head.method {
-        Method::GET if asked_by_post => {
-            return Answer::error(StatusCode::METHOD_NOT_ALLOWED, "Ask with POST.").with(ALLOW, "POST");
+        Method::GET if is_post => {
+            return Answer::error(StatusCode::METHOD_NOT_ALLOWED, "Use POST.").with(ALLOW, "POST");
         }
         Method::GET => {}
-        Method::POST if asked_by_post => {}
+        Method::POST if is_post => {}
         _ => return refuse_write(state, applied, head),
     }
     let context = Context { spec: &applied.spec, applied: applied.at, now: state.now() };
@@ -186,7 +186,7 @@ impl Context<'_> {
         if let Access::Open = access {
             return None;
         }
-        if !self.is_known(state, bearer(head)) {
+        if !self.is_authenticated(state, bearer(head)) {
             let description = "Need to log in first to establish credentials.";
             return Some(Answer::error(StatusCode::UNAUTHORIZED, description));
         }
@@ -200,7 +200,7 @@ impl Context<'_> {
     }
 
     /// Whether a bearer token is the access token or that of a session.
-    fn is_known(&self, state: &State, bearer: Option<&str>) -> bool {
+    fn is_authenticated(&self, state: &State, bearer: Option<&str>) -> bool {
         let Some(bearer) = bearer else { return false };
         let auth = &self.spec.auth;
         if bearer == self.spec.token() {

@@ -192,7 +192,7 @@ impl ClusterSpec {
 
     /// When the access token expires, given when the description was applied.
     pub(super) fn token_expires_at(&self, applied: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        timespec::moment(self.auth.token_expiry.as_deref()?, applied)
+        timespec::parse_time(self.auth.token_expiry.as_deref()?, applied)
     }
 
     /// What the TLS of a running cluster follows from: when it differs, so must the certificate.
