@@ -16,7 +16,7 @@ use super::{
 use crate::{
     cli::{OutputForm, StatusArgs},
     client, clock, limits, metrics,
-    model::is_hidden,
+    model::{escape_hidden, is_hidden},
     report::{self, Severity},
     store::{Store, View},
 };
@@ -85,7 +85,7 @@ fn ask_exporter(url: &Url, args: &StatusArgs) -> anyhow::Result<(Vec<u8>, Severi
     let (summary, metrics) = Summary::of_document(&json).ok_or_else(no_exporter)?;
     let summary = summary.only(&args.names).map_err(anyhow::Error::msg)?;
     let text = match args.output {
-        OutputForm::Json => report::json::without_hidden(String::from_utf8(json)?).into_bytes(),
+        OutputForm::Json => escape_hidden(String::from_utf8(json)?).into_bytes(),
         OutputForm::Plugin => summary.plugin().into_bytes(),
         OutputForm::Prometheus => {
             let text = String::from_utf8(get(&metrics)?)?;

@@ -1,24 +1,26 @@
-//! The layer as `tracing` drives it.
+//! The subscriber as `tracing` drives it.
 
 use std::{
+    io::{self, Write},
     sync::{Arc, Mutex},
     time::{Duration, UNIX_EPOCH},
 };
 
 use proptest::prelude::*;
-use tracing_subscriber::layer::SubscriberExt;
 
-use crate::logging::{
-    layer::{LineSink, LogLayer},
-    options::{LogFormat, LogLevel},
-};
+use crate::logging::options::{LogFormat, LogLevel};
 
 #[derive(Clone, Default)]
-struct Lines(Arc<Mutex<String>>);
+struct Lines(Arc<Mutex<Vec<u8>>>);
 
-impl LineSink for Lines {
-    fn write(&self, line: String) {
-        self.0.lock().unwrap().push_str(&line);
+impl Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        assert!(line.ends_with(b"\n"), "one write for the whole line");
+        self.0.lock().unwrap().write(line)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -26,9 +28,9 @@ impl LineSink for Lines {
 fn logged(level: LogLevel, format: LogFormat, log: impl FnOnce()) -> String {
     let lines = Lines::default();
     let clock = || UNIX_EPOCH + Duration::from_micros(1_700_000_000_123_999);
-    let layer = LogLayer::new(level, format, lines.clone(), clock);
-    tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log);
-    lines.0.lock().unwrap().clone()
+    let writer = lines.clone();
+    tracing::subscriber::with_default(super::subscriber(level, format, clock, move || writer.clone()), log);
+    String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
 }
 
 #[track_caller]
@@ -51,6 +53,7 @@ fn forms() {
         "level=error msg=x count=3 delta=-1 ratio=0.5 ok=true nan=NaN big=340282366920938463463374607431768211455",
         r#""level":"error","msg":"x","count":3,"delta":-1,"ratio":0.5,"ok":true,"nan":"NaN","big":340282366920938463463374607431768211455"#,
     );
+    check(|| tracing::info!(a = 1), r#"level=info msg="" a=1"#, r#""level":"info","msg":"","a":1"#);
     check(|| tracing::debug!("{}", ""), r#"level=debug msg="""#, r#""level":"debug","msg":"""#);
     check(|| tracing::trace!("t"), "level=debug msg=t", r#""level":"debug","msg":"t""#);
     check(
@@ -79,7 +82,7 @@ fn levels() {
         tracing::error!("4");
     };
     for (level, expect) in [(LogLevel::Debug, 4), (LogLevel::Info, 3), (LogLevel::Warn, 2), (LogLevel::Error, 1)] {
-        assert_eq!(logged(level, LogFormat::Logfmt, all).lines().count(), expect, "{level}");
+        assert_eq!(logged(level, LogFormat::Logfmt, all).lines().count(), expect, "{level:?}");
     }
 }
 

@@ -1,206 +1,171 @@
-//! The thread that writes the log, so that nobody who logs waits for whoever reads it.
+//! The thread that writes the log, so that logging never waits for the reader of standard error.
 //!
-//! Standard error is often a pipe, and a pipe that nobody reads takes 64 KiB and then blocks for ever. Lines go into a queue
-//! that is bounded in bytes; what does not fit is dropped and counted, and one line says so when there is room again.
+//! Standard error is often a pipe, and a pipe that nobody reads accepts 64 KiB and then blocks. Lines go into a bounded
+//! queue. Lines that do not fit are dropped and counted, and a line reports them once the queue is empty again.
+//!
+//! `tracing_appender::non_blocking` has such a queue, but panics when its thread cannot start, ignores writes that fail, and
+//! can only be flushed once, for up to a second.
 
 use std::{
-    collections::VecDeque,
     io::{self, Write},
-    sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{
+        atomic::{AtomicI64, AtomicU64, Ordering::SeqCst},
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    thread::sleep,
     time::{Duration, Instant},
 };
 
 use crate::limits::{self, SpawnError};
 
-/// The most bytes of lines that wait: some 2,000 lines.
-const MAX_WAITING: usize = 256 * 1024;
+/// How many lines wait at most. The queue itself takes 32 KiB, and 200 KiB more when it is full of lines of usual length.
+const MAX_WAITING: usize = 1024;
 
 /// Enough for a write and a formatted line.
 const STACK: usize = 64 * 1024;
 
-/// The queue of this process.
-static QUEUE: Queue = Queue { state: Mutex::new(State::new()), changed: Condvar::new() };
-
-/// Starts the thread once.
-static STARTED: OnceLock<()> = OnceLock::new();
-
-/// Lines on their way to a writer.
-#[derive(Debug)]
-struct Queue {
-    state: Mutex<State>,
-    /// Signalled when lines come or have gone.
-    changed: Condvar,
-}
+/// The counts of this process.
+static COUNTS: Counts = Counts::new();
 
 #[derive(Debug)]
-struct State {
-    /// Of the waiting lines.
-    bytes: usize,
-    /// Lines that found no room, or could not be written.
-    dropped: u64,
-    /// Whether the last line could not be written. Then nothing is told: it could not be written either.
-    failing: bool,
-    lines: VecDeque<String>,
-    /// Of `dropped`, what a line has told.
-    told: u64,
-    /// Whether a line is being written.
-    writing: bool,
+struct Counts {
+    /// Lines that found no room or could not be written.
+    dropped: AtomicU64,
+    /// Lines in the queue and the one that is being written. Below zero for an instant when a line is written before its
+    /// sender has counted it.
+    waiting: AtomicI64,
 }
 
-/// Starts the thread, if it does not run yet.
+/// Puts each line that is written to it into the queue.
+#[derive(Clone, Debug)]
+pub struct QueueWriter {
+    counts: &'static Counts,
+    lines: SyncSender<Vec<u8>>,
+}
+
+/// Starts the thread.
 ///
 /// # Errors
 ///
 /// When the system refuses it: nothing would ever be written.
-pub fn start() -> Result<(), SpawnError> {
-    if STARTED.set(()).is_ok() {
-        limits::start_thread("log", STACK, || {
-            QUEUE.write(&mut io::stderr(), |dropped| {
-                tracing::warn!(
-                    dropped,
-                    "standard error could not be written or was not read in time: log lines were dropped"
-                );
-            })
-        })?;
-    }
-    Ok(())
-}
-
-/// Takes one whole line, at once.
-pub fn push(line: String) {
-    QUEUE.push(line);
+pub fn start() -> Result<QueueWriter, SpawnError> {
+    let (lines, queue) = sync_channel(MAX_WAITING);
+    limits::start_thread("log", STACK, || {
+        COUNTS.write(queue, io::stderr(), |dropped| {
+            tracing::warn!(
+                dropped,
+                "standard error could not be written or was not read in time: log lines were dropped"
+            );
+        });
+    })?;
+    Ok(QueueWriter { counts: &COUNTS, lines })
 }
 
 /// How many lines were dropped since the start.
 pub fn dropped() -> u64 {
-    QUEUE.state().dropped
+    COUNTS.dropped.load(SeqCst)
 }
 
-/// Waits until everything is written, or for `limit`: before the process ends.
+/// Waits until every line is written, for `limit` at most: before the process ends.
 pub fn flush(limit: Duration) {
-    if STARTED.get().is_some() {
-        QUEUE.flush(limit);
-    }
+    COUNTS.flush(limit);
 }
 
-// === impl Queue ===
+// === impl Counts ===
 
-impl Queue {
-    fn push(&self, line: String) {
-        let mut state = self.state();
-        if state.bytes + line.len() > MAX_WAITING {
-            state.dropped += 1;
-            return;
-        }
-        state.bytes += line.len();
-        state.lines.push_back(line);
-        self.changed.notify_all();
+impl Counts {
+    const fn new() -> Self {
+        Self { dropped: AtomicU64::new(0), waiting: AtomicI64::new(0) }
     }
 
-    /// Writes for ever. `tell` logs that lines were dropped.
-    fn write(&self, output: &mut impl Write, tell: impl Fn(u64)) {
-        loop {
-            let mut state = self.state();
-            while state.lines.is_empty() {
-                if state.dropped > state.told && !state.failing {
-                    let more = state.dropped - state.told;
-                    state.told = state.dropped;
-                    drop(state);
-                    tell(more);
-                    state = self.state();
-                    continue;
-                }
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+    /// Writes the lines of `queue` until it is closed. `report` logs how many more were dropped.
+    fn write(&self, queue: Receiver<Vec<u8>>, mut output: impl Write, report: impl Fn(u64)) {
+        let mut reported = 0;
+        for line in queue {
+            let failed = output.write_all(&line).is_err();
+            self.dropped.fetch_add(failed.into(), SeqCst);
+            let is_last = self.waiting.fetch_sub(1, SeqCst) <= 1;
+            let dropped = self.dropped.load(SeqCst);
+            // After a line that could not be written, the report could not be written either.
+            if is_last && !failed && dropped > reported {
+                report(dropped - reported);
+                reported = dropped;
             }
-            let Some(line) = state.lines.pop_front() else { continue };
-            state.bytes -= line.len();
-            state.writing = true;
-            drop(state);
-            let failed = output.write_all(line.as_bytes()).is_err();
-            let mut state = self.state();
-            state.dropped += u64::from(failed);
-            (state.failing, state.writing) = (failed, false);
-            drop(state);
-            self.changed.notify_all();
         }
     }
 
     fn flush(&self, limit: Duration) {
         let end = Instant::now() + limit;
-        let mut state = self.state();
-        while state.writing || !state.lines.is_empty() {
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return;
-            }
-            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        while self.waiting.load(SeqCst) > 0 && Instant::now() < end {
+            sleep(Duration::from_millis(1));
         }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        // Every state in between is valid.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
-    const fn new() -> Self {
-        Self { bytes: 0, dropped: 0, failing: false, lines: VecDeque::new(), told: 0, writing: false }
+// === impl QueueWriter ===
+
+impl Write for QueueWriter {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        match self.lines.try_send(line.to_vec()) {
+            Ok(()) => drop(self.counts.waiting.fetch_add(1, SeqCst)),
+            Err(_) => drop(self.counts.dropped.fetch_add(1, SeqCst)),
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        io::{Read, pipe},
-        sync::Arc,
-    };
+    use std::io::{Read, pipe};
 
     use super::*;
 
-    fn queue() -> Arc<Queue> {
-        Arc::new(Queue { state: Mutex::new(State::new()), changed: Condvar::new() })
+    fn queue() -> (QueueWriter, Receiver<Vec<u8>>) {
+        let (lines, queue) = sync_channel(MAX_WAITING);
+        (QueueWriter { counts: Box::leak(Box::new(Counts::new())), lines }, queue)
     }
 
     #[test]
-    fn a_reader_that_does_not_read_stops_nobody_and_what_is_lost_is_told() {
-        let (mut reader, mut writer) = pipe().unwrap();
-        let queue = queue();
-        let (line, count) = (format!("{}\n", "x".repeat(999)), 1000);
+    fn a_reader_that_does_not_read_stops_nobody_and_what_is_lost_is_reported() {
+        let (mut reader, output) = pipe().unwrap();
+        let (mut writer, queue) = queue();
+        let (line, count) = (format!("{}\n", "x".repeat(999)), 2 * MAX_WAITING);
         std::thread::spawn({
-            let queue = queue.clone();
-            move || {
-                let tell = |dropped| queue.push(format!("{dropped} dropped\n"));
-                queue.write(&mut writer, tell);
-            }
+            let writer = writer.clone();
+            let counts = writer.counts;
+            let report = move |dropped| writer.clone().write_all(format!("{dropped} dropped\n").as_bytes()).unwrap();
+            move || counts.write(queue, output, report)
         });
-        // The pipe takes 64 KiB, the queue 256: much less than is pushed.
+        // The pipe takes 64 lines.
         for _ in 0..count {
-            queue.push(line.clone());
+            writer.write_all(line.as_bytes()).unwrap();
         }
-        queue.flush(Duration::from_millis(10));
-        let dropped = queue.state().dropped;
-        assert!(dropped > 500, "{dropped}");
+        writer.counts.flush(Duration::from_millis(10));
+        let dropped = writer.counts.dropped.load(SeqCst);
+        assert!(dropped > MAX_WAITING as u64 / 2, "{dropped}");
         let mut text = vec![0; (count - usize::try_from(dropped).unwrap()) * line.len()];
         reader.read_exact(&mut text).unwrap();
-        queue.flush(Duration::from_secs(60));
         let expect = format!("{dropped} dropped\n");
-        let mut told = vec![0; expect.len()];
-        reader.read_exact(&mut told).unwrap();
-        assert_eq!(String::from_utf8(told).unwrap(), expect);
-        assert_eq!(queue.state().bytes, 0);
+        let mut reported = vec![0; expect.len()];
+        reader.read_exact(&mut reported).unwrap();
+        assert_eq!(String::from_utf8(reported).unwrap(), expect);
+        writer.counts.flush(Duration::from_secs(60));
+        assert_eq!(writer.counts.waiting.load(SeqCst), 0);
     }
 
     /// A disk that is full for the first lines.
     struct Full(usize, Vec<u8>);
 
-    impl Write for Full {
+    impl Write for &mut Full {
         fn write(&mut self, line: &[u8]) -> io::Result<usize> {
             if self.0 > 0 {
                 self.0 -= 1;
                 return Err(io::ErrorKind::StorageFull.into());
             }
-            assert_ne!(line, b"end\n", "the thread ends");
             self.1.write(line)
         }
 
@@ -210,25 +175,17 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_cannot_be_written_are_counted_and_told_once_there_is_room() {
-        let queue = queue();
+    fn lines_that_cannot_be_written_are_counted_and_reported_once_there_is_room() {
+        let (mut writer, queue) = queue();
         for line in ["one\n", "two\n", "three\n", "four\n"] {
-            queue.push(line.to_owned());
+            writer.write_all(line.as_bytes()).unwrap();
         }
-        let writer = std::thread::spawn({
-            let queue = queue.clone();
-            move || {
-                let mut full = Full(2, Vec::new());
-                let tell = |dropped| {
-                    queue.push(format!("{dropped} dropped\n"));
-                    queue.push("end\n".to_owned());
-                };
-                let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| queue.write(&mut full, tell)));
-                assert!(ended.is_err());
-                String::from_utf8(full.1).unwrap()
-            }
-        });
-        assert_eq!(writer.join().unwrap(), "three\nfour\n2 dropped\n");
-        assert_eq!(queue.state().dropped, 2);
+        let (mut full, counts) = (Full(2, Vec::new()), writer.counts);
+        // The queue is closed with the report.
+        let writer = std::cell::Cell::new(Some(writer));
+        let report = |dropped| writer.take().unwrap().write_all(format!("{dropped} dropped\n").as_bytes()).unwrap();
+        counts.write(queue, &mut full, report);
+        assert_eq!(String::from_utf8(full.1).unwrap(), "three\nfour\n2 dropped\n");
+        assert_eq!(counts.dropped.load(SeqCst), 2);
     }
 }

@@ -27,7 +27,7 @@ pub use labels::{LabelError, Labels};
 pub use name::{ClusterName, ClusterNameError};
 pub use policy::{ClusterMetadata, Policy, Require};
 pub use status::Status;
-pub use text::{ForeignText, is_hidden};
+pub use text::{ForeignText, escape_hidden, is_hidden};
 
 /// All that one successful poll tells of a cluster.
 #[derive(Clone, Debug, PartialEq)]

@@ -22,6 +22,26 @@ pub fn is_hidden(character: char) -> bool {
             | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
+/// The same JSON with hidden characters, but line breaks, as `\\uXXXX`.
+pub fn escape_hidden(json: String) -> String {
+    let is_odd = |c: char| is_hidden(c) && c != '\n';
+    if !json.contains(is_odd) {
+        return json;
+    }
+    let mut text = String::with_capacity(json.len() + 64);
+    for character in json.chars() {
+        if is_odd(character) {
+            // Beyond U+FFFF a surrogate pair, as in JSON.
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                text.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            text.push(character);
+        }
+    }
+    text
+}
+
 // === impl ForeignText ===
 
 impl ForeignText {

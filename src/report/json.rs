@@ -8,7 +8,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 
 use super::{ClusterReport, Report, Severity};
-use crate::model::{self, DateField, Require, is_hidden};
+use crate::model::{self, DateField, Require, escape_hidden};
 
 /// What /api/v1/clusters and status --output json print.
 #[derive(Serialize)]
@@ -160,26 +160,7 @@ pub fn render(report: &Report, metrics: Option<&str>) -> Vec<u8> {
     // Strings, numbers and lists only: there is nothing that could fail.
     let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
     text.push('\n');
-    without_hidden(text).into_bytes()
-}
-
-/// The same JSON without characters that a terminal obeys or nobody sees: they are written as their codes.
-pub fn without_hidden(json: String) -> String {
-    let is_odd = |c: char| is_hidden(c) && c != '\n';
-    if !json.contains(is_odd) {
-        return json;
-    }
-    let mut text = String::with_capacity(json.len() + 64);
-    for character in json.chars() {
-        if is_odd(character) {
-            for unit in character.encode_utf16(&mut [0; 2]) {
-                text.push_str(&format!("\\u{unit:04x}"));
-            }
-        } else {
-            text.push(character);
-        }
-    }
-    text
+    escape_hidden(text).into_bytes()
 }
 
 fn cluster(cluster: &ClusterReport) -> Cluster<'_> {

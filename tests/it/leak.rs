@@ -2,15 +2,15 @@
 
 use std::{
     fmt::Debug,
+    io::{self, Write},
     sync::{Mutex, Once},
     time::SystemTime,
 };
 
 use qumulo_encryption_exporter::logging::{
-    layer::{LineSink, LogLayer},
+    self,
     options::{LogFormat, LogLevel},
 };
-use tracing_subscriber::layer::SubscriberExt;
 
 /// The access token of every cluster.
 pub const TOKEN: &str = "access-v1:hunter2token==";
@@ -30,9 +30,14 @@ static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 struct Lines;
 
-impl LineSink for Lines {
-    fn write(&self, line: String) {
-        LINES.lock().unwrap().push(line);
+impl Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        LINES.lock().unwrap().push(String::from_utf8(line.to_vec()).unwrap());
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -45,8 +50,8 @@ pub fn shows_secret(text: &str) -> bool {
 pub fn collect_logs() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        let layer = LogLayer::new(LogLevel::Debug, LogFormat::Logfmt, Lines, SystemTime::now);
-        tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer)).unwrap();
+        let subscriber = logging::subscriber(LogLevel::Debug, LogFormat::Logfmt, SystemTime::now, || Lines);
+        tracing::subscriber::set_global_default(subscriber).unwrap();
     });
 }
 
