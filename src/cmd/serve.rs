@@ -120,7 +120,8 @@ pub fn warn_of_few_descriptors(clusters: usize) {
 
 /// The exporter's own metrics, as the flags want them.
 pub fn telemetry(web: &WebArgs) -> anyhow::Result<Arc<Telemetry>> {
-    Ok(Arc::new(Telemetry::new(&clock::now(), !web.disable_exporter_metrics)?))
+    let telemetry = Telemetry::new(&clock::now(), !web.disable_exporter_metrics);
+    Ok(Arc::new(telemetry.context("cannot register the exporter's own metrics")?))
 }
 
 fn web_config(web: &WebArgs, telemetry: &Arc<Telemetry>) -> anyhow::Result<Option<Arc<WebConfig>>> {

@@ -163,7 +163,7 @@ impl Routes {
         let mut text = Text::default();
         metrics::render(&self.store.view(), &now, &mut text);
         let mut text = text.into_string();
-        self.telemetry.render(now.mono, &mut text);
+        self.telemetry.render(&mut text);
         respond::compressible(headers, METRICS, text)
     }
 

@@ -1,37 +1,23 @@
-//! The exporter about itself: build, configuration, requests, process.
+//! The exporter's metrics about itself: build, configuration, requests, process.
 //!
-//! These are few and live long, so the `prometheus` crate's registry keeps them. Names and help come from
+//! They are few and live long, so the `prometheus` crate's registry holds them. Names and help come from
 //! [`crate::metrics::catalog`].
 
 #[cfg(target_os = "linux")]
-mod proc;
 mod process;
-
-/// Another system's: nothing is known.
-#[cfg(not(target_os = "linux"))]
-mod proc {
-    use crate::metrics::catalog::PROCESS;
-
-    pub fn read(_started: Option<f64>) -> [Option<f64>; PROCESS.len()] {
-        [None; PROCESS.len()]
-    }
-
-    pub fn started() -> Option<f64> {
-        None
-    }
-}
+mod pull;
 
 use std::{
+    slice,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
 };
 
-use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder};
+use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder, core::Collector};
 
-use self::process::Process;
+use self::pull::PullCollector;
 use crate::{
     logging,
     metrics::catalog::{self, Metric},
@@ -41,76 +27,57 @@ use crate::{
 /// The exporter's own metrics.
 #[derive(Debug)]
 pub struct Telemetry {
-    /// Whether the last configuration was loaded.
+    /// Whether the last attempt to load the configuration succeeded.
     config_loaded: AtomicBool,
     config_successful: Gauge,
     config_time: Gauge,
     config_warnings: Mutex<Vec<String>>,
     config_warnings_count: Gauge,
-    /// Whether the files that clusters' connections depend on are of use.
+    /// Whether the certificate files of the clusters' connections can be used.
     files_are_good: OnceLock<Arc<AtomicBool>>,
     handshake_failures: IntCounter,
-    lines_dropped: IntCounter,
     /// Without labels; a vector, so that its one series can be absent.
     listener_certificate: GaugeVec,
-    /// The metrics that `--web.disable-exporter-metrics` leaves out.
-    optional: Option<Optional>,
     registry: Registry,
+    /// `None` with `--web.disable-exporter-metrics`.
+    requests: Option<IntCounterVec>,
     web_config_successful: Gauge,
 }
-
-#[derive(Debug)]
-struct Optional {
-    /// Also the lock that makes a refresh and the gathering after it one step.
-    process: Mutex<Process>,
-    requests: IntCounterVec,
-}
-
-/// Metrics that cannot be registered: an error in the catalog, which every start shows.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot register the exporter's own metrics: {0}")]
-pub struct TelemetryError(#[from] prometheus::Error);
 
 // === impl Telemetry ===
 
 impl Telemetry {
-    /// Registers everything. `loaded` is when the configuration was loaded; `full` is false where only what concerns
-    /// the clusters and the configuration is wanted.
+    /// Registers everything. `loaded` is when the configuration was loaded; without `full`, the metrics of the process and
+    /// of requests are left out.
     ///
     /// # Errors
     ///
-    /// When the catalog has an error.
-    pub fn new(loaded: &ClockTime, full: bool) -> Result<Self, TelemetryError> {
+    /// When the catalog has an error, which every start shows.
+    pub fn new(loaded: &ClockTime, full: bool) -> prometheus::Result<Self> {
         let registry = Registry::new();
-        let build = build_info()?;
-        registry.register(Box::new(build))?;
-        let config_successful = gauge(&registry, &catalog::CONFIG_RELOAD_SUCCESSFUL)?;
-        let config_time = gauge(&registry, &catalog::CONFIG_RELOAD_TIME)?;
-        config_time.set(loaded.unix_seconds());
-        let config_warnings_count = gauge(&registry, &catalog::CONFIG_WARNINGS)?;
-        let web_config_successful = gauge(&registry, &catalog::WEB_CONFIG_RELOAD_SUCCESSFUL)?;
-        web_config_successful.set(1.0);
-        let listener_certificate = GaugeVec::new(opts(&catalog::LISTENER_CERTIFICATE_EXPIRY), &[])?;
-        registry.register(Box::new(listener_certificate.clone()))?;
-        let handshake_failures = IntCounter::with_opts(opts(&catalog::TLS_HANDSHAKE_FAILURES))?;
-        registry.register(Box::new(handshake_failures.clone()))?;
-        let lines_dropped = IntCounter::with_opts(opts(&catalog::LOG_LINES_DROPPED))?;
-        registry.register(Box::new(lines_dropped.clone()))?;
-        let optional = full.then(|| Optional::new(&registry)).transpose()?;
-        Ok(Self {
+        let build = register(&registry, GaugeVec::new(opts(&catalog::BUILD_INFO), catalog::BUILD_INFO.labels))?;
+        let (revision, rustc) = (env!("QUMULO_ENCRYPTION_EXPORTER_REVISION"), env!("QUMULO_ENCRYPTION_EXPORTER_RUSTC"));
+        build.with_label_values(&[env!("CARGO_PKG_VERSION"), revision, rustc]).set(1.0);
+        let lines_dropped = slice::from_ref(&catalog::LOG_LINES_DROPPED);
+        let lines_dropped = PullCollector::new(lines_dropped, || vec![Some(logging::writer::dropped() as f64)])?;
+        registry.register(Box::new(lines_dropped))?;
+        let gauge = |metric| register(&registry, Gauge::with_opts(opts(metric)));
+        let telemetry = Self {
             config_loaded: AtomicBool::new(true),
-            config_successful,
-            config_time,
+            config_successful: gauge(&catalog::CONFIG_RELOAD_SUCCESSFUL)?,
+            config_time: gauge(&catalog::CONFIG_RELOAD_TIME)?,
             config_warnings: Mutex::default(),
-            config_warnings_count,
+            config_warnings_count: gauge(&catalog::CONFIG_WARNINGS)?,
             files_are_good: OnceLock::new(),
-            handshake_failures,
-            lines_dropped,
-            listener_certificate,
-            optional,
-            registry,
-            web_config_successful,
-        })
+            handshake_failures: register(&registry, IntCounter::with_opts(opts(&catalog::TLS_HANDSHAKE_FAILURES)))?,
+            listener_certificate: register(&registry, GaugeVec::new(opts(&catalog::LISTENER_CERTIFICATE_EXPIRY), &[]))?,
+            requests: if full { Some(requests_and_process(&registry)?) } else { None },
+            web_config_successful: gauge(&catalog::WEB_CONFIG_RELOAD_SUCCESSFUL)?,
+            registry: registry.clone(),
+        };
+        telemetry.config_time.set(loaded.unix_seconds());
+        telemetry.web_config_successful.set(1.0);
+        Ok(telemetry)
     }
 
     /// Counts a failed TLS handshake.
@@ -118,29 +85,29 @@ impl Telemetry {
         self.handshake_failures.inc();
     }
 
-    /// Notes that a web configuration is in use. `not_after` is the listener certificate's, in Unix seconds.
+    /// Records that a web configuration is in use. `not_after` is that of the listener's certificate, in Unix seconds.
     pub fn web_config_loaded(&self, not_after: Option<i64>) {
         self.web_config_successful.set(1.0);
         self.listener_certificate.reset();
         if let Some(not_after) = not_after {
-            // Exact for any date there is.
+            // Exact for every date of a certificate.
             self.listener_certificate.with_label_values::<&str>(&[]).set(not_after as f64);
         }
     }
 
-    /// Notes that a web configuration could not be used; the one before stays.
+    /// Records that a web configuration could not be used. The last good one stays in use.
     pub fn web_config_refused(&self) {
         self.web_config_successful.set(0.0);
     }
 
-    /// Counts an answered request. `handler` is one of the known paths or `other`.
+    /// Counts a response. `handler` is one of the known paths or `other`.
     pub fn count_request(&self, handler: &str, code: u16) {
-        if let Some(optional) = &self.optional {
-            optional.requests.with_label_values(&[handler, &code.to_string()]).inc();
+        if let Some(requests) = &self.requests {
+            requests.with_label_values(&[handler, &code.to_string()]).inc();
         }
     }
 
-    /// Notes an attempt to load the configuration.
+    /// Records an attempt to load the configuration.
     pub fn config_loaded(&self, at: &ClockTime, successful: bool) {
         self.config_loaded.store(successful, Ordering::Relaxed);
         if successful {
@@ -159,9 +126,10 @@ impl Telemetry {
         self.config_warnings.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// A renewed certificate file of a cluster that is of no use counts as a configuration that could not be loaded.
+    /// While `good` is false (a cluster's renewed certificate file cannot be used), the configuration counts as one that
+    /// could not be loaded.
     pub fn watch_files(&self, good: Arc<AtomicBool>) {
-        // Only one poller is ever watched.
+        // There is one poller.
         let _ = self.files_are_good.set(good);
     }
 
@@ -171,47 +139,34 @@ impl Telemetry {
         files && self.config_loaded.load(Ordering::Relaxed)
     }
 
-    /// Appends the exporter's own metrics in the text format. `/proc` is read once a second at most.
-    pub fn render(&self, now: Instant, text: &mut String) {
-        let process = self.optional.as_ref().map(|optional| {
-            // A panic inside leaves old numbers behind, which the next refresh replaces.
-            let mut process = optional.process.lock().unwrap_or_else(PoisonError::into_inner);
-            process.refresh(now);
-            process
-        });
-        let dropped = logging::writer::dropped();
-        self.lines_dropped.inc_by(dropped.saturating_sub(self.lines_dropped.get()));
+    /// Appends the exporter's own metrics in the text format.
+    pub fn render(&self, text: &mut String) {
         self.config_successful.set(f64::from(u8::from(self.config_is_good())));
         // The encoder fails on families without samples, which `gather` leaves out, and on writing, which a String does
         // not.
         if let Err(err) = TextEncoder::new().encode_utf8(&self.registry.gather(), text) {
             tracing::error!(%err, "cannot encode the exporter's own metrics");
         }
-        drop(process);
     }
 }
 
-impl Optional {
-    fn new(registry: &Registry) -> Result<Self, TelemetryError> {
-        let requests = IntCounterVec::new(opts(&catalog::HTTP_REQUESTS), catalog::HTTP_REQUESTS.labels)?;
-        registry.register(Box::new(requests.clone()))?;
-        requests.with_label_values(&["/metrics", "200"]);
-        Ok(Self { process: Mutex::new(Process::new(registry)?), requests })
-    }
+/// Registers the metrics that `--web.disable-exporter-metrics` leaves out.
+fn requests_and_process(registry: &Registry) -> prometheus::Result<IntCounterVec> {
+    #[cfg(target_os = "linux")]
+    registry.register(Box::new(process::collector()?))?;
+    let requests = IntCounterVec::new(opts(&catalog::HTTP_REQUESTS), catalog::HTTP_REQUESTS.labels);
+    let requests = register(registry, requests)?;
+    requests.with_label_values(&["/metrics", "200"]);
+    Ok(requests)
 }
 
-/// A gauge that is 1 for ever.
-fn build_info() -> Result<GaugeVec, TelemetryError> {
-    let build = GaugeVec::new(opts(&catalog::BUILD_INFO), catalog::BUILD_INFO.labels)?;
-    let (revision, rustc) = (env!("QUMULO_ENCRYPTION_EXPORTER_REVISION"), env!("QUMULO_ENCRYPTION_EXPORTER_RUSTC"));
-    build.with_label_values(&[env!("CARGO_PKG_VERSION"), revision, rustc]).set(1.0);
-    Ok(build)
-}
-
-fn gauge(registry: &Registry, metric: &Metric) -> Result<Gauge, TelemetryError> {
-    let gauge = Gauge::with_opts(opts(metric))?;
-    registry.register(Box::new(gauge.clone()))?;
-    Ok(gauge)
+fn register<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    metric: prometheus::Result<C>,
+) -> prometheus::Result<C> {
+    let metric = metric?;
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
 }
 
 fn opts(metric: &Metric) -> Opts {
@@ -225,7 +180,7 @@ mod tests {
 
     fn render(telemetry: &Telemetry) -> String {
         let mut text = String::new();
-        telemetry.render(clock::now().mono, &mut text);
+        telemetry.render(&mut text);
         text
     }
 
@@ -275,10 +230,8 @@ mod tests {
         telemetry.count_request("other", 404);
         let good = Arc::new(AtomicBool::new(true));
         telemetry.watch_files(good.clone());
-        let successful = || {
-            render(&telemetry)
-                .contains("config_last_reload_successful 1\n# HELP qumulo_encryption_exporter_config_warnings")
-        };
+        let successful =
+            || render(&telemetry).contains("config_last_reload_successful 1\n# HELP qumulo_encryption_exporter_config_warnings");
         assert!(successful());
         good.store(false, Ordering::Relaxed);
         assert!(!successful());
