@@ -27,10 +27,10 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Asks, prints, and judges by the exit status.
 pub fn run(args: &StatusArgs) -> ExitCode {
     let printed = match &args.exporter_url {
-        Some(url) => ask_exporter(url, args),
-        None => ask_clusters(args),
+        Some(url) => from_exporter(url, args),
+        None => from_clusters(args),
     };
-    match printed.and_then(|(text, severity)| super::print(&text).map(|()| severity)) {
+    match printed.and_then(|(text, severity)| super::print(text.as_bytes()).map(|()| severity)) {
         // The series hold the state, and whoever replaces a file by this output must do so in an emergency, too.
         Ok(_) if args.output == OutputForm::Prometheus => ExitCode::SUCCESS,
         Ok(severity) => ExitCode::from(code(severity)),
@@ -47,27 +47,20 @@ pub fn unknown(problem: &str, plugin: bool) -> ExitCode {
     ExitCode::from(code(Severity::Unknown))
 }
 
-/// From the clusters themselves.
-fn ask_clusters(args: &StatusArgs) -> anyhow::Result<(Vec<u8>, Severity)> {
+/// Polls the clusters.
+fn from_clusters(args: &StatusArgs) -> anyhow::Result<(String, Severity)> {
     let view = ask(args)?;
     let now = clock::now();
-    let report = report::report(&view, &now);
-    let summary = Summary::new(&report);
-    let text = match args.output {
-        OutputForm::Json => report::json::render(&report, None),
-        OutputForm::Plugin => summary.plugin().into_bytes(),
-        OutputForm::Prometheus => {
-            let mut text = metrics::Text::default();
-            metrics::render(&view, &now, &mut text);
-            text.into_string().into_bytes()
-        }
-        OutputForm::Table => summary.table(coloured(), width()).into_bytes(),
-    };
-    Ok((text, summary.severity()))
+    let json = report::json::render(&report::report(&view, &now), None);
+    render(args, json, |_| {
+        let mut text = metrics::Text::default();
+        metrics::render(&view, &now, &mut text);
+        Ok(text.into_string())
+    })
 }
 
-/// From a running exporter, which needs no configuration and logs in nowhere.
-fn ask_exporter(url: &Url, args: &StatusArgs) -> anyhow::Result<(Vec<u8>, Severity)> {
+/// Asks a running exporter, which needs no configuration and no credential.
+fn from_exporter(url: &Url, args: &StatusArgs) -> anyhow::Result<(String, Severity)> {
     if !args.names.is_empty() && matches!(args.output, OutputForm::Json | OutputForm::Prometheus) {
         anyhow::bail!("--exporter.url prints all clusters in this form of output; name none");
     }
@@ -80,33 +73,39 @@ fn ask_exporter(url: &Url, args: &StatusArgs) -> anyhow::Result<(Vec<u8>, Severi
         super::runtime()?.block_on(async { client::fetch(&url).await.map_err(anyhow::Error::msg) })
     };
     let json = get("api/v1/clusters")?;
-    let no_exporter =
-        || anyhow::anyhow!("what answers at --exporter.url is not this exporter; give the address of its status page");
-    let (summary, metrics) = Summary::of_document(&json).ok_or_else(no_exporter)?;
+    render(args, json, |metrics| cluster_series(&String::from_utf8(get(metrics)?)?).ok_or_else(not_an_exporter))
+}
+
+/// The output, and how bad it is. `series` gets the path of the exporter's metrics.
+fn render(
+    args: &StatusArgs,
+    json: Vec<u8>,
+    series: impl Fn(&str) -> anyhow::Result<String>,
+) -> anyhow::Result<(String, Severity)> {
+    let (summary, metrics) = Summary::from_json(&json).ok_or_else(not_an_exporter)?;
     let summary = summary.only(&args.names).map_err(anyhow::Error::msg)?;
     let text = match args.output {
-        OutputForm::Json => escape_hidden(String::from_utf8(json)?).into_bytes(),
-        OutputForm::Plugin => summary.plugin().into_bytes(),
-        OutputForm::Prometheus => {
-            let text = String::from_utf8(get(&metrics)?)?;
-            // It may be on its way to a terminal.
-            if text.contains(|c| is_hidden(c) && c != '\n') {
-                return Err(no_exporter());
-            }
-            of_clusters(&text).into_bytes()
-        }
-        OutputForm::Table => summary.table(coloured(), width()).into_bytes(),
+        OutputForm::Json => escape_hidden(String::from_utf8(json)?),
+        OutputForm::Plugin => summary.plugin(),
+        OutputForm::Prometheus => series(&metrics)?,
+        OutputForm::Table => summary.table(coloured(), width()),
     };
     Ok((text, summary.severity()))
 }
 
-/// The families of clusters and exporter. Those of the process are the node exporter's own, too.
-fn of_clusters(text: &str) -> String {
+fn not_an_exporter() -> anyhow::Error {
+    anyhow::anyhow!("what answers at --exporter.url is not this exporter; give the address of its status page")
+}
+
+/// The families of clusters and exporter; node_exporter has those of the process itself. `None` if the text has characters
+/// that a terminal may obey or that nobody sees.
+fn cluster_series(text: &str) -> Option<String> {
     let ours = |line: &&str| {
         let name = ["# HELP ", "# TYPE "].iter().find_map(|start| line.strip_prefix(start)).unwrap_or(line);
         name.starts_with("qumulo_")
     };
-    text.split_inclusive('\n').filter(ours).collect()
+    let is_plain = !text.contains(|c| is_hidden(c) && c != '\n');
+    is_plain.then(|| text.split_inclusive('\n').filter(ours).collect())
 }
 
 fn coloured() -> bool {
@@ -167,7 +166,18 @@ mod tests {
     fn only_families_of_ours_go_to_the_node_exporter() {
         let text = "# HELP process_cpu_seconds_total qumulo_x\n# TYPE process_cpu_seconds_total counter\n\
                     process_cpu_seconds_total 1\n# HELP qumulo_a A.\n# TYPE qumulo_a gauge\nqumulo_a{cluster=\"process_b\"} 1\n";
-        assert_eq!(of_clusters(text), &text[text.find("# HELP qumulo_a").unwrap()..]);
+        assert_eq!(cluster_series(text).unwrap(), &text[text.find("# HELP qumulo_a").unwrap()..]);
+    }
+
+    #[test]
+    fn series_with_hidden_characters_are_refused() {
+        for hidden in ["\u{1b}[2J", "\u{9b}", "\u{202e}", "\u{200b}", "\r", "\t", "\0"] {
+            for text in [format!("qumulo_a 1\n# {hidden}\n"), format!("qumulo_a{{cluster=\"{hidden}\"}} 1\n")] {
+                assert_eq!(cluster_series(&text), None, "{text:?}");
+            }
+        }
+        let text = "qumulo_a{cluster=\"Zürich 東京\"} 1\n";
+        assert_eq!(cluster_series(text).as_deref(), Some(text));
     }
 
     #[test]

@@ -1,19 +1,19 @@
-//! What `status` prints for people and for monitoring plugins: from clusters that were asked, or from what a running exporter
-//! says of them.
+//! What `status` prints for people and for monitoring plugins, made from the JSON of `/api/v1/clusters`: so it is the same for
+//! clusters that were polled here and for those of a running exporter.
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use textwrap::{Options, WordSplitter, core::display_width};
 
 use crate::{
-    model::{DateField, KmsCertificate},
-    report::{ClusterReport, Report, Severity, format_duration, visible},
+    model::KmsCertificate,
+    report::{Severity, format_duration, visible},
 };
 
 const HEAD: [&str; 7] = ["CLUSTER", "STATE", "STATUS", "KEY STORE", "KMS CA", "KMS CLIENT", "KEY AGE"];
 
-/// The least width that is believed, so that a word fits into a line.
-const NARROWEST: usize = 40;
+/// Narrower terminals get lines of this width, so that every word fits into a line.
+const MIN_WIDTH: usize = 40;
 
 /// All clusters, worst first.
 #[derive(Debug)]
@@ -22,20 +22,21 @@ pub struct Summary(Vec<Line>);
 /// One cluster.
 #[derive(Debug)]
 struct Line {
-    /// As they stand below [`HEAD`].
+    /// One for each column of [`HEAD`].
     cells: [String; 7],
+    do_not_restart: bool,
+    /// Severity, message and advice.
     findings: Vec<(Severity, String, String)>,
-    /// Of the first certificate to expire, until when, and the policy's limits.
     first_expiry: Option<Expiry>,
     severity: Severity,
 }
 
-/// Days left, and below which number of days that is worth a warning, or critical.
+/// The KMS certificate that expires first, and the limits of the policy; in seconds.
 #[derive(Clone, Copy, Debug)]
 struct Expiry {
-    critical: Option<f64>,
-    left: f64,
-    warning: Option<f64>,
+    critical: Option<u64>,
+    left: i64,
+    warning: Option<u64>,
 }
 
 /// The fields of `/api/v1/clusters` that are needed here.
@@ -55,6 +56,7 @@ struct Exporter {
 struct Cluster {
     name: String,
     severity: String,
+    do_not_restart: bool,
     headline: String,
     findings: Vec<Finding>,
     last_known: Option<LastKnown>,
@@ -91,61 +93,55 @@ struct Certificate {
 // === impl Summary ===
 
 impl Summary {
-    /// Of clusters that were asked.
-    pub fn new(report: &Report) -> Self {
-        Self(report.clusters.iter().map(|cluster| Line::from_report(cluster, report.at)).collect())
-    }
-
-    /// Of the JSON of a running exporter, with the path of its metrics. `None` if it is another document.
-    pub fn of_document(json: &[u8]) -> Option<(Self, String)> {
+    /// Reads the JSON, and the path of the exporter's metrics relative to its status page. `None` if it is another document.
+    pub fn from_json(json: &[u8]) -> Option<(Self, String)> {
         let document: Document = serde_json::from_slice(json).ok()?;
-        let at = moment(&document.generated_at)?;
-        let summary = Self(document.clusters.into_iter().map(|cluster| Line::from_document(cluster, at)).collect());
+        let at = date(&document.generated_at)?;
+        let summary = Self(document.clusters.into_iter().map(|cluster| Line::new(cluster, at)).collect());
         Some((summary, document.exporter.metrics.unwrap_or_else(|| "metrics".to_owned())))
     }
 
-    /// Only these clusters.
+    /// Keeps only these clusters; all if there are no names.
     ///
     /// # Errors
     ///
     /// The first name that no cluster has.
     pub fn only(mut self, names: &[String]) -> Result<Self, String> {
-        if let Some(name) = names.iter().find(|name| !self.0.iter().any(|line| line.cells[0] == **name)) {
+        if let Some(name) = names.iter().find(|name| !self.0.iter().any(|line| line.name() == *name)) {
             return Err(format!("{name}: the exporter watches no cluster of this name"));
         }
         if !names.is_empty() {
-            self.0.retain(|line| names.iter().any(|name| line.cells[0] == *name));
+            self.0.retain(|line| names.iter().any(|name| line.name() == name));
         }
         Ok(self)
     }
 
-    /// The worst of all. Without clusters nobody knows.
+    /// The worst of all; unknown without clusters.
     pub fn severity(&self) -> Severity {
         self.0.iter().map(|line| line.severity).max().unwrap_or(Severity::Unknown)
     }
 
-    /// The summary of a monitoring plugin: the worst findings, and the numbers behind the bar.
+    /// The line of a monitoring plugin: what must not be done, the worst findings, and the numbers behind the bar.
     pub fn plugin(&self) -> String {
         const SHOWN: usize = 5;
         let (severity, all) = (self.severity(), self.0.len());
         let worst = self.0.iter().filter(|line| line.severity == severity && severity != Severity::Good);
-        let mut summary: Vec<String> = worst
-            .filter_map(|line| {
-                let (_, text, _) = line.findings.iter().find(|(each, _, _)| *each == severity)?;
-                Some(format!("{}: {text}", line.cells.first()?))
-            })
-            .collect();
-        let more = summary.len().saturating_sub(SHOWN);
-        summary.truncate(SHOWN);
-        if more > 0 {
-            summary.push(format!("and {more} more"));
-        }
+        let worst = worst.filter_map(|line| {
+            let (_, message, _) = line.findings.iter().find(|(each, _, _)| *each == severity)?;
+            Some(format!("{}: {message}", line.name()))
+        });
+        let mut summary = first_of(worst.collect(), SHOWN, "; ");
         if all == 0 {
-            summary.push("no clusters are configured".to_owned());
+            summary = "no clusters are configured".to_owned();
         } else if summary.is_empty() {
-            summary.push(counted(self.count(severity), &format!(" {}", severity.label())));
+            summary = counted(self.count(severity), &format!(" {}", severity.label()));
         }
-        // One such cluster is too many.
+        let forbidden = self.0.iter().filter(|line| line.do_not_restart).map(|line| line.name().to_owned());
+        let forbidden = first_of(forbidden.collect(), SHOWN, ", ");
+        if !forbidden.is_empty() {
+            summary = format!("do not restart nodes of {forbidden}; {summary}");
+        }
+        // One cluster above the limit is enough for an alert.
         let numbers = Severity::ALL.map(|each| {
             let limits = match each {
                 Severity::Critical => ";0",
@@ -154,14 +150,14 @@ impl Summary {
             };
             format!("{}={};{limits};0;{all}", each.label(), self.count(each))
         });
-        let first = self.0.iter().filter_map(|line| line.first_expiry).min_by(|a, b| a.left.total_cmp(&b.left));
-        let first = first.map(|expiry| expiry.performance()).unwrap_or_default();
-        plugin_line(severity, &summary.join("; "), &format!("{}{first}", numbers.join(" ")))
+        let first = self.0.iter().filter_map(|line| line.first_expiry).min_by_key(|expiry| expiry.left);
+        let first = first.map(Expiry::performance).unwrap_or_default();
+        plugin_line(severity, &summary, &format!("{}{first}", numbers.join(" ")))
     }
 
     /// A table with the findings below each line; without columns where `width` characters are too few for them.
     pub fn table(&self, coloured: bool, width: Option<usize>) -> String {
-        let width = width.map_or(usize::MAX, |width| width.max(NARROWEST));
+        let width = width.map_or(usize::MAX, |width| width.max(MIN_WIDTH));
         let mut columns = HEAD.map(display_width);
         for line in &self.0 {
             for (column, cell) in columns.iter_mut().zip(&line.cells) {
@@ -193,119 +189,102 @@ impl Summary {
     }
 }
 
-/// What a monitoring plugin prints when it cannot say anything about the clusters: one line, whatever is in `problem`.
+/// The line of a monitoring plugin when nothing is known about the clusters. One line, whatever `problem` contains.
 pub fn plugin_unknown(problem: &str) -> String {
-    const SHOWN: usize = 3;
     let lines = problem.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
-    let mut lines: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
-    let more = lines.len().saturating_sub(SHOWN);
-    lines.truncate(SHOWN);
-    let mut text = lines.join("; ").replace(":; ", ": ");
-    if more > 0 {
-        text.push_str(&format!("; and {more} more"));
-    }
+    let lines = lines.filter(|line| !line.is_empty()).map(str::to_owned);
+    let text = first_of(lines.collect(), 3, "; ").replace(":; ", ": ");
     plugin_line(Severity::Unknown, text.strip_prefix("error: ").unwrap_or(&text), "")
 }
 
-/// The bar begins the numbers.
+/// Performance data follow the bar.
 fn plugin_line(severity: Severity, summary: &str, numbers: &str) -> String {
     let (label, summary) = (severity.label().to_uppercase(), visible(summary).replace('|', "/"));
     let numbers = if numbers.is_empty() { String::new() } else { format!(" | {numbers}") };
     format!("QUMULO ENCRYPTION {label} - {summary}{numbers}\n")
 }
 
+/// At most `count` of the items, and how many more there are.
+fn first_of(mut items: Vec<String>, count: usize, separator: &str) -> String {
+    let more = items.len().saturating_sub(count);
+    items.truncate(count);
+    if more > 0 {
+        items.push(format!("and {more} more"));
+    }
+    items.join(separator)
+}
+
 // === impl Expiry ===
 
 impl Expiry {
-    /// Of seconds.
-    fn first(left: impl IntoIterator<Item = f64>, warning: Option<u64>, critical: Option<u64>) -> Option<Self> {
-        const DAY: f64 = 86_400.0;
-        let first = left.into_iter().min_by(f64::total_cmp)?;
-        let days = |seconds: u64| (seconds as f64 / DAY * 1000.0).round() / 1000.0;
-        Some(Self { critical: critical.map(days), left: first / DAY, warning: warning.map(days) })
-    }
-
-    /// `30:` is a range that alerts below 30, as the guidelines of monitoring plugins have it.
+    /// Performance data in days. `30:` is a range that alerts below 30, as the guidelines of monitoring plugins have it.
     fn performance(self) -> String {
-        let range = |limit: Option<f64>| limit.map(|days| format!("{days}:")).unwrap_or_default();
-        format!(" first_expiry_days={:.1};{};{}", self.left, range(self.warning), range(self.critical))
+        const DAY: f64 = 86_400.0;
+        let days = |seconds: u64| format!("{}:", (seconds as f64 / DAY * 1000.0).round() / 1000.0);
+        let [warning, critical] = [self.warning, self.critical].map(|limit| limit.map(days).unwrap_or_default());
+        format!(" first_expiry_days={:.1};{warning};{critical}", self.left as f64 / DAY)
     }
 }
 
 // === impl Line ===
 
 impl Line {
-    fn from_report(cluster: &ClusterReport, now: DateTime<Utc>) -> Self {
-        let left = |kind: KmsCertificate| {
-            let certificate = cluster.certificates.iter().find(|certificate| certificate.kind == kind);
-            certificate.map(|certificate| certificate.seconds_left)
-        };
-        let age = cluster.date(DateField::LastKeyRotationTime).map(|at| (now - at).num_seconds() as f64);
-        let findings = cluster.findings.iter();
-        let seconds = |limit: Option<std::time::Duration>| limit.map(|limit| limit.as_secs());
-        Self::new(
-            cluster.severity(),
-            [seconds(cluster.policy.certificate_warning), seconds(cluster.policy.certificate_critical)],
-            [&cluster.name, &cluster.headline(), cluster.key_store()],
-            KmsCertificate::ALL.map(left),
-            age,
-            findings.map(|each| (each.severity, visible(&each.text), each.instructions())).collect(),
-        )
-    }
-
-    fn from_document(cluster: Cluster, now: DateTime<Utc>) -> Self {
-        let left = |kind: KmsCertificate| {
+    fn new(cluster: Cluster, now: DateTime<Utc>) -> Self {
+        let severity = severity(&cluster.severity);
+        let until = |kind: KmsCertificate| {
             let certificate = cluster.certificates.iter().find(|each| each.certificate == kind.label());
-            certificate.map(|each| each.seconds_left as f64)
+            match certificate.map(|each| each.seconds_left as f64) {
+                None => "-".to_owned(),
+                Some(left) if left <= 0.0 => format!("{} ago", format_duration(left)),
+                // Beside a lost key, the time that is left would read like a period of grace.
+                Some(_) if severity == Severity::Critical => "valid".to_owned(),
+                Some(left) => format_duration(left),
+            }
         };
         let key_store = cluster.encryption_type.or(cluster.last_known.map(|known| known.encryption_type));
         let key_store = match key_store.as_deref() {
             Some("kms") => "KMS",
             other => other.unwrap_or("unknown"),
         };
-        let findings = cluster.findings.into_iter().map(|each| {
-            (
-                Severity::from_label(&each.severity).unwrap_or(Severity::Unknown),
-                visible(&each.message),
-                visible(&each.advice),
-            )
-        });
-        Self::new(
-            Severity::from_label(&cluster.severity).unwrap_or(Severity::Unknown),
-            [cluster.policy.certificate_warning_seconds, cluster.policy.certificate_critical_seconds],
-            [&cluster.name, &cluster.headline, key_store],
-            KmsCertificate::ALL.map(left),
-            cluster.last_key_rotation_at.and_then(|at| Some((now - moment(&at)?).num_seconds() as f64)),
-            findings.collect(),
-        )
+        let rotated = cluster.last_key_rotation_at.and_then(|at| date(&at));
+        let key_age = rotated.map_or("-".to_owned(), |at| format_duration((now - at).num_seconds() as f64));
+        let findings = cluster.findings.into_iter();
+        Self {
+            cells: [
+                visible(&cluster.name),
+                severity.label().to_owned(),
+                visible(&cluster.headline),
+                visible(key_store),
+                until(KmsCertificate::Ca),
+                until(KmsCertificate::Client),
+                key_age,
+            ],
+            do_not_restart: cluster.do_not_restart,
+            findings: findings
+                .map(|each| (self::severity(&each.severity), visible(&each.message), visible(&each.advice)))
+                .collect(),
+            first_expiry: cluster.certificates.iter().map(|each| each.seconds_left).min().map(|left| Expiry {
+                critical: cluster.policy.certificate_critical_seconds,
+                left,
+                warning: cluster.policy.certificate_warning_seconds,
+            }),
+            severity,
+        }
     }
 
-    fn new(
-        severity: Severity,
-        [warning, critical]: [Option<u64>; 2],
-        [name, status, key_store]: [&str; 3],
-        left: [Option<f64>; 3],
-        key_age: Option<f64>,
-        findings: Vec<(Severity, String, String)>,
-    ) -> Self {
-        let until = |seconds: Option<f64>| match seconds {
-            None => "-".to_owned(),
-            Some(left) if left <= 0.0 => format!("{} ago", format_duration(left)),
-            // Beside a lost key, the time that is left would read like a period of grace.
-            Some(_) if severity == Severity::Critical => "valid".to_owned(),
-            Some(left) => format_duration(left),
-        };
-        // The third, of the server, is one of the findings when it matters.
-        let [ca, client, _] = left.map(until);
-        let age = key_age.map_or("-".to_owned(), format_duration);
-        let first_expiry = Expiry::first(left.into_iter().flatten(), warning, critical);
-        let cells = [visible(name), severity.label().to_owned(), visible(status), visible(key_store), ca, client, age];
-        Self { cells, findings, first_expiry, severity }
+    fn name(&self) -> &str {
+        let [name, ..] = &self.cells;
+        name
     }
 }
 
+/// A severity that a newer exporter invents is unknown.
+fn severity(label: &str) -> Severity {
+    Severity::from_label(label).unwrap_or(Severity::Unknown)
+}
+
 /// A time as the exporter writes it, RFC 3339.
-fn moment(text: &str) -> Option<DateTime<Utc>> {
+fn date(text: &str) -> Option<DateTime<Utc>> {
     Some(DateTime::parse_from_rfc3339(text).ok()?.with_timezone(&Utc))
 }
 
@@ -314,7 +293,7 @@ fn counted(number: usize, what: &str) -> String {
     format!("{number} cluster{}{what}", if number == 1 { "" } else { "s" })
 }
 
-/// Cells side by side; the second one, the state, in colour.
+/// The cells in columns; the second one, the state, in colour.
 fn row(text: &mut String, cells: &[&str; 7], widths: &[usize; 7], colour: Option<&str>) {
     let mut line = String::new();
     for (index, (cell, width)) in cells.iter().zip(widths).enumerate() {
@@ -326,7 +305,7 @@ fn row(text: &mut String, cells: &[&str; 7], widths: &[usize; 7], colour: Option
     text.push('\n');
 }
 
-/// The same cells one after the other, with what the head would say.
+/// The cells as a paragraph, where the terminal is too narrow for columns.
 fn block(text: &mut String, cells: &[&str; 7], width: usize, colour: Option<&str>) {
     let [name, state, status, further @ ..] = cells;
     wrap(text, &format!("{name}  {}  {status}", painted(state, colour)), ["", "    "], width);
@@ -335,7 +314,7 @@ fn block(text: &mut String, cells: &[&str; 7], width: usize, colour: Option<&str
     wrap(text, &further.join(", "), ["    ", "    "], width);
 }
 
-/// A paragraph with the beginnings of its first line and of the others.
+/// Appends a paragraph; `first` and `others` are the indentation of its first line and of the others.
 fn wrap(text: &mut String, paragraph: &str, [first, others]: [&str; 2], width: usize) {
     for line in textwrap::wrap(
         paragraph,
@@ -374,15 +353,20 @@ mod tests {
 
     const GOLDEN: &str = "tests/golden/status.txt";
 
-    fn reported() -> Report {
+    /// Of the fleet of the report's tests.
+    fn document() -> Vec<u8> {
         let (store, origin) = (Store::default(), Instant::now());
         let _publishers = fleet(&store, origin);
-        report::report(&store.view(), &clock(origin, 670))
+        json::render(&report::report(&store.view(), &clock(origin, 670)), None)
+    }
+
+    fn summary() -> Summary {
+        Summary::from_json(&document()).unwrap().0
     }
 
     #[test]
     fn table_of_a_fixed_fleet_is_the_golden_file() {
-        let summary = Summary::new(&reported());
+        let summary = summary();
         let got = summary.table(false, None);
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
             std::fs::write(GOLDEN, &got).unwrap();
@@ -398,14 +382,14 @@ mod tests {
 
     #[test]
     fn a_table_fits_its_terminal() {
-        let summary = Summary::new(&reported());
+        let summary = summary();
         let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
         let whole = words(&summary.table(false, None));
         for width in [1, 40, 60, 80, 100, 200] {
             for coloured in [false, true] {
                 let table = summary.table(coloured, Some(width));
                 let widest = table.lines().map(display_width).max().unwrap();
-                assert!(widest <= width.max(NARROWEST), "{width}: {widest}\n{table}");
+                assert!(widest <= width.max(MIN_WIDTH), "{width}: {widest}\n{table}");
             }
             for word in words(&summary.table(false, Some(width))) {
                 assert!(
@@ -425,8 +409,9 @@ mod tests {
     #[test]
     fn a_plugin_says_the_worst_in_one_line() {
         assert_eq!(
-            Summary::new(&reported()).plugin(),
-            "QUMULO ENCRYPTION CRITICAL - lost: KMS Key Not Found; expired: The KMS CA certificate expired 2 days ago; \
+            summary().plugin(),
+            "QUMULO ENCRYPTION CRITICAL - do not restart nodes of lost, expired, failing, never, not-polled, and 1 more; lost: \
+             KMS Key Not Found; expired: The KMS CA certificate expired 2 days ago; \
              very-soon: The KMS client certificate expires in 2 days | critical=3;;0;0;10 unknown=3;;;0;10 \
              warning=3;0;;0;10 good=1;;;0;10 first_expiry_days=-2.0;30:;7:\n"
         );
@@ -440,8 +425,7 @@ mod tests {
     #[test]
     fn limits_of_the_performance_data_are_those_of_the_policy() {
         let check = |warning: Option<u64>, critical: Option<u64>, expect: &str| {
-            let first = Expiry::first([864_000.0, 86_400.0 * 2.25], warning, critical).unwrap();
-            assert_eq!(first.performance(), expect);
+            assert_eq!(Expiry { critical, left: 194_400, warning }.performance(), expect);
         };
         check(Some(30 * 86_400), Some(7 * 86_400), " first_expiry_days=2.2;30:;7:");
         check(Some(36 * 3_600), None, " first_expiry_days=2.2;1.5:;");
@@ -464,26 +448,47 @@ mod tests {
     }
 
     #[test]
-    fn what_an_exporter_says_reads_as_if_the_clusters_had_been_asked() {
-        let report = reported();
-        let (asked, told) = (Summary::new(&report), Summary::of_document(&json::render(&report, Some("m"))).unwrap());
-        let (told, metrics) = told;
-        assert_eq!(metrics, "m");
-        assert_eq!(told.severity(), asked.severity());
-        assert_eq!(told.plugin(), asked.plugin());
-        let (told_again, metrics) = Summary::of_document(&json::render(&report, None)).unwrap();
-        assert_eq!(metrics, "metrics", "an exporter that does not name it");
-        let lost = told_again.only(&["lost".to_owned()]).unwrap();
-        assert_eq!(told.table(false, None), asked.table(false, None));
+    fn names_select_clusters() {
+        let lost = summary().only(&["lost".to_owned()]).unwrap();
         assert!(lost.table(false, None).starts_with("CLUSTER  STATE     STATUS"), "{}", lost.table(false, None));
-        assert!(told.only(&["none".to_owned()]).is_err());
-        assert!(Summary::of_document(b"<html>").is_none());
+        assert_eq!(lost.0.len(), 1);
+        assert!(summary().only(&["none".to_owned()]).is_err());
+    }
+
+    #[test]
+    fn documents_of_exporters_are_told_from_others() {
+        let metrics = |json: &[u8]| Summary::from_json(json).map(|(_, metrics)| metrics);
+        assert_eq!(metrics(&document()).as_deref(), Some("metrics"), "an exporter that does not name it");
+        let document = String::from_utf8(document()).unwrap();
+        let named = document.replace("\"metrics\": null", "\"metrics\": \"m\"");
+        assert_eq!(metrics(named.as_bytes()).as_deref(), Some("m"));
+        assert_eq!(metrics(b"<html>"), None);
+    }
+
+    #[test]
+    fn a_plugin_says_where_restarts_are_forbidden() {
+        let line = |names: &[&str]| {
+            let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+            let line = summary().only(&names).unwrap().plugin();
+            line.split_once(" | ").unwrap().0.trim_start_matches("QUMULO ENCRYPTION ").to_owned()
+        };
+        for (names, expect) in [
+            (&["local"][..], "GOOD - 1 cluster good"),
+            (&["soon"], "WARNING - soon: The KMS CA certificate expires in 19 days"),
+            (&["new"], "WARNING - do not restart nodes of new; new: Unrecognised status: KMS Quorum Lost"),
+            (
+                &["very-soon", "failing"],
+                "CRITICAL - do not restart nodes of failing; very-soon: The KMS client certificate expires in 2 days",
+            ),
+        ] {
+            assert_eq!(line(names), expect);
+        }
     }
 
     #[test]
     fn what_another_program_says_is_text_and_nothing_else() {
         let evil = "\u{1b}]0;owned\u{7}\u{202e}|x";
-        let mut document: serde_json::Value = serde_json::from_slice(&json::render(&reported(), None)).unwrap();
+        let mut document: serde_json::Value = serde_json::from_slice(&document()).unwrap();
         fn spoil(value: &mut serde_json::Value, evil: &str) {
             match value {
                 serde_json::Value::String(text) => text.push_str(evil),
@@ -493,7 +498,7 @@ mod tests {
             }
         }
         spoil(&mut document["clusters"], evil);
-        let (told, _) = Summary::of_document(document.to_string().as_bytes()).unwrap();
+        let (told, _) = Summary::from_json(document.to_string().as_bytes()).unwrap();
         for text in [told.table(false, None), told.table(false, Some(60)), told.plugin()] {
             assert!(text.contains("owned") && !text.contains(['\u{1b}', '\u{7}', '\u{202e}']), "{text:?}");
         }
