@@ -25,7 +25,7 @@ pub fn start_thread<T: Send + 'static>(
     Builder::new().name(name.to_owned()).stack_size(stack).spawn(run).map_err(|_| SpawnError)
 }
 
-/// Whether the system starts this many threads at the same time.
+/// Starts and ends this many threads, to find out whether the system has them.
 ///
 /// # Errors
 ///
@@ -43,7 +43,7 @@ pub fn try_threads(count: usize) -> Result<(), SpawnError> {
     Ok(())
 }
 
-/// Fewer descriptors than a listener and a few clusters need.
+/// The limit of open descriptors is below [`MIN_DESCRIPTORS`].
 #[derive(Clone, Copy, Debug, Error, Eq, PartialEq)]
 #[error(
     "the limit of open files is {0}, too low to listen and poll: raise it to {MIN_DESCRIPTORS} at least (LimitNOFILE= in a \
@@ -51,14 +51,14 @@ pub fn try_threads(count: usize) -> Result<(), SpawnError> {
 )]
 pub struct TooFewDescriptors(u64);
 
-/// What the program holds open itself, some connections of clients, and some polls.
+/// For the program itself, some connections of clients, and some polls.
 const MIN_DESCRIPTORS: u64 = 64;
 
-/// Raises the limit of open descriptors and refuses one that is too low, which would show as connections that nobody answers.
+/// Raises the limit of open descriptors.
 ///
 /// # Errors
 ///
-/// When it is too low.
+/// When it is too low: connections would stay unanswered.
 pub fn check_descriptors() -> Result<(), TooFewDescriptors> {
     check(raise_descriptors())
 }
@@ -68,19 +68,19 @@ fn check(limit: Option<u64>) -> Result<(), TooFewDescriptors> {
 }
 
 /// Raises the soft limit of open descriptors to the hard one, as Go's runtime does: the soft limit of 1024 exists for
-/// programs that use `select`, which this one does not. Says what the limit is then; `None` is no limit.
+/// programs that use `select`, which this one does not. Returns the limit; `None` is unlimited.
 pub fn raise_descriptors() -> Option<u64> {
     let limit = getrlimit(Resource::Nofile);
-    // A refusal leaves the soft limit as it was.
+    // When refused, the soft limit stays as it was.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     getrlimit(Resource::Nofile).current
 }
 
-/// Leaves no picture of the memory, which holds credentials, when the process dies, and lets no other process of its user
-/// look into it (`prctl(PR_SET_DUMPABLE)`).
+/// Prevents core dumps, which would contain credentials, and access to the memory by other processes of the same user
+/// (`prctl(PR_SET_DUMPABLE)`).
 pub fn forbid_dumps() {
     #[cfg(target_os = "linux")]
-    // A refusal leaves what the system is set up for.
+    // When refused, the setting of the system stays.
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
 }
 

@@ -15,7 +15,7 @@ use crate::{
     web_config,
 };
 
-/// Prints the verdict on standard output. A closed pipe is no failure of the check.
+/// Prints the result on standard output, errors on standard error. A closed pipe is not an error.
 pub fn run(args: &CheckConfigArgs) -> ExitCode {
     let file = args.file.clone().or_else(|| args.config_file.clone()).unwrap_or_else(|| DEFAULT_CONFIG_FILE.into());
     let web = args.web_config_file.as_deref().map(web_config::load).transpose();
@@ -42,7 +42,7 @@ pub fn run(args: &CheckConfigArgs) -> ExitCode {
     }
 }
 
-/// How many clusters there are, and what should not stay so.
+/// The number of clusters, and warnings.
 fn check(path: &Path) -> Result<(usize, ConfigErrors), ConfigErrors> {
     let config = config::load(path)?;
     let pool = Arc::<TransportPool>::default();

@@ -6,8 +6,7 @@ use super::{
 };
 use crate::{
     cli::{DEFAULT_PORT, DaemonArgs},
-    limits,
-    service::Service,
+    limits, service,
     signals::Signals,
     store::Store,
     web::listen::ListenAddress,
@@ -16,9 +15,8 @@ use crate::{
 /// Runs until a signal.
 pub fn run(args: &DaemonArgs) -> anyhow::Result<()> {
     limits::check_descriptors()?;
-    let service = Service::default();
-    super::runtime()?.block_on(async {
-        // First of all: a signal during the start is neither lost nor deadly.
+    super::block_on(async {
+        // First, so that a signal during the start neither is lost nor kills the process.
         let signals = Signals::listen(true)?;
         super::start_log(args.log)?;
         let (store, telemetry) = (Store::default(), serve::telemetry(&args.web)?);
@@ -29,15 +27,15 @@ pub fn run(args: &DaemonArgs) -> anyhow::Result<()> {
         serve::warn_of_few_descriptors(store.view().clusters.len());
         reloader.set_web_config(bound.web_config());
         let mut serving = bound.start(signals.shutdown.clone());
-        service.ready();
+        service::notify_ready();
         tokio::select! {
             biased;
             () = signals.shutdown.cancelled() => {}
             ended = serving.end() => return ended,
-            never = reloader.follow(requests, &signals.reload, args.reload.interval(), &service) => match never {},
-            never = service.keep_alive() => match never {},
+            never = reloader.follow(requests, &signals.reload, args.reload.interval()) => match never {},
+            never = service::keep_alive() => match never {},
         }
-        service.stopping();
+        service::notify_stopping();
         serving.end().await
     })
 }

@@ -35,7 +35,7 @@ struct Watch {
 /// Runs until a signal.
 pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
     limits::check_descriptors()?;
-    super::runtime()?.block_on(async {
+    super::block_on(async {
         // First of all: a signal during the start is neither lost nor deadly.
         let signals = Signals::listen(false)?;
         super::start_log(args.log)?;

@@ -1,4 +1,4 @@
-//! `completions` and `man`: what packages ship, made from the flags.
+//! `completions` and `man`, made from the flags; packages ship both.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 use clap_mangen::{
     Man,
-    roff::{Roff, bold, line_break, roman},
+    roff::{Roff, bold, roman},
 };
 
 use crate::{
@@ -14,7 +14,6 @@ use crate::{
     config,
 };
 
-/// What an exit status means, for the program and then for `status`.
 const EXIT: [(&str, &str); 5] = [
     ("0", "The program ended after SIGTERM or SIGINT, or did what it was asked. For status: all clusters are good."),
     ("1", "It could not start, or a configuration has errors. For status: a warning."),
@@ -34,7 +33,6 @@ const FILES: [(&str, &str); 4] = [
     ("/usr/share/doc/qumulo-encryption-exporter", "README, runbooks, examples for Prometheus and Alertmanager."),
 ];
 
-/// Prints the completions of a shell.
 pub fn completions(shell: Shell) -> anyhow::Result<()> {
     let mut text = Vec::new();
     let mut command = Cli::command();
@@ -43,7 +41,7 @@ pub fn completions(shell: Shell) -> anyhow::Result<()> {
     super::print(&text)
 }
 
-/// Prints one page for the program and all its subcommands: that is what `man` is asked for.
+/// Prints one manual page for the program and all its subcommands.
 pub fn man() -> anyhow::Result<()> {
     super::print(&page()?)
 }
@@ -51,17 +49,20 @@ pub fn man() -> anyhow::Result<()> {
 fn page() -> io::Result<Vec<u8>> {
     let mut command = Cli::command().disable_help_subcommand(true);
     command.build();
-    // The name alone fills half of the title, so the manual's is short. An empty date would be taken for no argument.
+    // The program's name fills half of the title line, so that of the manual is short. An empty date would be taken for no
+    // argument.
     let source = format!("version {}", env!("CARGO_PKG_VERSION"));
     let man = Man::new(command.clone()).section("8").date(" ").source(source).manual("Exporters");
     let mut page = Vec::new();
     man.render_title(&mut page)?;
     man.render_name_section(&mut page)?;
-    page.extend(synopsis(&command)?);
-    man.render_description_section(&mut page)?;
-    man.render_options_section(&mut page)?;
+    page.extend(sections(&command)?);
     for each in command.get_subcommands() {
-        subcommand(each, &mut page)?;
+        let mut heading = Roff::new();
+        heading.control("SH", [format!("COMMAND {}", each.get_name().to_uppercase()).as_str()]);
+        heading.to_writer(&mut page)?;
+        let subsections = String::from_utf8_lossy(&sections(each)?).replace("\n.SH ", "\n.SS ");
+        page.extend_from_slice(subsections.as_bytes());
     }
     let mut more = Roff::new();
     more.control("SH", ["CONFIGURATION"]);
@@ -76,7 +77,9 @@ fn page() -> io::Result<Vec<u8>> {
     }
     more.control("SH", ["EXAMPLES"]);
     more.control("nf", []);
-    more.text(EXAMPLES.lines().skip(1).flat_map(|line| [roman(line), line_break()]).collect::<Vec<_>>());
+    for line in EXAMPLES.lines().skip(1) {
+        more.text([roman(line)]);
+    }
     more.control("fi", []);
     more.control("SH", ["SEE ALSO"]);
     more.text([roman("prometheus(1), promtool(1), systemctl(1)")]);
@@ -84,20 +87,20 @@ fn page() -> io::Result<Vec<u8>> {
     Ok(page)
 }
 
-/// How it is called, without a list of all flags.
-fn synopsis(command: &Command) -> io::Result<Vec<u8>> {
+/// Synopsis (without a list of all flags), description and options.
+fn sections(command: &Command) -> io::Result<Vec<u8>> {
     let usage = command.clone().render_usage().to_string();
-    let mut roff = Roff::new();
-    roff.control("SH", ["SYNOPSIS"]);
-    for line in usage.trim_start_matches("Usage:").lines() {
-        roff.text([roman(line.trim()), line_break()]);
-    }
+    let man = Man::new(command.clone().override_usage(usage.trim_start_matches("Usage:").to_owned()));
     let mut text = Vec::new();
-    roff.to_writer(&mut text)?;
+    man.render_synopsis_section(&mut text)?;
+    man.render_description_section(&mut text)?;
+    if command.get_arguments().next().is_some() {
+        man.render_options_section(&mut text)?;
+    }
     Ok(text)
 }
 
-/// Terms and what they mean.
+/// Terms and their explanations.
 fn list<'a>(roff: &mut Roff, items: impl Iterator<Item = (&'a str, &'a str)>) {
     for (term, text) in items {
         roff.control("TP", []);
@@ -106,30 +109,14 @@ fn list<'a>(roff: &mut Roff, items: impl Iterator<Item = (&'a str, &'a str)>) {
     }
 }
 
-fn subcommand(command: &Command, page: &mut Vec<u8>) -> io::Result<()> {
-    let mut heading = Roff::new();
-    heading.control("SH", [format!("COMMAND {}", command.get_name().to_uppercase()).as_str()]);
-    heading.to_writer(page)?;
-    let man = Man::new(command.clone());
-    let mut parts = Vec::new();
-    parts.extend(synopsis(command)?);
-    man.render_description_section(&mut parts)?;
-    if command.get_arguments().next().is_some() {
-        man.render_options_section(&mut parts)?;
-    }
-    // Sections of a section.
-    let parts = String::from_utf8_lossy(&parts).replace("\n.SH ", "\n.SS ");
-    page.extend_from_slice(parts.as_bytes());
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn every_flag_is_in_the_manual() {
-        let page = String::from_utf8(page().unwrap()).unwrap().replace("\\-", "-");
+        let page = String::from_utf8(page().unwrap()).unwrap();
+        let page = page.replace("\\-", "-").replace("\\fB", "").replace("\\fR", "");
         let command = Cli::command();
         let all = command.get_subcommands().chain([&command]).flat_map(Command::get_arguments);
         for long in all.filter_map(|arg| arg.get_long()) {

@@ -7,10 +7,9 @@ use zeroize::Zeroizing;
 
 use crate::{cli::HashPasswordArgs, secret::Secret};
 
-/// What bcrypt looks at; the rest of a longer password would not count.
+/// bcrypt ignores the bytes after these.
 const MAX_BYTES: usize = 72;
 
-/// Asks, hashes, prints.
 pub fn run(args: &HashPasswordArgs) -> anyhow::Result<()> {
     ensure!(!args.user.is_empty() && !args.user.contains(':'), "a user's name cannot be empty or hold a colon");
     let password = if io::stdin().is_terminal() { ask()? } else { read(io::stdin().lock())? };
@@ -27,7 +26,7 @@ fn ask() -> anyhow::Result<Secret> {
     Ok(first)
 }
 
-/// One line, without its end.
+/// One line, without its line break.
 fn read(mut input: impl BufRead) -> anyhow::Result<Secret> {
     let mut line = Zeroizing::new(String::new());
     input.read_line(&mut line).context("cannot read the password from standard input")?;

@@ -1,4 +1,4 @@
-//! The commands: the only place where the parts are put together.
+//! The commands, which put the parts together.
 
 mod check_config;
 mod daemon;
@@ -30,17 +30,13 @@ use crate::{
 
 const WORKERS: usize = 2;
 
-/// How many steps of tasks pass at most before sockets are looked at: a step can be a TLS handshake of some milliseconds.
+/// The runtime polls sockets after this many steps of tasks: a step can be a TLS handshake of some milliseconds.
 const EVENT_INTERVAL: u32 = 8;
 
-/// For how long a further thread that has nothing to do stays. Longer than between two polls, because there may be none to be
-/// had at the next; not for ever, because a resolver that hangs can occupy hundreds.
-const IDLE_THREAD_STAYS: Duration = Duration::from_secs(900);
+/// How long an idle blocking thread is kept: longer than the usual interval between two polls, because the system may refuse
+/// a new one; limited, because a hanging resolver can occupy hundreds.
+const IDLE_THREAD_LIFETIME: Duration = Duration::from_secs(900);
 
-/// How long the end waits for the log to be written: longer only helps if nobody reads it.
-const LOG_FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
-
-/// Does what the command line says.
 pub fn run(cli: Cli) -> ExitCode {
     limits::forbid_dumps();
     let result = match cli.command {
@@ -55,24 +51,24 @@ pub fn run(cli: Cli) -> ExitCode {
     };
     let code = match result {
         Ok(()) => ExitCode::SUCCESS,
-        // Before there is a log, or without one.
+        // The log is not started yet.
         Err(err) if !tracing::dispatcher::has_been_set() => return report(Err(err)),
         Err(err) => {
             match err.downcast_ref::<ConfigErrors>() {
                 Some(errors) => log_errors(errors, "cannot start"),
                 None if err.is::<serve::CutOff>() => tracing::error!("{err}"),
-                // One line for each; the log's escaping would fold them into one.
+                // A record for each line, because the log escapes line breaks.
                 None => format!("{err:#}").lines().for_each(|line| tracing::error!(err = line, "cannot start")),
             }
             ExitCode::FAILURE
         }
     };
-    logging::writer::flush(LOG_FLUSH_TIMEOUT);
+    logging::writer::flush();
     code
 }
 
-/// What a command line that was not understood leads to. To a monitoring plugin 2 means critical, so `status` has another exit
-/// status for it.
+/// Reports a command line that could not be parsed. The exit status of `status` is 3 then, because 2 means critical to
+/// monitoring systems.
 pub fn refuse(refused: &Refused) -> ExitCode {
     match refused.status().zip(refused.problem()) {
         Some((plugin, problem)) => status::unknown(&problem, plugin),
@@ -80,11 +76,7 @@ pub fn refuse(refused: &Refused) -> ExitCode {
     }
 }
 
-/// Prints on standard output. A closed pipe (`| head`) is no failure.
-///
-/// # Errors
-///
-/// When it cannot be written: a full disk, for example.
+/// Prints on standard output. A closed pipe (`| head`) is not an error; a full disk is.
 fn print(text: &[u8]) -> anyhow::Result<()> {
     let mut output = io::stdout().lock();
     match output.write_all(text).and_then(|()| output.flush()) {
@@ -114,57 +106,41 @@ fn fleet(path: Option<&Path>) -> anyhow::Result<(Option<FleetFile>, FleetSpec)> 
     }
 }
 
-/// A runtime that never waits for work that hangs on its further threads, wherever it is dropped.
-struct Runtime(Option<tokio::runtime::Runtime>);
-
-/// A runtime of two workers: one goes on while the other computes. What can hang (name resolution, files, password hashes) has
-/// further threads, bounded for each kind by [`crate::blocking`].
-fn runtime() -> anyhow::Result<Runtime> {
-    // tokio panics if it needs a thread and gets none. Whether the system has them, this tells.
+/// Runs `work` on a runtime of two workers: one goes on while the other computes. What can hang (name resolution, files,
+/// password hashes) runs on further threads, bounded for each kind by [`crate::blocking`]. The end never waits for them.
+fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    // tokio panics when it needs a thread and gets none.
     limits::try_threads(WORKERS + 1)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .enable_all()
         .event_interval(EVENT_INTERVAL)
         .thread_stack_size(file::STACK)
-        .thread_keep_alive(IDLE_THREAD_STAYS)
+        .thread_keep_alive(IDLE_THREAD_LIFETIME)
         .build()
         .context("the system has no room for another event queue; raise LimitNOFILE or ulimit -n")?;
-    // One thread for what can hang is there from the start.
+    // One thread for work that can hang exists from the start.
     runtime.spawn_blocking(|| {});
-    Ok(Runtime(Some(runtime)))
+    let result = runtime.block_on(work);
+    runtime.shutdown_background();
+    result
 }
 
-impl Runtime {
-    /// Runs `work` on this thread.
-    fn block_on<T>(&self, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-        self.0.as_ref().context("the runtime has ended")?.block_on(work)
-    }
-}
-
-impl Drop for Runtime {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
-
-/// Starts the log with the version, and sends panics there: standard error holds log lines only.
+/// Starts the log. Panics are logged as well: standard error has log lines only.
 fn start_log(args: LogArgs) -> anyhow::Result<()> {
     logging::init(args.level, args.format)?;
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         let err = panic.payload_as_str().unwrap_or_default();
         tracing::error!(%place, err, "this is a bug, please report it");
-        logging::writer::flush(LOG_FLUSH_TIMEOUT);
+        logging::writer::flush();
     }));
     let (version, revision) = (env!("CARGO_PKG_VERSION"), env!("QUMULO_ENCRYPTION_EXPORTER_REVISION"));
     tracing::info!(version, revision, "starting qumulo-encryption-exporter");
     Ok(())
 }
 
-/// Clusters whose files cannot be used. Loads the files.
+/// Loads the files that the clusters' connections depend on, and returns their errors.
 fn errors(config: &Config, pool: &TransportPool) -> ConfigErrors {
     let mut errors = ConfigErrors::default();
     for (index, cluster) in config.clusters.iter().enumerate() {
@@ -175,7 +151,7 @@ fn errors(config: &Config, pool: &TransportPool) -> ConfigErrors {
     errors
 }
 
-/// Where an error of the configuration is, as fields of a record.
+/// The place of a configuration error, as fields of a log record.
 struct Fields<'a> {
     cluster: Option<&'a str>,
     file: Option<String>,
@@ -202,7 +178,7 @@ fn log_errors(errors: &ConfigErrors, what: &str) {
     }
 }
 
-/// For commands without a log.
+/// The exit status of a command without a log; errors go to standard error.
 fn report(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,

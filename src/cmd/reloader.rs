@@ -1,4 +1,4 @@
-//! The clusters of the running program, and how they follow their configuration.
+//! The polled clusters, and how they follow their configuration.
 
 use std::{convert::Infallible, path::PathBuf, sync::Arc, time::Duration};
 
@@ -16,32 +16,31 @@ use crate::{
     config::{self, Config, ConfigErrors, SingleCluster, Sources},
     poll::{Changes, Poller},
     reload::{Outcome, ReloadRequests},
-    service::Service,
+    service,
     store::Store,
     telemetry::Telemetry,
     web_config::WebConfig,
 };
 
-/// An edited file is believed when it reads the same this much later: an editor that writes in place may be halfway,
-/// and half a list of clusters is a list of clusters.
+/// An edited file is loaded when it has the same text this much later. An editor that writes in place may not have finished,
+/// and half a list of clusters is a valid list.
 const SETTLE: Duration = Duration::from_secs(1);
 
-/// How long the configuration's files may take: their file system may hang.
+/// The time limit for reading the configuration and its files, because a file system can hang.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Where the clusters are described.
+/// Where the clusters are configured.
 #[derive(Clone, Debug)]
 pub enum ConfigSource {
-    /// A file, which can change.
     File(PathBuf),
-    /// Flags, which cannot.
+    /// `--cluster.url` and its flags, which cannot change.
     Flags(SingleCluster),
 }
 
-/// The polled clusters, and where they are described.
+/// The polled clusters and their source.
 pub struct Clusters {
     files: Arc<KeyedBlockingPool>,
-    /// The names of those to poll; empty is all.
+    /// The names of the clusters to poll; empty for all.
     only: Vec<String>,
     poller: Poller,
     pool: Arc<TransportPool>,
@@ -50,25 +49,24 @@ pub struct Clusters {
     warnings: Vec<String>,
 }
 
-/// Keeps the polled clusters in step with their source.
+/// Applies changes of the source to the polled clusters.
 pub struct Reloader {
     clusters: Clusters,
-    /// The texts tried last, or why there were none, and what came of them.
+    /// The texts of the last attempt to load, and its outcome.
     last: (Texts, Loaded),
     telemetry: Arc<Telemetry>,
     web: Option<Arc<WebConfig>>,
 }
 
-/// A source's texts, or why there are none.
+/// The texts of all files.
 type Texts = Result<Sources, ConfigErrors>;
 
-/// What came of a text.
+/// The outcome of loading them.
 type Loaded = Result<Changes, ConfigErrors>;
 
 // === impl ConfigSource ===
 
 impl ConfigSource {
-    /// What the flags say.
     pub fn new(args: &ClustersArgs) -> Self {
         match args.single() {
             Some(cluster) => Self::Flags(cluster),
@@ -76,7 +74,6 @@ impl ConfigSource {
         }
     }
 
-    /// The files' text; nothing for flags.
     fn texts(&self) -> Texts {
         match self {
             Self::File(path) => config::read(path),
@@ -84,7 +81,7 @@ impl ConfigSource {
         }
     }
 
-    /// Understands, and loads the files that connections depend on, so that what cannot work is said now.
+    /// Parses the texts, and loads the files that connections depend on, so that their errors are reported now.
     fn prepare(&self, texts: &Sources, pool: &TransportPool) -> Result<Config, ConfigErrors> {
         let config = match self {
             Self::File(_) => config::parse(texts)?,
@@ -93,7 +90,7 @@ impl ConfigSource {
         super::errors(&config, pool).or(config)
     }
 
-    /// A file system does not answer.
+    /// The error for a file system that does not answer.
     fn hanging(&self) -> ConfigErrors {
         let text = format!(
             "this file, or one named in it, cannot be read within {LOAD_TIMEOUT:?}: its file system does not answer"
@@ -112,7 +109,7 @@ impl ConfigSource {
 // === impl Clusters ===
 
 impl Clusters {
-    /// Nothing is read and nothing polled yet.
+    /// Reads and polls nothing yet.
     pub fn new(source: ConfigSource, store: Store) -> Self {
         Self {
             files: Arc::new(KeyedBlockingPool::new(1)),
@@ -124,21 +121,21 @@ impl Clusters {
         }
     }
 
-    /// Polls these and no others of the source.
+    /// Polls only these clusters of the source.
     pub fn only(&mut self, names: &[String]) {
         self.only = names.to_vec();
     }
 
-    /// Reads the source and polls what it says from now on; says what changed.
+    /// Loads the source, polls its clusters from now on, and returns what changed.
     ///
     /// # Errors
     ///
-    /// Every error. Then nothing is changed.
+    /// Every error of the source. Then nothing is changed.
     pub async fn load(&mut self) -> Loaded {
         self.load_texts().await.1
     }
 
-    /// The same, with the texts that were read.
+    /// Like [`Self::load`], with the texts that were read.
     async fn load_texts(&mut self) -> (Texts, Loaded) {
         let (source, pool) = (self.source.clone(), self.pool.clone());
         let read = move || {
@@ -161,7 +158,7 @@ impl Clusters {
         (texts, loaded)
     }
 
-    /// Those that are wanted.
+    /// Without the clusters that are not in `only`.
     fn chosen(&self, mut config: Config) -> Result<Config, ConfigErrors> {
         let mut errors = ConfigErrors::default();
         for name in &self.only {
@@ -175,7 +172,7 @@ impl Clusters {
         errors.or(config)
     }
 
-    /// Does what needs files, on another thread and for some seconds at most.
+    /// Runs `work`, which reads files, on a blocking thread, for [`LOAD_TIMEOUT`] at most.
     async fn off_thread<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -199,7 +196,7 @@ impl Reloader {
     ///
     /// # Errors
     ///
-    /// Every error.
+    /// Every error of the source.
     pub async fn start(mut clusters: Clusters, telemetry: Arc<Telemetry>) -> Result<(Self, Changes), ConfigErrors> {
         telemetry.watch_files(clusters.pool.files_are_good());
         let last = clusters.load_texts().await;
@@ -208,29 +205,23 @@ impl Reloader {
         Ok((Self { clusters, last, telemetry, web: None }, changes))
     }
 
-    /// Reloads the listener's rules as well.
+    /// Reloads this web configuration as well.
     pub fn set_web_config(&mut self, web: Option<Arc<WebConfig>>) {
         self.web = web;
     }
 
-    async fn load(&mut self) -> Loaded {
-        self.last = self.clusters.load_texts().await;
-        self.last.1.clone()
-    }
-
-    /// Reloads at SIGHUP, when asked, and when the file's text has changed, looking every `check`. Ends never.
+    /// Reloads at SIGHUP, at a request, and every `check` if the text of a file has changed.
     pub async fn follow(
         mut self,
         mut requests: ReloadRequests,
         hangup: &Notify,
         check: Option<Duration>,
-        service: &Service,
     ) -> Infallible {
         loop {
             tokio::select! {
-                () = hangup.notified() => drop(self.reload("SIGHUP", service).await),
+                () = hangup.notified() => drop(self.reload("SIGHUP").await),
                 requests = requests.next() => {
-                    let outcome = self.reload("HTTP", service).await;
+                    let outcome = self.reload("HTTP").await;
                     for request in requests {
                         // The client may have gone.
                         let _ = request.send(outcome.clone());
@@ -246,37 +237,30 @@ impl Reloader {
         }
     }
 
-    /// Reloads both files, at the same time, so that together they take no longer than [`LOAD_TIMEOUT`].
-    async fn reload(&mut self, by: &str, service: &Service) -> Outcome {
-        service.reloading();
-        let web = self.web.clone();
-        let reload_web = async {
-            match &web {
-                Some(web) => Some(web.reload().await),
-                None => None,
-            }
-        };
-        let (last, web) = tokio::join!(self.clusters.load_texts(), reload_web);
+    /// Reloads both files at the same time, so that together they take no longer than [`LOAD_TIMEOUT`].
+    async fn reload(&mut self, by: &str) -> Outcome {
+        const KEPT: &str = "Not reloaded, the last good";
+        service::notify_reloading();
+        let web = async { Some(self.web.as_ref()?.reload().await) };
+        let (last, web) = tokio::join!(self.clusters.load_texts(), web);
         self.last = last;
         let loaded = &self.last.1;
         self.report(by, loaded);
-        service.ready();
-        let stays = "Not reloaded, the last good";
-        let configuration = match loaded {
+        service::notify_ready();
+        let mut text = match loaded {
             Ok(changes) => format!("Reloaded; {changes}"),
-            Err(errors) => format!("{stays} configuration stays.\n{errors}"),
+            Err(errors) => format!("{KEPT} configuration stays.\n{errors}"),
         };
-        match web {
-            None if loaded.is_ok() => Ok(configuration),
-            None => Err(configuration),
-            Some(Ok(())) if loaded.is_ok() => Ok(format!("{configuration}\nWeb configuration reloaded.")),
-            Some(Ok(())) => Err(format!("{configuration}\nWeb configuration reloaded.")),
-            Some(Err(errors)) => Err(format!("{configuration}\n{stays} web configuration stays.\n{errors}")),
+        match &web {
+            None => {}
+            Some(Ok(())) => text.push_str("\nWeb configuration reloaded."),
+            Some(Err(errors)) => text.push_str(&format!("\n{KEPT} web configuration stays.\n{errors}")),
         }
+        if loaded.is_ok() && web.is_none_or(|web| web.is_ok()) { Ok(text) } else { Err(text) }
     }
 
     /// Reloads if the text of a file has changed. A text that could not be used is tried again each time, because a file
-    /// named in it may have come since, and reported only when that changes something.
+    /// named in it may exist by now; the outcome is logged only if it differs.
     async fn reload_if_changed(&mut self) {
         let (tried, before) = self.last.clone();
         let texts = self.clusters.texts().await;
@@ -290,9 +274,9 @@ impl Reloader {
                 return;
             }
         }
-        let outcome = self.load().await;
-        if edited || outcome != before {
-            self.report("file", &outcome);
+        self.last = self.clusters.load_texts().await;
+        if edited || self.last.1 != before {
+            self.report("file", &self.last.1);
         }
     }
 

@@ -1,4 +1,4 @@
-//! What daemon and demo have in common: listen, serve, drain.
+//! The listener of daemon and demo: bind, serve, drain.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -25,18 +25,18 @@ use crate::{
     web_config::{WebConfig, WebConfigErrors},
 };
 
-/// Descriptors that are neither connections nor polls: sockets that listen, files, the runtimes' own.
+/// Descriptors that are neither connections nor polls: listening sockets, files, the runtime's own.
 const SPARE: u64 = 64;
 
-/// The shutdown was not a clean one.
+/// The shutdown cut connections off.
 #[derive(Debug, thiserror::Error)]
 #[error("{0} connections did not end in time and were cut off")]
 pub struct CutOff(usize);
 
-/// A listener at work.
+/// The task that serves.
 pub struct Serving(JoinHandle<anyhow::Result<()>>);
 
-/// Listeners that are bound but do not answer yet.
+/// Listeners that are bound but do not accept connections yet.
 pub struct Bound {
     health: Vec<TcpListener>,
     limits: Limits,
@@ -46,8 +46,7 @@ pub struct Bound {
     web_config: Option<Arc<WebConfig>>,
 }
 
-/// Binds the sockets, so that a taken port is said before anything is polled. The requests are those of clients who want
-/// the configuration to be reloaded; none come unless that is allowed.
+/// Binds the sockets. Reload requests of clients arrive only with `--web.enable-lifecycle`.
 pub fn bind(
     web: &WebArgs,
     default: ListenAddress,
@@ -86,7 +85,7 @@ pub fn bind(
     Ok((Bound { health, limits, listeners, page, routes, web_config }, requests))
 }
 
-/// The address of the status page; every address of this machine is also the loopback's.
+/// The URL of the status page, as a browser on this host can open it.
 fn page(address: SocketAddr, tls: bool, prefix: &UrlPrefix) -> String {
     let host = match address.ip() {
         ip if ip.is_unspecified() => "localhost".to_owned(),
@@ -96,7 +95,7 @@ fn page(address: SocketAddr, tls: bool, prefix: &UrlPrefix) -> String {
     format!("{}://{host}:{}{}", if tls { "https" } else { "http" }, address.port(), prefix.inner("/"))
 }
 
-/// Half of the descriptors at most, so that connections of clients never take those of the polls.
+/// Half of the descriptors at most, so that the connections of clients leave enough for the polls.
 fn max_connections(servers: u64) -> usize {
     let most = Limits::default().max_connections;
     let Some(limit) = limits::raise_descriptors() else { return most };
@@ -104,7 +103,7 @@ fn max_connections(servers: u64) -> usize {
     usize::try_from(half).unwrap_or(most).clamp(8, most)
 }
 
-/// Says so if there are too few descriptors for `clusters`, each of which keeps a connection.
+/// Warns if there are too few descriptors for `clusters`, each of which may have a connection.
 pub fn warn_of_few_descriptors(clusters: usize) {
     let needed = clusters as u64 + 2 * Limits::default().max_connections as u64 + SPARE;
     if let Some(limit) = limits::raise_descriptors()
@@ -118,7 +117,6 @@ pub fn warn_of_few_descriptors(clusters: usize) {
     }
 }
 
-/// The exporter's own metrics, as the flags want them.
 pub fn telemetry(web: &WebArgs) -> anyhow::Result<Arc<Telemetry>> {
     let telemetry = Telemetry::new(&clock::now(), !web.disable_exporter_metrics);
     Ok(Arc::new(telemetry.context("cannot register the exporter's own metrics")?))
@@ -146,17 +144,17 @@ fn web_config(web: &WebArgs, telemetry: &Arc<Telemetry>) -> anyhow::Result<Optio
 }
 
 impl Bound {
-    /// Where a browser on this machine finds the status page.
+    /// The URL of the status page.
     pub fn page(&self) -> String {
         self.page.clone()
     }
 
-    /// What a reload reads again, if there is such a file.
+    /// The web configuration, for reloads.
     pub fn web_config(&self) -> Option<Arc<WebConfig>> {
         self.web_config.clone()
     }
 
-    /// Serves until `shutdown`, then lets requests in flight end.
+    /// Serves until `shutdown`, then finishes the requests in flight.
     pub fn start(self, shutdown: CancellationToken) -> Serving {
         Serving(tokio::spawn(self.serve(shutdown)))
     }
@@ -189,7 +187,7 @@ impl Serving {
     ///
     /// # Errors
     ///
-    /// When requests had to be aborted.
+    /// When connections had to be cut off.
     pub async fn end(&mut self) -> anyhow::Result<()> {
         (&mut self.0).await.context("the listener died: this is a bug, please report it")?
     }

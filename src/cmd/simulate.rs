@@ -18,7 +18,7 @@ pub fn run(args: &SimulateArgs) -> anyhow::Result<()> {
     if args.print_fleet {
         return super::print(FleetSpec::DEMO.as_bytes());
     }
-    super::runtime()?.block_on(async {
+    super::block_on(async {
         // First of all: a signal during the start is neither lost nor deadly.
         let signals = Signals::listen(false)?;
         super::start_log(args.log)?;

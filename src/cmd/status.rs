@@ -1,4 +1,4 @@
-//! `status`: every cluster asked once, for people and for monitoring plugins.
+//! `status`: polls every cluster once, for people and for monitoring plugins.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -21,24 +21,24 @@ use crate::{
     store::{Store, View},
 };
 
-/// How often progress is looked at.
-const LOOK: Duration = Duration::from_millis(100);
+/// How often the progress of the polls is checked.
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Asks, prints, and judges by the exit status.
+/// Prints the status; the exit status is that of monitoring plugins.
 pub fn run(args: &StatusArgs) -> ExitCode {
     let printed = match &args.exporter_url {
         Some(url) => from_exporter(url, args),
         None => from_clusters(args),
     };
     match printed.and_then(|(text, severity)| super::print(text.as_bytes()).map(|()| severity)) {
-        // The series hold the state, and whoever replaces a file by this output must do so in an emergency, too.
+        // The state is in the series, and a script must replace its file by them in an emergency, too.
         Ok(_) if args.output == OutputForm::Prometheus => ExitCode::SUCCESS,
         Ok(severity) => ExitCode::from(code(severity)),
         Err(err) => unknown(&format!("{err:#}"), args.output == OutputForm::Plugin),
     }
 }
 
-/// Prints why nothing is known of the clusters: on standard error, and for a monitoring plugin as its one line.
+/// Prints why nothing is known about the clusters: on standard error, and for a monitoring plugin as its one line.
 pub fn unknown(problem: &str, plugin: bool) -> ExitCode {
     let _ = writeln!(io::stderr(), "{problem}");
     if plugin {
@@ -70,7 +70,7 @@ fn from_exporter(url: &Url, args: &StatusArgs) -> anyhow::Result<(String, Severi
     }
     let get = |path: &str| -> anyhow::Result<Vec<u8>> {
         let url = base.join(path)?;
-        super::runtime()?.block_on(async { client::fetch(&url).await.map_err(anyhow::Error::msg) })
+        super::block_on(async { client::fetch(&url).await.map_err(anyhow::Error::msg) })
     };
     let json = get("api/v1/clusters")?;
     render(args, json, |metrics| cluster_series(&String::from_utf8(get(metrics)?)?).ok_or_else(not_an_exporter))
@@ -112,13 +112,13 @@ fn coloured() -> bool {
     io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }
 
-/// How wide a line can be: as the environment says, then as the terminal is. A file or a pipe has no width.
+/// The width of a line: `COLUMNS`, else that of the terminal. `None` for a file or a pipe.
 fn width() -> Option<usize> {
-    let said = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).filter(|columns| *columns > 0);
-    said.or_else(|| Some(terminal_size::terminal_size_of(io::stdout())?.0.0.into()))
+    let columns = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok()).filter(|columns| *columns > 0);
+    columns.or_else(|| Some(terminal_size::terminal_size_of(io::stdout())?.0.0.into()))
 }
 
-/// As monitoring plugins have it.
+/// The exit status of monitoring plugins.
 fn code(severity: Severity) -> u8 {
     match severity {
         Severity::Good | Severity::Info => 0,
@@ -128,10 +128,10 @@ fn code(severity: Severity) -> u8 {
     }
 }
 
-/// Polls with the daemon's own parts until every first poll has ended.
+/// Polls as the daemon does, until every first poll has ended.
 fn ask(args: &StatusArgs) -> anyhow::Result<View> {
     limits::raise_descriptors();
-    super::runtime()?.block_on(async {
+    super::block_on(async {
         let store = Store::default();
         let mut clusters = Clusters::new(ConfigSource::new(&args.clusters), store.clone());
         clusters.only(&args.names);
@@ -144,12 +144,12 @@ fn ask(args: &StatusArgs) -> anyhow::Result<View> {
             if done == view.clusters.len() {
                 return Ok(view);
             }
-            sleep(LOOK).await;
+            sleep(CHECK_INTERVAL).await;
         }
     })
 }
 
-/// One line that overwrites itself, for those who wait.
+/// Shows a line that overwrites itself, after the first second.
 fn progress(done: usize, all: usize, started: Instant) {
     if !io::stderr().is_terminal() || started.elapsed() < Duration::from_secs(1) {
         return;

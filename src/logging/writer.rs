@@ -21,6 +21,9 @@ use crate::limits::{self, SpawnError};
 /// How many lines wait at most. The queue itself takes 32 KiB, and 200 KiB more when it is full of lines of usual length.
 const MAX_WAITING: usize = 1024;
 
+/// A longer wait would only help if standard error is not read.
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(100);
+
 /// Enough for a write and a formatted line.
 const STACK: usize = 64 * 1024;
 
@@ -66,9 +69,9 @@ pub fn dropped() -> u64 {
     COUNTS.dropped.load(SeqCst)
 }
 
-/// Waits until every line is written, for `limit` at most: before the process ends.
-pub fn flush(limit: Duration) {
-    COUNTS.flush(limit);
+/// Waits until every line is written, for 100 ms at most. Call it before the process ends.
+pub fn flush() {
+    COUNTS.flush(FLUSH_TIMEOUT);
 }
 
 // === impl Counts ===
