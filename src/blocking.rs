@@ -7,15 +7,17 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::lock::lock;
+
 /// The threads for one kind of work.
 #[derive(Debug)]
 pub struct KeyedBlockingPool {
-    /// One permit for each key with work under way or waiting. Held for a few instructions at a time.
+    /// One permit for each key with work under way or waiting.
     keys: Mutex<HashMap<Box<str>, Arc<Semaphore>>>,
     threads: Arc<Semaphore>,
 }
@@ -43,7 +45,7 @@ impl KeyedBlockingPool {
 
     /// Whether there is work of this key.
     pub fn is_busy(&self, key: &str) -> bool {
-        let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let keys = lock(&self.keys);
         keys.get(key).is_some_and(|turns| turns.available_permits() == 0)
     }
 
@@ -54,7 +56,7 @@ impl KeyedBlockingPool {
 
     async fn turn(&self, key: &str) -> Option<OwnedSemaphorePermit> {
         let turns = {
-            let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut keys = lock(&self.keys);
             match keys.get(key) {
                 Some(turns) => Arc::clone(turns),
                 None => {

@@ -43,7 +43,7 @@
 //! Beside the data flow: [`trust`] (which certificates are trusted, for [`client`] and [`web`]), [`address`] (URLs and hosts that
 //! mean what a person reads), [`telemetry`] (the exporter about itself), [`logging`], [`secret`] (strings that cannot be
 //! printed), [`clock`], [`mod@file`] (how users' files are read), [`blocking`] (work that can
-//! hang), [`limits`], [`signals`], [`reload`] (who asks for it), [`service`] (systemd). Simulated clusters, for the demonstration
+//! hang), [`limits`], [`lock`], [`signals`], [`reload`] (who asks for it), [`service`] (systemd). Simulated clusters, for the demonstration
 //! and for tests, are a crate of their own: [`qumulo_simulator`], in `simulator/`.
 //!
 //! # What always holds
@@ -77,6 +77,7 @@ pub mod cmd;
 pub mod config;
 pub mod file;
 pub mod limits;
+pub mod lock;
 pub mod logging;
 pub mod metrics;
 pub mod model;

@@ -12,8 +12,7 @@ use tokio::{
     time::{Instant as Timer, timeout_at},
 };
 
-use super::lock::lock;
-use crate::secret::Secret;
+use crate::{lock::lock, secret::Secret};
 
 /// The pause after the first refused password; it doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(300);

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, OnceLock},
     time::Instant,
 };
 
@@ -21,6 +21,7 @@ use super::{
     verify::CertificateRecorder,
 };
 use crate::{
+    lock::lock,
     model::{CredentialRejection, FailureReason, PollFailure},
     secret::Secret,
 };
@@ -65,14 +66,14 @@ impl Api {
 
     /// A secret of this cluster, which no response may repeat.
     pub fn guard(&self, secret: &Secret) {
-        let mut secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut secrets = lock(&self.secrets);
         if !secrets.contains(secret) {
             secrets.push(secret.clone());
         }
     }
 
     fn is_secret(&self, body: &[u8]) -> bool {
-        repeats(body, &self.secrets.lock().unwrap_or_else(PoisonError::into_inner))
+        repeats(body, &lock(&self.secrets))
     }
 
     /// Host and port.

@@ -22,8 +22,9 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use super::{error_text, lock::lock, resolve::DnsResolver, verify};
+use super::{error_text, resolve::DnsResolver, verify};
 use crate::{
+    lock::lock,
     model::{KmsProbe, KmsServer, Timestamp},
     trust::WallClock,
 };

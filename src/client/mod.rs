@@ -20,7 +20,6 @@ mod fetch;
 pub mod fuzzing;
 mod https_proxy;
 mod kms_probe;
-mod lock;
 mod no_proxy;
 mod pem;
 mod pin;

@@ -7,8 +7,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use super::lock::lock;
-use crate::blocking::KeyedBlockingPool;
+use crate::{blocking::KeyedBlockingPool, lock::lock};
 
 /// The host's name has no address.
 #[derive(Debug, thiserror::Error)]

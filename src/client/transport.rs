@@ -30,7 +30,6 @@ use super::{
     accounts::{Account, Accounts},
     error, error_text, https_proxy,
     kms_probe::{Networks, ProbeRate, Probes},
-    lock::lock,
     pem::{client_cert_error, client_certificate, trust_store},
     resolve::{self, DnsError, DnsResolver},
     secret_file::{SecretError, SecretFile},
@@ -40,6 +39,7 @@ use super::{
 use crate::{
     blocking::KeyedBlockingPool,
     file::FileStamp,
+    lock::lock,
     model::{KmsProbe, KmsServer},
     secret::Secret,
     trust::{TrustStore, WallClock},

@@ -31,8 +31,9 @@ use x509_parser::{
     public_key::PublicKey,
 };
 
-use super::{lock::lock, pin::Pin};
+use super::pin::Pin;
 use crate::{
+    lock::lock,
     model::Timestamp,
     trust::{self, Culprit, Problem, Purpose, TrustError, TrustStore},
 };

@@ -10,7 +10,7 @@ mod schedule;
 use std::{
     collections::BTreeMap,
     future::Future,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -25,6 +25,7 @@ use self::{
 use crate::{
     client::{self, Client, TransportPool},
     clock,
+    lock::lock,
     model::{ClusterMetadata, ClusterName, PollFailure, PollResult, Timestamp},
     store::{Publisher, Store},
 };
@@ -201,10 +202,9 @@ async fn wait(source: &impl StatusSource, next: Next) {
     }
 }
 
-/// Publishes, and logs what changed. The lock is held while publishing only, and a publisher is whole at any time, so
-/// a poisoned lock is used on.
+/// Publishes, and logs what changed.
 fn record(publisher: &Mutex<Publisher>, publish: impl FnOnce(&mut Publisher) -> Vec<crate::store::Change>) {
-    let mut publisher = publisher.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut publisher = lock(publisher);
     let changes = publish(&mut publisher);
     for change in &changes {
         log::change(publisher.name(), change);
@@ -212,7 +212,7 @@ fn record(publisher: &Mutex<Publisher>, publish: impl FnOnce(&mut Publisher) -> 
 }
 
 fn name(publisher: &Mutex<Publisher>) -> ClusterName {
-    publisher.lock().unwrap_or_else(PoisonError::into_inner).name().clone()
+    lock(publisher).name().clone()
 }
 
 #[cfg(test)]

@@ -8,13 +8,17 @@ mod history;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 pub use self::{changes::Change, history::History};
-use crate::model::{
-    ClockTime, ClusterMetadata, ClusterName, Date, DateField, FailureReason, PollFailure, PollResult, Status, Timestamp,
+use crate::{
+    lock::lock,
+    model::{
+        ClockTime, ClusterMetadata, ClusterName, Date, DateField, FailureReason, PollFailure, PollResult, Status,
+        Timestamp,
+    },
 };
 
 /// All clusters. Cheap to clone: clones share the clusters.
@@ -115,7 +119,7 @@ impl Store {
         stale_after: Duration,
         keep: impl FnOnce(&Snapshot) -> Snapshot,
     ) -> Publisher {
-        let mut clusters = self.lock();
+        let mut clusters = lock(&self.clusters);
         let snapshot = match clusters.by_name.get(&name) {
             Some((_, before)) => Snapshot { stale_after, ..keep(before) },
             None => Snapshot::new(name.clone(), stale_after),
@@ -130,25 +134,19 @@ impl Store {
 
     /// Notes what the operator says about a cluster.
     pub fn describe(&self, name: &ClusterName, metadata: &ClusterMetadata) {
-        if let Some((_, snapshot)) = self.lock().by_name.get_mut(name) {
+        if let Some((_, snapshot)) = lock(&self.clusters).by_name.get_mut(name) {
             *snapshot = Arc::new(Snapshot { metadata: metadata.clone(), ..(**snapshot).clone() });
         }
     }
 
     /// Removes a cluster now, while its publisher may still be about to be dropped.
     pub fn remove(&self, name: &ClusterName) {
-        self.lock().by_name.remove(name);
+        lock(&self.clusters).by_name.remove(name);
     }
 
     /// All clusters at this instant.
     pub fn view(&self) -> View {
-        View { clusters: self.lock().by_name.values().map(|(_, snapshot)| snapshot.clone()).collect() }
-    }
-
-    /// A blocking lock: it is held for a few map operations and never across an await. A panic inside cannot leave
-    /// the map half changed, so a poisoned lock is used on.
-    fn lock(&self) -> MutexGuard<'_, Clusters> {
-        self.clusters.lock().unwrap_or_else(PoisonError::into_inner)
+        View { clusters: lock(&self.clusters).by_name.values().map(|(_, snapshot)| snapshot.clone()).collect() }
     }
 }
 
@@ -196,7 +194,7 @@ impl Publisher {
     }
 
     fn publish(&mut self, mut after: Snapshot) -> Vec<Change> {
-        let mut clusters = self.store.lock();
+        let mut clusters = lock(&self.store.clusters);
         let current = clusters.by_name.get_mut(&after.name).filter(|(id, _)| *id == self.id);
         if let Some((_, snapshot)) = &current {
             // Described by another hand meanwhile.
@@ -213,7 +211,7 @@ impl Publisher {
 
 impl Drop for Publisher {
     fn drop(&mut self) {
-        let mut clusters = self.store.lock();
+        let mut clusters = lock(&self.store.clusters);
         if clusters.by_name.get(&self.snapshot.name).is_some_and(|(id, _)| *id == self.id) {
             clusters.by_name.remove(&self.snapshot.name);
         }

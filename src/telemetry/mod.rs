@@ -10,7 +10,7 @@ mod pull;
 use std::{
     slice,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -19,6 +19,7 @@ use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, Opts, Registry, Tex
 
 use self::pull::PullCollector;
 use crate::{
+    lock::lock,
     logging,
     metrics::catalog::{self, Metric},
     model::ClockTime,
@@ -118,12 +119,12 @@ impl Telemetry {
     /// Replaces the warnings about the configuration in use.
     pub fn set_config_warnings(&self, warnings: Vec<String>) {
         self.config_warnings_count.set(warnings.len() as f64);
-        *self.config_warnings.lock().unwrap_or_else(PoisonError::into_inner) = warnings;
+        *lock(&self.config_warnings) = warnings;
     }
 
     /// The warnings about the configuration in use.
     pub fn config_warnings(&self) -> Vec<String> {
-        self.config_warnings.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.config_warnings).clone()
     }
 
     /// While `good` is false (a cluster's renewed certificate file cannot be used), the configuration counts as one that

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     fmt,
     str::FromStr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -13,7 +13,7 @@ use hyper::{HeaderMap, header::AUTHORIZATION};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
-use crate::blocking::KeyedBlockingPool;
+use crate::{blocking::KeyedBlockingPool, lock::lock};
 
 /// Wrong verdicts kept. bcrypt takes some 60 ms, which a scraper every few seconds should not cost.
 const CACHED: usize = 100;
@@ -142,11 +142,6 @@ impl Checks {
         }
         wrong.insert(key);
     }
-}
-
-/// A panic while it was held leaves a valid collection behind.
-fn lock<T>(collection: &Mutex<T>) -> MutexGuard<'_, T> {
-    collection.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// User and password, if the request has them. A password may hold colons, a name may not.

@@ -1,11 +1,10 @@
 //! Requests per time over all clients: a bucket of tokens.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Mutex, time::Duration};
 
 use tokio::time::Instant;
+
+use crate::lock::lock;
 
 /// A bucket that holds `burst` tokens and gets one back every `interval`; a request takes one.
 #[derive(Debug)]
@@ -34,8 +33,7 @@ impl RateLimit {
 
     /// Takes a token, if there is one.
     pub fn admit(&self, now: Instant) -> bool {
-        // Every state in between is valid.
-        let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bucket = lock(&self.bucket);
         let since = now.saturating_duration_since(bucket.at);
         bucket.at = now;
         bucket.tokens = (bucket.tokens + since.div_duration_f64(self.interval)).min(f64::from(self.burst));

@@ -8,7 +8,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     net::IpAddr,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -20,6 +20,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
+
+use crate::lock::lock;
 
 /// How long room is waited for before another connection is closed. A closed one is gone in microseconds.
 const RETRY: Duration = Duration::from_millis(1);
@@ -97,12 +99,12 @@ impl ConnectionRegistry {
             unread: 0,
         };
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        self.lock().insert(id, connection);
+        lock(&self.connections).insert(id, connection);
         ConnectionGuard { closing, id, registry: self.clone(), _slot: slot }
     }
 
     pub(super) fn close_all(&self) {
-        self.lock().values().for_each(|connection| connection.closing.cancel());
+        lock(&self.connections).values().for_each(|connection| connection.closing.cancel());
     }
 
     async fn room(
@@ -125,7 +127,7 @@ impl ConnectionRegistry {
     /// Closes the connection whose client has kept the server waiting for longest, unless one is closing already: of the
     /// peer with most connections if it has many, and first of those that were never served.
     fn close_one(&self, frees: impl Fn(&Connection) -> bool) {
-        let connections = self.lock();
+        let connections = lock(&self.connections);
         if connections.values().any(|connection| connection.closing.is_cancelled() && frees(connection)) {
             return;
         }
@@ -142,14 +144,9 @@ impl ConnectionRegistry {
     }
 
     fn update(&self, id: u64, change: impl FnOnce(&mut Connection)) {
-        if let Some(connection) = self.lock().get_mut(&id) {
+        if let Some(connection) = lock(&self.connections).get_mut(&id) {
             change(connection);
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Connection>> {
-        // No code panics while holding it.
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -189,7 +186,7 @@ impl ConnectionGuard {
 
 impl Drop for ConnectionGuard {
     fn drop(&mut self) {
-        self.registry.lock().remove(&self.id);
+        lock(&self.registry.connections).remove(&self.id);
     }
 }
 
@@ -320,6 +317,6 @@ mod tests {
         assert_eq!(large.answer(vec![b'x'; 20 * KIB].into()).await.len(), 20 * KIB);
         assert_eq!(registry.unread.available_permits(), 10);
         drop((large, reader));
-        assert!(registry.lock().is_empty());
+        assert!(lock(&registry.connections).is_empty());
     }
 }

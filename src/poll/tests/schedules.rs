@@ -85,11 +85,6 @@ impl Drop for Running {
     }
 }
 
-/// Some polls panic.
-fn lock(world: &Mutex<World>) -> std::sync::MutexGuard<'_, World> {
-    world.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 fn now() -> Instant {
     clock::now().mono
 }
