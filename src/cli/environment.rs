@@ -1,5 +1,5 @@
-//! Arguments and environment variables as people set them: an empty variable is unset, a switch is on with 1, yes or true,
-//! and messages name the variable. And secrets that stand where the path of their file belongs.
+//! Parsing of arguments and environment variables: an empty variable is unset, a switch is on with `1`, `yes` or `true`, and
+//! messages name the variable. A secret in place of the path of its file is refused, and not repeated in the message.
 
 use std::{
     env,
@@ -17,23 +17,23 @@ use clap::{
 use super::Cli;
 use crate::secret::looks_like_secret;
 
-/// A command line that was not understood.
+/// A command line that could not be parsed, or one that asks for help or the version.
 #[derive(Debug)]
 pub struct Refused {
     error: clap::Error,
     /// The environment variable that the error is in, and its flag.
     origin: Option<String>,
-    /// Whether a monitoring plugin was asked for, which has to print a line of its own.
+    /// Whether the output is that of a monitoring plugin, which prints its line in any case.
     plugin: bool,
     /// The subcommand, as far as it is known.
     subcommand: Option<String>,
 }
 
-/// Understands the arguments, with the environment behind them.
+/// Parses the arguments and the environment.
 ///
 /// # Errors
 ///
-/// When they have errors; and for `--help` and `--version`.
+/// For wrong arguments, and for `--help` and `--version`.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Refused> {
     let mut command = with_environment(Cli::command());
     let mut arguments: Vec<OsString> = arguments.into_iter().collect();
@@ -55,7 +55,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Refus
     Cli::from_arg_matches(&matches).map_err(|error| refused(error, &mut command))
 }
 
-/// Whether `--output plugin` is there, however wrong the rest.
+/// Whether `--output plugin` is among the arguments, whatever the others are.
 fn wants_plugin(arguments: &[OsString]) -> bool {
     let mut values = arguments.iter().skip(1).filter_map(|argument| argument.to_str()).map(str::to_ascii_lowercase);
     let mut before = String::new();
@@ -66,7 +66,7 @@ fn wants_plugin(arguments: &[OsString]) -> bool {
     })
 }
 
-/// `--config.file F status` is `status --config.file F`: flags may stand before the command that they are for.
+/// Allows flags before their subcommand: `--config.file F status` becomes `status --config.file F`.
 fn subcommand_first(command: &Command, arguments: &mut [OsString]) {
     let takes_value =
         |flag: &str| all(command).any(|arg| arg.get_long() == Some(flag) && arg.get_action().takes_values());
@@ -85,7 +85,7 @@ fn subcommand_first(command: &Command, arguments: &mut [OsString]) {
     }
 }
 
-/// The first argument or variable that holds a secret.
+/// The first argument or variable that contains a secret.
 fn misplaced_secret(command: &Command, arguments: &[OsString]) -> Option<String> {
     let is_secret = |text: &OsStr| looks_like_secret(&text.to_string_lossy());
     if let Some(argument) = arguments.iter().skip(1).find(|argument| is_secret(argument)) {
@@ -106,25 +106,25 @@ fn all(command: &Command) -> impl Iterator<Item = &Arg> {
 }
 
 fn with_environment(command: Command) -> Command {
-    command.mut_args(as_people_set_it).mut_subcommands(with_environment)
+    command.mut_args(adapt_environment).mut_subcommands(with_environment)
 }
 
-fn as_people_set_it(arg: Arg) -> Arg {
+fn adapt_environment(arg: Arg) -> Arg {
     let Some(name) = arg.get_env() else { return arg };
     let is_empty = env::var_os(name).is_some_and(|value| value.is_empty());
-    // The value is whoever asks for help's own, and no part of it.
+    // Help does not show the values of the caller's environment.
     let arg = if is_empty { arg.env(None::<&'static str>) } else { arg.hide_env_values(true) };
     if matches!(arg.get_action(), ArgAction::SetTrue) { arg.value_parser(BoolishValueParser::new()) } else { arg }
 }
 
-/// An error about a value, without the value: a URL can hold a password.
+/// Removes the value from an error about a value: a URL can contain a password.
 fn without_value(error: clap::Error, command: &mut Command) -> clap::Error {
     let (Some(flag), Some(problem)) = (error.get(ContextKind::InvalidArg), error.source()) else { return error };
     let problem = format!("{flag}: {problem}");
     command.error(error.kind(), problem)
 }
 
-/// The variable that an error is in: that of the flag which is not among the arguments.
+/// The environment variable that an error is about, if its flag is not among the arguments.
 fn origin(error: &clap::Error, command: &Command, arguments: &[OsString]) -> Option<String> {
     let shown = error.get(ContextKind::InvalidArg)?.to_string();
     let long = shown.strip_prefix("--")?.split([' ', '=']).next()?.to_owned();
@@ -137,21 +137,21 @@ fn origin(error: &clap::Error, command: &Command, arguments: &[OsString]) -> Opt
 // === impl Refused ===
 
 impl Refused {
-    /// What is wrong; `None` for a help or a version that was asked for.
+    /// The error; `None` for `--help` and `--version`.
     pub fn problem(&self) -> Option<String> {
         let origin =
             self.origin.iter().map(|origin| format!("\nThe value is that of the environment variable {origin}."));
         self.error.use_stderr().then(|| self.error.to_string().trim_end().to_owned() + &origin.collect::<String>())
     }
 
-    /// Whether it is about `status`, and then whether as a monitoring plugin.
+    /// For `status`: whether it is a monitoring plugin.
     pub fn status(&self) -> Option<bool> {
         (self.subcommand.as_deref() == Some("status")).then_some(self.plugin)
     }
 
-    /// Prints what is wrong, or what was asked for. The exit status is 2 for what is wrong.
+    /// Prints the error, the help or the version. The exit status of an error is 2.
     pub fn report(&self) -> ExitCode {
-        // A closed pipe leaves nobody to tell.
+        // A closed pipe is not an error.
         let _ = self.error.print();
         if let Some(origin) = &self.origin {
             eprintln!("The value is that of the environment variable {origin}.");

@@ -1,4 +1,4 @@
-//! The command line: flags with dots, as Prometheus exporters have them, each with an environment variable.
+//! The command line: dotted flags as in Prometheus exporters, each with an environment variable.
 
 mod environment;
 
@@ -17,7 +17,7 @@ use crate::{
     web::listen::ListenAddress,
 };
 
-/// `--version`: what was built from what.
+/// The output of `--version`.
 const VERSION: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     " (revision ",
@@ -27,7 +27,7 @@ const VERSION: &str = concat!(
     ")"
 );
 
-/// What people come for; the manual has it, too.
+/// The end of `--help`, and a section of the manual.
 pub const EXAMPLES: &str = "\
 Examples:
   Show simulated clusters in every kind of state:
@@ -54,23 +54,20 @@ Examples:
     after_help = EXAMPLES
 )]
 pub struct Cli {
-    /// What to do.
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// What the daemon needs.
     #[command(flatten)]
     pub daemon: DaemonArgs,
 }
 
-/// Other things to do than serving.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Check a configuration file and the files named in it; print every error.
     CheckConfig(CheckConfigArgs),
-    /// Ask every cluster once and print what it said.
+    /// Poll every cluster once and print its status.
     ///
     /// Exit status, as monitoring plugins have it: 0 all good, 1 warning, 2 critical, 3 unknown (a cluster could not be
-    /// asked, or errors in configuration or command line).
+    /// polled, or errors in configuration or command line).
     Status(StatusArgs),
     /// Watch a fleet of simulated clusters that show every kind of state.
     Demo(DemoArgs),
@@ -88,31 +85,26 @@ pub enum Command {
     Man,
 }
 
-/// The daemon's flags.
 #[derive(Args, Debug)]
 pub struct DaemonArgs {
-    /// Which clusters.
     #[command(flatten)]
     pub clusters: ClustersArgs,
-    /// Logs.
     #[command(flatten)]
     pub log: LogArgs,
-    /// When the configuration is read again.
     #[command(flatten)]
     pub reload: ReloadArgs,
-    /// The listener.
     #[command(flatten)]
     pub web: WebArgs,
 }
 
-/// When the configuration is read again. SIGHUP always does it.
+/// Besides SIGHUP.
 #[derive(Args, Clone, Copy, Debug)]
 #[command(next_help_heading = "Reload")]
 pub struct ReloadArgs {
-    /// Look at the configuration file from time to time, and reload it when it has changed
+    /// Check the configuration file periodically, and reload it when it has changed
     #[arg(long = "config.enable-auto-reload", env = "QUMULO_ENCRYPTION_EXPORTER_CONFIG_ENABLE_AUTO_RELOAD")]
     pub enable_auto_reload: bool,
-    /// How often to look at the configuration file
+    /// How often to check the configuration file
     #[arg(
         long = "config.auto-reload-interval",
         env = "QUMULO_ENCRYPTION_EXPORTER_CONFIG_AUTO_RELOAD_INTERVAL",
@@ -123,7 +115,6 @@ pub struct ReloadArgs {
     pub auto_reload_interval: Duration,
 }
 
-/// A file, or a single cluster without one.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Clusters")]
 pub struct ClustersArgs {
@@ -142,13 +133,13 @@ pub struct ClustersArgs {
     /// Its name, the value of the label `cluster` [default: the host]
     #[arg(long = "cluster.name", env = "QUMULO_CLUSTER_NAME", value_name = "NAME", requires = "url")]
     pub name: Option<String>,
-    /// The file with its access token
+    /// The file that contains its access token
     #[arg(long = "cluster.token-file", env = "QUMULO_TOKEN_FILE", value_name = "FILE", requires = "url")]
     pub token_file: Option<PathBuf>,
-    /// Authorities to trust in place of the system's, PEM
+    /// CA certificates to trust instead of the system's, PEM
     #[arg(long = "cluster.ca-file", env = "QUMULO_CA_FILE", value_name = "FILE", requires = "url")]
     pub ca_file: Option<PathBuf>,
-    /// SHA-256 of its certificate, in place of every other check; repeatable
+    /// SHA-256 of its certificate, instead of every other check; repeatable
     #[arg(
         long = "cluster.pin-sha256",
         env = "QUMULO_PIN_SHA256",
@@ -159,7 +150,6 @@ pub struct ClustersArgs {
     pub pin_sha256: Vec<String>,
 }
 
-/// Logs, on standard error.
 #[derive(Args, Clone, Copy, Debug)]
 #[command(next_help_heading = "Log")]
 pub struct LogArgs {
@@ -173,7 +163,7 @@ pub struct LogArgs {
         value_enum
     )]
     pub level: LogLevel,
-    /// The form of a line
+    /// The format of a line
     #[arg(
         long = "log.format",
         env = "QUMULO_ENCRYPTION_EXPORTER_LOG_FORMAT",
@@ -185,7 +175,6 @@ pub struct LogArgs {
     pub format: LogFormat,
 }
 
-/// The listener.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Listener")]
 pub struct WebArgs {
@@ -197,7 +186,7 @@ pub struct WebArgs {
         value_delimiter = ','
     )]
     pub listen_address: Vec<ListenAddress>,
-    /// Where to serve /-/healthy and /-/ready alone, without TLS, for probes that have no client certificate; repeatable
+    /// Where to serve only /-/healthy and /-/ready, without TLS, for probes without a client certificate; repeatable
     #[arg(
         long = "web.health-listen-address",
         env = "QUMULO_ENCRYPTION_EXPORTER_WEB_HEALTH_LISTEN_ADDRESS",
@@ -208,14 +197,14 @@ pub struct WebArgs {
     /// Web configuration file: TLS, client certificates, basic authentication, headers, rate limit
     #[arg(long = "web.config.file", env = "QUMULO_ENCRYPTION_EXPORTER_WEB_CONFIG_FILE", value_name = "FILE")]
     pub web_config_file: Option<PathBuf>,
-    /// Listen on the sockets that systemd passes, in place of addresses
+    /// Listen on the sockets that systemd passes, instead of addresses
     #[arg(
         long = "web.systemd-socket",
         env = "QUMULO_ENCRYPTION_EXPORTER_WEB_SYSTEMD_SOCKET",
         conflicts_with = "listen_address"
     )]
     pub systemd_socket: bool,
-    /// Reload the configuration at POST /-/reload
+    /// Reload the configuration on POST /-/reload
     #[arg(long = "web.enable-lifecycle", env = "QUMULO_ENCRYPTION_EXPORTER_WEB_ENABLE_LIFECYCLE")]
     pub enable_lifecycle: bool,
     /// The path of the metrics
@@ -235,7 +224,7 @@ pub struct WebArgs {
         value_parser = external_url
     )]
     pub external_url: Option<Url>,
-    /// In front of every path [default: the path of --web.external-url]
+    /// Prefix for all paths [default: the path of --web.external-url]
     #[arg(
         long = "web.route-prefix",
         env = "QUMULO_ENCRYPTION_EXPORTER_WEB_ROUTE_PREFIX",
@@ -243,7 +232,7 @@ pub struct WebArgs {
         value_parser = plain_path
     )]
     pub route_prefix: Option<String>,
-    /// Requests answered at the same time; more get 503. 0 is no limit
+    /// Limit of concurrent requests; others get 503. 0 is no limit
     #[arg(
         long = "web.max-requests",
         env = "QUMULO_ENCRYPTION_EXPORTER_WEB_MAX_REQUESTS",
@@ -256,32 +245,29 @@ pub struct WebArgs {
     pub disable_exporter_metrics: bool,
 }
 
-/// Flags of `check-config`.
 #[derive(Args, Debug)]
 pub struct CheckConfigArgs {
     /// The configuration file [default: that of --config.file, or qumulo-encryption-exporter.yml]
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
-    /// The same as a flag, as the other commands have it
+    /// The same, as a flag
     #[arg(long = "config.file", env = "QUMULO_ENCRYPTION_EXPORTER_CONFIG_FILE", value_name = "FILE")]
     pub config_file: Option<PathBuf>,
-    /// A web configuration file to check too
+    /// A web configuration file to check as well
     #[arg(long = "web.config.file", env = "QUMULO_ENCRYPTION_EXPORTER_WEB_CONFIG_FILE", value_name = "WEB_FILE")]
     pub web_config_file: Option<PathBuf>,
 }
 
-/// Flags of `hash-password`.
 #[derive(Args, Debug)]
 pub struct HashPasswordArgs {
-    /// Whose password it is
+    /// The user's name
     #[arg(value_name = "USER")]
     pub user: String,
-    /// bcrypt's cost: the time to check it doubles with each step
+    /// bcrypt's cost: each step doubles the time to check the password
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(4..=17))]
     pub cost: u32,
 }
 
-/// Flags of `simulate`.
 #[derive(Args, Debug)]
 pub struct SimulateArgs {
     /// The fleet to simulate, YAML; followed while it is edited [default: the fleet of demo]
@@ -293,66 +279,58 @@ pub struct SimulateArgs {
     /// Print the fleet of demo as YAML, to be copied and edited, and exit
     #[arg(long, conflicts_with = "fleet")]
     pub print_fleet: bool,
-    /// Logs.
     #[command(flatten)]
     pub log: LogArgs,
 }
 
-/// Flags of `status`.
 #[derive(Args, Debug)]
 pub struct StatusArgs {
-    /// Only these clusters of the configuration [default: all]
+    /// Only these clusters [default: all]
     #[arg(value_name = "CLUSTER")]
     pub names: Vec<String>,
-    /// Ask a running exporter at this address, in place of the clusters; needs no configuration
+    /// Ask a running exporter at this URL instead of the clusters; needs no configuration
     #[arg(long = "exporter.url", value_name = "URL", conflicts_with_all = ["config_file", "url"], value_parser = exporter_url)]
     pub exporter_url: Option<Url>,
-    /// How to print it
+    /// The format of the output
     #[arg(long, value_name = "FORM", default_value_t, ignore_case = true, value_enum)]
     pub output: OutputForm,
-    /// Which clusters.
     #[command(flatten)]
     pub clusters: ClustersArgs,
 }
 
-/// Forms of `status`.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
 pub enum OutputForm {
-    /// As /api/v1/clusters answers
+    /// The JSON of /api/v1/clusters
     Json,
-    /// One line and performance data, as monitoring plugins print
+    /// One line with performance data, for monitoring plugins
     Plugin,
-    /// Prometheus' text format, for the textfile collector of the node exporter
+    /// Prometheus' text format, for the textfile collector of node_exporter
     Prometheus,
-    /// For people
+    /// A table for people
     #[default]
     Table,
 }
 
-/// Flags of `demo`.
 #[derive(Args, Debug)]
 pub struct DemoArgs {
     /// Another fleet to simulate, YAML; followed while it is edited
     #[arg(long, value_name = "FILE")]
     pub fleet: Option<PathBuf>,
-    /// Logs.
     #[command(flatten)]
     pub log: LogArgs,
-    /// The listener.
     #[command(flatten)]
     pub web: WebArgs,
 }
 
-/// Where the configuration is looked for.
 pub const DEFAULT_CONFIG_FILE: &str = "qumulo-encryption-exporter.yml";
 
-/// The port of the exporter. 9100 to 9999 are all allocated to others.
+/// Ports 9100 to 9999 are allocated to other exporters.
 pub const DEFAULT_PORT: u16 = 10979;
 
 // === impl ClustersArgs ===
 
 impl ClustersArgs {
-    /// The single cluster, if one was given.
+    /// The cluster of `--cluster.url`.
     pub fn single(&self) -> Option<SingleCluster> {
         let Self { ca_file, name, pin_sha256, token_file, url, .. } = self.clone();
         Some(SingleCluster { ca_file, name, pin_sha256, token_file, url: url? })
@@ -360,13 +338,13 @@ impl ClustersArgs {
 }
 
 impl ReloadArgs {
-    /// How often to look at the file, if at all.
+    /// `None` without `--config.enable-auto-reload`.
     pub fn interval(self) -> Option<Duration> {
         self.enable_auto_reload.then_some(self.auto_reload_interval)
     }
 }
 
-/// `30s`, one second at least.
+/// A duration such as `30s`, one second at least.
 fn interval(text: &str) -> Result<Duration, String> {
     match duration(text) {
         Ok(interval) if interval >= Duration::from_secs(1) => Ok(interval),
@@ -375,12 +353,10 @@ fn interval(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// A URL that others ask.
 fn external_url(text: &str) -> Result<Url, String> {
     http_url(text, "write it as https://monitoring.example.com/qumulo, with http or https, and a path if there is one")
 }
 
-/// The address of another exporter.
 fn exporter_url(text: &str) -> Result<Url, String> {
     http_url(text, "give http:// or https://, the host and the port, without a user or a password")
 }
@@ -391,13 +367,11 @@ fn http_url(text: &str, form: &str) -> Result<Url, String> {
     if ["http", "https"].contains(&url.scheme()) && is_plain { Ok(url) } else { Err(form.to_owned()) }
 }
 
-/// A path, or a part of one.
 fn plain_path(path: &str) -> Result<String, &'static str> {
     let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#');
     if path.bytes().all(is_plain) { Ok(path.to_owned()) } else { Err("a path has no spaces, ? or #") }
 }
 
-/// A path of its own.
 fn telemetry_path(path: &str) -> Result<String, &'static str> {
     if !path.starts_with('/') {
         Err("a path begins with /")

@@ -9,7 +9,7 @@
 use std::{
     io::{self, Write},
     sync::{
-        atomic::{AtomicI64, AtomicU64, Ordering::SeqCst},
+        atomic::{AtomicU64, Ordering::SeqCst},
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread::sleep,
@@ -18,7 +18,8 @@ use std::{
 
 use crate::limits::{self, SpawnError};
 
-/// How many lines wait at most. The queue itself takes 32 KiB, and 200 KiB more when it is full of lines of usual length.
+/// How many lines wait at most. The queue itself takes 32 KiB, and 200 KiB more when it is full of lines of usual length; text
+/// from outside is cut to 200 characters ([`crate::model::ForeignText`]).
 const MAX_WAITING: usize = 1024;
 
 /// A longer wait would only help if standard error is not read.
@@ -34,9 +35,8 @@ static COUNTS: Counts = Counts::new();
 struct Counts {
     /// Lines that found no room or could not be written.
     dropped: AtomicU64,
-    /// Lines in the queue and the one that is being written. Below zero for an instant when a line is written before its
-    /// sender has counted it.
-    waiting: AtomicI64,
+    /// Lines in the queue and the one that is being written.
+    waiting: AtomicU64,
 }
 
 /// Puts each line that is written to it into the queue.
@@ -78,7 +78,7 @@ pub fn flush() {
 
 impl Counts {
     const fn new() -> Self {
-        Self { dropped: AtomicU64::new(0), waiting: AtomicI64::new(0) }
+        Self { dropped: AtomicU64::new(0), waiting: AtomicU64::new(0) }
     }
 
     /// Writes the lines of `queue` until it is closed. `report` logs how many more were dropped.
@@ -87,7 +87,7 @@ impl Counts {
         for line in queue {
             let failed = output.write_all(&line).is_err();
             self.dropped.fetch_add(failed.into(), SeqCst);
-            let is_last = self.waiting.fetch_sub(1, SeqCst) <= 1;
+            let is_last = self.waiting.fetch_sub(1, SeqCst) == 1;
             let dropped = self.dropped.load(SeqCst);
             // After a line that could not be written, the report could not be written either.
             if is_last && !failed && dropped > reported {
@@ -109,9 +109,10 @@ impl Counts {
 
 impl Write for QueueWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        match self.lines.try_send(line.to_vec()) {
-            Ok(()) => drop(self.counts.waiting.fetch_add(1, SeqCst)),
-            Err(_) => drop(self.counts.dropped.fetch_add(1, SeqCst)),
+        self.counts.waiting.fetch_add(1, SeqCst);
+        if self.lines.try_send(line.to_vec()).is_err() {
+            self.counts.dropped.fetch_add(1, SeqCst);
+            self.counts.waiting.fetch_sub(1, SeqCst);
         }
         Ok(line.len())
     }

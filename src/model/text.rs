@@ -22,7 +22,7 @@ pub fn is_hidden(character: char) -> bool {
             | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// The same JSON with hidden characters, but line breaks, as `\\uXXXX`.
+/// Writes the hidden characters of JSON text as `\uXXXX`, which means the same. Line breaks stay.
 pub fn escape_hidden(json: String) -> String {
     let is_odd = |c: char| is_hidden(c) && c != '\n';
     if !json.contains(is_odd) {
