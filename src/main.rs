@@ -7,6 +7,6 @@ use qumulo_encryption_exporter::{cli, cmd};
 fn main() -> ExitCode {
     match cli::parse(std::env::args_os()) {
         Ok(cli) => cmd::run(cli),
-        Err(refused) => cmd::refuse(&refused),
+        Err(error) => cmd::usage_error(&error),
     }
 }

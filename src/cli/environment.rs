@@ -19,7 +19,7 @@ use crate::secret::looks_like_secret;
 
 /// A command line that could not be parsed, or one that asks for help or the version.
 #[derive(Debug)]
-pub struct Refused {
+pub struct UsageError {
     error: clap::Error,
     /// The environment variable that the error is in, and its flag.
     origin: Option<String>,
@@ -34,25 +34,25 @@ pub struct Refused {
 /// # Errors
 ///
 /// For wrong arguments, and for `--help` and `--version`.
-pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Refused> {
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, UsageError> {
     let mut command = with_environment(Cli::command());
     let mut arguments: Vec<OsString> = arguments.into_iter().collect();
     subcommand_first(&command, &mut arguments);
     let subcommand = arguments.get(1).and_then(|argument| argument.to_str()).map(str::to_owned);
     let plugin = wants_plugin(&arguments);
-    let refused = |error: clap::Error, command: &mut Command| {
+    let usage_error = |error: clap::Error, command: &mut Command| {
         let origin = origin(&error, command, &arguments);
-        Refused { error: without_value(error, command), origin, plugin, subcommand: subcommand.clone() }
+        UsageError { error: without_value(error, command), origin, plugin, subcommand: subcommand.clone() }
     };
     if let Some(place) = misplaced_secret(&command, &arguments) {
         let problem = format!(
             "{place} holds what looks like a token or a private key; put it into a file of its own and name that file"
         );
         let error = command.error(ErrorKind::ValueValidation, problem);
-        return Err(refused(error, &mut command));
+        return Err(usage_error(error, &mut command));
     }
-    let matches = command.try_get_matches_from_mut(&arguments).map_err(|error| refused(error, &mut command))?;
-    Cli::from_arg_matches(&matches).map_err(|error| refused(error, &mut command))
+    let matches = command.try_get_matches_from_mut(&arguments).map_err(|error| usage_error(error, &mut command))?;
+    Cli::from_arg_matches(&matches).map_err(|error| usage_error(error, &mut command))
 }
 
 /// Whether `--output plugin` is among the arguments, whatever the others are.
@@ -134,9 +134,9 @@ fn origin(error: &clap::Error, command: &Command, arguments: &[OsString]) -> Opt
     (!arguments.iter().any(given) && env::var_os(name).is_some()).then(|| name.display().to_string())
 }
 
-// === impl Refused ===
+// === impl UsageError ===
 
-impl Refused {
+impl UsageError {
     /// The error; `None` for `--help` and `--version`.
     pub fn problem(&self) -> Option<String> {
         let origin =
@@ -193,8 +193,8 @@ mod tests {
             "exporter --web.external-url https://me:hunter2@a",
             "exporter status --exporter.url https://me:hunter2@a",
         ] {
-            let refused = parse(line.split(' ').map(OsString::from)).unwrap_err();
-            let text = refused.error.to_string();
+            let usage_error = parse(line.split(' ').map(OsString::from)).unwrap_err();
+            let text = usage_error.error.to_string();
             assert!(text.contains("looks like a token") || text.contains("cannot hold a user or password"), "{text}");
             assert!(!text.contains("hunter2"), "{text}");
         }

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use url::Url;
 
-pub use self::environment::{Refused, parse};
+pub use self::environment::{UsageError, parse};
 use crate::{
     address,
     config::{SingleCluster, duration},

@@ -33,7 +33,7 @@ pub fn run(args: &CheckConfigArgs) -> ExitCode {
             for warning in warnings.iter() {
                 text.push_str(&format!("warning: {warning}\n"));
             }
-            super::report(super::print(text.as_bytes()))
+            super::exit_code(super::print(text.as_bytes()))
         }
         _ => {
             let _ = io::stderr().write_all(format!("{wrong}\n").as_bytes());

@@ -14,7 +14,7 @@ use crate::{
     config,
 };
 
-const EXIT: [(&str, &str); 5] = [
+const EXIT_STATUS: [(&str, &str); 5] = [
     ("0", "The program ended after SIGTERM or SIGINT, or did what it was asked. For status: all clusters are good."),
     ("1", "It could not start, or a configuration has errors. For status: a warning."),
     ("2", "The command line has errors. For status: critical."),
@@ -71,7 +71,7 @@ fn page() -> io::Result<Vec<u8>> {
          as 30s, 5m or 1h. Files are relative to the folder of the configuration file. A key that begins with x- is free.",
     )]);
     list(&mut more, config::keys().iter().map(|(key, text)| (key.as_str(), text.as_str())));
-    for (heading, items) in [("EXIT STATUS", &EXIT[..]), ("FILES", &FILES)] {
+    for (heading, items) in [("EXIT_STATUS STATUS", &EXIT_STATUS[..]), ("FILES", &FILES)] {
         more.control("SH", [heading]);
         list(&mut more, items.iter().copied());
     }

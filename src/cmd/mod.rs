@@ -22,7 +22,7 @@ use anyhow::Context;
 use qumulo_simulator::{FleetFile, FleetSpec};
 
 use crate::{
-    cli::{Cli, Command, LogArgs, Refused},
+    cli::{Cli, Command, LogArgs, UsageError},
     client::TransportPool,
     config::{Config, ConfigError, ConfigErrors},
     file, limits, logging,
@@ -42,21 +42,21 @@ pub fn run(cli: Cli) -> ExitCode {
     let result = match cli.command {
         None => daemon::run(&cli.daemon),
         Some(Command::CheckConfig(args)) => return check_config::run(&args),
-        Some(Command::Completions { shell }) => return report(generate::completions(shell)),
+        Some(Command::Completions { shell }) => return exit_code(generate::completions(shell)),
         Some(Command::Demo(args)) => demo::run(&args),
-        Some(Command::HashPassword(args)) => return report(hash_password::run(&args)),
-        Some(Command::Man) => return report(generate::man()),
+        Some(Command::HashPassword(args)) => return exit_code(hash_password::run(&args)),
+        Some(Command::Man) => return exit_code(generate::man()),
         Some(Command::Simulate(args)) => simulate::run(&args),
         Some(Command::Status(args)) => return status::run(&args),
     };
     let code = match result {
         Ok(()) => ExitCode::SUCCESS,
         // The log is not started yet.
-        Err(err) if !tracing::dispatcher::has_been_set() => return report(Err(err)),
+        Err(err) if !tracing::dispatcher::has_been_set() => return exit_code(Err(err)),
         Err(err) => {
             match err.downcast_ref::<ConfigErrors>() {
                 Some(errors) => log_errors(errors, "cannot start"),
-                None if err.is::<serve::CutOff>() => tracing::error!("{err}"),
+                None if err.is::<serve::ConnectionsAborted>() => tracing::error!("{err}"),
                 // A record for each line, because the log escapes line breaks.
                 None => format!("{err:#}").lines().for_each(|line| tracing::error!(err = line, "cannot start")),
             }
@@ -69,10 +69,10 @@ pub fn run(cli: Cli) -> ExitCode {
 
 /// Reports a command line that could not be parsed. The exit status of `status` is 3 then, because 2 means critical to
 /// monitoring systems.
-pub fn refuse(refused: &Refused) -> ExitCode {
-    match refused.status().zip(refused.problem()) {
+pub fn usage_error(error: &UsageError) -> ExitCode {
+    match error.status().zip(error.problem()) {
         Some((plugin, problem)) => status::unknown(&problem, plugin),
-        None => refused.report(),
+        None => error.report(),
     }
 }
 
@@ -179,7 +179,7 @@ fn log_errors(errors: &ConfigErrors, what: &str) {
 }
 
 /// The exit status of a command without a log; errors go to standard error.
-fn report(result: anyhow::Result<()>) -> ExitCode {
+fn exit_code(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(err) => {

@@ -91,7 +91,7 @@ impl ConfigSource {
     }
 
     /// The error for a file system that does not answer.
-    fn hanging(&self) -> ConfigErrors {
+    fn timeout_error(&self) -> ConfigErrors {
         let text = format!(
             "this file, or one named in it, cannot be read within {LOAD_TIMEOUT:?}: its file system does not answer"
         );
@@ -143,11 +143,11 @@ impl Clusters {
             let config = texts.clone().and_then(|texts| source.prepare(&texts, &pool));
             (texts, config)
         };
-        let (texts, config) = match self.off_thread(read).await {
+        let (texts, config) = match self.run_blocking(read).await {
             Ok(read) => read,
-            Err(hanging) => (Err(hanging.clone()), Err(hanging)),
+            Err(err) => (Err(err.clone()), Err(err)),
         };
-        let loaded = config.and_then(|config| self.chosen(config)).map(|config| {
+        let loaded = config.and_then(|config| self.select(config)).map(|config| {
             for warning in config.warnings.iter() {
                 let Fields { cluster, file, key, line } = Fields::of(warning);
                 tracing::warn!(file, line, cluster, key, "{}", warning.problem);
@@ -159,7 +159,7 @@ impl Clusters {
     }
 
     /// Without the clusters that are not in `only`.
-    fn chosen(&self, mut config: Config) -> Result<Config, ConfigErrors> {
+    fn select(&self, mut config: Config) -> Result<Config, ConfigErrors> {
         let mut errors = ConfigErrors::default();
         for name in &self.only {
             if !config.clusters.iter().any(|cluster| cluster.name.as_str() == name) {
@@ -173,19 +173,19 @@ impl Clusters {
     }
 
     /// Runs `work`, which reads files, on a blocking thread, for [`LOAD_TIMEOUT`] at most.
-    async fn off_thread<T: Send + 'static>(
+    async fn run_blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, ConfigErrors> {
         match timeout(LOAD_TIMEOUT, self.files.run("", work)).await {
             Ok(Some(done)) => Ok(done),
-            _ => Err(self.source.hanging()),
+            _ => Err(self.source.timeout_error()),
         }
     }
 
     async fn texts(&self) -> Texts {
         let source = self.source.clone();
-        self.off_thread(move || source.texts()).await.flatten()
+        self.run_blocking(move || source.texts()).await.flatten()
     }
 }
 

@@ -31,13 +31,13 @@ const SPARE: u64 = 64;
 /// The shutdown cut connections off.
 #[derive(Debug, thiserror::Error)]
 #[error("{0} connections did not end in time and were cut off")]
-pub struct CutOff(usize);
+pub struct ConnectionsAborted(usize);
 
 /// The task that serves.
-pub struct Serving(JoinHandle<anyhow::Result<()>>);
+pub struct ServerTask(JoinHandle<anyhow::Result<()>>);
 
 /// Listeners that are bound but do not accept connections yet.
-pub struct Bound {
+pub struct BoundListeners {
     health: Vec<TcpListener>,
     limits: Limits,
     listeners: Vec<TcpListener>,
@@ -52,7 +52,7 @@ pub fn bind(
     default: ListenAddress,
     store: &Store,
     telemetry: Arc<Telemetry>,
-) -> anyhow::Result<(Bound, ReloadRequests)> {
+) -> anyhow::Result<(BoundListeners, ReloadRequests)> {
     let web_config = web_config(web, &telemetry)?;
     let listeners = if web.systemd_socket {
         let sockets = service::sockets()?;
@@ -73,7 +73,7 @@ pub fn bind(
     }
     let page = match (&web.external_url, listeners.first()) {
         (Some(url), _) => url.to_string(),
-        (None, Some(listener)) => page(listener.local_addr()?, tls, &prefix),
+        (None, Some(listener)) => page_url(listener.local_addr()?, tls, &prefix),
         (None, None) => String::new(),
     };
     let (trigger, requests) = reload::channel();
@@ -82,11 +82,11 @@ pub fn bind(
     let servers = if health.is_empty() { 1 } else { 2 };
     let limits =
         Limits { max_connections: max_connections(servers), max_requests: web.max_requests, ..Limits::default() };
-    Ok((Bound { health, limits, listeners, page, routes, web_config }, requests))
+    Ok((BoundListeners { health, limits, listeners, page, routes, web_config }, requests))
 }
 
 /// The URL of the status page, as a browser on this host can open it.
-fn page(address: SocketAddr, tls: bool, prefix: &UrlPrefix) -> String {
+fn page_url(address: SocketAddr, tls: bool, prefix: &UrlPrefix) -> String {
     let host = match address.ip() {
         ip if ip.is_unspecified() => "localhost".to_owned(),
         IpAddr::V4(ip) => ip.to_string(),
@@ -143,7 +143,7 @@ fn web_config(web: &WebArgs, telemetry: &Arc<Telemetry>) -> anyhow::Result<Optio
     Ok(Some(Arc::new(opened.map_err(WebConfigErrors::into_errors)?)))
 }
 
-impl Bound {
+impl BoundListeners {
     /// The URL of the status page.
     pub fn page(&self) -> String {
         self.page.clone()
@@ -155,8 +155,8 @@ impl Bound {
     }
 
     /// Serves until `shutdown`, then finishes the requests in flight.
-    pub fn start(self, shutdown: CancellationToken) -> Serving {
-        Serving(tokio::spawn(self.serve(shutdown)))
+    pub fn start(self, shutdown: CancellationToken) -> ServerTask {
+        ServerTask(tokio::spawn(self.serve(shutdown)))
     }
 
     async fn serve(self, shutdown: CancellationToken) -> anyhow::Result<()> {
@@ -175,14 +175,14 @@ impl Bound {
         };
         let (aborted, ()) = tokio::join!(main, health);
         if aborted > 0 {
-            return Err(CutOff(aborted).into());
+            return Err(ConnectionsAborted(aborted).into());
         }
         tracing::info!("stopped");
         Ok(())
     }
 }
 
-impl Serving {
+impl ServerTask {
     /// Waits until the listener has drained.
     ///
     /// # Errors
@@ -200,7 +200,7 @@ mod tests {
     #[test]
     fn page_is_where_a_browser_finds_it() {
         let check = |address: &str, tls: bool, prefix: Option<&str>, expect: &str| {
-            assert_eq!(page(address.parse().unwrap(), tls, &UrlPrefix::new(None, prefix)), expect);
+            assert_eq!(page_url(address.parse().unwrap(), tls, &UrlPrefix::new(None, prefix)), expect);
         };
         check("127.0.0.1:10979", false, None, "http://127.0.0.1:10979/");
         check("[::1]:1", true, None, "https://[::1]:1/");
