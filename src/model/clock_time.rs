@@ -2,28 +2,26 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
-/// Now, on both clocks: the one that people and Prometheus read, and the one that only moves forward.
+/// One instant on two clocks: wall time, for display and for metrics, and monotonic time, for durations.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ClockTime {
-    /// The monotonic clock.
     pub mono: Instant,
-    /// The wall clock.
     pub wall: DateTime<Utc>,
 }
 
 // === impl ClockTime ===
 
 impl ClockTime {
-    /// How long ago this was, seen from `now`: the longer of what the two clocks say.
+    /// Time elapsed until `now`: the longer of the two clocks' differences.
     ///
-    /// The wall clock can be set back, which must not keep an old status alive. The monotonic clock stands still
-    /// while a virtual machine is suspended, which must not either.
+    /// An old status must not stay fresh when the wall clock is set back, or when the monotonic clock stops because a
+    /// virtual machine is suspended.
     pub fn age(&self, now: &Self) -> Duration {
         let wall = (now.wall - self.wall).to_std().unwrap_or_default();
         wall.max(now.mono.saturating_duration_since(self.mono))
     }
 
-    /// Seconds since 1970 on the wall clock, to the microsecond.
+    /// Wall time in Unix seconds, with microsecond precision.
     pub fn unix_seconds(&self) -> f64 {
         self.wall.timestamp_micros() as f64 / 1e6
     }

@@ -2,66 +2,65 @@ use chrono::{DateTime, Utc};
 
 use super::ForeignText;
 
-/// An instant in the years 1970 to 9999, UTC.
+/// A UTC time in the years 1970 to 9999.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Timestamp(DateTime<Utc>);
 
-/// One of the dates in the answer, named as the API names it.
+/// A date field of `GET /v2/encryption/key-store/status`, under the API's name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum DateField {
-    /// When the certificate of the key management server's authority expires.
+    /// `notAfter` of the KMS CA certificate.
     CaCertExpiry,
-    /// When the client certificate that the cluster presents expires.
+    /// `notAfter` of the KMS client certificate.
     ClientCertExpiry,
     /// When the current master key became active.
     LastKeyRotationTime,
-    /// When the cluster itself last refreshed its status.
+    /// When the cluster last refreshed this status.
     LastStatusUpdateTime,
 }
 
-/// A certificate of the connection to the key management server.
+/// A certificate used in the connection between the cluster and its KMS.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum KmsCertificate {
-    /// Of the authority that the cluster trusts.
+    /// The CA certificate with which the cluster verifies the KMS.
     Ca,
-    /// What the cluster shows.
+    /// The certificate that the cluster presents to the KMS.
     Client,
-    /// What the server shows, which the cluster does not tell: see [`super::KmsProbe`].
+    /// The certificate that the KMS presents. The cluster does not report it; see [`super::KmsProbe`].
     Server,
 }
 
-/// What the answer said of one date.
+/// The value of one date field.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub enum Date {
-    /// It can be read.
     At(Timestamp),
-    /// Null, empty or absent: the API does not distinguish them.
+    /// Null, empty or absent; the API does not distinguish them.
     #[default]
     NotReported,
-    /// Something is there that is no date.
+    /// Present, but not a date.
     Unreadable(ForeignText),
 }
 
-/// The four dates of one answer.
+/// The four dates of one response.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Dates([Date; 4]);
 
 // === impl Timestamp ===
 
 impl Timestamp {
-    /// `None` before 1970 and after 9999: no cluster means such a date, and RFC 3339 ends there.
+    /// `None` before 1970 and after 9999. No valid date of a cluster is outside this range, and RFC 3339 has four-digit
+    /// years.
     pub fn new(at: DateTime<Utc>) -> Option<Self> {
         const END_OF_9999: i64 = 253_402_300_800;
         (0..END_OF_9999).contains(&at.timestamp()).then_some(Self(at))
     }
 
-    /// Seconds since 1970, the sub-second part kept as far as a double carries it (about 0.2 microseconds today).
+    /// Unix seconds, with the sub-second precision of an `f64` (about 0.2 microseconds today).
     pub fn unix_seconds(self) -> f64 {
-        // Exact: whole seconds up to the year 9999 need 38 of a double's 53 bits.
+        // Exact: whole seconds up to the year 9999 need 38 of the 53 bits.
         self.0.timestamp() as f64 + f64::from(self.0.timestamp_subsec_nanos()) / 1e9
     }
 
-    /// The instant.
     pub fn utc(self) -> DateTime<Utc> {
         self.0
     }
@@ -70,10 +69,9 @@ impl Timestamp {
 // === impl KmsCertificate ===
 
 impl KmsCertificate {
-    /// All three.
     pub const ALL: [Self; 3] = [Self::Ca, Self::Client, Self::Server];
 
-    /// Those that the cluster tells.
+    /// The certificates whose expiry the cluster reports.
     pub const TOLD: [Self; 2] = [Self::Ca, Self::Client];
 
     /// The value of the label `certificate`.
@@ -89,11 +87,11 @@ impl KmsCertificate {
 // === impl DateField ===
 
 impl DateField {
-    /// All four, in the order in which their series are served.
+    /// In the order in which the series are written.
     pub const ALL: [Self; 4] =
         [Self::CaCertExpiry, Self::ClientCertExpiry, Self::LastKeyRotationTime, Self::LastStatusUpdateTime];
 
-    /// The API's name of the field, and the value of the label `field`.
+    /// The field name in the API, and the value of the label `field`.
     pub fn label(self) -> &'static str {
         match self {
             Self::CaCertExpiry => "ca_cert_expiry",
@@ -107,7 +105,6 @@ impl DateField {
 // === impl Date ===
 
 impl Date {
-    /// The instant, if the date could be read.
     pub fn timestamp(&self) -> Option<Timestamp> {
         match self {
             Self::At(at) => Some(*at),
@@ -119,12 +116,10 @@ impl Date {
 // === impl Dates ===
 
 impl Dates {
-    /// The four dates, each from `read`.
     pub fn from_fn(mut read: impl FnMut(DateField) -> Date) -> Self {
         Self(DateField::ALL.map(&mut read))
     }
 
-    /// One of them.
     pub fn get(&self, field: DateField) -> &Date {
         let [ca, client, rotation, update] = &self.0;
         match field {

@@ -2,82 +2,77 @@ use std::time::Instant;
 
 use super::{ClockTime, Identity, Timestamp};
 
-/// What a cluster's further endpoints said, which are asked rarely. Each part is absent when it is not known, which costs
-/// no status.
+/// Data from endpoints that are requested less often than the status. A part that could not be read is absent and does
+/// not fail the poll.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Details {
-    /// The exporter's own account.
     pub account: Account,
-    /// Which cluster it is.
     pub identity: Identity,
-    /// The key management server in use.
+    /// `None` with a local key store, or when not known.
     pub kms: Option<KmsServer>,
 }
 
-/// The key management server of a cluster, from `GET /v2/encryption/key-store`.
+/// The KMS configuration of a cluster, from `GET /v2/encryption/key-store`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct KmsServer {
-    /// When this configuration was made.
+    /// When the key store was configured.
     pub configured: Option<Timestamp>,
     host: Box<str>,
     key_id: Box<str>,
-    /// Its port.
     pub port: Option<u16>,
 }
 
-/// What the exporter's account may do, and until when.
+/// The account that the exporter uses on a cluster.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Account {
     /// From `GET /v1/session/who-am-i`.
     pub privileges: Option<Privileges>,
-    /// The access tokens that are enabled, from `GET /v1/auth/access-tokens/`, where the cluster shows them.
+    /// The account's enabled access tokens, from `GET /v1/auth/access-tokens/`. `None` if the account may not list them.
     pub tokens: Option<Vec<AccessToken>>,
 }
 
-/// The privileges of an account.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Privileges {
-    /// Whether the one that the exporter needs is among them.
+    /// Whether the account has [`Self::NEEDED`].
     pub can_read: bool,
-    /// The others.
+    /// All privileges except [`Self::NEEDED`].
     pub excess: Vec<Box<str>>,
 }
 
-/// An access token.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct AccessToken {
-    /// `None` if it never does.
+    /// `None` if the token does not expire.
     pub expires: Option<Timestamp>,
     id: Box<str>,
 }
 
-/// What a look at the key management server itself gave.
+/// The result of a TLS handshake between the exporter and the KMS.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum KmsProbe {
-    /// Its address is none that may be contacted.
+    /// The address is outside the networks that may be contacted.
     NotAllowed,
-    /// It showed a certificate that expires then.
+    /// `notAfter` of the certificate that the KMS presented.
     Shown(Timestamp),
-    /// It showed none.
+    /// The handshake did not get as far as the certificate.
     Unreachable,
 }
 
-/// What a cluster's clock showed, in the header `Date`.
+/// The cluster's clock, from the `Date` header of a response.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ServerClock {
-    /// On this machine's monotonic clock: the middle between the request and its answer.
+    /// Halfway between request and response, on the exporter's monotonic clock.
     pub at: Instant,
-    /// The cluster's time then, in whole seconds.
+    /// The cluster's time at that moment, in whole seconds.
     pub date: Timestamp,
 }
 
 // === impl KmsServer ===
 
 impl KmsServer {
-    /// Host and key become labels: what is not a host name or an address, and what is not printable ASCII of 128 characters
-    /// at most, is empty.
+    /// Host and key identifier become label values. A host that is neither a host name nor an IP address is replaced by
+    /// an empty string, as is a key identifier that is not printable ASCII or is longer than 128 characters.
     pub fn new(host: &str, port: Option<u16>, key_id: &str, configured: Option<Timestamp>) -> Self {
-        // As in a URL.
+        // An IPv6 address in brackets, as in a URL.
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
         let host = bare.filter(|host| host.contains(':')).unwrap_or(host);
         let in_host = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:".contains(&byte);
@@ -91,17 +86,17 @@ impl KmsServer {
         }
     }
 
-    /// Its host name or address, in lower case; empty if that is not known.
+    /// Host name or IP address in lower case; empty if not known.
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// The identifier of the master key there; empty if that is not known.
+    /// Identifier of the master key in the KMS; empty if not known.
     pub fn key_id(&self) -> &str {
         &self.key_id
     }
 
-    /// Host and port, for people.
+    /// `HOST:PORT` for display, with an IPv6 address in brackets.
     pub fn address(&self) -> String {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.to_string() };
         self.port.map_or(host.clone(), |port| format!("{host}:{port}"))
@@ -111,10 +106,10 @@ impl KmsServer {
 // === impl Privileges ===
 
 impl Privileges {
-    /// What the exporter needs, and nothing else.
+    /// The only privilege that the exporter needs.
     pub const NEEDED: &'static str = "PRIVILEGE_ENCRYPTION_READ";
 
-    /// Of the names that a cluster told. What does not look like one is not kept.
+    /// Ignores strings that do not look like the name of a privilege.
     pub fn new<'a>(names: impl Iterator<Item = &'a str>) -> Self {
         let is_name = |name: &&str| {
             (1..=64).contains(&name.len())
@@ -131,13 +126,13 @@ impl Privileges {
 // === impl AccessToken ===
 
 impl AccessToken {
-    /// `None` unless `id` can be a label: letters and digits, 64 at most.
+    /// `None` unless `id` consists of 1 to 64 ASCII letters and digits, because it becomes a label value.
     pub fn new(id: &str, expires: Option<Timestamp>) -> Option<Self> {
         let is_id = (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
         is_id.then(|| Self { expires, id: id.into() })
     }
 
-    /// Its identifier, which is no secret.
+    /// Identifier of the token, which is not secret.
     pub fn id(&self) -> &str {
         &self.id
     }
@@ -146,8 +141,8 @@ impl AccessToken {
 // === impl ServerClock ===
 
 impl ServerClock {
-    /// By how many seconds the cluster's clock is ahead of this machine's, both seen from `now`. The header has whole
-    /// seconds, so the answer is right to half of one.
+    /// Cluster time minus exporter time, in seconds. `Date` has whole seconds, so half a second is added and the result is
+    /// accurate to 0.5 seconds.
     pub fn skew(&self, now: &ClockTime) -> f64 {
         let ours = now.unix_seconds() - now.mono.saturating_duration_since(self.at).as_secs_f64();
         self.date.unix_seconds() + 0.5 - ours

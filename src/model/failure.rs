@@ -1,58 +1,58 @@
 use std::time::Duration;
 
-/// Why a poll gave no status: a closed list, because it becomes a label.
+/// Why a poll failed. A closed list, because it is a label.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum FailureReason {
-    /// The host's name could not be resolved.
+    /// The host name could not be resolved.
     Dns,
-    /// No connection, or a connection that broke.
+    /// The connection could not be established, or broke.
     Connect,
     /// The TLS handshake failed, or the certificate is not trusted.
     Tls,
-    /// The poll's time limit passed.
+    /// `poll_timeout` elapsed.
     Timeout,
-    /// The credential was refused (401), or there is none to send.
+    /// The cluster rejected the credential (401), or the credential file could not be read.
     Authentication,
     /// The credential was accepted but lacks the privilege (403).
     Permission,
-    /// The cluster has none of the known endpoints.
+    /// The cluster has neither the v2 nor the v1 status endpoint.
     Unsupported,
-    /// The cluster asked for fewer requests (429).
+    /// The cluster limits the request rate (429).
     RateLimited,
     /// Any other HTTP status.
     HttpError,
-    /// An answer that could not be understood.
+    /// The response could not be decoded.
     Malformed,
-    /// The proxy in between makes no connection to the cluster.
+    /// The proxy did not connect to the cluster.
     Proxy,
 }
 
-/// A credential that was refused, for the pace of further attempts.
+/// A rejected credential. Determines how long the next attempt is delayed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum CredentialRejection {
-    /// Refusals change nothing: an access token, or a login that fails without a verdict.
+    /// Further attempts cannot lock the account, or it is not known that they can: an access token, or a login that failed
+    /// without a verdict on the password.
     NoLockout,
-    /// Refusals count towards the lock of an account: a password.
+    /// Further attempts can lock the account: a password.
     LockoutRisk,
 }
 
-/// A poll that gave no status: what the rest of the program may know of it.
+/// A failed poll.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PollFailure {
-    /// What happened and what to do about it, in words, without any secret.
+    /// Cause and remedy, for users. Contains no secret.
     pub message: String,
-    /// The class of the failure.
     pub reason: FailureReason,
-    /// Whether a credential was refused.
     pub rejection: Option<CredentialRejection>,
-    /// How long the cluster asked to be left alone (`Retry-After`).
+    /// Minimum pause before the next poll: from the `Retry-After` header, or for a rejected password until the next attempt
+    /// cannot lock the account.
     pub retry_after: Option<Duration>,
 }
 
 // === impl FailureReason ===
 
 impl FailureReason {
-    /// All of them, in the order in which their series are served.
+    /// In the order in which the series are written.
     pub const ALL: [Self; 11] = [
         Self::Dns,
         Self::Connect,
@@ -88,7 +88,7 @@ impl FailureReason {
 // === impl PollFailure ===
 
 impl PollFailure {
-    /// A failure that asks for no pause and is no rejection.
+    /// A failure without rejection and `retry_after`.
     pub fn new(reason: FailureReason, message: impl Into<String>) -> Self {
         Self { message: message.into(), reason, rejection: None, retry_after: None }
     }

@@ -1,4 +1,4 @@
-/// Which cluster answered. Each part is `None` when it is not known, which costs no status.
+/// Identity of a cluster. A part that could not be read is `None` and does not fail the poll.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Identity {
     /// From `GET /v1/node/state`.
@@ -7,18 +7,18 @@ pub struct Identity {
     pub version: Option<CoreVersion>,
 }
 
-/// The UUID of a cluster, in lower case. It becomes a label, so nothing else gets in.
+/// UUID of a cluster in lower case. Validated, because it is a label value.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ClusterId(Box<str>);
 
-/// A version of Qumulo Core: numbers and dots, `7.2.3.1`. It becomes a label, so nothing else gets in.
+/// Version of Qumulo Core, such as `7.2.3.1`. Validated, because it is a label value.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct CoreVersion(Box<str>);
 
-/// Which generation of the API the status came from.
+/// Version of the endpoint that returned the status.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ApiVersion {
-    /// `GET /v1/encryption/status`, Core 3.1.5 to 6.2.1: it knows no key management server.
+    /// `GET /v1/encryption/status`, Core 3.1.5 to 6.2.1, which do not support a KMS.
     V1,
     /// `GET /v2/encryption/key-store/status`, Core 6.2.2 and later.
     V2,
@@ -27,7 +27,7 @@ pub enum ApiVersion {
 // === impl ClusterId ===
 
 impl ClusterId {
-    /// `None` unless `text` is a UUID in its usual form (8-4-4-4-12 hexadecimal digits).
+    /// `None` unless `text` is a UUID with hyphens (RFC 9562, section 4).
     pub fn parse(text: &str) -> Option<Self> {
         let groups: Vec<&str> = text.split('-').collect();
         let lengths: Vec<usize> = groups.iter().map(|group| group.len()).collect();
@@ -35,7 +35,6 @@ impl ClusterId {
         (lengths == [8, 4, 4, 4, 12] && hexadecimal).then(|| Self(text.to_ascii_lowercase().into()))
     }
 
-    /// The UUID.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -44,13 +43,12 @@ impl ClusterId {
 // === impl CoreVersion ===
 
 impl CoreVersion {
-    /// `None` unless `text` is a list of one to six numbers with dots between them.
+    /// `None` unless `text` consists of one to six numbers separated by dots.
     pub fn parse(text: &str) -> Option<Self> {
         let number = |part: &str| (1..=6).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
         (text.split('.').count() <= 6 && text.split('.').all(number)).then(|| Self(text.into()))
     }
 
-    /// The version.
     pub fn as_str(&self) -> &str {
         &self.0
     }

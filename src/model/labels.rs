@@ -1,34 +1,29 @@
 use std::sync::Arc;
 
-/// Labels that the operator gives a cluster, for joins. Cheap to clone.
+/// User-defined labels of a cluster, for joins. Cheap to clone.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Labels(Arc<[(Box<str>, Box<str>)]>);
 
-/// Why a label cannot be.
+/// Why a label is invalid.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum LabelError {
-    /// Not of the form that Prometheus has.
-    #[error("is not a label's name; letters, digits and underscores, no digit first, no __ at the beginning")]
+    #[error("is not a valid label name; use letters, digits and underscores, and do not start with a digit or __")]
     Name,
-    /// The series has it already.
     #[error("is a label that the exporter or Prometheus sets itself; choose another name")]
     Taken,
-    /// Control characters, or more than 256 bytes.
-    #[error("must be a value of 256 bytes at most, without line breaks and other control characters")]
+    #[error("must have a value of at most 256 bytes without line breaks or other control characters")]
     Value,
 }
 
 // === impl Labels ===
 
 impl Labels {
-    /// Names that mean something else already.
+    /// Names that the exporter or Prometheus uses.
     pub const TAKEN: [&str; 6] = ["api", "cluster", "cluster_id", "instance", "job", "version"];
 
-    /// Takes pairs of name and value.
-    ///
     /// # Errors
     ///
-    /// Those that cannot be labels, by name.
+    /// Every invalid label, by name.
     pub fn new<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, Vec<(String, LabelError)>> {
         let (mut labels, mut errors) = (Vec::new(), Vec::new());
         for (name, value) in pairs {
@@ -40,7 +35,7 @@ impl Labels {
         if errors.is_empty() { Ok(Self(labels.into())) } else { Err(errors) }
     }
 
-    /// Name and value of each.
+    /// Pairs of name and value.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (&**name, &**value))
     }

@@ -1,7 +1,6 @@
-//! What a cluster's encryption status is: values that have been understood.
+//! The encryption status of a cluster as validated, typed values.
 //!
-//! No serde, no IO, no clock. Everything above (the client) produces these types, everything below
-//! (store, metrics, pages) consumes them, and neither knows the other.
+//! No serde, no IO, no clock. The client produces these types; store, metrics and report consume them.
 
 use std::sync::Arc;
 
@@ -29,29 +28,25 @@ pub use policy::{ClusterMetadata, Policy, Require};
 pub use status::Status;
 pub use text::{ForeignText, escape_hidden, is_hidden};
 
-/// All that one successful poll tells of a cluster.
+/// The result of a successful poll.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PollResult {
-    /// Which generation of the REST API answered.
     pub api: ApiVersion,
-    /// What the cluster's clock showed with this answer.
+    /// `None` if the response has no usable `Date` header.
     pub clock: Option<ServerClock>,
-    /// The four dates, each understood or not on its own.
     pub dates: Dates,
-    /// What is asked rarely.
+    /// Shared with earlier results, because it is requested less often than the status.
     pub details: Arc<Details>,
-    /// Where the master key is kept.
     pub key_store: KeyStore,
-    /// What the key management server shows, if the operator lets it be contacted.
+    /// `None` unless `probe_kms` is set and a KMS is in use.
     pub kms_probe: Option<KmsProbe>,
-    /// The state of at-rest encryption.
     pub status: Status,
 }
 
 // === impl PollResult ===
 
 impl PollResult {
-    /// When a certificate of the connection to the key management server expires, as far as that is known.
+    /// `notAfter` of a KMS certificate, if known.
     pub fn expiry(&self, certificate: KmsCertificate) -> Option<Timestamp> {
         match certificate {
             KmsCertificate::Ca => self.dates.get(DateField::CaCertExpiry).timestamp(),
@@ -63,7 +58,7 @@ impl PollResult {
         }
     }
 
-    /// A status of a local key store, and nothing else: for tests.
+    /// A result with a local key store, without dates and details.
     #[cfg(test)]
     pub fn local(status: Status) -> Self {
         Self {

@@ -2,34 +2,32 @@ use std::{fmt, sync::Arc};
 
 use super::is_hidden;
 
-/// The name of a cluster in the configuration, and the value of the label `cluster`. Cheap to clone.
+/// Name of a cluster in the configuration, and the value of the label `cluster`. Cheap to clone.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ClusterName(Arc<str>);
 
-/// Why a text cannot name a cluster.
+/// Why a cluster name is invalid.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ClusterNameError {
-    /// A control character would break logs and terminals.
-    #[error("a cluster's name cannot hold control characters or line breaks")]
+    #[error("a cluster name cannot contain control characters or line breaks")]
     ControlCharacter,
-    /// Prometheus treats an empty label as no label.
-    #[error("a cluster's name cannot be empty")]
+    /// Prometheus treats an empty label as absent.
+    #[error("a cluster name cannot be empty")]
     Empty,
-    /// White space that nobody sees.
-    #[error("a cluster's name cannot begin or end with a space")]
+    #[error("a cluster name cannot start or end with a space")]
     Space,
-    /// Characters that nobody sees, or that change how others are shown.
-    #[error("a cluster's name cannot hold invisible characters or accents of their own; type it anew")]
+    #[error("a cluster name cannot contain invisible characters or combining accents; retype it")]
     Invisible,
-    /// More than 128 bytes.
-    #[error("a cluster's name can have 128 bytes at most")]
+    #[error("a cluster name can have at most 128 bytes")]
     TooLong,
 }
 
 // === impl ClusterName ===
 
 impl ClusterName {
-    /// A name that can be a label value.
+    /// # Errors
+    ///
+    /// When the name is empty, too long, or not what it looks like.
     pub fn new(name: &str) -> Result<Self, ClusterNameError> {
         if name.trim().is_empty() {
             Err(ClusterNameError::Empty)
@@ -46,14 +44,12 @@ impl ClusterName {
         }
     }
 
-    /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// Names that look the same must be the same: nothing hidden, and accents as part of their letter (the composed form of
-/// Unicode).
+/// Two names that look alike must be equal: no hidden characters, and accented letters only in composed form (NFC).
 fn is_ambiguous(character: char) -> bool {
     is_hidden(character) || matches!(character, '\u{300}'..='\u{36f}')
 }

@@ -4,40 +4,38 @@ use super::Labels;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// What the operator writes about a cluster, beside how it is asked.
+/// Settings of a cluster that do not affect polling.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ClusterMetadata {
-    /// Whether the dates of its REST API's certificate are not verified: with a pin, or without verification.
+    /// Whether the validity dates of the REST API certificate are not verified (`pin_sha256`, `insecure_skip_verify`).
     pub dates_unverified: bool,
-    /// For joins.
     pub labels: Labels,
-    /// For the judgement.
     pub policy: Policy,
-    /// Where the cluster is asked, for people; empty in tests that ask nobody.
+    /// URL of the cluster, for display.
     pub url: Arc<str>,
 }
 
-/// What is well and what is not: the limits of the judgement.
+/// Limits for the findings; `policy` in the configuration. `None` switches a limit off.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Policy {
-    /// Certificates with less left are critical; `None` is no such limit.
+    /// Critical when a certificate has less time left than this.
     pub certificate_critical: Option<Duration>,
-    /// Certificates with less left are worth a warning; `None` is no such limit.
+    /// Warning when a certificate has less time left than this.
     pub certificate_warning: Option<Duration>,
-    /// Keys that are older are worth a warning; `None` is no such limit.
+    /// Warning when the master key is older than this.
     pub key_max_age: Option<Duration>,
-    /// What the operator wrote down. Without it, a cluster that is not encrypted is worth a warning.
+    /// If `None`, a cluster that is not encrypted is a warning.
     pub require: Option<Require>,
 }
 
-/// What a cluster has to be.
+/// The required kind of encryption; a cluster that does not have it is critical.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Require {
-    /// Anything, also not encrypted.
+    /// No requirement: also not encrypted.
     Any,
-    /// Encrypted at rest.
+    /// Encrypted at rest, with any key store.
     Encrypted,
-    /// Encrypted, with the key in a key management server.
+    /// Encrypted at rest, with the key in a KMS.
     Kms,
 }
 
@@ -58,7 +56,7 @@ impl Require {
     /// The values of the label `require`.
     pub const LABELS: [&'static str; 3] = ["any", "encrypted", "kms"];
 
-    /// The value of the label `require`, and of the configuration.
+    /// The value of the label `require` and of the configuration key.
     pub fn label(self) -> &'static str {
         match self {
             Self::Any => "any",
@@ -67,7 +65,6 @@ impl Require {
         }
     }
 
-    /// The one with this label.
     pub fn from_label(label: &str) -> Option<Self> {
         [Self::Any, Self::Encrypted, Self::Kms].into_iter().find(|require| require.label() == label)
     }

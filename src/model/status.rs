@@ -1,34 +1,32 @@
 use super::ForeignText;
 
-/// The state of at-rest encryption, as `GET /v2/encryption/key-store/status` reports it in `status`.
+/// State of encryption at rest: `status` in `GET /v2/encryption/key-store/status`.
 ///
-/// The eight known values are the enumeration `encryption_api_v2_status_response` of Qumulo's REST API guide.
+/// The known values are those of `encryption_api_v2_status_response` in Qumulo's REST API guide.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Status {
-    /// The stored configuration of the key management server cannot be read.
+    /// The cluster cannot read its stored KMS configuration.
     ConfigurationCorrupted,
-    /// Encrypted with a local key store: healthy.
+    /// Healthy, with a local key store.
     Encrypted,
-    /// The key management server refuses the cluster's client certificate.
+    /// The KMS rejects the KMS client certificate.
     KmsAuthenticationError,
-    /// The key management server is reached, and the key is there and active: healthy.
+    /// Healthy: the KMS can be reached, and the key exists and is active.
     KmsAvailable,
-    /// No connection to the key management server.
     KmsCannotConnect,
-    /// The key exists but is not in KMIP's state Active.
+    /// The key exists, but its KMIP state is not Active.
     KmsKeyInactive,
-    /// The configured key does not exist, or is not visible to the cluster.
+    /// The configured key does not exist, or the cluster may not see it.
     KmsKeyNotFound,
-    /// The cluster's data is not encrypted at rest.
     NotEncrypted,
-    /// A text that this version does not know: a newer Qumulo Core.
+    /// A string that this version does not know, probably of a newer Qumulo Core.
     Unknown(ForeignText),
 }
 
 // === impl Status ===
 
 impl Status {
-    /// Every value of the label `status`, in the order in which the series are served.
+    /// All values of the label `status`, in the order in which the series are written.
     pub const LABELS: [&'static str; 9] = [
         "not_encrypted",
         "encrypted",
@@ -41,7 +39,7 @@ impl Status {
         "unknown",
     ];
 
-    /// The value of the label `status`: one of [`Self::LABELS`].
+    /// The value of the label `status`.
     pub fn label(&self) -> &'static str {
         match self {
             Self::ConfigurationCorrupted => "configuration_corrupted",
@@ -60,7 +58,7 @@ impl Status {
         !matches!(self, Self::Unknown(_))
     }
 
-    /// Whether it says that the key is there, or what is wrong with it. The others say nothing about the key.
+    /// Whether this status reveals the state of the key. `KmsCannotConnect`, for example, does not.
     pub fn speaks_about_the_key(&self) -> bool {
         matches!(
             self,

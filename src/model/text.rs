@@ -1,18 +1,17 @@
 use std::fmt;
 
-/// The most characters that are kept of a text from outside.
 const MAX_CHARS: usize = 200;
 
-/// Text that a cluster, a proxy or a library produced: shortened, and never a label value.
+/// Text from a cluster, a proxy or a library, truncated to 200 characters. Never a label value.
 ///
-/// Whoever prints it escapes it for its medium (the log formats do, and so does every page).
+/// It is not escaped: log and page do that for their format.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ForeignText(Box<str>);
 
-/// Whether a character is obeyed or passed over where it should be seen: controls, line separators, marks of direction,
-/// annotations, and what Unicode lists as `Default_Ignorable_Code_Point`, which has no width.
+/// Whether a character is invisible or changes how others are displayed: control characters, line separators, bidirectional
+/// formatting, annotations, and Unicode's `Default_Ignorable_Code_Point`.
 ///
-/// One list for all media: what a name cannot hold is what a log line, a page and a terminal show as its code.
+/// Cluster names cannot contain these characters; log, page and terminal show them as an escape.
 pub fn is_hidden(character: char) -> bool {
     character.is_control()
         || matches!(character,
@@ -45,7 +44,6 @@ pub fn escape_hidden(json: String) -> String {
 // === impl ForeignText ===
 
 impl ForeignText {
-    /// Keeps the first 200 characters of `text`.
     pub fn new(text: &str) -> Self {
         match text.char_indices().nth(MAX_CHARS) {
             None => Self(text.into()),
@@ -53,7 +51,6 @@ impl ForeignText {
         }
     }
 
-    /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
