@@ -1,4 +1,4 @@
-//! What one step changed: the lines worth writing into a log, one per change and none per poll.
+//! Differences between two snapshots, for the log: one line per change, not one per poll.
 
 use super::{Failure, Snapshot};
 use crate::model::{
@@ -6,64 +6,48 @@ use crate::model::{
     Status,
 };
 
-/// Something that is different from the time before.
+/// A difference between two snapshots of a cluster.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Change {
-    /// Another generation of the API answers.
     Api {
-        /// Before.
         from: ApiVersion,
-        /// Now.
         to: ApiVersion,
     },
-    /// The polling task died.
+    /// The polling task panicked.
     Crashed,
-    /// Polls fail, or fail for another reason than before.
+    /// The poll failed, and the previous one succeeded or failed for a different reason.
     Failing(PollFailure),
-    /// The first status.
     First {
-        /// Where the key is.
         key_store: KeyStore,
-        /// What it is.
         status: Status,
     },
-    /// The key moved.
     KeyStore {
-        /// Before.
         from: KeyStore,
-        /// Now.
         to: KeyStore,
     },
-    /// Another key management server, or another key there.
+    /// The address of the KMS or the key identifier changed.
     Kms {
-        /// Before.
         from: KmsServer,
-        /// Now.
         to: KmsServer,
     },
-    /// The key management server must not be contacted.
+    /// The address of the KMS is outside the networks that may be contacted.
     KmsNotAllowed(KmsServer),
-    /// The account has other privileges than before, and they are not those that it should have.
+    /// The privileges changed, and the needed one is missing or others are present.
     Privileges(Privileges),
-    /// Polls succeed again.
     Recovered,
-    /// Another status.
     Status {
-        /// Before.
         from: Status,
-        /// Now.
         to: Status,
     },
-    /// A date cannot be read, or cannot be read in another way than before.
+    /// A date cannot be read, and the previous value was different.
     Unreadable {
-        /// Which.
         field: DateField,
-        /// What stands in its place.
+        /// The value as the cluster sent it.
         text: ForeignText,
     },
 }
 
-/// The changes from one snapshot to the next. Readings are compared across outages.
+/// Results are compared across outages: with the last success, not with the last poll.
 pub(super) fn between(before: &Snapshot, after: &Snapshot) -> Vec<Change> {
     let mut changes = Vec::new();
     availability(before, after, &mut changes);

@@ -1,29 +1,30 @@
 use crate::model::{ClockTime, KmsCertificate, PollResult, Status};
 
-/// What one answer alone does not tell.
+/// State derived from more than one poll.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct History {
-    /// Since when the KMS has been unusable, over all states in which it is.
+    /// When the KMS became unusable. Not reset by a change from one unusable state to another.
     pub kms_unusable_since: Option<ClockTime>,
-    /// The last status, and since when there was no other.
+    /// The last status and the time of its first poll.
     pub status: Option<(ClockTime, Status)>,
-    /// A verdict about the key that nothing has lifted, and since when there was no other.
+    /// `KmsKeyNotFound` or `KmsKeyInactive`, and the time of its first poll. Cleared only by a status that reveals the state
+    /// of the key.
     pub verdict: Option<(ClockTime, Status)>,
 }
 
 // === impl History ===
 
 impl History {
-    /// With one more answer, of this moment.
+    /// The history after a poll that succeeded at `at`.
     pub(super) fn after(self, at: ClockTime, reading: &PollResult) -> Self {
         let expired = |certificate: KmsCertificate| {
             reading.expiry(certificate).is_some_and(|expiry| expiry.unix_seconds() <= at.unix_seconds())
         };
         let kms_unusable_since = match &reading.status {
             Status::KmsCannotConnect | Status::KmsAuthenticationError => self.kms_unusable_since.or(Some(at)),
-            // The KMS answered, or there is none: a certificate that has expired has broken nothing yet.
+            // The KMS responded, or none is used: an expired certificate has not broken anything yet.
             status if status.speaks_about_the_key() => None,
-            // These say nothing about the KMS.
+            // These do not reveal whether the KMS can be used.
             _ => self.kms_unusable_since.or_else(|| KmsCertificate::ALL.into_iter().any(expired).then_some(at)),
         };
         let since = |before: Option<(ClockTime, Status)>| match before {

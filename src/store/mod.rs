@@ -1,7 +1,7 @@
-//! The latest snapshot of every cluster: one writer each, and readers get one view of all at one instant.
+//! The latest snapshot of every cluster. Each cluster has one writer; readers get a consistent view of all clusters.
 //!
-//! The freshness rule lives here. [`Snapshot::fresh`] is the only way to read a status, so nothing that is older than
-//! `stale_after` can be served, whoever asks.
+//! The freshness rule is implemented here: metrics read a status only through [`Snapshot::fresh`], which returns nothing
+//! older than `stale_after`.
 
 mod changes;
 mod history;
@@ -21,20 +21,20 @@ use crate::{
     },
 };
 
-/// All clusters. Cheap to clone: clones share the clusters.
+/// Cheap to clone; clones share the data.
 #[derive(Clone, Debug, Default)]
 pub struct Store {
     clusters: Arc<Mutex<Clusters>>,
 }
 
-/// Each cluster's publisher has a number, so that one which is dropped late does not remove its successor.
+/// Every publisher has an id, so that dropping an old one does not remove its successor's cluster.
 #[derive(Debug, Default)]
 struct Clusters {
     by_name: BTreeMap<ClusterName, (u64, Arc<Snapshot>)>,
     next: u64,
 }
 
-/// The right to publish one cluster's snapshots. Dropping it removes the cluster.
+/// Write access to one cluster. Dropping it removes the cluster from the store.
 #[derive(Debug)]
 pub struct Publisher {
     id: u64,
@@ -42,14 +42,13 @@ pub struct Publisher {
     store: Store,
 }
 
-/// All clusters at one instant, by name.
+/// All clusters at one instant.
 #[derive(Clone, Debug, Default)]
 pub struct View {
     /// Sorted by name.
     pub clusters: Vec<Arc<Snapshot>>,
 }
 
-/// What is known of one cluster.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     metadata: ClusterMetadata,
@@ -62,33 +61,27 @@ pub struct Snapshot {
     counters: Counters,
 }
 
-/// A poll that has ended.
 #[derive(Clone, Debug)]
 pub struct LastPoll {
-    /// When it ended.
+    /// End of the poll.
     pub at: ClockTime,
-    /// How long it took.
     pub duration: Duration,
-    /// Why it gave no status.
+    /// `None` if the poll succeeded.
     pub failure: Option<Failure>,
 }
 
-/// Why there is no status.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Failure {
-    /// The task that polls ended by a bug in this program; it is started again.
+    /// The polling task panicked. It is restarted.
     Crash,
-    /// The poll failed.
     Poll(PollFailure),
 }
 
-/// Counted since the cluster was added; never set back.
+/// Counts since the cluster was added. They never decrease.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Counters {
     failures: [u64; FailureReason::ALL.len()],
-    /// Polls that ended.
     pub polls: u64,
-    /// How often the status was another one than the time before.
     pub status_changes: u64,
     unreadable: [u64; DateField::ALL.len()],
 }
@@ -96,8 +89,8 @@ pub struct Counters {
 // === impl Store ===
 
 impl Store {
-    /// Adds a cluster, or takes the place of one with that name. Its counters go on, for counters must not fall; its
-    /// status is forgotten, for it may be another cluster now.
+    /// Adds a cluster, or replaces the publisher of that name. The counters continue, because counters must not decrease.
+    /// The status is discarded, because the name may now refer to a different cluster.
     pub fn publisher(&self, name: ClusterName, stale_after: Duration) -> Publisher {
         self.register(name, stale_after, |before| Snapshot {
             certificate: None,
@@ -108,7 +101,7 @@ impl Store {
         })
     }
 
-    /// Takes the place of the publisher with that name for the same cluster: everything known of it stays.
+    /// Replaces the publisher of the same cluster. Status, history and counters are kept.
     pub fn successor(&self, name: ClusterName, stale_after: Duration) -> Publisher {
         self.register(name, stale_after, Snapshot::clone)
     }
@@ -132,19 +125,17 @@ impl Store {
         Publisher { id, snapshot, store: self.clone() }
     }
 
-    /// Notes what the operator says about a cluster.
     pub fn describe(&self, name: &ClusterName, metadata: &ClusterMetadata) {
         if let Some((_, snapshot)) = lock(&self.clusters).by_name.get_mut(name) {
             *snapshot = Arc::new(Snapshot { metadata: metadata.clone(), ..(**snapshot).clone() });
         }
     }
 
-    /// Removes a cluster now, while its publisher may still be about to be dropped.
+    /// Removes a cluster immediately, even if its publisher has not been dropped yet.
     pub fn remove(&self, name: &ClusterName) {
         lock(&self.clusters).by_name.remove(name);
     }
 
-    /// All clusters at this instant.
     pub fn view(&self) -> View {
         View { clusters: lock(&self.clusters).by_name.values().map(|(_, snapshot)| snapshot.clone()).collect() }
     }
@@ -153,12 +144,11 @@ impl Store {
 // === impl Publisher ===
 
 impl Publisher {
-    /// The cluster's name.
     pub fn name(&self) -> &ClusterName {
         &self.snapshot.name
     }
 
-    /// Publishes what a poll brought and tells what that changed. `at` is when it ended.
+    /// Publishes the result of a poll that ended at `at`, and returns the differences from the previous snapshot.
     pub fn record(
         &mut self,
         at: ClockTime,
@@ -179,14 +169,14 @@ impl Publisher {
         self.publish(after)
     }
 
-    /// Notes when the certificate expires that the cluster showed last, for what is published next. `None` says nothing.
+    /// Sets `notAfter` of the REST API certificate for the next published snapshot. `None` keeps the previous value.
     pub fn saw_certificate(&mut self, expires: Option<Timestamp>) {
         if expires.is_some() && expires != self.snapshot.certificate {
             self.snapshot = Arc::new(Snapshot { certificate: expires, ..(*self.snapshot).clone() });
         }
     }
 
-    /// Publishes that the task which polls has died. It is no poll, so no poll is counted.
+    /// Publishes that the polling task panicked. This does not count as a poll.
     pub fn record_crash(&mut self, at: ClockTime) -> Vec<Change> {
         let mut after = (*self.snapshot).clone();
         after.last_poll = Some(LastPoll { at, duration: Duration::ZERO, failure: Some(Failure::Crash) });
@@ -197,7 +187,7 @@ impl Publisher {
         let mut clusters = lock(&self.store.clusters);
         let current = clusters.by_name.get_mut(&after.name).filter(|(id, _)| *id == self.id);
         if let Some((_, snapshot)) = &current {
-            // Described by another hand meanwhile.
+            // `Store::describe` may have changed it.
             after.metadata = snapshot.metadata.clone();
         }
         let after = Arc::new(after);
@@ -221,7 +211,7 @@ impl Drop for Publisher {
 // === impl View ===
 
 impl View {
-    /// Whether every cluster was polled at least once.
+    /// Whether every cluster has been polled at least once.
     pub fn all_polled(&self) -> bool {
         self.clusters.iter().all(|cluster| cluster.last_poll().is_some())
     }
@@ -230,7 +220,6 @@ impl View {
 // === impl Snapshot ===
 
 impl Snapshot {
-    /// The cluster's name.
     pub fn name(&self) -> &ClusterName {
         &self.name
     }
@@ -240,60 +229,54 @@ impl Snapshot {
         Self { metadata, certificate: None, history, last_good: None, last_poll: None, name, stale_after, counters }
     }
 
-    /// When the certificate of its REST API expires that was shown last, however long ago.
+    /// `notAfter` of the certificate that the REST API last presented, regardless of age.
     pub fn certificate(&self) -> Option<Timestamp> {
         self.certificate
     }
 
-    /// What the operator says about it.
     pub fn metadata(&self) -> &ClusterMetadata {
         &self.metadata
     }
 
-    /// What one answer alone does not tell.
     pub fn history(&self) -> &History {
         &self.history
     }
 
-    /// The last good status, however old, and when it was: for people, who are told its age. Never a metric.
+    /// The last success and its time, regardless of age. Only for output that shows the age, never for metrics.
     pub fn last_known(&self) -> Option<&(ClockTime, PollResult)> {
         self.last_good.as_ref()
     }
 
-    /// By how many seconds the cluster's clock was ahead at the last good status.
+    /// Cluster time minus exporter time at the last success, in seconds.
     pub fn clock_skew(&self) -> Option<f64> {
         let (at, reading) = self.last_good.as_ref()?;
         Some(reading.clock?.skew(at))
     }
 
-    /// How long after the last success a status may still be served.
     pub fn stale_after(&self) -> Duration {
         self.stale_after
     }
 
-    /// The last good status, while it is younger than `stale_after`. There is no other way to it for metrics.
+    /// The last success, if it is younger than `stale_after`. The only access to a status for metrics.
     pub fn fresh(&self, now: &ClockTime) -> Option<&PollResult> {
         let (at, reading) = self.last_good.as_ref()?;
         (at.age(now) < self.stale_after).then_some(reading)
     }
 
-    /// Whether the last poll gave a status that is still fresh. `None` until the first poll has ended.
+    /// Whether the last poll succeeded and its status is still fresh. `None` before the first poll has ended.
     pub fn up(&self, now: &ClockTime) -> Option<bool> {
         let last = self.last_poll.as_ref()?;
         Some(last.failure.is_none() && self.fresh(now).is_some())
     }
 
-    /// The last poll that ended.
     pub fn last_poll(&self) -> Option<&LastPoll> {
         self.last_poll.as_ref()
     }
 
-    /// When a poll last gave a status.
     pub fn last_success(&self) -> Option<&ClockTime> {
         self.last_good.as_ref().map(|(at, _)| at)
     }
 
-    /// What was counted.
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
@@ -302,7 +285,7 @@ impl Snapshot {
 // === impl LastPoll ===
 
 impl LastPoll {
-    /// The class of the failure; `None` for a success and for a crash, which is no class of the contract.
+    /// `None` if the poll succeeded or the task panicked; a panic has no value of the label `reason`.
     pub fn reason(&self) -> Option<FailureReason> {
         match &self.failure {
             Some(Failure::Poll(failure)) => Some(failure.reason),
@@ -314,17 +297,16 @@ impl LastPoll {
 // === impl Counters ===
 
 impl Counters {
-    /// Polls that failed for `reason`.
     pub fn failures(&self, reason: FailureReason) -> u64 {
         count_of(&FailureReason::ALL, &self.failures, reason)
     }
 
-    /// Answers in which `field` could not be read.
+    /// Number of responses in which `field` could not be read.
     pub fn unreadable(&self, field: DateField) -> u64 {
         count_of(&DateField::ALL, &self.unreadable, field)
     }
 
-    /// `before` is the status of the last success, however long ago: changes are compared across outages.
+    /// `before` is the status of the last success, regardless of age: changes are counted across outages.
     fn count(&mut self, result: &Result<PollResult, PollFailure>, before: Option<&Status>) {
         self.polls += 1;
         match result {

@@ -231,8 +231,10 @@ mod tests {
         telemetry.count_request("other", 404);
         let good = Arc::new(AtomicBool::new(true));
         telemetry.watch_files(good.clone());
-        let successful =
-            || render(&telemetry).contains("config_last_reload_successful 1\n# HELP qumulo_encryption_exporter_config_warnings");
+        let successful = || {
+            render(&telemetry)
+                .contains("config_last_reload_successful 1\n# HELP qumulo_encryption_exporter_config_warnings")
+        };
         assert!(successful());
         good.store(false, Ordering::Relaxed);
         assert!(!successful());
