@@ -1,4 +1,4 @@
-//! What to start and what to stop when the clusters change. Pure.
+//! Which polling tasks to start and stop when the configuration changes. Pure.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -8,40 +8,36 @@ use std::{
 use super::ClusterSettings;
 use crate::model::ClusterName;
 
-/// What a change of the configuration did, in numbers of clusters.
+/// The effect of a configuration change, in numbers of clusters.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Changes {
-    /// Polled from now on.
     pub added: usize,
-    /// Polled with other settings.
     pub changed: usize,
-    /// Not polled any more.
     pub removed: usize,
-    /// Not touched.
     pub unchanged: usize,
 }
 
-/// How to get from the clusters that are polled to those that should be.
+/// The steps from the current clusters to those of the new configuration.
 #[derive(Debug, Default, Eq, PartialEq)]
 pub(super) struct ConfigDiff {
     pub(super) changes: Changes,
-    /// Places in the new list of clusters whose description is another one.
+    /// Indices of the clusters in the new list whose metadata is to be set.
     pub(super) describe: Vec<usize>,
-    /// Places in the new list.
+    /// Indices of the clusters in the new list for which a task is to be started.
     pub(super) start: Vec<(usize, Start)>,
     pub(super) stop: Vec<ClusterName>,
 }
 
-/// What a started task finds.
+/// Whether a started task keeps the known status.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Start {
-    /// A cluster of which nothing is known.
+    /// A new cluster, or a different address under the same name.
     Fresh,
-    /// The cluster that was polled before, with other settings.
+    /// The same cluster with other settings.
     Continuing,
 }
 
-/// Compares. A cluster is its address: under another one, the status known so far is of something else.
+/// A cluster is identified by its URL: with a different URL, the known status does not apply.
 pub(super) fn diff(current: &BTreeMap<ClusterName, ClusterSettings>, next: &[ClusterSettings]) -> ConfigDiff {
     let mut diff = ConfigDiff::default();
     for (index, settings) in next.iter().enumerate() {
@@ -55,7 +51,7 @@ pub(super) fn diff(current: &BTreeMap<ClusterName, ClusterSettings>, next: &[Clu
             Some(before) => {
                 diff.changes.changed += 1;
                 let start = if before.client.url == settings.client.url { Start::Continuing } else { Start::Fresh };
-                // What is only said about a cluster touches no connection.
+                // A change of metadata alone does not restart the task.
                 let polled = (&before.client, before.interval, before.stale_after);
                 if polled != (&settings.client, settings.interval, settings.stale_after) {
                     diff.start.push((index, start));

@@ -1,5 +1,5 @@
-//! One line per change. Levels: error for what needs the operator and is a bug of this program, warn for what
-//! needs looking at, info for the rest.
+//! Log lines of the poller. Levels: error for bugs of the exporter, warn for changes that need attention, info for the rest,
+//! and debug for each poll.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::{
     store::Change,
 };
 
-/// Writes the line of one poll, for those who look for the reason of a failure that comes and goes.
+/// Logs every poll at level debug, to diagnose intermittent failures.
 pub fn poll(cluster: &ClusterName, result: &Result<PollResult, PollFailure>, took: Duration) {
     let seconds = took.as_secs_f64();
     match result {
@@ -19,19 +19,18 @@ pub fn poll(cluster: &ClusterName, result: &Result<PollResult, PollFailure>, too
         }
         Err(failure) => {
             let (reason, err) = (failure.reason.label(), &failure.message);
-            tracing::debug!(%cluster, reason, %err, seconds, "polled without a status");
+            tracing::debug!(%cluster, reason, %err, seconds, "poll ended without a status");
         }
     }
 }
 
-/// Writes the line of one change.
 pub fn change(cluster: &ClusterName, change: &Change) {
     match change {
         Change::Api { from, to } => {
-            tracing::info!(%cluster, from = from.label(), to = to.label(), "another API version answers");
+            tracing::info!(%cluster, from = from.label(), to = to.label(), "the API version changed");
         }
         Change::Crashed => {
-            tracing::error!(%cluster, "the polling task died and is started again; please report this as a bug");
+            tracing::error!(%cluster, "the polling task panicked and will be restarted; please report this as a bug");
         }
         Change::Failing(failure) => {
             tracing::warn!(%cluster, reason = failure.reason.label(), err = %failure.message, "poll failed");
@@ -43,11 +42,11 @@ pub fn change(cluster: &ClusterName, change: &Change) {
         Change::Kms { from, to } => {
             let (from_key, to_key) = (from.key_id(), to.key_id());
             let (from, to) = (from.address(), to.address());
-            tracing::warn!(%cluster, from, from_key, to, to_key, "the key management server or its key changed");
+            tracing::warn!(%cluster, from, from_key, to, to_key, "the KMS or its key changed");
         }
         Change::KmsNotAllowed(server) => {
             let kms = server.address();
-            tracing::warn!(%cluster, kms, "the key management server is not looked at: its address is in none of the allowed networks");
+            tracing::warn!(%cluster, kms, "the KMS is not probed: its address is outside the allowed networks");
         }
         Change::Privileges(privileges) => account(cluster, privileges),
         Change::Recovered => tracing::info!(%cluster, "polls succeed again"),
@@ -58,12 +57,12 @@ pub fn change(cluster: &ClusterName, change: &Change) {
     }
 }
 
-/// What is wrong with the exporter's own account: with too few privileges a later login will see nothing, and too many help
-/// whoever steals the credential.
+/// Warns about the exporter's account. Without the needed privilege the next login will not see the status; with others, a
+/// stolen credential does more damage.
 fn account(cluster: &ClusterName, privileges: &Privileges) {
     const SHOWN: usize = 5;
     if !privileges.can_read {
-        tracing::warn!(%cluster, needed = Privileges::NEEDED, "the account lacks the privilege that the next login will need");
+        tracing::warn!(%cluster, needed = Privileges::NEEDED, "the account lacks a privilege that the next login will need");
     }
     if !privileges.excess.is_empty() {
         let count = privileges.excess.len();
@@ -76,7 +75,7 @@ fn account(cluster: &ClusterName, privileges: &Privileges) {
 fn first(cluster: &ClusterName, key_store: KeyStore, status: &Status) {
     let encryption_type = key_store.label();
     match status {
-        Status::Unknown(text) => tracing::warn!(%cluster, %text, encryption_type, "first status is unknown"),
+        Status::Unknown(text) => tracing::warn!(%cluster, %text, encryption_type, "the first status is not recognised"),
         good if is_good(good) => tracing::info!(%cluster, status = good.label(), encryption_type, "first status"),
         bad => tracing::warn!(%cluster, status = bad.label(), encryption_type, "first status"),
     }
@@ -85,13 +84,15 @@ fn first(cluster: &ClusterName, key_store: KeyStore, status: &Status) {
 fn changed(cluster: &ClusterName, from: &Status, to: &Status) {
     let from = from.label();
     match to {
-        Status::Unknown(text) => tracing::warn!(%cluster, from, %text, "the status changed to one that is unknown"),
+        Status::Unknown(text) => {
+            tracing::warn!(%cluster, from, %text, "the status changed to one that is not recognised")
+        }
         good if is_good(good) => tracing::info!(%cluster, from, to = good.label(), "the status changed"),
         bad => tracing::warn!(%cluster, from, to = bad.label(), "the status changed"),
     }
 }
 
-/// States in which there is nothing to do. Not encrypted is one only where nobody expects encryption.
+/// `NotEncrypted` is not among them: whether it is acceptable depends on the policy.
 fn is_good(status: &Status) -> bool {
     matches!(status, Status::Encrypted | Status::KmsAvailable)
 }

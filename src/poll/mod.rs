@@ -1,7 +1,7 @@
-//! Keeps the store fresh: one task per cluster, at most one poll in flight in each.
+//! Polls the clusters: one task per cluster, with at most one poll in flight.
 //!
-//! A hanging cluster holds up its own task only. A task that dies by a bug of ours shows as `up` 0 and is started again
-//! one interval later; the cluster's counters live outside of it.
+//! A hanging cluster delays only its own task. If a task panics, `up` is 0 and the task is restarted one interval later; the
+//! counters are kept.
 
 mod config_diff;
 mod log;
@@ -30,41 +30,35 @@ use crate::{
     store::{Publisher, Store},
 };
 
-/// How often a refused credential's file is looked at.
+/// How often the file of a rejected credential is checked for changes.
 const LOOK_AT_FILE: Duration = Duration::from_secs(1);
 
-/// What polling one cluster needs to know.
+/// Settings of one cluster.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ClusterSettings {
-    /// How the cluster is asked.
     pub client: client::ClientSettings,
-    /// How often it is asked.
     pub interval: Duration,
-    /// What the operator says about it.
     pub metadata: ClusterMetadata,
-    /// What it is called.
     pub name: ClusterName,
-    /// How long after the last success a status may still be served.
+    /// How long after the last success a status is still served.
     pub stale_after: Duration,
 }
 
-/// A cluster that can be asked. The poller knows no more of it, so that schedule is tested without a network.
+/// Source of a cluster's status. A trait, so that the poller can be tested without a network.
 pub trait StatusSource: Send + Sync + 'static {
-    /// One attempt, one outcome.
     fn poll(&mut self, now: Instant) -> impl Future<Output = Result<PollResult, PollFailure>> + Send;
 
-    /// Whether there is another credential than at the last attempt.
+    /// Whether the credential file changed since the last poll.
     fn credential_changed(&self) -> impl Future<Output = bool> + Send;
 
-    /// When the certificate expires that was shown last.
+    /// `notAfter` of the certificate that the REST API last presented.
     fn certificate(&self) -> Option<Timestamp>;
 }
 
-/// The tasks of all clusters. Dropping it ends them and empties the store.
+/// The polling tasks of all clusters. Dropping it aborts them and removes the clusters from the store.
 #[derive(Debug)]
 pub struct Poller {
     origin: Instant,
-    /// Of the clusters that are polled.
     settings: BTreeMap<ClusterName, ClusterSettings>,
     store: Store,
     tasks: BTreeMap<ClusterName, AbortOnDropHandle<()>>,
@@ -87,16 +81,15 @@ impl StatusSource for Client {
 // === impl Poller ===
 
 impl Poller {
-    /// A poller without clusters, which publishes to `store`.
     pub fn new(store: Store) -> Self {
         let origin = clock::now().mono;
         Self { origin, settings: BTreeMap::new(), store, tasks: BTreeMap::new() }
     }
 
-    /// Polls the clusters of `next` from now on, and no others; tells what that changed. The names differ.
+    /// Replaces the polled clusters by `next`, whose names must be distinct.
     ///
-    /// Those whose settings did not change are not touched. The others are polled at once, with the counters of a
-    /// cluster of the same name, and with its status if the address is the same. What is gone vanishes from the store.
+    /// Clusters with unchanged settings are not affected. The others are polled at once; they keep the counters of the cluster
+    /// of the same name, and its status if the URL is the same. Removed clusters disappear from the store.
     pub fn apply(&mut self, next: Vec<ClusterSettings>, pool: &Arc<TransportPool>) -> Changes {
         let changes = self.change_to(next, |settings| {
             let (client, pool) = (settings.client.clone(), pool.clone());
@@ -106,7 +99,6 @@ impl Poller {
         changes
     }
 
-    /// The same for clusters of any kind.
     fn change_to<S: StatusSource, F: Fn() -> S + Send + 'static>(
         &mut self,
         next: Vec<ClusterSettings>,
@@ -115,7 +107,7 @@ impl Poller {
         let ConfigDiff { changes, describe, start, stop } = config_diff::diff(&self.settings, &next);
         for name in stop {
             self.tasks.remove(&name);
-            // The task ends when the runtime comes to it; the next scrape may be sooner.
+            // The task may end later than the next scrape.
             self.store.remove(&name);
         }
         for (settings, how) in start.iter().filter_map(|(index, how)| Some((next.get(*index)?, *how))) {
@@ -148,7 +140,7 @@ impl Poller {
     }
 }
 
-/// Keeps one cluster's task alive.
+/// Restarts the task of a cluster whenever it panics.
 async fn supervise<S: StatusSource>(
     source: impl Fn() -> S + Send + 'static,
     publisher: Publisher,
@@ -166,11 +158,11 @@ async fn supervise<S: StatusSource>(
     }
 }
 
-/// Polls one cluster for ever.
+/// Polls one cluster until the task is aborted.
 async fn run<S: StatusSource>(mut source: S, publisher: Arc<Mutex<Publisher>>, mut schedule: Schedule) {
     loop {
         let started = clock::now();
-        // In a box, because its 8 KiB are needed for a moment only: most of the time most of the tasks wait.
+        // Boxed, so that the task does not hold the 8 KiB of this future while it waits.
         let result = Box::pin(source.poll(started.mono)).await;
         let ended = clock::now();
         let next = schedule.next(ended.mono, result.as_ref().err());
@@ -202,7 +194,7 @@ async fn wait(source: &impl StatusSource, next: Next) {
     }
 }
 
-/// Publishes, and logs what changed.
+/// Publishes and logs the changes.
 fn record(publisher: &Mutex<Publisher>, publish: impl FnOnce(&mut Publisher) -> Vec<crate::store::Change>) {
     let mut publisher = lock(publisher);
     let changes = publish(&mut publisher);

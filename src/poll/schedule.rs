@@ -4,37 +4,34 @@ use std::time::{Duration, Instant};
 
 use crate::model::{ClusterName, CredentialRejection, PollFailure};
 
-/// The longest pause where no account can be locked: after a refused access token, and for `Retry-After`.
+/// The longest pause after a rejected access token and for `Retry-After`, where no account can be locked.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(300);
 
-/// One cluster's schedule.
 #[derive(Clone, Debug)]
 pub struct Schedule {
-    /// Any point in time on the grid of this cluster's polls.
+    /// Polls are due at `anchor` plus multiples of `interval`.
     anchor: Instant,
     interval: Duration,
-    /// Refused access tokens in a row.
+    /// Consecutive rejections of an access token.
     rejections: u32,
-    /// When a poll succeeded last.
+    /// Time of the last success.
     success: Option<Instant>,
-    /// How long a last good status stays.
     stale_after: Duration,
 }
 
 /// When the next poll is due.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Next {
-    /// At this time.
     pub at: Instant,
-    /// Or, if this is set, as soon as the credential's file changes.
+    /// Whether to poll earlier if the credential file changes.
     pub or_new_credential: bool,
 }
 
 // === impl Schedule ===
 
 impl Schedule {
-    /// Polls every `interval`, shifted by a stable hash of the name, so that the clusters are spread over the interval
-    /// in the same way after every start. `origin` is the same for all clusters.
+    /// Polls every `interval`, offset by a hash of the name, so that polls are spread over the interval. `origin` is the same
+    /// for all clusters.
     pub fn new(name: &ClusterName, interval: Duration, stale_after: Duration, origin: Instant) -> Self {
         let nanos = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX).max(1);
         Self {
@@ -46,7 +43,7 @@ impl Schedule {
         }
     }
 
-    /// When to poll after one that ended at `now`.
+    /// The poll that follows one which ended at `now`.
     pub fn next(&mut self, now: Instant, failure: Option<&PollFailure>) -> Next {
         let tick = self.tick_after(now);
         let (rejection, retry_after) = match failure {
@@ -57,10 +54,10 @@ impl Schedule {
             Some(failure) => (failure.rejection, failure.retry_after.unwrap_or_default()),
         };
         let at = match rejection {
-            // The account would be locked.
+            // Polling earlier could lock the account.
             Some(CredentialRejection::LockoutRisk) => now + retry_after,
             Some(CredentialRejection::NoLockout) => {
-                // The first one changes nothing.
+                // The first rejection causes no pause.
                 let pause = self.interval.saturating_mul(1 << self.rejections.min(8)).saturating_sub(self.interval);
                 self.at_most(now, pause)
             }
@@ -71,8 +68,8 @@ impl Schedule {
         Next { at: tick.max(at), or_new_credential: rejection.is_some() }
     }
 
-    /// `pause` from now, but not so long that a status goes stale for it: while one is fresh, it is asked for once more before
-    /// its end. A poll takes an interval at most.
+    /// `now` plus `pause`, limited so that a fresh status is polled once more before it becomes stale. A poll takes at most one
+    /// interval.
     fn at_most(&self, now: Instant, pause: Duration) -> Instant {
         let longest = LONGEST_INTERVAL.min(self.stale_after / 2).max(self.interval);
         let at = now + pause.min(longest);
@@ -80,17 +77,17 @@ impl Schedule {
         last_chance.filter(|last_chance| *last_chance > now).map_or(at, |last_chance| at.min(last_chance))
     }
 
-    /// The first point of the grid after `now`.
+    /// The first regular poll after `now`.
     fn tick_after(&self, now: Instant) -> Instant {
         let Some(since) = now.checked_duration_since(self.anchor) else { return self.anchor };
         let into = since.as_nanos() % self.interval.as_nanos().max(1);
-        // The remainder is smaller than an interval, which fits.
+        // The remainder is smaller than the interval, so it fits.
         now + (self.interval - Duration::from_nanos(u64::try_from(into).unwrap_or_default()))
     }
 }
 
-/// FNV-1a with a final mix: stable for all time, which the standard library's hasher does not promise. The mix is the
-/// finaliser of MurmurHash3, because FNV alone leaves names that differ in the last letter close together.
+/// FNV-1a followed by MurmurHash3's finaliser. The standard library's hasher may change between releases; FNV alone gives
+/// similar values for names that differ in the last letter.
 fn hash(text: &str) -> u64 {
     let fnv = text
         .bytes()

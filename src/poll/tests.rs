@@ -11,7 +11,7 @@ use crate::model::{CredentialRejection, FailureReason, Status};
 const INTERVAL: Duration = Duration::from_secs(60);
 const STALE_AFTER: Duration = Duration::from_secs(300);
 
-/// What a scripted cluster does at one poll.
+/// Outcome of one poll of a scripted cluster.
 #[derive(Clone, Debug)]
 enum Act {
     Fail(FailureReason),
@@ -21,7 +21,7 @@ enum Act {
     Succeed,
 }
 
-/// A cluster that plays a script; after its end it repeats the last act.
+/// Repeats its last act when the script has ended.
 #[derive(Clone, Debug, Default)]
 struct Script {
     acts: Arc<Mutex<VecDeque<Act>>>,
@@ -109,7 +109,7 @@ fn up(store: &Store, name: &str) -> Option<bool> {
     view.clusters.iter().find(|cluster| cluster.name().as_str() == name)?.up(&clock::now())
 }
 
-/// Lets the paused clock run; tasks that are due in between run in their order.
+/// Advances the paused clock; tasks that become due run in order.
 async fn pass(time: Duration) {
     tokio::time::sleep(time).await;
 }
@@ -142,7 +142,7 @@ async fn a_hanging_cluster_delays_no_other() {
     assert!(healthy.polls() >= 3);
 }
 
-/// The largest lateness of the healthy ones among 1,000 clusters of which 900 hang until their time limit.
+/// The greatest delay of a healthy cluster among 1,000 clusters, of which 900 hang until their timeout.
 async fn lateness(interval: Duration, timeout: Duration) -> Duration {
     let mut poller = Poller::new(Store::default());
     let worst = Arc::new(Mutex::new(Duration::ZERO));
@@ -158,7 +158,7 @@ async fn lateness(interval: Duration, timeout: Duration) -> Duration {
     *worst.lock().unwrap()
 }
 
-/// A cluster that notes how late it is polled.
+/// Records how late it is polled.
 #[derive(Clone)]
 struct Punctual {
     due: Instant,

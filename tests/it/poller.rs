@@ -88,7 +88,7 @@ async fn what_changes_beside_the_status_is_logged_once() {
     fleet.polls("beside", 2.0).await;
     let lines = leak::logged("cluster=beside ");
     for words in
-        ["another API version answers\" cluster=beside from=v1 to=v2", "the account has more privileges than it needs"]
+        ["the API version changed\" cluster=beside from=v1 to=v2", "the account has more privileges than it needs"]
     {
         assert_eq!(lines.iter().filter(|line| line.contains(words)).count(), 1, "{words:?} in {lines:#?}");
     }

@@ -1,8 +1,8 @@
-//! Poller, store and reloads in any order: schedules that proptest makes up, held against a model that is as simple as can
-//! be. Time is paused, so that days pass in no time and each schedule can be repeated; a failure prints the shortest one.
+//! Model-based test of poller, store and reloads: proptest generates schedules, and a simple model predicts the store. Time is
+//! paused, so schedules are fast and repeatable; a failure prints the shortest one.
 //!
-//! Times are multiples of a few, so that the end of a poll, a reload, a look at the store and the end of a freshness often
-//! fall on the same instant.
+//! Times come from a short list, so that the end of a poll, a reload, a check of the store and the end of freshness often
+//! coincide.
 
 use std::collections::VecDeque;
 
@@ -20,7 +20,7 @@ const INTERVAL: Duration = Duration::from_secs(60);
 const TIMEOUT: Duration = Duration::from_secs(10);
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
-/// How a poll ends, after this time.
+/// Duration and outcome of a poll.
 type Act = (Duration, End);
 
 #[derive(Clone, Copy, Debug)]
@@ -31,21 +31,20 @@ enum End {
     Succeed(&'static Status),
 }
 
-/// What happens to the poller.
 #[derive(Clone, Debug)]
 enum Step {
-    /// From now on these clusters: for each name none, or one of two addresses and one of two freshness settings.
+    /// A new configuration: for each name `None`, or a port and `stale_after` in minutes.
     Apply([Option<(u16, u64)>; NAMES.len()]),
-    /// The file of a refused credential changes.
+    /// The file of a rejected credential changes.
     NewCredential,
     Pass(Duration),
 }
 
-/// What should be known of one cluster.
+/// Expected state of one cluster.
 #[derive(Clone, Debug, Default)]
 struct Known {
     address: u16,
-    /// Which of the tasks with this name is the right one.
+    /// Number of the current task with this name.
     task: u64,
     stale_after: Duration,
     good: Option<(Instant, PollResult)>,
@@ -53,9 +52,9 @@ struct Known {
     polls: u64,
     failures: [u64; FailureReason::ALL.len()],
     status_changes: u64,
-    /// When a poll began that has not ended.
+    /// Start of the poll in flight.
     since: Option<Instant>,
-    /// The latest time at which the next poll has to begin.
+    /// Latest start of the next poll.
     due: Option<Instant>,
 }
 
@@ -64,12 +63,11 @@ struct World {
     acts: VecDeque<Act>,
     known: BTreeMap<&'static str, Known>,
     new_credential: bool,
-    /// Polls under way, whosever.
+    /// Polls in flight of all tasks, including replaced ones.
     running: usize,
     tasks: u64,
 }
 
-/// A cluster of the world.
 struct Told {
     name: &'static str,
     task: u64,
@@ -94,7 +92,7 @@ fn failure(reason: FailureReason, rejection: Option<CredentialRejection>) -> Pol
 }
 
 impl World {
-    /// What is known of the cluster of this task, if the task is still wanted.
+    /// The expected state of this task's cluster, unless the task was replaced.
     fn of(&mut self, told: &Told) -> Option<&mut Known> {
         self.known.get_mut(told.name).filter(|known| known.task == told.task)
     }
@@ -104,7 +102,7 @@ impl Known {
     fn ended(&mut self, end: End) {
         self.since = None;
         let before = self.good.as_ref().map(|(_, reading)| reading.status.clone());
-        // Every rejection allows for the longest pause; which one there is, is the schedule's own test.
+        // Allows the longest pause; the tests of `schedule` check the exact one.
         let pause = if let End::Refuse(_) = end { Duration::from_secs(1800) } else { Duration::ZERO };
         self.due = Some(now() + INTERVAL + pause);
         let failure = match end {
@@ -195,7 +193,7 @@ fn settings(name: &str, address: u16, stale_after: Duration) -> ClusterSettings 
     ClusterSettings { client, interval: INTERVAL, metadata: ClusterMetadata::default(), name, stale_after }
 }
 
-/// Changes the poller and what should be known of the clusters.
+/// Applies a configuration to the poller and to the model.
 fn apply(poller: &mut Poller, world: &Arc<Mutex<World>>, next: &[Option<(u16, u64)>]) {
     let wanted: Vec<_> = NAMES.into_iter().zip(next).filter_map(|(name, next)| Some((name, (*next)?))).collect();
     {
@@ -251,7 +249,7 @@ async fn follow(acts: Vec<Act>, steps: Vec<Step>) {
             Step::Pass(time) => tokio::time::sleep(time).await,
         }
         look(&store, &world);
-        // What is not wanted any more ends when the runtime comes to it.
+        // Aborted tasks end when the runtime runs next.
         tokio::time::sleep(Duration::from_millis(1)).await;
         look(&store, &world);
         let world = lock(&world);
