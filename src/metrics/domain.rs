@@ -225,7 +225,7 @@ fn key_stores(rows: &[Row<'_>], sink: &mut impl SampleSink) {
 /// What else can end the watch over a cluster, or spoil it.
 fn credential_and_clock_metrics(rows: &[Row<'_>], sink: &mut impl SampleSink) {
     for row in rows {
-        if let Some(at) = row.snapshot.certificate() {
+        if let Some(at) = row.snapshot.api_certificate() {
             sink.sample(&catalog::API_CERTIFICATE_EXPIRY, row.cluster, &[], at.unix_seconds());
         }
     }

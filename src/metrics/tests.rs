@@ -93,10 +93,10 @@ fn fleet(store: &Store, origin: Instant) -> Vec<Publisher> {
     let (mut stale, mut old, never) = (add("stale"), add("old-version"), add("never-polled"));
     let took = Duration::from_millis(12);
     let policy = Policy { require: Some(Require::Kms), ..Policy::default() };
-    store.describe(kms.name(), &ClusterMetadata { policy, ..ClusterMetadata::default() });
+    store.set_metadata(kms.name(), &ClusterMetadata { policy, ..ClusterMetadata::default() });
     kms.record(moment(origin, 600), took, Ok(kms_reading(Status::KmsAvailable)));
     let clock = ServerClock { at: origin + Duration::from_millis(659_900), date: Timestamp::new(at(720)).unwrap() };
-    kms.saw_certificate(Timestamp::new(at(86_400)));
+    kms.set_api_certificate(Timestamp::new(at(86_400)));
     kms.record(moment(origin, 660), took, Ok(PollResult { clock: Some(clock), ..kms_reading(Status::KmsKeyNotFound) }));
     local.record(moment(origin, 650), took, Ok(local_reading(ApiVersion::V2)));
     failing.record(moment(origin, 600), took, Ok(kms_reading(Status::Unknown(ForeignText::new("KMS Quorum Lost")))));
@@ -181,7 +181,7 @@ fn everything_that_must_be_fresh_vanishes_together() {
     let (store, origin) = (Store::default(), Instant::now());
     let mut publisher = store.publisher(ClusterName::new("one").unwrap(), Duration::from_secs(300));
     let clock = Some(ServerClock { at: origin, date: Timestamp::new(at(0)).unwrap() });
-    publisher.saw_certificate(Timestamp::new(at(86_400)));
+    publisher.set_api_certificate(Timestamp::new(at(86_400)));
     publisher.record(moment(origin, 0), Duration::ZERO, Ok(PollResult { clock, ..kms_reading(Status::KmsAvailable) }));
     let names = |seconds: u64| -> HashSet<String> {
         let got = text(&store.view(), &moment(origin, seconds));
@@ -247,7 +247,7 @@ proptest! {
             let mut publisher = store.publisher(name, Duration::from_secs(300));
             let labels = [("site", "a\\b\"c"), ("rack", "7")];
             let labels = Labels::new(labels.into_iter().take(seconds as usize % 3)).unwrap();
-            store.describe(publisher.name(), &ClusterMetadata { labels, ..ClusterMetadata::default() });
+            store.set_metadata(publisher.name(), &ClusterMetadata { labels, ..ClusterMetadata::default() });
             if let Some(reading) = reading {
                 publisher.record(moment(origin, 0), Duration::from_micros(seconds), Ok(reading));
             }

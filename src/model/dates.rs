@@ -72,7 +72,7 @@ impl KmsCertificate {
     pub const ALL: [Self; 3] = [Self::Ca, Self::Client, Self::Server];
 
     /// The certificates whose expiry the cluster reports.
-    pub const TOLD: [Self; 2] = [Self::Ca, Self::Client];
+    pub const REPORTED: [Self; 2] = [Self::Ca, Self::Client];
 
     /// The value of the label `certificate`.
     pub fn label(self) -> &'static str {

@@ -10,7 +10,7 @@ pub enum LabelError {
     #[error("is not a valid label name; use letters, digits and underscores, and do not start with a digit or __")]
     Name,
     #[error("is a label that the exporter or Prometheus sets itself; choose another name")]
-    Taken,
+    Reserved,
     #[error("must have a value of at most 256 bytes without line breaks or other control characters")]
     Value,
 }
@@ -19,7 +19,7 @@ pub enum LabelError {
 
 impl Labels {
     /// Names that the exporter or Prometheus uses.
-    pub const TAKEN: [&str; 6] = ["api", "cluster", "cluster_id", "instance", "job", "version"];
+    pub const RESERVED: [&str; 6] = ["api", "cluster", "cluster_id", "instance", "job", "version"];
 
     /// # Errors
     ///
@@ -46,8 +46,8 @@ fn check(name: &str, value: &str) -> Result<(), LabelError> {
     let first = characters.next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_');
     if !first || name.starts_with("__") || !characters.all(|c| c.is_ascii_alphanumeric() || c == '_') {
         Err(LabelError::Name)
-    } else if Labels::TAKEN.contains(&name) {
-        Err(LabelError::Taken)
+    } else if Labels::RESERVED.contains(&name) {
+        Err(LabelError::Reserved)
     } else if value.len() > 256 || value.chars().any(char::is_control) {
         Err(LabelError::Value)
     } else {
@@ -71,8 +71,8 @@ mod tests {
         check("", "", Some(LabelError::Name));
         check("si-te", "", Some(LabelError::Name));
         check("__name__", "", Some(LabelError::Name));
-        check("cluster", "", Some(LabelError::Taken));
-        check("job", "", Some(LabelError::Taken));
+        check("cluster", "", Some(LabelError::Reserved));
+        check("job", "", Some(LabelError::Reserved));
         check("site", "a\nb", Some(LabelError::Value));
         check("site", &"a".repeat(256), None);
         check("site", &"a".repeat(257), Some(LabelError::Value));

@@ -59,7 +59,7 @@ impl Status {
     }
 
     /// Whether this status reveals the state of the key. `KmsCannotConnect`, for example, does not.
-    pub fn speaks_about_the_key(&self) -> bool {
+    pub fn reveals_key_state(&self) -> bool {
         matches!(
             self,
             Self::Encrypted | Self::KmsAvailable | Self::NotEncrypted | Self::KmsKeyNotFound | Self::KmsKeyInactive

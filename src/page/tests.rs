@@ -18,7 +18,7 @@ const GOOD: Exporter<'_> = Exporter { config_is_good: true, config_warnings: &[]
 fn read(store: &Store, now: ClockTime, name: &str, reading: PollResult) -> Publisher {
     let mut publisher = store.publisher(ClusterName::new(name).unwrap(), Duration::from_secs(60));
     let policy = Policy { key_max_age: None, ..Policy::default() };
-    store.describe(publisher.name(), &ClusterMetadata { policy, ..ClusterMetadata::default() });
+    store.set_metadata(publisher.name(), &ClusterMetadata { policy, ..ClusterMetadata::default() });
     publisher.record(now, Duration::ZERO, Ok(reading));
     publisher
 }

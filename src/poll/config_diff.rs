@@ -22,7 +22,7 @@ pub struct Changes {
 pub(super) struct ConfigDiff {
     pub(super) changes: Changes,
     /// Indices of the clusters in the new list whose metadata is to be set.
-    pub(super) describe: Vec<usize>,
+    pub(super) set_metadata: Vec<usize>,
     /// Indices of the clusters in the new list for which a task is to be started.
     pub(super) start: Vec<(usize, Start)>,
     pub(super) stop: Vec<ClusterName>,
@@ -45,7 +45,7 @@ pub(super) fn diff(current: &BTreeMap<ClusterName, ClusterSettings>, next: &[Clu
             None => {
                 diff.changes.added += 1;
                 diff.start.push((index, Start::Fresh));
-                diff.describe.push(index);
+                diff.set_metadata.push(index);
             }
             Some(before) if before == settings => diff.changes.unchanged += 1,
             Some(before) => {
@@ -56,7 +56,7 @@ pub(super) fn diff(current: &BTreeMap<ClusterName, ClusterSettings>, next: &[Clu
                 if polled != (&settings.client, settings.interval, settings.stale_after) {
                     diff.start.push((index, start));
                 }
-                diff.describe.push(index);
+                diff.set_metadata.push(index);
             }
         }
     }
@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(diff.start, start);
         assert_eq!(diff.stop.iter().map(ClusterName::as_str).collect::<Vec<_>>(), stop);
         let Changes { added, changed, removed, unchanged } = diff.changes;
-        assert_eq!((added + changed, removed), (diff.describe.len(), stop.len()));
+        assert_eq!((added + changed, removed), (diff.set_metadata.len(), stop.len()));
         let untouched = next.iter().filter(|each| current.get(&each.name) == Some(each)).count();
         assert_eq!(unchanged, untouched);
         assert_eq!((added + changed + unchanged, removed + changed + unchanged), (next.len(), current.len()));

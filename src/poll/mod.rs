@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// How often the file of a rejected credential is checked for changes.
-const LOOK_AT_FILE: Duration = Duration::from_secs(1);
+const CREDENTIAL_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Settings of one cluster.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -91,7 +91,7 @@ impl Poller {
     /// Clusters with unchanged settings are not affected. The others are polled at once; they keep the counters of the cluster
     /// of the same name, and its status if the URL is the same. Removed clusters disappear from the store.
     pub fn apply(&mut self, next: Vec<ClusterSettings>, pool: &Arc<TransportPool>) -> Changes {
-        let changes = self.change_to(next, |settings| {
+        let changes = self.apply_with(next, |settings| {
             let (client, pool) = (settings.client.clone(), pool.clone());
             move || Client::new(client.clone(), pool.clone())
         });
@@ -99,12 +99,12 @@ impl Poller {
         changes
     }
 
-    fn change_to<S: StatusSource, F: Fn() -> S + Send + 'static>(
+    fn apply_with<S: StatusSource, F: Fn() -> S + Send + 'static>(
         &mut self,
         next: Vec<ClusterSettings>,
         source: impl Fn(&ClusterSettings) -> F,
     ) -> Changes {
-        let ConfigDiff { changes, describe, start, stop } = config_diff::diff(&self.settings, &next);
+        let ConfigDiff { changes, set_metadata, start, stop } = config_diff::diff(&self.settings, &next);
         for name in stop {
             self.tasks.remove(&name);
             // The task may end later than the next scrape.
@@ -115,8 +115,8 @@ impl Poller {
             let schedule = Schedule::new(name, interval, stale_after, self.origin);
             self.start(name.clone(), schedule, interval, stale_after, how, source(settings));
         }
-        for settings in describe.iter().filter_map(|index| next.get(*index)) {
-            self.store.describe(&settings.name, &settings.metadata);
+        for settings in set_metadata.iter().filter_map(|index| next.get(*index)) {
+            self.store.set_metadata(&settings.name, &settings.metadata);
         }
         self.settings = next.into_iter().map(|settings| (settings.name.clone(), settings)).collect();
         changes
@@ -168,7 +168,7 @@ async fn run<S: StatusSource>(mut source: S, publisher: Arc<Mutex<Publisher>>, m
         let next = schedule.next(ended.mono, result.as_ref().err());
         log::poll(&name(&publisher), &result, ended.mono - started.mono);
         record(&publisher, |publisher| {
-            publisher.saw_certificate(source.certificate());
+            publisher.set_api_certificate(source.certificate());
             publisher.record(ended, ended.mono - started.mono, result)
         });
         wait(&source, next).await;
@@ -182,7 +182,7 @@ async fn wait(source: &impl StatusSource, next: Next) {
     }
     let renewed = Box::pin(async {
         loop {
-            tokio::time::sleep(LOOK_AT_FILE).await;
+            tokio::time::sleep(CREDENTIAL_CHECK_INTERVAL).await;
             if source.credential_changed().await {
                 return;
             }

@@ -187,18 +187,18 @@ mod tests {
     fn retry_after_is_obeyed_unless_a_status_goes_stale_for_it() {
         let origin = Instant::now();
         let at = |seconds| origin + Duration::from_secs(seconds);
-        let asked = |seconds| PollFailure {
+        let rate_limited = |seconds| PollFailure {
             retry_after: Some(Duration::from_secs(seconds)),
             ..failure(FailureReason::RateLimited)
         };
-        assert!(schedule("one", origin).next(origin, Some(&asked(0))).at <= origin + INTERVAL);
+        assert!(schedule("one", origin).next(origin, Some(&rate_limited(0))).at <= origin + INTERVAL);
         // Nothing was ever known: rarely, but not for an hour.
-        assert_eq!(schedule("one", origin).next(origin, Some(&asked(100))).at, at(100));
-        assert_eq!(schedule("one", origin).next(origin, Some(&asked(3600))).at, at(150));
+        assert_eq!(schedule("one", origin).next(origin, Some(&rate_limited(100))).at, at(100));
+        assert_eq!(schedule("one", origin).next(origin, Some(&rate_limited(3600))).at, at(150));
         // A status that is fresh until 300.
         let mut fresh = schedule("one", origin);
         fresh.next(origin, None);
-        let times = [60, 200, 239, 240].map(|now| fresh.next(at(now), Some(&asked(3600))).at);
+        let times = [60, 200, 239, 240].map(|now| fresh.next(at(now), Some(&rate_limited(3600))).at);
         assert_eq!((times[0], times[3]), (at(210), at(390)));
         // Or the next point of the grid.
         assert!(times[1] >= at(240) && times[1] <= at(260) && times[2] <= at(299));

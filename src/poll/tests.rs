@@ -222,7 +222,7 @@ async fn a_refused_credential_slows_down_until_its_file_changes() {
     pass(Duration::from_secs(590)).await;
     let before = script.polls();
     script.new_credential.store(true, Ordering::SeqCst);
-    pass(2 * LOOK_AT_FILE).await;
+    pass(2 * CREDENTIAL_CHECK_INTERVAL).await;
     assert_eq!((before, script.polls()), (2, 3));
 }
 

@@ -17,13 +17,13 @@ use crate::{
 };
 
 /// A KMS that has been unusable for longer is critical.
-pub const KMS_UNUSABLE: Duration = Duration::from_secs(3600);
+pub const KMS_CRITICAL_AFTER: Duration = Duration::from_secs(3600);
 
 /// A status that the cluster has not refreshed for longer is worth knowing.
-pub const NOT_REFRESHED: Duration = Duration::from_secs(86_400);
+pub const MAX_STATUS_AGE: Duration = Duration::from_secs(86_400);
 
 /// In seconds.
-pub const CLOCKS_DIFFER: f64 = 300.0;
+pub const MAX_CLOCK_SKEW_SECONDS: f64 = 300.0;
 
 /// Something that is wrong.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -171,20 +171,20 @@ impl Kind {
     fn can_be_excluded(self, cluster: &Snapshot, now: &ClockTime) -> bool {
         match self {
             Self::NotReadable => return cluster.last_poll().is_some(),
-            Self::ApiCertificateExpiring => return cluster.certificate().is_some(),
+            Self::ApiCertificateExpiring => return cluster.api_certificate().is_some(),
             _ => {}
         }
         let Some(reading) = cluster.fresh(now) else { return false };
         let policy = &cluster.metadata().policy;
         match self {
-            Self::KeyNotFound | Self::KeyInactive => reading.status.speaks_about_the_key(),
+            Self::KeyNotFound | Self::KeyInactive => reading.status.reveals_key_state(),
             Self::ConfigurationCorrupted | Self::KmsAuthenticationError | Self::KmsCannotConnect => {
                 reading.status.is_known()
             }
             Self::CertificateExpired | Self::CertificateCritical | Self::CertificateWarning => {
                 reading.key_store == KeyStore::Local || has_both_dates(reading)
             }
-            Self::PolicyViolated => violation(reading, policy.require).is_some(),
+            Self::PolicyViolated => violates_policy(reading, policy.require).is_some(),
             Self::ExpiryUnknown => reading.key_store != KeyStore::Unknown,
             Self::KeyTooOld => !is_age_limited(reading, policy) || rotated(reading).is_some(),
             Self::ClockSkew => cluster.clock_skew().is_some(),
@@ -226,13 +226,13 @@ impl Finding {
         Self { since, ..self }
     }
 
-    fn advising(self, advice: &'static str) -> Self {
+    fn with_advice(self, advice: &'static str) -> Self {
         Self { advice, ..self }
     }
 }
 
 /// A status in the vendor's words.
-pub fn words(status: &Status) -> String {
+pub fn status_text(status: &Status) -> String {
     match status {
         Status::ConfigurationCorrupted => "Configuration Corrupted".to_owned(),
         Status::Encrypted => "Encrypted".to_owned(),
@@ -250,15 +250,15 @@ pub fn words(status: &Status) -> String {
 pub fn all(cluster: &Snapshot, now: &ClockTime) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Some((at, reading)) = cluster.last_known() {
-        findings = read(cluster, at, reading, now);
+        findings = findings_from_status(cluster, at, reading, now);
         if cluster.fresh(now).is_none() {
             let age = format_duration(at.age(now).as_secs_f64());
             findings.iter_mut().for_each(|finding| finding.text.push_str(&format!(" (as of {age} ago)")));
         }
     }
-    findings.extend(beside(cluster, now));
+    findings.extend(findings_without_status(cluster, now));
     findings.sort_by_key(|finding| (Reverse(finding.severity), finding.kind.rank()));
-    forbid_what_is_dangerous(&mut findings);
+    replace_dangerous_advice(&mut findings);
     findings
 }
 
@@ -271,11 +271,11 @@ pub fn do_not_restart(cluster: &Snapshot, now: &ClockTime) -> Option<bool> {
 /// The judgement for the metric: each pair of a finding and a severity of which somebody can tell whether it holds.
 pub fn samples(cluster: &Snapshot, now: &ClockTime) -> Vec<(Kind, Severity, bool)> {
     let mut findings = match cluster.last_known() {
-        Some((at, reading)) if cluster.fresh(now).is_some() => read(cluster, at, reading, now),
+        Some((at, reading)) if cluster.fresh(now).is_some() => findings_from_status(cluster, at, reading, now),
         _ => Vec::new(),
     };
     if cluster.last_poll().is_some() {
-        findings.extend(beside(cluster, now));
+        findings.extend(findings_without_status(cluster, now));
     }
     let worst =
         |kind: Kind| findings.iter().filter(|finding| finding.kind == kind).map(|finding| finding.severity).max();
@@ -289,12 +289,12 @@ pub fn samples(cluster: &Snapshot, now: &ClockTime) -> Vec<(Kind, Severity, bool
 }
 
 /// What an answer of the moment `at` says, with what was said before it.
-fn read(cluster: &Snapshot, at: &ClockTime, reading: &PollResult, now: &ClockTime) -> Vec<Finding> {
+fn findings_from_status(cluster: &Snapshot, at: &ClockTime, reading: &PollResult, now: &ClockTime) -> Vec<Finding> {
     let policy = &cluster.metadata().policy;
     let mut findings = Vec::new();
     findings.extend(status(cluster, reading, now));
     findings.extend(key_fault(cluster, reading, now));
-    findings.extend(requirement(reading, policy.require).map(|finding| finding.since(status_since(cluster))));
+    findings.extend(policy_finding(reading, policy.require).map(|finding| finding.since(status_since(cluster))));
     findings.extend(super::certificates(reading, now).iter().filter_map(|each| certificate(each, policy)));
     if reading.key_store == KeyStore::Kms && !has_both_dates(reading) {
         findings.push(Kind::ExpiryUnknown.warning("The cluster does not report when its KMS certificates expire"));
@@ -302,7 +302,7 @@ fn read(cluster: &Snapshot, at: &ClockTime, reading: &PollResult, now: &ClockTim
     findings.extend(key_age(reading, policy, now));
     if let Some(updated) = reading.dates.get(DateField::LastStatusUpdateTime).timestamp() {
         let age = at.unix_seconds() - updated.unix_seconds();
-        if age > NOT_REFRESHED.as_secs_f64() {
+        if age > MAX_STATUS_AGE.as_secs_f64() {
             let text = format!("The cluster had not refreshed its status for {}", format_duration(age));
             findings.push(Kind::StatusNotRefreshed.info(text).since(Some(updated.utc())));
         }
@@ -313,19 +313,19 @@ fn read(cluster: &Snapshot, at: &ClockTime, reading: &PollResult, now: &ClockTim
     let account = &reading.details.account;
     findings.extend(account.tokens.iter().flat_map(|tokens| access_tokens(tokens, at, policy, now)));
     findings.extend(account.privileges.as_ref().and_then(|privileges| excess(privileges.excess.len())));
-    findings.extend(cluster.clock_skew().filter(|skew| skew.abs() > CLOCKS_DIFFER).map(clock_skew));
+    findings.extend(cluster.clock_skew().filter(|skew| skew.abs() > MAX_CLOCK_SKEW_SECONDS).map(clock_skew));
     findings
 }
 
 /// What does not come from an answer.
-fn beside(cluster: &Snapshot, now: &ClockTime) -> impl Iterator<Item = Finding> {
-    let api = cluster.certificate().and_then(|expires| api_certificate(cluster, expires, now));
+fn findings_without_status(cluster: &Snapshot, now: &ClockTime) -> impl Iterator<Item = Finding> {
+    let api = cluster.api_certificate().and_then(|expires| api_certificate(cluster, expires, now));
     let not_readable = (cluster.up(now) != Some(true)).then(|| not_readable(cluster));
     [api, not_readable].into_iter().flatten()
 }
 
 /// No advice that the cluster's state forbids.
-fn forbid_what_is_dangerous(findings: &mut [Finding]) {
+fn replace_dangerous_advice(findings: &mut [Finding]) {
     let key_in_danger = findings.iter().any(|finding| finding.kind.rank() <= 3);
     let unsafe_to_rotate =
         findings.iter().any(|finding| finding.prohibition().is_some() || finding.severity == Severity::Critical);
@@ -345,7 +345,7 @@ fn status_since(cluster: &Snapshot) -> Option<DateTime<Utc>> {
 }
 
 fn status(cluster: &Snapshot, reading: &PollResult, now: &ClockTime) -> Option<Finding> {
-    let text = words(&reading.status);
+    let text = status_text(&reading.status);
     let since = status_since(cluster);
     match &reading.status {
         Status::Encrypted | Status::KmsAvailable | Status::NotEncrypted => None,
@@ -356,7 +356,7 @@ fn status(cluster: &Snapshot, reading: &PollResult, now: &ClockTime) -> Option<F
         Status::KmsCannotConnect => {
             let unusable = cluster.history().kms_unusable_since;
             let age = unusable.map(|since| since.age(now)).unwrap_or_default();
-            let severity = if age >= KMS_UNUSABLE { Severity::Critical } else { Severity::Warning };
+            let severity = if age >= KMS_CRITICAL_AFTER { Severity::Critical } else { Severity::Warning };
             let text = format!("{text}; KMS unusable for {}", format_duration(age.as_secs_f64()));
             Some(Kind::KmsCannotConnect.finding(severity, text).since(unusable.map(|since| since.wall)))
         }
@@ -366,9 +366,9 @@ fn status(cluster: &Snapshot, reading: &PollResult, now: &ClockTime) -> Option<F
 
 /// The verdict about the key, which stands until a status speaks about the key.
 fn key_fault(cluster: &Snapshot, reading: &PollResult, now: &ClockTime) -> Option<Finding> {
-    let (since, status) = cluster.history().verdict.as_ref()?;
+    let (since, status) = cluster.history().key_fault.as_ref()?;
     let kind = if *status == Status::KmsKeyNotFound { Kind::KeyNotFound } else { Kind::KeyInactive };
-    let mut text = words(status);
+    let mut text = status_text(status);
     if reading.status != *status {
         let age = format_duration(since.age(now).as_secs_f64());
         text = format!("{text}, reported {age} ago; no status since then says that the key is back");
@@ -377,7 +377,7 @@ fn key_fault(cluster: &Snapshot, reading: &PollResult, now: &ClockTime) -> Optio
 }
 
 /// Whether the policy is violated; `None` if nobody can tell.
-fn violation(reading: &PollResult, require: Option<Require>) -> Option<bool> {
+fn violates_policy(reading: &PollResult, require: Option<Require>) -> Option<bool> {
     let encrypted = reading.status.is_known().then_some(reading.status != Status::NotEncrypted);
     let in_kms = match reading.key_store {
         KeyStore::Kms => Some(true),
@@ -395,8 +395,8 @@ fn violation(reading: &PollResult, require: Option<Require>) -> Option<bool> {
     }
 }
 
-fn requirement(reading: &PollResult, require: Option<Require>) -> Option<Finding> {
-    if violation(reading, require) != Some(true) {
+fn policy_finding(reading: &PollResult, require: Option<Require>) -> Option<Finding> {
+    if violates_policy(reading, require) != Some(true) {
         return None;
     }
     let finding = match (&reading.status, require) {
@@ -404,7 +404,7 @@ fn requirement(reading: &PollResult, require: Option<Require>) -> Option<Finding
         (Status::NotEncrypted, _) => Kind::PolicyViolated.critical("Not Encrypted, which the policy requires"),
         _ => Kind::PolicyViolated
             .critical("The master key is on the nodes, and the policy requires a KMS")
-            .advising(MOVE_KEY),
+            .with_advice(MOVE_KEY),
     };
     Some(finding)
 }
@@ -434,11 +434,11 @@ pub fn certificate(certificate: &Certificate, policy: &Policy) -> Option<Finding
     let severity = *kind.severities().first()?;
     let text = format!("The {} {}", certificate_name(certificate.kind), expiry(left));
     let finding = kind.finding(severity, text).since((left <= 0.0).then(|| certificate.expires.utc()));
-    Some(if certificate.kind == KmsCertificate::Server { finding.advising(RENEW_ON_KMS) } else { finding })
+    Some(if certificate.kind == KmsCertificate::Server { finding.with_advice(RENEW_ON_KMS) } else { finding })
 }
 
 fn has_both_dates(reading: &PollResult) -> bool {
-    KmsCertificate::TOLD.into_iter().all(|certificate| reading.expiry(certificate).is_some())
+    KmsCertificate::REPORTED.into_iter().all(|certificate| reading.expiry(certificate).is_some())
 }
 
 fn rotated(reading: &PollResult) -> Option<Timestamp> {
@@ -458,7 +458,7 @@ fn key_age(reading: &PollResult, policy: &Policy, now: &ClockTime) -> Option<Fin
     let age = now.unix_seconds() - rotated.unix_seconds();
     (age > limit.as_secs_f64()).then(|| {
         let finding = Kind::KeyTooOld.warning(format!("The master key is {} old", format_duration(age)));
-        if reading.key_store == KeyStore::Kms { finding.advising(ROTATE_IN_KMS) } else { finding }
+        if reading.key_store == KeyStore::Kms { finding.with_advice(ROTATE_IN_KMS) } else { finding }
     })
 }
 
@@ -480,8 +480,8 @@ fn api_certificate(cluster: &Snapshot, expires: Timestamp, now: &ClockTime) -> O
 fn access_tokens(tokens: &[AccessToken], at: &ClockTime, policy: &Policy, now: &ClockTime) -> Vec<Finding> {
     let valid = |token: &&AccessToken| token.expires.is_none_or(|expires| expires.unix_seconds() > at.unix_seconds());
     let tokens: Vec<&AccessToken> = tokens.iter().filter(valid).collect();
-    let endless = tokens.iter().any(|token| token.expires.is_none());
-    let last = tokens.iter().filter_map(|token| token.expires).max().filter(|_| !endless);
+    let unlimited = tokens.iter().any(|token| token.expires.is_none());
+    let last = tokens.iter().filter_map(|token| token.expires).max().filter(|_| !unlimited);
     let findings = tokens.iter().filter_map(|token| {
         let expires = token.expires?;
         let left = expires.unix_seconds() - now.unix_seconds();
@@ -526,24 +526,24 @@ fn not_readable(cluster: &Snapshot) -> Finding {
     let finding = |text: String| Kind::NotReadable.finding(Severity::Unknown, text);
     let finding = match cluster.last_poll().map(|last| &last.failure) {
         None => finding("Not polled yet".to_owned()),
-        Some(None) => finding("The last status is stale".to_owned()).advising(
+        Some(None) => finding("The last status is stale".to_owned()).with_advice(
             "If the exporter's host was suspended or its clock was set, wait for the next poll. Otherwise the poller is stuck: \
              restart the exporter, and report it.",
         ),
         Some(Some(Failure::Crash)) => finding("Polling broke down and is started again".to_owned())
-            .advising("This is a bug: report it with the log."),
-        Some(Some(Failure::Poll(failure))) => finding(sentence(&failure.message)).advising(reason(failure.reason)),
+            .with_advice("This is a bug: report it with the log."),
+        Some(Some(Failure::Poll(failure))) => finding(capitalized(&failure.message)).with_advice(failure_advice(failure.reason)),
     };
     finding.since(cluster.last_success().map(|at| at.wall))
 }
 
 /// With a capital letter, since it stands alone here.
-fn sentence(text: &str) -> String {
+fn capitalized(text: &str) -> String {
     let mut characters = text.chars();
     characters.next().into_iter().flat_map(char::to_uppercase).chain(characters).collect()
 }
 
-fn reason(reason: FailureReason) -> &'static str {
+fn failure_advice(reason: FailureReason) -> &'static str {
     match reason {
         FailureReason::Dns => "Check the host name in the cluster's URL, and the resolver of the exporter's host.",
         FailureReason::Connect => "Check that the cluster is running and that no firewall blocks it.",

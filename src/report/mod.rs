@@ -111,7 +111,7 @@ fn judge(cluster: &Snapshot, now: &ClockTime) -> ClusterReport {
     let findings = findings::all(cluster, now);
     let last_known = known.filter(|_| reading.is_none()).map(|(at, reading)| (at.age(now), reading.clone()));
     ClusterReport {
-        api_certificate: cluster.certificate(),
+        api_certificate: cluster.api_certificate(),
         certificates,
         clock_skew: cluster.clock_skew(),
         findings,
@@ -195,9 +195,9 @@ impl ClusterReport {
     /// The state in words.
     pub fn headline(&self) -> String {
         match (&self.reading, &self.last_known, self.up) {
-            (Some(reading), _, _) => findings::words(&reading.status),
+            (Some(reading), _, _) => findings::status_text(&reading.status),
             (None, Some((age, reading)), _) => {
-                format!("{}, {} ago", findings::words(&reading.status), format_duration(age.as_secs_f64()))
+                format!("{}, {} ago", findings::status_text(&reading.status), format_duration(age.as_secs_f64()))
             }
             (None, None, None) => "Not polled yet".to_owned(),
             (None, None, Some(_)) => "No status".to_owned(),

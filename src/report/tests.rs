@@ -48,7 +48,7 @@ pub fn fleet(store: &Store, origin: Instant) -> Vec<Publisher> {
     let add = |name: &str| {
         let publisher = store.publisher(ClusterName::new(name).unwrap(), Duration::from_secs(300));
         let url = format!("https://{name}.example.com:8000").into();
-        store.describe(publisher.name(), &ClusterMetadata { url, ..ClusterMetadata::default() });
+        store.set_metadata(publisher.name(), &ClusterMetadata { url, ..ClusterMetadata::default() });
         publisher
     };
     let ok = |name: &str, reading: PollResult| {
@@ -154,7 +154,7 @@ fn certificates_are_judged_at_the_boundaries() {
 fn findings_after(answers: &[PollResult], policy: Policy, then: u64) -> Vec<(&'static str, Severity)> {
     let (store, origin) = (Store::default(), Instant::now());
     let mut publisher = store.publisher(ClusterName::new("one").unwrap(), Duration::from_secs(300));
-    store.describe(publisher.name(), &ClusterMetadata { policy, ..ClusterMetadata::default() });
+    store.set_metadata(publisher.name(), &ClusterMetadata { policy, ..ClusterMetadata::default() });
     let mut second = 0;
     for answer in answers {
         publisher.record(moment(origin, second), Duration::ZERO, Ok(answer.clone()));
@@ -254,8 +254,8 @@ fn what_surrounds_the_status_is_judged_at_the_boundaries() {
         answer.clock = skew.map(|skew| ServerClock { at: origin, date: at(skew) });
         let mut publisher = store.publisher(ClusterName::new("one").unwrap(), Duration::from_secs(300));
         let policy = Policy { key_max_age: None, ..Policy::default() };
-        store.describe(publisher.name(), &ClusterMetadata { policy, ..ClusterMetadata::default() });
-        publisher.saw_certificate(certificate.map(|left| at(100.0 + left)));
+        store.set_metadata(publisher.name(), &ClusterMetadata { policy, ..ClusterMetadata::default() });
+        publisher.set_api_certificate(certificate.map(|left| at(100.0 + left)));
         publisher.record(moment(origin, 0), Duration::ZERO, Ok(answer));
         let report = report(&store.view(), &moment(origin, 100));
         let cluster = &report.clusters[0];
@@ -323,7 +323,7 @@ fn what_is_only_worth_knowing_leaves_a_cluster_good() {
         assert_eq!(findings_after(std::slice::from_ref(&answer), good, 0), expect, "{refreshed}");
         let (store, origin) = (Store::default(), Instant::now());
         let mut publisher = store.publisher(ClusterName::new("one").unwrap(), Duration::from_secs(300));
-        store.describe(publisher.name(), &ClusterMetadata { policy: good, ..ClusterMetadata::default() });
+        store.set_metadata(publisher.name(), &ClusterMetadata { policy: good, ..ClusterMetadata::default() });
         publisher.record(moment(origin, 0), Duration::ZERO, Ok(answer));
         assert_eq!(report(&store.view(), &moment(origin, 0)).clusters[0].severity(), Severity::Good, "{refreshed}");
     }

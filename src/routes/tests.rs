@@ -128,7 +128,7 @@ async fn discovery_lists_each_cluster_at_the_address_that_was_asked() {
     let store = Store::default();
     let publisher = store.publisher(ClusterName::new("a\"b").unwrap(), Duration::from_secs(300));
     let labels = Labels::new([("site", "berlin")]).unwrap();
-    store.describe(publisher.name(), &ClusterMetadata { labels, ..ClusterMetadata::default() });
+    store.set_metadata(publisher.name(), &ClusterMetadata { labels, ..ClusterMetadata::default() });
     let routes = routes(&store);
     let (status, text) = get(&routes, "/sd").await;
     assert_eq!(status, 200);

@@ -9,7 +9,7 @@ pub struct History {
     pub status: Option<(ClockTime, Status)>,
     /// `KmsKeyNotFound` or `KmsKeyInactive`, and the time of its first poll. Cleared only by a status that reveals the state
     /// of the key.
-    pub verdict: Option<(ClockTime, Status)>,
+    pub key_fault: Option<(ClockTime, Status)>,
 }
 
 // === impl History ===
@@ -23,7 +23,7 @@ impl History {
         let kms_unusable_since = match &reading.status {
             Status::KmsCannotConnect | Status::KmsAuthenticationError => self.kms_unusable_since.or(Some(at)),
             // The KMS responded, or none is used: an expired certificate has not broken anything yet.
-            status if status.speaks_about_the_key() => None,
+            status if status.reveals_key_state() => None,
             // These do not reveal whether the KMS can be used.
             _ => self.kms_unusable_since.or_else(|| KmsCertificate::ALL.into_iter().any(expired).then_some(at)),
         };
@@ -31,12 +31,12 @@ impl History {
             Some((since, status)) if status == reading.status => Some((since, status)),
             _ => Some((at, reading.status.clone())),
         };
-        let verdict = match &reading.status {
-            Status::KmsKeyNotFound | Status::KmsKeyInactive => since(self.verdict),
-            status if status.speaks_about_the_key() => None,
-            _ => self.verdict,
+        let key_fault = match &reading.status {
+            Status::KmsKeyNotFound | Status::KmsKeyInactive => since(self.key_fault),
+            status if status.reveals_key_state() => None,
+            _ => self.key_fault,
         };
-        Self { kms_unusable_since, status: since(self.status), verdict }
+        Self { kms_unusable_since, status: since(self.status), key_fault }
     }
 }
 
@@ -50,17 +50,17 @@ mod tests {
     use crate::model::{Date, DateField, Dates, ForeignText, KeyStore, Timestamp};
 
     #[test]
-    fn a_verdict_about_the_key_is_lifted_by_a_status_that_speaks_about_it() {
+    fn a_key_fault_is_cleared_only_by_a_status_that_reveals_the_key_state() {
         let origin = Instant::now();
         let at = |seconds| ClockTime { mono: origin + Duration::from_secs(seconds), wall: DateTime::UNIX_EPOCH };
         let reading = |status| PollResult { key_store: KeyStore::Kms, ..PollResult::local(status) };
-        let check = |statuses: &[Status], verdict: Option<(u64, Status)>, unusable: Option<u64>| {
+        let check = |statuses: &[Status], key_fault: Option<(u64, Status)>, unusable: Option<u64>| {
             let mut history = History::default();
             for (second, status) in statuses.iter().enumerate() {
                 history = history.after(at(second as u64), &reading(status.clone()));
             }
-            let got = history.verdict.map(|(since, status)| ((since.mono - origin).as_secs(), status));
-            assert_eq!(got, verdict, "{statuses:?}");
+            let got = history.key_fault.map(|(since, status)| ((since.mono - origin).as_secs(), status));
+            assert_eq!(got, key_fault, "{statuses:?}");
             assert_eq!(
                 history.kms_unusable_since.map(|since| (since.mono - origin).as_secs()),
                 unusable,

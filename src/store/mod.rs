@@ -52,7 +52,7 @@ pub struct View {
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     metadata: ClusterMetadata,
-    certificate: Option<Timestamp>,
+    api_certificate: Option<Timestamp>,
     history: History,
     last_good: Option<(ClockTime, PollResult)>,
     last_poll: Option<LastPoll>,
@@ -93,7 +93,7 @@ impl Store {
     /// The status is discarded, because the name may now refer to a different cluster.
     pub fn publisher(&self, name: ClusterName, stale_after: Duration) -> Publisher {
         self.register(name, stale_after, |before| Snapshot {
-            certificate: None,
+            api_certificate: None,
             history: History::default(),
             last_good: None,
             last_poll: None,
@@ -125,7 +125,7 @@ impl Store {
         Publisher { id, snapshot, store: self.clone() }
     }
 
-    pub fn describe(&self, name: &ClusterName, metadata: &ClusterMetadata) {
+    pub fn set_metadata(&self, name: &ClusterName, metadata: &ClusterMetadata) {
         if let Some((_, snapshot)) = lock(&self.clusters).by_name.get_mut(name) {
             *snapshot = Arc::new(Snapshot { metadata: metadata.clone(), ..(**snapshot).clone() });
         }
@@ -170,9 +170,9 @@ impl Publisher {
     }
 
     /// Sets `notAfter` of the REST API certificate for the next published snapshot. `None` keeps the previous value.
-    pub fn saw_certificate(&mut self, expires: Option<Timestamp>) {
-        if expires.is_some() && expires != self.snapshot.certificate {
-            self.snapshot = Arc::new(Snapshot { certificate: expires, ..(*self.snapshot).clone() });
+    pub fn set_api_certificate(&mut self, expires: Option<Timestamp>) {
+        if expires.is_some() && expires != self.snapshot.api_certificate {
+            self.snapshot = Arc::new(Snapshot { api_certificate: expires, ..(*self.snapshot).clone() });
         }
     }
 
@@ -187,7 +187,7 @@ impl Publisher {
         let mut clusters = lock(&self.store.clusters);
         let current = clusters.by_name.get_mut(&after.name).filter(|(id, _)| *id == self.id);
         if let Some((_, snapshot)) = &current {
-            // `Store::describe` may have changed it.
+            // `Store::set_metadata` may have changed it.
             after.metadata = snapshot.metadata.clone();
         }
         let after = Arc::new(after);
@@ -226,12 +226,12 @@ impl Snapshot {
 
     fn new(name: ClusterName, stale_after: Duration) -> Self {
         let (metadata, history, counters) = (ClusterMetadata::default(), History::default(), Counters::default());
-        Self { metadata, certificate: None, history, last_good: None, last_poll: None, name, stale_after, counters }
+        Self { metadata, api_certificate: None, history, last_good: None, last_poll: None, name, stale_after, counters }
     }
 
     /// `notAfter` of the certificate that the REST API last presented, regardless of age.
-    pub fn certificate(&self) -> Option<Timestamp> {
-        self.certificate
+    pub fn api_certificate(&self) -> Option<Timestamp> {
+        self.api_certificate
     }
 
     pub fn metadata(&self) -> &ClusterMetadata {

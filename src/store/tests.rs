@@ -136,15 +136,15 @@ fn a_publisher_that_takes_anothers_place_keeps_what_is_still_true() {
     assert_eq!(snapshot.counters().polls, 1);
     let certificate = Timestamp::new(DateTime::UNIX_EPOCH).unwrap();
     let mut second = second;
-    second.saw_certificate(Some(certificate));
+    second.set_api_certificate(Some(certificate));
     second.record(clock.at(1), Duration::ZERO, Ok(PollResult::local(Status::KmsKeyNotFound)));
     let snapshot = only(&store);
-    assert_eq!(snapshot.certificate(), Some(certificate));
+    assert_eq!(snapshot.api_certificate(), Some(certificate));
     assert_ne!(*snapshot.history(), History::default(), "its key is lost since then");
     let _third = store.publisher(name("one"), STALE_AFTER);
     drop(second);
     let snapshot = only(&store);
-    assert!(snapshot.last_known().is_none() && snapshot.last_poll().is_none() && snapshot.certificate().is_none());
+    assert!(snapshot.last_known().is_none() && snapshot.last_poll().is_none() && snapshot.api_certificate().is_none());
     assert_eq!(*snapshot.history(), History::default());
     assert_eq!(snapshot.up(&clock.at(0)), None, "another cluster: its status is not known yet");
     assert_eq!(snapshot.counters().polls, 2, "a counter does not fall");
@@ -178,7 +178,7 @@ fn only_changes_are_told() {
         });
         PollResult { dates, ..PollResult::local(Status::KmsAvailable) }
     };
-    let told = |text: &str| Change::Unreadable { field: DateField::CaCertExpiry, text: ForeignText::new(text) };
+    let change = |text: &str| Change::Unreadable { field: DateField::CaCertExpiry, text: ForeignText::new(text) };
     let (connect, timeout) = (failure(FailureReason::Connect), failure(FailureReason::Timeout));
     check(Err(connect.clone()), &[Change::Failing(connect.clone())]);
     check(Err(connect.clone()), &[]);
@@ -188,9 +188,9 @@ fn only_changes_are_told() {
     check(Ok(PollResult::local(Status::Encrypted)), &[]);
     check(Err(timeout.clone()), &[Change::Failing(timeout)]);
     let changed = Change::Status { from: Status::Encrypted, to: Status::KmsAvailable };
-    check(Ok(unreadable("a")), &[Change::Recovered, changed, told("a")]);
+    check(Ok(unreadable("a")), &[Change::Recovered, changed, change("a")]);
     check(Ok(unreadable("a")), &[]);
-    check(Ok(unreadable("b")), &[told("b")]);
+    check(Ok(unreadable("b")), &[change("b")]);
     check(
         Ok(PollResult { api: ApiVersion::V1, key_store: KeyStore::Unknown, ..PollResult::local(Status::KmsAvailable) }),
         &[
@@ -228,13 +228,13 @@ fn changes_of_the_kms_and_of_the_account_are_told_once() {
         let privileges = Some(Privileges::new(privileges.iter().copied()));
         Details { account: Account { privileges, ..Account::default() }, ..Details::default() }
     };
-    let told = |privileges: &[&str]| Change::Privileges(Privileges::new(privileges.iter().copied()));
+    let change = |privileges: &[&str]| Change::Privileges(Privileges::new(privileges.iter().copied()));
     let (needed, more) = (["PRIVILEGE_ENCRYPTION_READ"], ["PRIVILEGE_ENCRYPTION_READ", "PRIVILEGE_FS_READ"]);
     check(account(&needed), None, &[]);
-    check(account(&more), None, &[told(&more)]);
+    check(account(&more), None, &[change(&more)]);
     check(account(&more), None, &[]);
     check(account(&needed), None, &[]);
-    check(account(&[]), None, &[told(&[])]);
+    check(account(&[]), None, &[change(&[])]);
 }
 
 #[test]
@@ -243,8 +243,8 @@ fn the_certificate_seen_last_stays() {
     let mut publisher = store.publisher(name("one"), STALE_AFTER);
     let at = |days| Timestamp::new(DateTime::UNIX_EPOCH + TimeDelta::days(days));
     for (seen, expect) in [(None, None), (at(1), at(1)), (None, at(1)), (at(1), at(1)), (at(2), at(2)), (None, at(2))] {
-        publisher.saw_certificate(seen);
+        publisher.set_api_certificate(seen);
         publisher.record(clock.at(0), Duration::ZERO, Err(failure(FailureReason::Tls)));
-        assert_eq!(only(&store).certificate(), expect, "{seen:?}");
+        assert_eq!(only(&store).api_certificate(), expect, "{seen:?}");
     }
 }

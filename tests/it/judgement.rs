@@ -141,7 +141,7 @@ impl Watch {
                 let failed = || PollFailure::new(FailureReason::Timeout, "too slow");
                 let result =
                     if let Reads(answer) = step { Ok(answer.reading(self.now, now.mono)) } else { Err(failed()) };
-                self.publisher.saw_certificate(self.certificate);
+                self.publisher.set_api_certificate(self.certificate);
                 self.publisher.record(now, Duration::ZERO, result);
                 self.now += 1;
             }
@@ -152,7 +152,7 @@ impl Watch {
             }
             Unverified => {
                 self.metadata.dates_unverified = true;
-                self.store.describe(self.publisher.name(), &self.metadata);
+                self.store.set_metadata(self.publisher.name(), &self.metadata);
             }
             Waits(seconds) => self.now += seconds,
         }
@@ -192,7 +192,7 @@ impl Watch {
 fn publisher(store: &Store, metadata: &ClusterMetadata) -> Publisher {
     let stale_after = Duration::from_secs(STALE_AFTER.unsigned_abs());
     let publisher = store.publisher(ClusterName::new("one").unwrap(), stale_after);
-    store.describe(publisher.name(), metadata);
+    store.set_metadata(publisher.name(), metadata);
     publisher
 }
 

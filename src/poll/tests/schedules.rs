@@ -42,7 +42,7 @@ enum Step {
 
 /// Expected state of one cluster.
 #[derive(Clone, Debug, Default)]
-struct Known {
+struct Expected {
     address: u16,
     /// Number of the current task with this name.
     task: u64,
@@ -61,14 +61,14 @@ struct Known {
 #[derive(Debug)]
 struct World {
     acts: VecDeque<Act>,
-    known: BTreeMap<&'static str, Known>,
+    known: BTreeMap<&'static str, Expected>,
     new_credential: bool,
     /// Polls in flight of all tasks, including replaced ones.
     running: usize,
     tasks: u64,
 }
 
-struct Told {
+struct ScriptedCluster {
     name: &'static str,
     task: u64,
     world: Arc<Mutex<World>>,
@@ -93,12 +93,12 @@ fn failure(reason: FailureReason, rejection: Option<CredentialRejection>) -> Pol
 
 impl World {
     /// The expected state of this task's cluster, unless the task was replaced.
-    fn of(&mut self, told: &Told) -> Option<&mut Known> {
-        self.known.get_mut(told.name).filter(|known| known.task == told.task)
+    fn of(&mut self, cluster: &ScriptedCluster) -> Option<&mut Expected> {
+        self.known.get_mut(cluster.name).filter(|known| known.task == cluster.task)
     }
 }
 
-impl Known {
+impl Expected {
     fn ended(&mut self, end: End) {
         self.since = None;
         let before = self.good.as_ref().map(|(_, reading)| reading.status.clone());
@@ -144,7 +144,7 @@ impl Known {
     }
 }
 
-impl StatusSource for Told {
+impl StatusSource for ScriptedCluster {
     async fn poll(&mut self, _now: Instant) -> Result<PollResult, PollFailure> {
         let (running, (time, end)) = {
             let mut world = lock(&self.world);
@@ -210,21 +210,21 @@ fn apply(poller: &mut Poller, world: &Arc<Mutex<World>>, next: &[Option<(u16, u6
                 (known.good, known.last) = (None, None);
             }
             // The first poll begins at once.
-            known = Known { address: *address, task: tasks, stale_after, since: None, due: Some(now()), ..known };
+            known = Expected { address: *address, task: tasks, stale_after, since: None, due: Some(now()), ..known };
             world.known.insert(name, known);
             world.tasks += 1;
         }
     }
     let settings =
         wanted.iter().map(|(name, (address, minutes))| settings(name, *address, Duration::from_secs(60 * minutes)));
-    poller.change_to(settings.collect(), |settings| {
+    poller.apply_with(settings.collect(), |settings| {
         let name = NAMES.into_iter().find(|name| *name == settings.name.as_str()).unwrap();
         let (task, world) = (lock(world).known[name].task, world.clone());
-        move || Told { name, task, world: world.clone() }
+        move || ScriptedCluster { name, task, world: world.clone() }
     });
 }
 
-fn look(store: &Store, world: &Mutex<World>) {
+fn check_store(store: &Store, world: &Mutex<World>) {
     let (view, world) = (store.view(), lock(world));
     let names: Vec<_> = view.clusters.iter().map(|snapshot| snapshot.name().as_str()).collect();
     assert_eq!(names, world.known.keys().copied().collect::<Vec<_>>());
@@ -233,7 +233,7 @@ fn look(store: &Store, world: &Mutex<World>) {
     }
 }
 
-async fn follow(acts: Vec<Act>, steps: Vec<Step>) {
+async fn run_steps(acts: Vec<Act>, steps: Vec<Step>) {
     let store = Store::default();
     let mut poller = Poller::new(store.clone());
     let (acts, known) = (acts.into(), BTreeMap::new());
@@ -243,15 +243,15 @@ async fn follow(acts: Vec<Act>, steps: Vec<Step>) {
             Step::Apply(next) => apply(&mut poller, &world, &next),
             Step::NewCredential => {
                 lock(&world).new_credential = true;
-                tokio::time::sleep(2 * LOOK_AT_FILE).await;
+                tokio::time::sleep(2 * CREDENTIAL_CHECK_INTERVAL).await;
                 lock(&world).new_credential = false;
             }
             Step::Pass(time) => tokio::time::sleep(time).await,
         }
-        look(&store, &world);
+        check_store(&store, &world);
         // Aborted tasks end when the runtime runs next.
         tokio::time::sleep(Duration::from_millis(1)).await;
-        look(&store, &world);
+        check_store(&store, &world);
         let world = lock(&world);
         let wanted = world.known.values().filter(|known| known.since.is_some()).count();
         assert_eq!(world.running, wanted, "no other polls are under way");
@@ -291,8 +291,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_schedule_leaves_in_the_store_what_was_said_last(acts in vec(any_act(), 1..40), steps in vec(any_step(), 1..40)) {
+    fn after_any_schedule_the_store_holds_the_last_results(acts in vec(any_act(), 1..40), steps in vec(any_step(), 1..40)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        runtime.block_on(follow(acts, steps));
+        runtime.block_on(run_steps(acts, steps));
     }
 }
