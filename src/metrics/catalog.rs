@@ -1,33 +1,28 @@
-//! Every metric that the exporter serves: name, type, labels, help.
+//! Name, type, labels and help of every metric.
 //!
-//! The README's table is checked against [`all`].
+//! A test compares the table in `docs/metrics.md` with [`all`].
 
-/// How Prometheus is to treat the values.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Kind {
-    /// Only grows.
     Counter,
-    /// Goes up and down.
     Gauge,
 }
 
-/// One metric family.
+/// A metric family.
 #[derive(Debug, Eq, PartialEq)]
 pub struct Metric {
-    /// For `# HELP`: one line.
+    /// One line, ending with a full stop.
     pub help: &'static str,
-    /// For `# TYPE`.
     pub kind: Kind,
-    /// Label names in the order in which they are written. `cluster` comes first where there is one.
+    /// Label names in the order in which they are written; `cluster` first if present.
     pub labels: &'static [&'static str],
-    /// The name, with its unit.
     pub name: &'static str,
 }
 
 // === impl Kind ===
 
 impl Kind {
-    /// The word in `# TYPE`.
+    /// The value of `# TYPE`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Counter => "counter",
@@ -44,254 +39,251 @@ const fn counter(name: &'static str, labels: &'static [&'static str], help: &'st
     Metric { help, kind: Kind::Counter, labels, name }
 }
 
-/// What the help of every polled value ends with.
+/// Help of a polled value.
 macro_rules! polled {
     ($help:literal) => {
         concat!(
             $help,
-            " Polled by the exporter; qumulo_encryption_last_successful_poll_timestamp_seconds tells its age."
+            " Polled in the background; qumulo_encryption_last_successful_poll_timestamp_seconds is the time of the last update."
         )
     };
 }
 
-/// Whether the cluster answers.
 pub static UP: Metric = gauge(
     "qumulo_encryption_up",
     &["cluster"],
-    "1 if the last poll of the cluster gave an encryption status and the last success is younger than stale_after, else 0.",
+    "Whether the last poll of the cluster succeeded and its status is younger than stale_after (1) or not (0).",
 );
-/// The status, as a set of states.
+
 pub static STATUS: Metric = gauge(
     "qumulo_encryption_status",
     &["cluster", "status"],
-    polled!("State of at-rest encryption: 1 for the current status, 0 for all others."),
+    polled!("Status of encryption at rest: 1 for the current status, 0 for all others."),
 );
-/// The key store, as a set of states.
+
 pub static TYPE: Metric = gauge(
     "qumulo_encryption_type",
     &["cluster", "encryption_type"],
-    polled!("Where the master key is kept: 1 for the current key store, 0 for all others."),
+    polled!("Type of the key store that holds the master key: 1 for the current type, 0 for all others."),
 );
-/// When the certificates of the KMS connection expire.
+
 pub static CERTIFICATE_EXPIRY: Metric = gauge(
     "qumulo_encryption_certificate_expiry_timestamp_seconds",
     &["cluster", "certificate"],
     polled!(
-        "When a certificate of the connection to the key management server expires, in Unix time: those that the cluster tells, and \
-         with probe_kms the server's own. A local key store has none."
+        "Expiry of the KMS CA certificate, the KMS client certificate and, with probe_kms, the KMS server certificate, in Unix \
+         time. Absent with a local key store."
     ),
 );
-/// When the key became active.
+
 pub static LAST_KEY_ROTATION: Metric = gauge(
     "qumulo_encryption_last_key_rotation_timestamp_seconds",
     &["cluster"],
     polled!("When the current master key became active, in Unix time."),
 );
-/// The cluster's own freshness clock.
+
 pub static LAST_STATUS_UPDATE: Metric = gauge(
     "qumulo_encryption_last_status_update_timestamp_seconds",
     &["cluster"],
-    polled!("When the cluster itself last refreshed its status, in Unix time."),
+    polled!("When the cluster last refreshed its status, in Unix time."),
 );
-/// Identity.
+
 pub static CLUSTER_INFO: Metric = gauge(
     "qumulo_encryption_cluster_info",
     &["cluster", "cluster_id", "version", "api"],
-    polled!("1, with the UUID and the version of the cluster (empty where unknown) and the API version that answers."),
+    polled!("UUID and version of the cluster (empty if unknown) and version of its status API. Always 1."),
 );
-/// The exporter's freshness clock: attempts.
+
 pub static LAST_POLL: Metric = gauge(
     "qumulo_encryption_last_poll_timestamp_seconds",
     &["cluster"],
-    "When the last poll of the cluster ended, well or not, in Unix time.",
+    "End of the last poll of the cluster, successful or not, in Unix time.",
 );
-/// The exporter's freshness clock: successes.
+
 pub static LAST_SUCCESSFUL_POLL: Metric = gauge(
     "qumulo_encryption_last_successful_poll_timestamp_seconds",
     &["cluster"],
-    "When a poll of the cluster last gave a status, in Unix time: the age of all polled values.",
+    "End of the last successful poll of the cluster, in Unix time. Use it for the age of polled values.",
 );
-/// How long the last poll took.
+
 pub static LAST_POLL_DURATION: Metric =
-    gauge("qumulo_encryption_last_poll_duration_seconds", &["cluster"], "How long the last poll of the cluster took.");
-/// The setting.
+    gauge("qumulo_encryption_last_poll_duration_seconds", &["cluster"], "Duration of the last poll of the cluster.");
+
 pub static STALE_AFTER: Metric = gauge(
     "qumulo_encryption_stale_after_seconds",
     &["cluster"],
-    "How long after the last successful poll the status is still served: the setting stale_after.",
+    "How long after the last successful poll its status is served (stale_after in the configuration).",
 );
-/// Why the last poll failed.
+
 pub static LAST_POLL_FAILURE: Metric = gauge(
     "qumulo_encryption_last_poll_failure",
     &["cluster", "reason"],
-    "1 for the reason of the last poll's failure; all 0 when it succeeded.",
+    "Why the last poll failed: 1 for the reason, 0 for all others. All are 0 if it succeeded.",
 );
-/// All polls.
-pub static POLLS: Metric =
-    counter("qumulo_encryption_polls_total", &["cluster"], "Polls of the cluster, failed ones included.");
-/// Failed polls.
+
+pub static POLLS: Metric = counter(
+    "qumulo_encryption_polls_total",
+    &["cluster"],
+    "Total number of polls of the cluster, including failed ones.",
+);
+
 pub static POLL_FAILURES: Metric = counter(
     "qumulo_encryption_poll_failures_total",
     &["cluster", "reason"],
-    "Polls of the cluster that gave no status, by reason.",
+    "Total number of failed polls of the cluster, by reason.",
 );
-/// Dates that could not be read.
+
 pub static UNREADABLE_FIELDS: Metric = counter(
     "qumulo_encryption_unreadable_fields_total",
     &["cluster", "field"],
-    "Answers in which a date could not be read, by the field's name in the API.",
+    "Total number of dates that could not be read, by field of the API.",
 );
-/// Status changes.
+
 pub static STATUS_CHANGES: Metric = counter(
     "qumulo_encryption_status_changes_total",
     &["cluster"],
-    "Changes of the status, compared across outages; the first status is none.",
+    "Total number of status changes, compared across outages. The first status does not count.",
 );
-/// The judgement.
+
 pub static FINDING: Metric = gauge(
     "qumulo_encryption_finding",
     &["cluster", "finding", "severity"],
-    polled!(
-        "1 while something is wrong with the cluster at this severity, 0 while it is known not to be, absent while nobody can tell."
-    ),
+    polled!("1 if the finding applies to the cluster at this severity, 0 if it does not, absent if that is not known."),
 );
-/// What must not be done.
+
 pub static DO_NOT_RESTART: Metric = gauge(
     "qumulo_encryption_do_not_restart",
     &["cluster"],
     polled!(
-        "1 while nodes of the cluster must not be restarted: a finding forbids it, or the status is not known; else 0."
+        "1 if nodes of the cluster must not be restarted, because a finding forbids it or the status is not known, else 0."
     ),
 );
-/// What the policy requires.
+
 pub static POLICY_INFO: Metric = gauge(
     "qumulo_encryption_policy_info",
     &["cluster", "require"],
-    "1 for what the policy of the configuration requires of the cluster; absent if the configuration requires nothing.",
+    "What the policy requires of the cluster. Always 1; absent if the policy does not set require.",
 );
-/// A limit of the policy.
+
 pub static POLICY_CERTIFICATE_WARNING: Metric = gauge(
     "qumulo_encryption_policy_certificate_warning_seconds",
     &["cluster"],
-    "Certificates with less time left are worth a warning, by the policy of the configuration.",
+    "Policy limit: a certificate with less time left is a warning.",
 );
-/// A limit of the policy.
+
 pub static POLICY_CERTIFICATE_CRITICAL: Metric = gauge(
     "qumulo_encryption_policy_certificate_critical_seconds",
     &["cluster"],
-    "Certificates with less time left are critical, by the policy of the configuration.",
+    "Policy limit: a certificate with less time left is critical.",
 );
-/// A limit of the policy.
+
 pub static POLICY_KEY_MAX_AGE: Metric = gauge(
     "qumulo_encryption_policy_key_max_age_seconds",
     &["cluster"],
-    "Master keys that are older are worth a warning, by the policy of the configuration.",
+    "Policy limit: an older master key is a warning.",
 );
-/// Which key management server.
+
 pub static KEY_STORE_INFO: Metric = gauge(
     "qumulo_encryption_key_store_info",
     &["cluster", "host", "port", "key_id"],
-    polled!(
-        "1, with the address of the key management server and the identifier of the master key there (empty where unknown)."
-    ),
+    polled!("Address of the KMS and identifier of the master key (empty if unknown). Always 1."),
 );
-/// When the key store was configured.
+
 pub static KEY_STORE_CONFIGURED: Metric = gauge(
     "qumulo_encryption_key_store_configured_timestamp_seconds",
     &["cluster"],
-    polled!("When the key management server was configured on the cluster, in Unix time."),
+    polled!("When the KMS was configured on the cluster, in Unix time."),
 );
-/// Whether the key management server itself can be reached.
+
 pub static KMS_REACHABLE: Metric = gauge(
     "qumulo_encryption_kms_reachable",
     &["cluster"],
-    "With probe_kms: 1 if the key management server that the cluster uses showed its certificate to the exporter, else 0. Looked \
-     at every ten minutes.",
+    "Whether the KMS presented its certificate to the exporter (1) or not (0). Only with probe_kms; checked every ten minutes.",
 );
-/// When the REST API's certificate expires.
+
 pub static API_CERTIFICATE_EXPIRY: Metric = gauge(
     "qumulo_encryption_api_certificate_expiry_timestamp_seconds",
     &["cluster"],
-    "When the certificate of the cluster's REST API expires that was shown last, in Unix time; also if it was refused because it \
-     has expired.",
+    "Expiry of the certificate that the cluster's REST API last presented, in Unix time, even if it was rejected as expired.",
 );
-/// The cluster's clock.
+
 pub static CLOCK_SKEW: Metric = gauge(
     "qumulo_encryption_clock_skew_seconds",
     &["cluster"],
-    polled!("The cluster's clock minus the exporter's, right to half a second."),
+    polled!("Clock of the cluster minus clock of the exporter, accurate to half a second."),
 );
-/// The exporter's own credential.
+
 pub static ACCESS_TOKEN_EXPIRY: Metric = gauge(
     "qumulo_encryption_access_token_expiry_timestamp_seconds",
     &["cluster", "token_id"],
     polled!(
-        "When an access token of the exporter's account expires, in Unix time, where the cluster tells the account."
+        "Expiry of an access token of the exporter's account, in Unix time. Absent if the account may not list its tokens."
     ),
 );
-/// What the exporter's account could do beyond reading.
+
 pub static EXCESS_PRIVILEGES: Metric = gauge(
     "qumulo_encryption_credential_excess_privileges",
     &["cluster"],
     polled!(
-        "How many privileges the exporter's account has beyond PRIVILEGE_ENCRYPTION_READ, the only one that it needs."
+        "Number of privileges of the exporter's account other than PRIVILEGE_ENCRYPTION_READ, the only one it needs."
     ),
 );
-/// Build information.
+
 pub static BUILD_INFO: Metric = gauge(
     "qumulo_encryption_exporter_build_info",
     &["version", "revision", "rustc"],
-    "1, with the version and the source revision of the exporter, and the compiler that built it.",
+    "Version and source revision of the exporter, and the compiler that built it. Always 1.",
 );
-/// Whether the configuration could be loaded.
+
 pub static CONFIG_RELOAD_SUCCESSFUL: Metric = gauge(
     "qumulo_encryption_exporter_config_last_reload_successful",
     &[],
-    "1 if the last attempt to load the configuration succeeded, else 0.",
+    "Whether the last attempt to load the configuration succeeded (1) or not (0).",
 );
-/// When the configuration was loaded.
+
 pub static CONFIG_RELOAD_TIME: Metric = gauge(
     "qumulo_encryption_exporter_config_last_reload_success_timestamp_seconds",
     &[],
     "When the configuration was last loaded successfully, in Unix time.",
 );
-/// Warnings about the configuration in use.
+
 pub static CONFIG_WARNINGS: Metric = gauge(
     "qumulo_encryption_exporter_config_warnings",
     &[],
     "Warnings about the configuration in use. The status page lists them.",
 );
-/// Whether the last reading of the web configuration succeeded.
+
 pub static WEB_CONFIG_RELOAD_SUCCESSFUL: Metric = gauge(
     "qumulo_encryption_exporter_web_config_last_reload_successful",
     &[],
-    "Whether the last attempt to load the web configuration succeeded; 1 without one. When 0, the one before is in use.",
+    "Whether the last attempt to load the web configuration succeeded (1) or not (0). 1 without a web configuration.",
 );
-/// The listener's own certificate.
+
 pub static LISTENER_CERTIFICATE_EXPIRY: Metric = gauge(
     "qumulo_encryption_exporter_listener_certificate_expiry_timestamp_seconds",
     &[],
-    "When the certificate of the exporter's own listener expires, in Unix time. Absent without TLS.",
+    "Expiry of the certificate of the exporter's listener, in Unix time. Absent without TLS.",
 );
-/// Handshakes with clients that came to nothing.
+
 pub static TLS_HANDSHAKE_FAILURES: Metric = counter(
     "qumulo_encryption_exporter_tls_handshake_failures_total",
     &[],
-    "TLS handshakes with clients of the listener that failed, by missing or bad client certificates for example.",
+    "Total number of failed TLS handshakes on the listener, for example because of a missing client certificate.",
 );
-/// Lines that nobody read in time.
+
 pub static LOG_LINES_DROPPED: Metric = counter(
     "qumulo_encryption_exporter_log_lines_dropped_total",
     &[],
-    "Lines of the log that were dropped, because standard error was not read in time.",
+    "Total number of log lines dropped because standard error was not read in time.",
 );
-/// Requests.
+
 pub static HTTP_REQUESTS: Metric = counter(
     "qumulo_encryption_exporter_http_requests_total",
     &["handler", "code"],
-    "HTTP requests answered, by path (other for unknown ones) and status code.",
+    "Total number of HTTP requests, by path (other for unknown paths) and status code.",
 );
-/// The standard process metrics; Linux tells them in /proc.
+
+/// The standard process metrics, with the help texts of the official client libraries. Values are from `/proc`.
 pub static PROCESS: [Metric; 8] = [
     counter("process_cpu_seconds_total", &[], "Total user and system CPU time spent in seconds."),
     gauge("process_max_fds", &[], "Maximum number of open file descriptors."),
@@ -303,7 +295,7 @@ pub static PROCESS: [Metric; 8] = [
     gauge("process_virtual_memory_max_bytes", &[], "Maximum amount of virtual memory available in bytes."),
 ];
 
-/// The metrics of clusters, in the order in which they are served.
+/// Metrics of clusters, in the order in which they are written.
 pub static DOMAIN: [&Metric; 29] = [
     &UP,
     &STATUS,
@@ -336,7 +328,7 @@ pub static DOMAIN: [&Metric; 29] = [
     &EXCESS_PRIVILEGES,
 ];
 
-/// The metrics of the exporter itself, without the process metrics.
+/// Metrics of the exporter, without the process metrics.
 pub static OWN: [&Metric; 9] = [
     &BUILD_INFO,
     &CONFIG_RELOAD_SUCCESSFUL,
@@ -349,7 +341,7 @@ pub static OWN: [&Metric; 9] = [
     &HTTP_REQUESTS,
 ];
 
-/// Every metric, in the order in which they are documented.
+/// All metrics, in the order of the documentation.
 pub fn all() -> impl Iterator<Item = &'static Metric> {
     DOMAIN.into_iter().chain(OWN).chain(&PROCESS)
 }

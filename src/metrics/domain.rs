@@ -1,4 +1,4 @@
-//! Which samples a view gives. One pass decides what is fresh; after that every family is written once.
+//! The samples of a view. Freshness is decided once per cluster, then every family is written once.
 
 use std::time::Duration;
 
@@ -12,19 +12,18 @@ use crate::{
     store::{Snapshot, View},
 };
 
-/// Where samples go.
+/// Receives samples.
 pub trait SampleSink {
-    /// A sample of `metric` for a cluster. `labels` are the values of the labels behind `cluster`: they come from closed
-    /// lists, or have been checked.
+    /// `labels` are the values of the labels after `cluster`. They come from a closed list or have been validated.
     fn sample(&mut self, metric: &'static Metric, cluster: &str, labels: &[&str], value: f64) {
         self.labelled(metric, cluster, labels, &Labels::default(), value);
     }
 
-    /// The same with the operator's labels behind the others.
+    /// Like [`Self::sample`], followed by the user-defined labels `own`.
     fn labelled(&mut self, metric: &'static Metric, cluster: &str, labels: &[&str], own: &Labels, value: f64);
 }
 
-/// A cluster, and what of it is fresh now.
+/// A cluster at the time of the scrape.
 struct Row<'a> {
     cluster: &'a str,
     fresh: Option<&'a PollResult>,
@@ -32,7 +31,7 @@ struct Row<'a> {
     up: Option<bool>,
 }
 
-/// Writes all samples of all clusters, family by family. A family without a sample is not mentioned.
+/// Writes the samples of all clusters, family by family. A family without samples is omitted.
 pub fn render(view: &View, now: &ClockTime, sink: &mut impl SampleSink) {
     let rows: Vec<Row<'_>> = view.clusters.iter().map(|snapshot| Row::new(snapshot, now)).collect();
     up(&rows, sink);
@@ -140,7 +139,7 @@ fn poll_clocks(rows: &[Row<'_>], sink: &mut impl SampleSink) {
     }
 }
 
-/// Counts of polls, exact up to 2^53.
+/// Counters are exact up to 2^53.
 fn counters(rows: &[Row<'_>], sink: &mut impl SampleSink) {
     for row in rows {
         sink.sample(&catalog::POLLS, row.cluster, &[], row.snapshot.counters().polls as f64);
@@ -162,7 +161,6 @@ fn counters(rows: &[Row<'_>], sink: &mut impl SampleSink) {
     }
 }
 
-/// What the report says, in the metric's three values: 1, 0 and absent.
 fn judgement(rows: &[Row<'_>], now: &ClockTime, sink: &mut impl SampleSink) {
     for row in rows {
         for (kind, severity, holds) in findings::samples(row.snapshot, now) {
@@ -176,10 +174,9 @@ fn judgement(rows: &[Row<'_>], now: &ClockTime, sink: &mut impl SampleSink) {
     }
 }
 
-/// One of the policy's limits.
 type Limit = fn(&Policy) -> Option<Duration>;
 
-/// What the operator wants, for alerts and dashboards. A limit that is off is absent.
+/// A limit that is off is absent.
 fn policies(rows: &[Row<'_>], sink: &mut impl SampleSink) {
     let policy = |row: &Row<'_>| row.snapshot.metadata().policy;
     for row in rows {
@@ -201,7 +198,6 @@ fn policies(rows: &[Row<'_>], sink: &mut impl SampleSink) {
     }
 }
 
-/// Behind the status: which server, which key.
 fn key_stores(rows: &[Row<'_>], sink: &mut impl SampleSink) {
     let servers = || rows.iter().filter_map(|row| Some((row.cluster, row.fresh?.details.kms.as_ref()?)));
     for (cluster, server) in servers() {
@@ -222,7 +218,6 @@ fn key_stores(rows: &[Row<'_>], sink: &mut impl SampleSink) {
     }
 }
 
-/// What else can end the watch over a cluster, or spoil it.
 fn credential_and_clock_metrics(rows: &[Row<'_>], sink: &mut impl SampleSink) {
     for row in rows {
         if let Some(at) = row.snapshot.api_certificate() {
@@ -248,7 +243,7 @@ fn credential_and_clock_metrics(rows: &[Row<'_>], sink: &mut impl SampleSink) {
     }
 }
 
-/// One series per possible value, all of them present: 1 for `current`, 0 for the others.
+/// One series per value: 1 for `current`, 0 for the others.
 fn one_hot(sink: &mut impl SampleSink, metric: &'static Metric, cluster: &str, values: &[&str], current: Option<&str>) {
     for value in values {
         sink.sample(metric, cluster, &[value], flag(current == Some(value)));

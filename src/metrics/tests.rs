@@ -27,7 +27,7 @@ use crate::{
 
 const GOLDEN: &str = "tests/golden/metrics.txt";
 
-/// The `prometheus` crate's own model of the samples: the oracle.
+/// The samples in the data model of the `prometheus` crate, as the oracle.
 #[derive(Default)]
 struct Families(Vec<MetricFamily>);
 
@@ -86,7 +86,7 @@ fn text(view: &View, now: &ClockTime) -> String {
     text.into_string()
 }
 
-/// A fleet in which every rule of the contract shows: times are seconds since the first poll.
+/// A fleet that covers every metric and every case of freshness. Times are in seconds since the first poll.
 fn fleet(store: &Store, origin: Instant) -> Vec<Publisher> {
     let add = |name: &str| store.publisher(ClusterName::new(name).unwrap(), Duration::from_secs(300));
     let (mut kms, mut local, mut failing) = (add("kms"), add("local \"a\\b\""), add("failing"));

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::{catalog::Metric, domain::SampleSink};
 use crate::model::Labels;
 
-/// Samples as text. `HELP` and `TYPE` are written with a family's first sample.
+/// Writes `HELP` and `TYPE` before the first sample of a family.
 #[derive(Default)]
 pub struct Text {
     buffer: String,
@@ -19,7 +19,7 @@ impl Text {
         self.buffer
     }
 
-    /// Writes one sample. `labels` are name and value, in order.
+    /// Writes one sample. `labels` are pairs of name and value.
     fn line<'l>(&mut self, metric: &'static Metric, labels: impl Iterator<Item = (&'l str, &'l str)>, value: f64) {
         if self.family != Some(metric.name) {
             self.family = Some(metric.name);
@@ -51,7 +51,7 @@ impl Text {
         }
     }
 
-    /// Most values are 0 or 1.
+    /// Most values are 0 or 1, which are written without formatting a float.
     fn value(&mut self, value: f64) {
         if value == 0.0 {
             self.buffer.push('0');
@@ -71,7 +71,7 @@ impl SampleSink for Text {
     }
 }
 
-/// Appends a label value: backslash, quote and line break are escaped, all else is UTF-8.
+/// Appends a label value with backslash, double quote and line feed escaped.
 fn escape(buffer: &mut String, value: &str) {
     if !value.bytes().any(|byte| matches!(byte, b'\\' | b'"' | b'\n')) {
         return buffer.push_str(value);

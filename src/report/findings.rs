@@ -1,7 +1,8 @@
-//! The judgement: what is wrong with a cluster, how severe it is, and what to do about it.
+//! The findings: what is wrong with a cluster, how severe it is, and what to do about it.
 //!
-//! One table decides (rank, identifier, severities, runbook, advice). People get everything that is known, with its age;
-//! [`told`] is the same for the metric, which knows three values: it holds, it does not, and nobody can tell.
+//! One table defines rank, identifier, severities, alert and advice. [`all`] returns the findings for display, also those
+//! from a stale status, with its age. [`samples`] returns those for the metric, where a finding applies (1), does not apply (0),
+//! or is not known (absent).
 
 use std::{cmp::Reverse, time::Duration};
 
@@ -16,28 +17,26 @@ use crate::{
     store::{Failure, Snapshot},
 };
 
-/// A KMS that has been unusable for longer is critical.
+/// A KMS that has been unusable for this long is critical.
 pub const KMS_CRITICAL_AFTER: Duration = Duration::from_secs(3600);
 
-/// A status that the cluster has not refreshed for longer is worth knowing.
+/// A status that the cluster has not refreshed for longer is reported.
 pub const MAX_STATUS_AGE: Duration = Duration::from_secs(86_400);
 
-/// In seconds.
 pub const MAX_CLOCK_SKEW_SECONDS: f64 = 300.0;
 
-/// Something that is wrong.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Finding {
-    /// What to do, without what must not be done: that is [`Finding::prohibition`].
+    /// What to do. What must not be done is [`Finding::prohibition`].
     pub advice: &'static str,
     pub kind: Kind,
     pub severity: Severity,
-    /// As far as this process knows.
+    /// When it began, as far as this process knows.
     pub since: Option<DateTime<Utc>>,
     pub text: String,
 }
 
-/// The fixed part of a kind of findings.
+/// Properties of a kind of finding.
 #[derive(Debug)]
 struct Row {
     advice: &'static str,
@@ -72,15 +71,15 @@ macro_rules! kinds {
 
 kinds! {
     KeyNotFound 1 "key_not_found" [Critical] "KeyNotFound"
-        "Restore the key in the KMS, or the cluster's permission to use it: without it, a node that restarts cannot read its data.";
+        "Restore the key in the KMS, or the cluster's permission to use it. Without the key, a restarted node cannot read its data.";
     ConfigurationCorrupted 2 "configuration_corrupted" [Critical] "ConfigurationCorrupted"
-        "Call Qumulo's support; set the key store again only on their advice.";
+        "Contact Qumulo support. Set the key store again only on their advice.";
     KeyInactive 3 "key_inactive" [Critical] "KeyInactive"
-        "Reactivate the key in the KMS. If that is not possible, call Qumulo's support before you change anything.";
+        "Reactivate the key in the KMS. If that is not possible, contact Qumulo support before changing anything.";
     CertificateExpired 4 "certificate_expired" [Critical] "CertificateExpired"
         "Issue a new certificate and set it with qq encryption_set_key_store.";
     KmsAuthenticationError 5 "kms_authentication_error" [Critical] "KmsAuthenticationError"
-        "Check the KMS client certificate and the KMS user that it belongs to; set a new certificate with qq \
+        "Check the KMS client certificate and its user in the KMS. If the certificate is wrong, set a new one with qq \
          encryption_set_key_store.";
     KmsCannotConnect 6 "kms_cannot_connect" [Warning Critical] "KmsUnusable"
         "Check that the KMS is running, that the cluster can reach it (name, route, port 5696), and that its certificate is valid.";
@@ -88,51 +87,51 @@ kinds! {
         "Issue a new certificate and set it with qq encryption_set_key_store before any node restarts.";
     NotReadable 8 "not_readable" [Unknown] "ClusterNotPolled" "Wait for the first poll to end.";
     PolicyViolated 9 "policy_violated" [Warning Critical] "PolicyViolated"
-        "Encryption cannot be switched on in place: migrate to a new cluster. If this one may stay as it is, set require: any in \
+        "Encryption cannot be enabled in place: migrate to a new cluster. If the cluster may stay unencrypted, set require: any in \
          its policy.";
     UnknownStatus 10 "unknown_status" [Warning] "UnknownStatus"
-        "Probably a newer Qumulo Core: read its release notes, and update this exporter.";
+        "Probably a newer Qumulo Core: read its release notes and update the exporter.";
     CertificateWarning 11 "certificate_warning" [Warning] "CertificateExpiring"
         "Issue a new certificate and set it with qq encryption_set_key_store before any node restarts.";
     ExpiryUnknown 12 "expiry_unknown" [Warning] "ExpiryUnknown"
-        "Compare with qq encryption_get_status; the exporter's log says if a date could not be read.";
-    KeyTooOld 13 "key_too_old" [Warning] "KeyTooOld" "Rotate it with qq rotate_encryption_keys.";
+        "Compare with qq encryption_get_status. If a date could not be read, it is in the exporter's log.";
+    KeyTooOld 13 "key_too_old" [Warning] "KeyTooOld" "Rotate the key with qq rotate_encryption_keys.";
     ApiCertificateExpiring 14 "api_certificate_expiring" [Warning Critical] "ApiCertificateExpiring"
-        "Install a new certificate with qq ssl_modify_certificate. If its fingerprint is pinned, add the new one to the exporter's \
-         configuration first.";
+        "Install a new certificate with qq ssl_modify_certificate. If the fingerprint is pinned, first add the new one to the \
+         exporter's configuration.";
     AccessTokenExpiring 14 "access_token_expiring" [Warning Critical] "AccessTokenExpiring"
-        "Create a new token with qq auth_create_access_token and write it to the exporter's token file; then delete the old one.";
+        "Create a new token with qq auth_create_access_token and write it to the exporter's token file, then delete the old one.";
     ClockSkew 15 "clock_skew" [Warning] "ClockSkew"
-        "Fix time synchronisation on the side that is wrong: the ages and the times left are off by as much.";
+        "Fix time synchronisation on the side that is wrong. Until then, ages and remaining times are off by the same amount.";
     StatusNotRefreshed 16 "status_not_refreshed" [Info] "StatusNotRefreshed"
-        "Check the cluster's own health; Qumulo does not document how often it refreshes this status.";
+        "Check the health of the cluster. Qumulo does not document how often this status is refreshed.";
     UnreadableDate 16 "unreadable_date" [Info] "UnreadableDate"
-        "Report it with the exporter's log, which has the date as the cluster sent it.";
+        "Report a bug, with the exporter's log, which contains the date as the cluster sent it.";
     ExcessPrivileges 16 "excess_privileges" [Info] "ExcessPrivileges"
-        "Give the exporter a user of its own, with a role that has only PRIVILEGE_ENCRYPTION_READ.";
+        "Use a dedicated user for the exporter, with a role that has only PRIVILEGE_ENCRYPTION_READ.";
     KeyAgeUnknown 16 "key_age_unknown" [Info] "KeyAgeUnknown"
         "Compare with qq encryption_get_status. If the cluster does not report it, set key_max_age: 0s in its policy.";
 }
 
-/// For the certificate that the KMS itself shows: the cluster has nothing to set.
+/// For the KMS server certificate, which is not set on the cluster.
 const RENEW_ON_KMS: &str = "Renew the certificate on the KMS.";
-const MOVE_KEY: &str = "Move the master key to a KMS with qq encryption_set_key_store. If this cluster may stay as it is, change \
-                        require in its policy.";
-const ROTATE_IN_KMS: &str = "Create a new key in the KMS, and rotate to it with qq rotate_encryption_keys --key-id.";
-/// In place of advice to rotate the key, while that could make things worse.
-const DO_NOT_ROTATE: &str = "Do not rotate it now: first resolve the other findings, until the status is good.";
-/// In place of advice to set the key store, while the key itself is in danger.
-const KEY_FIRST: &str = "Leave the key store as it is until the key is safe: the finding above comes first.";
+const MOVE_KEY: &str = "Move the master key to a KMS with qq encryption_set_key_store. If the key may stay on the nodes, change \
+                        require in the policy.";
+const ROTATE_IN_KMS: &str = "Create a new key in the KMS and rotate to it with qq rotate_encryption_keys --key-id.";
+/// Replaces the advice to rotate the key while rotating it could do damage.
+const DO_NOT_ROTATE: &str = "Do not rotate the key now. First resolve the other findings.";
+/// Replaces the advice to set the key store while the key is not available.
+const KEY_FIRST: &str = "Do not change the key store now. First resolve the finding above.";
 
 // === impl Kind ===
 
 impl Kind {
-    /// For programs; never renamed.
+    /// The value of the label `finding` and of `id` in JSON.
     pub fn id(self) -> &'static str {
         self.row().id
     }
 
-    /// Its place among all: 1 is the worst damage.
+    /// Order within a severity: 1 is the most urgent.
     pub fn rank(self) -> u8 {
         self.row().rank
     }
@@ -141,12 +140,12 @@ impl Kind {
         self.rank() <= 6
     }
 
-    /// Those that it can have.
+    /// The severities that this kind can have.
     pub fn severities(self) -> &'static [Severity] {
         self.row().severities
     }
 
-    /// Also the name of its runbook.
+    /// Name of the alert and of its runbook.
     pub fn alert(self) -> &'static str {
         self.row().alert
     }
@@ -167,7 +166,7 @@ impl Kind {
         self.finding(Severity::Info, text)
     }
 
-    /// Whether the metric can say that it does not hold.
+    /// Whether the metric is 0 if the finding does not apply; otherwise it is absent.
     fn can_be_excluded(self, cluster: &Snapshot, now: &ClockTime) -> bool {
         match self {
             Self::NotReadable => return cluster.last_poll().is_some(),
@@ -203,7 +202,7 @@ impl Kind {
 // === impl Finding ===
 
 impl Finding {
-    /// What must not be done while it holds.
+    /// What must not be done while the finding applies.
     pub fn prohibition(&self) -> Option<&'static str> {
         match self.kind {
             kind if kind.puts_data_at_stake() => Some("Do not reboot, upgrade or power-cycle nodes."),
@@ -214,7 +213,7 @@ impl Finding {
         }
     }
 
-    /// What must not be done, and what is to be done.
+    /// The prohibition, if any, followed by the advice.
     pub fn instructions(&self) -> String {
         match self.prohibition() {
             Some(prohibition) => format!("{prohibition} {}", self.advice),
@@ -231,7 +230,7 @@ impl Finding {
     }
 }
 
-/// A status in the vendor's words.
+/// The status as Qumulo's API and documentation spell it.
 pub fn status_text(status: &Status) -> String {
     match status {
         Status::ConfigurationCorrupted => "Configuration Corrupted".to_owned(),
@@ -246,7 +245,7 @@ pub fn status_text(status: &Status) -> String {
     }
 }
 
-/// Everything that is wrong with a cluster, worst first, for people: what was seen last is told with its age.
+/// All findings of a cluster, worst first. Those from a stale status state its age.
 pub fn all(cluster: &Snapshot, now: &ClockTime) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Some((at, reading)) = cluster.last_known() {
@@ -268,7 +267,7 @@ pub fn do_not_restart(cluster: &Snapshot, now: &ClockTime) -> Option<bool> {
     Some(all(cluster, now).iter().any(|finding| finding.prohibition().is_some()))
 }
 
-/// The judgement for the metric: each pair of a finding and a severity of which somebody can tell whether it holds.
+/// Every kind and severity for which it is known whether the finding applies, for the metric.
 pub fn samples(cluster: &Snapshot, now: &ClockTime) -> Vec<(Kind, Severity, bool)> {
     let mut findings = match cluster.last_known() {
         Some((at, reading)) if cluster.fresh(now).is_some() => findings_from_status(cluster, at, reading, now),
@@ -288,7 +287,7 @@ pub fn samples(cluster: &Snapshot, now: &ClockTime) -> Vec<(Kind, Severity, bool
         .collect()
 }
 
-/// What an answer of the moment `at` says, with what was said before it.
+/// Findings from a status received at `at` and from the history before it.
 fn findings_from_status(cluster: &Snapshot, at: &ClockTime, reading: &PollResult, now: &ClockTime) -> Vec<Finding> {
     let policy = &cluster.metadata().policy;
     let mut findings = Vec::new();
@@ -303,7 +302,7 @@ fn findings_from_status(cluster: &Snapshot, at: &ClockTime, reading: &PollResult
     if let Some(updated) = reading.dates.get(DateField::LastStatusUpdateTime).timestamp() {
         let age = at.unix_seconds() - updated.unix_seconds();
         if age > MAX_STATUS_AGE.as_secs_f64() {
-            let text = format!("The cluster had not refreshed its status for {}", format_duration(age));
+            let text = format!("The cluster has not refreshed its status for {}", format_duration(age));
             findings.push(Kind::StatusNotRefreshed.info(text).since(Some(updated.utc())));
         }
     }
@@ -317,14 +316,14 @@ fn findings_from_status(cluster: &Snapshot, at: &ClockTime, reading: &PollResult
     findings
 }
 
-/// What does not come from an answer.
+/// Findings that do not depend on a status.
 fn findings_without_status(cluster: &Snapshot, now: &ClockTime) -> impl Iterator<Item = Finding> {
     let api = cluster.api_certificate().and_then(|expires| api_certificate(cluster, expires, now));
     let not_readable = (cluster.up(now) != Some(true)).then(|| not_readable(cluster));
     [api, not_readable].into_iter().flatten()
 }
 
-/// No advice that the cluster's state forbids.
+/// Replaces advice that would do damage in the current state of the cluster.
 fn replace_dangerous_advice(findings: &mut [Finding]) {
     let key_in_danger = findings.iter().any(|finding| finding.kind.rank() <= 3);
     let unsafe_to_rotate =
@@ -349,7 +348,7 @@ fn status(cluster: &Snapshot, reading: &PollResult, now: &ClockTime) -> Option<F
     let since = status_since(cluster);
     match &reading.status {
         Status::Encrypted | Status::KmsAvailable | Status::NotEncrypted => None,
-        // The verdict is told below: it can be older than the status.
+        // See `key_fault`, which can be older than the status.
         Status::KmsKeyNotFound | Status::KmsKeyInactive => None,
         Status::ConfigurationCorrupted => Some(Kind::ConfigurationCorrupted.critical(text).since(since)),
         Status::KmsAuthenticationError => Some(Kind::KmsAuthenticationError.critical(text).since(since)),
@@ -364,19 +363,19 @@ fn status(cluster: &Snapshot, reading: &PollResult, now: &ClockTime) -> Option<F
     }
 }
 
-/// The verdict about the key, which stands until a status speaks about the key.
+/// A missing or inactive key. Applies until a status reveals the state of the key again.
 fn key_fault(cluster: &Snapshot, reading: &PollResult, now: &ClockTime) -> Option<Finding> {
     let (since, status) = cluster.history().key_fault.as_ref()?;
     let kind = if *status == Status::KmsKeyNotFound { Kind::KeyNotFound } else { Kind::KeyInactive };
     let mut text = status_text(status);
     if reading.status != *status {
         let age = format_duration(since.age(now).as_secs_f64());
-        text = format!("{text}, reported {age} ago; no status since then says that the key is back");
+        text = format!("{text}, reported {age} ago; no later status shows that the key is available");
     }
     Some(kind.critical(text).since(Some(since.wall)))
 }
 
-/// Whether the policy is violated; `None` if nobody can tell.
+/// `None` if the status or the key store is not recognised.
 fn violates_policy(reading: &PollResult, require: Option<Require>) -> Option<bool> {
     let encrypted = reading.status.is_known().then_some(reading.status != Status::NotEncrypted);
     let in_kms = match reading.key_store {
@@ -401,15 +400,14 @@ fn policy_finding(reading: &PollResult, require: Option<Require>) -> Option<Find
     }
     let finding = match (&reading.status, require) {
         (Status::NotEncrypted, None) => Kind::PolicyViolated.warning("Not Encrypted"),
-        (Status::NotEncrypted, _) => Kind::PolicyViolated.critical("Not Encrypted, which the policy requires"),
+        (Status::NotEncrypted, _) => Kind::PolicyViolated.critical("Not Encrypted, but the policy requires encryption"),
         _ => Kind::PolicyViolated
-            .critical("The master key is on the nodes, and the policy requires a KMS")
+            .critical("The master key is stored on the nodes, but the policy requires a KMS")
             .with_advice(MOVE_KEY),
     };
     Some(finding)
 }
 
-/// One name for each certificate, everywhere.
 pub fn certificate_name(kind: KmsCertificate) -> &'static str {
     match kind {
         KmsCertificate::Ca => "KMS CA certificate",
@@ -418,7 +416,6 @@ pub fn certificate_name(kind: KmsCertificate) -> &'static str {
     }
 }
 
-/// What is wrong with a certificate of the KMS connection.
 pub fn certificate(certificate: &Certificate, policy: &Policy) -> Option<Finding> {
     let left = certificate.seconds_left;
     let kind = if left <= 0.0 {
@@ -430,7 +427,7 @@ pub fn certificate(certificate: &Certificate, policy: &Policy) -> Option<Finding
     } else {
         return None;
     };
-    // Each of the three has one severity.
+    // Each of these three kinds has one severity.
     let severity = *kind.severities().first()?;
     let text = format!("The {} {}", certificate_name(certificate.kind), expiry(left));
     let finding = kind.finding(severity, text).since((left <= 0.0).then(|| certificate.expires.utc()));
@@ -445,7 +442,7 @@ fn rotated(reading: &PollResult) -> Option<Timestamp> {
     reading.dates.get(DateField::LastKeyRotationTime).timestamp()
 }
 
-/// A cluster that is not encrypted has no key.
+/// A cluster that is not encrypted has no master key.
 fn is_age_limited(reading: &PollResult, policy: &Policy) -> bool {
     policy.key_max_age.is_some() && reading.status != Status::NotEncrypted
 }
@@ -462,8 +459,7 @@ fn key_age(reading: &PollResult, policy: &Policy, now: &ClockTime) -> Option<Fin
     })
 }
 
-/// The certificate that the cluster shows to the exporter, and to everybody else. Where nobody verifies its dates, polls go
-/// on after it has expired.
+/// The certificate of the REST API. If its dates are not verified, polls continue after it has expired.
 fn api_certificate(cluster: &Snapshot, expires: Timestamp, now: &ClockTime) -> Option<Finding> {
     let left = expires.unix_seconds() - now.unix_seconds();
     let expired = left <= 0.0;
@@ -475,8 +471,8 @@ fn api_certificate(cluster: &Snapshot, expires: Timestamp, now: &ClockTime) -> O
     Some(Kind::ApiCertificateExpiring.finding(severity, text).since(expired.then(|| expires.utc())))
 }
 
-/// The tokens of the exporter's account, by an answer of the moment `at`. What had expired by then is not what it asked with;
-/// while another token lasts longer, the end of one ends nothing.
+/// The access tokens of the exporter's account, listed at `at`. Tokens that had expired by then are ignored, because the
+/// exporter did not use them. Only the expiry of the longest-lasting token can be critical.
 fn access_tokens(tokens: &[AccessToken], at: &ClockTime, policy: &Policy, now: &ClockTime) -> Vec<Finding> {
     let valid = |token: &&AccessToken| token.expires.is_none_or(|expires| expires.unix_seconds() > at.unix_seconds());
     let tokens: Vec<&AccessToken> = tokens.iter().filter(valid).collect();
@@ -503,7 +499,6 @@ fn excess(count: usize) -> Option<Finding> {
     Some(Kind::ExcessPrivileges.info(text))
 }
 
-/// A limit that is off is never reached.
 fn is_below(left: f64, limit: Option<Duration>) -> bool {
     limit.is_some_and(|limit| left < limit.as_secs_f64())
 }
@@ -521,23 +516,22 @@ fn clock_skew(skew: f64) -> Finding {
     Kind::ClockSkew.warning(format!("The cluster's clock is {} {direction} the exporter's", format_duration(skew)))
 }
 
-/// Why there is no up-to-date status.
+/// Why there is no fresh status.
 fn not_readable(cluster: &Snapshot) -> Finding {
     let finding = |text: String| Kind::NotReadable.finding(Severity::Unknown, text);
     let finding = match cluster.last_poll().map(|last| &last.failure) {
         None => finding("Not polled yet".to_owned()),
         Some(None) => finding("The last status is stale".to_owned()).with_advice(
             "If the exporter's host was suspended or its clock was set, wait for the next poll. Otherwise the poller is stuck: \
-             restart the exporter, and report it.",
+             restart the exporter and report a bug.",
         ),
-        Some(Some(Failure::Crash)) => finding("Polling broke down and is started again".to_owned())
-            .with_advice("This is a bug: report it with the log."),
+        Some(Some(Failure::Crash)) => finding("The polling task panicked and will be restarted".to_owned())
+            .with_advice("This is a bug. Please report it with the log."),
         Some(Some(Failure::Poll(failure))) => finding(capitalized(&failure.message)).with_advice(failure_advice(failure.reason)),
     };
     finding.since(cluster.last_success().map(|at| at.wall))
 }
 
-/// With a capital letter, since it stands alone here.
 fn capitalized(text: &str) -> String {
     let mut characters = text.chars();
     characters.next().into_iter().flat_map(char::to_uppercase).chain(characters).collect()
@@ -545,28 +539,30 @@ fn capitalized(text: &str) -> String {
 
 fn failure_advice(reason: FailureReason) -> &'static str {
     match reason {
-        FailureReason::Dns => "Check the host name in the cluster's URL, and the resolver of the exporter's host.",
+        FailureReason::Dns => "Check the host name in the cluster's URL and the DNS resolver of the exporter's host.",
         FailureReason::Connect => "Check that the cluster is running and that no firewall blocks it.",
         FailureReason::Tls => {
             "Check the trust settings of the cluster (tls_config, --cluster.ca-file, --cluster.pin-sha256) against its \
              certificate."
         }
         FailureReason::Timeout => {
-            "Check the cluster's own health. If it is only slow, raise poll_timeout (in a configuration file)."
+            "Check the health of the cluster. If it is only slow, raise poll_timeout (in a configuration file)."
         }
-        FailureReason::Authentication => "Write a valid token or password to the credential's file.",
-        FailureReason::Permission => "Give the user's role the privilege PRIVILEGE_ENCRYPTION_READ.",
-        FailureReason::Unsupported => "Check the cluster's URL, and whether this is Qumulo Core 3.1.5 or later.",
+        FailureReason::Authentication => "Write a valid token or password to the credential file.",
+        FailureReason::Permission => "Grant the privilege PRIVILEGE_ENCRYPTION_READ to the user's role.",
+        FailureReason::Unsupported => "Check the cluster's URL, and that the cluster runs Qumulo Core 3.1.5 or later.",
         FailureReason::RateLimited => {
-            "Raise poll_interval (in a configuration file): the cluster asks for fewer requests."
+            "Raise poll_interval (in a configuration file): the cluster limits the request rate."
         }
-        FailureReason::HttpError => "Look for a proxy in between, and check the cluster's own health.",
-        FailureReason::Proxy => "Check proxy_url, and the proxy's log.",
-        FailureReason::Malformed => "Check that the URL is the cluster itself; if it is, report it with the log.",
+        FailureReason::HttpError => {
+            "Check for a proxy between exporter and cluster, and check the health of the cluster."
+        }
+        FailureReason::Proxy => "Check proxy_url and the log of the proxy.",
+        FailureReason::Malformed => "Check that the URL is that of the cluster. If it is, report a bug with the log.",
     }
 }
 
-/// By the worst finding: its severity, then its rank. Greater is better, so that the worst cluster comes first.
+/// Sort key: severity and rank of the worst finding. The worst cluster comes first.
 pub fn order(cluster: &ClusterReport) -> (Reverse<Severity>, u8) {
     let worst = cluster.findings.first();
     worst.map_or((Reverse(Severity::Good), u8::MAX), |worst| (Reverse(worst.severity), worst.kind.rank()))

@@ -1,6 +1,6 @@
-//! The report as JSON: `/api/v1/clusters` and `status --output json`. Fields are added, never renamed or removed.
+//! The report as JSON, for `/api/v1/clusters` and `status --output json`. Fields may be added, but not renamed or removed.
 //!
-//! `deploy/clusters.schema.json` is made from these types, doc comments included.
+//! `deploy/clusters.schema.json` is generated from these types, including their doc comments.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::{ClusterReport, Report, Severity};
 use crate::model::{self, DateField, Require, escape_hidden};
 
-/// What /api/v1/clusters and status --output json print.
+/// Output of /api/v1/clusters and of status --output json.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(test, schemars(title = "qumulo-encryption-exporter clusters"))]
@@ -21,7 +21,7 @@ pub(super) struct Document<'a> {
     clusters: Vec<Cluster<'a>>,
 }
 
-/// Which program says so, for auditors.
+/// Version of the exporter, for audits.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Exporter<'a> {
@@ -96,7 +96,7 @@ struct Finding<'a> {
     runbook: String,
 }
 
-/// What the cluster is judged by; null is no limit.
+/// Limits for the findings; null means no limit.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Policy {
@@ -139,7 +139,7 @@ struct Failure<'a> {
     message: &'a str,
 }
 
-/// The document, with a newline at its end. `metrics` is where its metrics are served, relative to the status page.
+/// The document with a trailing newline. `metrics` is the URL of the metrics, relative to the status page.
 pub fn render(report: &Report, metrics: Option<&str>) -> Vec<u8> {
     let document = Document {
         generated_at: time(report.at),
@@ -157,7 +157,7 @@ pub fn render(report: &Report, metrics: Option<&str>) -> Vec<u8> {
         },
         clusters: report.clusters.iter().map(cluster).collect(),
     };
-    // Strings, numbers and lists only: there is nothing that could fail.
+    // Serialising strings, numbers and lists cannot fail.
     let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
     text.push('\n');
     escape_hidden(text).into_bytes()
@@ -170,13 +170,13 @@ fn cluster(cluster: &ClusterReport) -> Cluster<'_> {
         message: &each.text,
         since: each.since.map(time),
         advice: each.instructions(),
-        // Relative to the page.
+        // Relative to the status page.
         runbook: format!("runbooks/{}", each.kind.alert()),
     });
     let certificates = cluster.certificates.iter().map(|each| Certificate {
         certificate: each.kind.label(),
         expires_at: time(each.expires.utc()),
-        // To the second: anything finer is not known.
+        // Certificates have a resolution of one second.
         seconds_left: each.seconds_left.floor() as i64,
     });
     let account = cluster.known().map(|reading| &reading.details.account);
@@ -236,7 +236,7 @@ fn policy(policy: &model::Policy) -> Policy {
     }
 }
 
-/// RFC 3339, UTC, to the second.
+/// RFC 3339 in UTC, in whole seconds.
 fn time(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }

@@ -1,8 +1,8 @@
-//! What is wrong with each cluster: one judgement for the metric, the page, the JSON and `status`. Pure.
+//! What is wrong with each cluster, for the metric, the status page, the JSON and the command `status`. Pure.
 //!
-//! The judgement itself is in [`findings`]; its limits are those of the configuration's policy. Alert rules and dashboards
-//! read it as a metric. What a status means and what to do about it is inferred from the API's names and from KMIP; that
-//! nodes fetch the key only when they start is in Qumulo's documentation of encryption at rest.
+//! [`findings`] determines it, with the limits of the configured policy; alert rules and dashboards use the resulting metric.
+//! Qumulo documents that nodes fetch the key only when they start. It does not document the meaning of each status: that, and
+//! the advice, are inferred from the names in the API and from KMIP.
 
 pub mod findings;
 pub mod json;
@@ -20,75 +20,62 @@ use crate::{
     store::{Failure, Snapshot, View},
 };
 
-/// How bad it is; greater is worse. What nobody knows outranks a warning: silence must not look like health.
+/// Greater is worse. Unknown outranks a warning, because a missing status must not look like a healthy cluster.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Severity {
-    /// All is well.
     Good,
-    /// Worth knowing; a cluster with no more than that is good.
+    /// Severity of a finding only: a cluster without worse findings is good.
     Info,
-    /// Somebody should look at it soon.
     Warning,
-    /// Nobody can say.
+    /// There is no fresh status.
     Unknown,
-    /// Data is at stake.
     Critical,
 }
 
 /// All clusters at one instant, worst first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
-    /// When.
     pub at: DateTime<Utc>,
-    /// By the severity of the worst finding, then by its rank, then by what expires first, then by name.
+    /// Sorted by severity and rank of the worst finding, then by the first certificate expiry, then by name.
     pub clusters: Vec<ClusterReport>,
 }
 
-/// One cluster.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClusterReport {
-    /// When the certificate of its REST API expires that was shown last.
+    /// `notAfter` of the certificate that the REST API last presented.
     pub api_certificate: Option<Timestamp>,
-    /// The certificates of the KMS connection whose expiry is known, from the last answer.
+    /// KMS certificates with a known expiry, from the last success.
     pub certificates: Vec<Certificate>,
-    /// By how many seconds its clock is ahead.
+    /// Cluster time minus exporter time, in seconds.
     pub clock_skew: Option<f64>,
-    /// What is not well, worst first; empty is good.
+    /// Worst first.
     pub findings: Vec<Finding>,
-    /// Why the last poll failed: the label and the words.
+    /// Value of the label `reason`, or `crash`, and the message.
     pub last_failure: Option<(&'static str, String)>,
-    /// When the last poll ended.
     pub last_poll: Option<DateTime<Utc>>,
-    /// When a poll last gave a status.
     pub last_success: Option<DateTime<Utc>>,
-    /// Its name.
     pub name: String,
-    /// What it is judged by.
     pub policy: Policy,
-    /// What it said, while that is fresh.
+    /// The last success while it is fresh.
     pub reading: Option<PollResult>,
-    /// What it said last, if that is not fresh any more, and how long ago.
+    /// The last success once it is stale, and its age.
     pub last_known: Option<(Duration, PollResult)>,
-    /// How long a status is served after the last success.
     pub stale_after: Duration,
-    /// See `qumulo_encryption_up`.
+    /// As `qumulo_encryption_up`.
     pub up: Option<bool>,
-    /// Where it is asked.
     pub url: Arc<str>,
 }
 
-/// A certificate of the KMS connection.
+/// Expiry of a KMS certificate.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Certificate {
-    /// Which one.
     pub kind: KmsCertificate,
-    /// Its notAfter.
+    /// `notAfter`.
     pub expires: Timestamp,
-    /// Until then; negative afterwards.
+    /// Negative after the expiry.
     pub seconds_left: f64,
 }
 
-/// Judges every cluster.
 pub fn report(view: &View, now: &ClockTime) -> Report {
     let mut clusters: Vec<ClusterReport> = view.clusters.iter().map(|cluster| judge(cluster, now)).collect();
     clusters.sort_by(|one, other| {
@@ -103,7 +90,7 @@ fn judge(cluster: &Snapshot, now: &ClockTime) -> ClusterReport {
     let (reading, up) = (cluster.fresh(now).cloned(), cluster.up(now));
     let last = cluster.last_poll();
     let last_failure = last.and_then(|last| last.failure.as_ref()).map(|failure| match failure {
-        Failure::Crash => ("crash", "the task that polls it has died; it is started again".to_owned()),
+        Failure::Crash => ("crash", "the polling task panicked and will be restarted".to_owned()),
         Failure::Poll(failure) => (failure.reason.label(), failure.message.clone()),
     });
     let known = cluster.last_known();
@@ -128,7 +115,7 @@ fn judge(cluster: &Snapshot, now: &ClockTime) -> ClusterReport {
     }
 }
 
-/// A local key store has none, whatever dates the cluster goes on reporting.
+/// None with a local key store, even if the cluster still reports their dates.
 fn certificates(reading: &PollResult, now: &ClockTime) -> Vec<Certificate> {
     let kinds = KmsCertificate::ALL.into_iter().filter(|_| reading.key_store != KeyStore::Local);
     kinds
@@ -142,10 +129,10 @@ fn certificates(reading: &PollResult, now: &ClockTime) -> Vec<Certificate> {
 // === impl Severity ===
 
 impl Severity {
-    /// Those that a cluster can have, worst first.
+    /// The severities of clusters, worst first.
     pub const ALL: [Self; 4] = [Self::Critical, Self::Unknown, Self::Warning, Self::Good];
 
-    /// In one word.
+    /// The value of the label `severity`.
     pub fn label(self) -> &'static str {
         match self {
             Self::Good => "good",
@@ -156,7 +143,7 @@ impl Severity {
         }
     }
 
-    /// The one with this label.
+    /// Ignores case.
     pub fn from_label(label: &str) -> Option<Self> {
         let all = Self::ALL.into_iter().chain([Self::Info]);
         all.into_iter().find(|severity| severity.label().eq_ignore_ascii_case(label))
@@ -166,12 +153,12 @@ impl Severity {
 // === impl Report ===
 
 impl Report {
-    /// How many clusters are like this.
+    /// Number of clusters with this severity.
     pub fn count(&self, severity: Severity) -> usize {
         self.clusters.iter().filter(|cluster| cluster.severity() == severity).count()
     }
 
-    /// Without the clusters that `keep` refuses.
+    /// Keeps the clusters for which `keep` is true.
     pub fn filter(mut self, keep: impl Fn(&ClusterReport) -> bool) -> Self {
         self.clusters.retain(keep);
         self
@@ -181,7 +168,7 @@ impl Report {
 // === impl ClusterReport ===
 
 impl ClusterReport {
-    /// The worst of the findings; what is only worth knowing leaves a cluster good.
+    /// The worst severity of the findings; `Good` if none is worse than `Info`.
     pub fn severity(&self) -> Severity {
         let all = self.findings.iter().map(|finding| finding.severity);
         all.filter(|severity| *severity > Severity::Info).max().unwrap_or(Severity::Good)
@@ -192,7 +179,7 @@ impl ClusterReport {
         self.findings.iter().filter(|finding| finding.prohibition().is_some()).min_by_key(|finding| finding.kind.rank())
     }
 
-    /// The state in words.
+    /// The status as text, with its age if it is stale.
     pub fn headline(&self) -> String {
         match (&self.reading, &self.last_known, self.up) {
             (Some(reading), _, _) => findings::status_text(&reading.status),
@@ -204,7 +191,7 @@ impl ClusterReport {
         }
     }
 
-    /// Where the master key is, in words.
+    /// Type of the key store, for display.
     pub fn key_store(&self) -> &'static str {
         match self.known().map(|reading| reading.key_store).unwrap_or(KeyStore::Unknown) {
             KeyStore::Kms => "KMS",
@@ -212,12 +199,11 @@ impl ClusterReport {
         }
     }
 
-    /// The key management server in use.
     pub fn kms(&self) -> Option<&KmsServer> {
         self.known()?.details.kms.as_ref()
     }
 
-    /// Whether the exporter reached that server, if it may try.
+    /// Result of `probe_kms`; `None` if the KMS was not contacted.
     pub fn kms_reachable(&self) -> Option<bool> {
         match self.known()?.kms_probe? {
             KmsProbe::NotAllowed => None,
@@ -226,17 +212,17 @@ impl ClusterReport {
         }
     }
 
-    /// What it said last, fresh or not.
+    /// The last success, fresh or stale.
     pub fn known(&self) -> Option<&PollResult> {
         self.reading.as_ref().or(self.last_known.as_ref().map(|(_, reading)| reading))
     }
 
-    /// A date of what it said last.
+    /// A date from the last success.
     pub fn date(&self, field: DateField) -> Option<DateTime<Utc>> {
         self.known()?.dates.get(field).timestamp().map(Timestamp::utc)
     }
 
-    /// The text of a status that this version does not know.
+    /// The status as received, if it is fresh and not recognised.
     pub fn raw_status(&self) -> Option<&str> {
         match &self.reading.as_ref()?.status {
             Status::Unknown(text) => Some(text.as_str()),
@@ -249,23 +235,21 @@ impl ClusterReport {
         self.known()?.details.identity.version.as_ref().map(|version| version.as_str())
     }
 
-    /// UUID.
     pub fn cluster_id(&self) -> Option<&str> {
         self.known()?.details.identity.cluster_id.as_ref().map(|id| id.as_str())
     }
 
-    /// Which API answered.
+    /// Version of the status endpoint.
     pub fn api(&self) -> Option<&'static str> {
         self.reading.as_ref().map(|reading| ApiVersion::label(reading.api))
     }
 
-    /// The certificate that expires first.
     pub fn first_expiry(&self) -> Option<&Certificate> {
         self.certificates.iter().min_by(|one, other| one.seconds_left.total_cmp(&other.seconds_left))
     }
 }
 
-/// A length of time as people say it, `3 days`, in its largest unit.
+/// Absolute value in its largest unit, rounded down: `3 days`.
 pub fn format_duration(seconds: f64) -> String {
     let seconds = seconds.abs();
     let (count, unit) = [(86_400.0, "day"), (3_600.0, "hour"), (60.0, "minute")]
@@ -276,7 +260,7 @@ pub fn format_duration(seconds: f64) -> String {
     format!("{count} {unit}{}", if count == 1.0 { "" } else { "s" })
 }
 
-/// Text from elsewhere without surprises: what [`is_hidden`] is written as its code.
+/// Escapes control characters and invisible characters ([`is_hidden`]) as `\u{200b}`.
 pub fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {

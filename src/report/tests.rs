@@ -18,7 +18,7 @@ pub fn moment(origin: Instant, seconds: u64) -> ClockTime {
     ClockTime { mono: origin + Duration::from_secs(seconds), wall }
 }
 
-/// With a KMS whose certificates have so many days left at the origin.
+/// `days` left for the KMS CA and the KMS client certificate at the origin.
 pub fn kms(status: Status, days: [i64; 2]) -> PollResult {
     let at = |seconds: i64| {
         Date::At(Timestamp::new(DateTime::UNIX_EPOCH + TimeDelta::seconds(1_795_000_000 + seconds)).unwrap())
@@ -43,7 +43,7 @@ pub fn kms(status: Status, days: [i64; 2]) -> PollResult {
     }
 }
 
-/// A cluster of each kind.
+/// One cluster for each kind of state.
 pub fn fleet(store: &Store, origin: Instant) -> Vec<Publisher> {
     let add = |name: &str| {
         let publisher = store.publisher(ClusterName::new(name).unwrap(), Duration::from_secs(300));
@@ -150,7 +150,7 @@ fn certificates_are_judged_at_the_boundaries() {
     check(-1e9, Some(Severity::Critical));
 }
 
-/// The findings of a cluster with these answers, one a minute, and then nothing for some time.
+/// The findings of a cluster with these results, one per minute, after a further pause without polls.
 fn findings_after(answers: &[PollResult], policy: Policy, then: u64) -> Vec<(&'static str, Severity)> {
     let (store, origin) = (Store::default(), Instant::now());
     let mut publisher = store.publisher(ClusterName::new("one").unwrap(), Duration::from_secs(300));
@@ -245,7 +245,7 @@ fn what_surrounds_the_status_is_judged_at_the_boundaries() {
         Timestamp::new(DateTime::UNIX_EPOCH + TimeDelta::milliseconds(((1_795_000_000.0 + seconds) * 1e3) as i64))
             .unwrap()
     };
-    // After 100 seconds, with a certificate and a token that have so much left then, and a clock that is ahead.
+    // After 100 seconds. `certificate` and `token` are the seconds left then; `skew` is the clock skew.
     let judge = |certificate: Option<f64>, token: Option<f64>, skew: Option<f64>, privileges: &[&str]| {
         let (store, mut answer) = (Store::default(), PollResult::local(Status::Encrypted));
         let tokens = token.map(|left| vec![AccessToken::new("17", Some(at(100.0 + left))).unwrap()]);
@@ -278,16 +278,16 @@ fn what_surrounds_the_status_is_judged_at_the_boundaries() {
     check(30.0 * DAY - 1.0, token(Severity::Warning));
     check(7.0 * DAY - 1.0, token(Severity::Critical));
     check(1.0, token(Severity::Critical));
-    // It has expired since the last answer, so it may be the one that the exporter asks with.
+    // It expired after the last poll, so it may be the token that the exporter uses.
     check(0.0, token(Severity::Critical));
     check(-99.0, token(Severity::Critical));
-    // It had expired by then.
+    // It had expired before the last poll.
     check(-100.0, None);
     let check = |skew: f64, expect: bool| {
         let found = judge(None, None, Some(skew), &[]);
         assert_eq!(found, expect.then_some(("clock_skew", Severity::Warning)), "{skew}");
     };
-    // The header has whole seconds, so half of one is added.
+    // `Date` has whole seconds, so half a second is added.
     check(299.5, false);
     check(300.0, true);
     check(-300.5, false);
@@ -332,7 +332,7 @@ fn what_is_only_worth_knowing_leaves_a_cluster_good() {
 #[test]
 fn the_age_of_the_key_is_judged_at_the_boundary() {
     let too_old = ("key_too_old", Severity::Warning);
-    // 400 days old at the origin, which is a minute before.
+    // 400 days old at the origin, one minute earlier.
     for (limit, then, expect) in [
         (Some(400 * 86_400 + 60), 0, None),
         (Some(400 * 86_400 + 60), 1, Some(too_old)),
@@ -352,7 +352,10 @@ fn a_poller_that_broke_down_says_so() {
     publisher.record_crash(moment(origin, 0));
     let report = report(&store.view(), &moment(origin, 1));
     let finding = &report.clusters[0].findings[0];
-    assert_eq!((finding.kind.id(), &*finding.text), ("not_readable", "Polling broke down and is started again"));
+    assert_eq!(
+        (finding.kind.id(), &*finding.text),
+        ("not_readable", "The polling task panicked and will be restarted")
+    );
 }
 
 #[test]
