@@ -346,7 +346,7 @@ mod tests {
     use crate::{
         report::{
             self, json,
-            tests::{fleet, moment as clock},
+            tests::{clock_time as clock, fleet},
         },
         store::Store,
     };

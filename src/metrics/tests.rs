@@ -71,7 +71,7 @@ fn at(seconds: i64) -> DateTime<Utc> {
     DateTime::UNIX_EPOCH + TimeDelta::seconds(1_795_000_000 + seconds)
 }
 
-fn moment(origin: Instant, seconds: u64) -> ClockTime {
+fn clock_time(origin: Instant, seconds: u64) -> ClockTime {
     ClockTime { mono: origin + Duration::from_secs(seconds), wall: at(i64::try_from(seconds).unwrap()) }
 }
 
@@ -94,16 +94,24 @@ fn fleet(store: &Store, origin: Instant) -> Vec<Publisher> {
     let took = Duration::from_millis(12);
     let policy = Policy { require: Some(Require::Kms), ..Policy::default() };
     store.set_metadata(kms.name(), &ClusterMetadata { policy, ..ClusterMetadata::default() });
-    kms.record(moment(origin, 600), took, Ok(kms_reading(Status::KmsAvailable)));
+    kms.record(clock_time(origin, 600), took, Ok(kms_reading(Status::KmsAvailable)));
     let clock = ServerClock { at: origin + Duration::from_millis(659_900), date: Timestamp::new(at(720)).unwrap() };
     kms.set_api_certificate(Timestamp::new(at(86_400)));
-    kms.record(moment(origin, 660), took, Ok(PollResult { clock: Some(clock), ..kms_reading(Status::KmsKeyNotFound) }));
-    local.record(moment(origin, 650), took, Ok(local_reading(ApiVersion::V2)));
-    failing.record(moment(origin, 600), took, Ok(kms_reading(Status::Unknown(ForeignText::new("KMS Quorum Lost")))));
-    failing.record(moment(origin, 660), took, Err(PollFailure::new(FailureReason::Timeout, "too slow")));
-    stale.record(moment(origin, 300), took, Ok(kms_reading(Status::KmsAvailable)));
-    stale.record(moment(origin, 660), took, Err(PollFailure::new(FailureReason::Authentication, "refused")));
-    old.record(moment(origin, 655), took, Ok(local_reading(ApiVersion::V1)));
+    kms.record(
+        clock_time(origin, 660),
+        took,
+        Ok(PollResult { clock: Some(clock), ..kms_reading(Status::KmsKeyNotFound) }),
+    );
+    local.record(clock_time(origin, 650), took, Ok(local_reading(ApiVersion::V2)));
+    failing.record(
+        clock_time(origin, 600),
+        took,
+        Ok(kms_reading(Status::Unknown(ForeignText::new("KMS Quorum Lost")))),
+    );
+    failing.record(clock_time(origin, 660), took, Err(PollFailure::new(FailureReason::Timeout, "too slow")));
+    stale.record(clock_time(origin, 300), took, Ok(kms_reading(Status::KmsAvailable)));
+    stale.record(clock_time(origin, 660), took, Err(PollFailure::new(FailureReason::Authentication, "refused")));
+    old.record(clock_time(origin, 655), took, Ok(local_reading(ApiVersion::V1)));
     vec![kms, local, failing, stale, old, never]
 }
 
@@ -153,7 +161,7 @@ fn local_reading(api: ApiVersion) -> PollResult {
 fn output_of_a_fixed_fleet_is_the_golden_file() {
     let (store, origin) = (Store::default(), Instant::now());
     let _publishers = fleet(&store, origin);
-    let got = text(&store.view(), &moment(origin, 670));
+    let got = text(&store.view(), &clock_time(origin, 670));
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(GOLDEN, &got).unwrap();
     }
@@ -165,7 +173,7 @@ fn output_of_a_fixed_fleet_is_the_golden_file() {
 fn no_series_is_written_twice_and_no_family_in_two_places() {
     let (store, origin) = (Store::default(), Instant::now());
     let _publishers = fleet(&store, origin);
-    let got = text(&store.view(), &moment(origin, 670));
+    let got = text(&store.view(), &clock_time(origin, 670));
     let (mut series, mut families) = (HashSet::new(), HashSet::new());
     for line in got.lines() {
         match line.strip_prefix("# TYPE ") {
@@ -182,9 +190,13 @@ fn everything_that_must_be_fresh_vanishes_together() {
     let mut publisher = store.publisher(ClusterName::new("one").unwrap(), Duration::from_secs(300));
     let clock = Some(ServerClock { at: origin, date: Timestamp::new(at(0)).unwrap() });
     publisher.set_api_certificate(Timestamp::new(at(86_400)));
-    publisher.record(moment(origin, 0), Duration::ZERO, Ok(PollResult { clock, ..kms_reading(Status::KmsAvailable) }));
+    publisher.record(
+        clock_time(origin, 0),
+        Duration::ZERO,
+        Ok(PollResult { clock, ..kms_reading(Status::KmsAvailable) }),
+    );
     let names = |seconds: u64| -> HashSet<String> {
-        let got = text(&store.view(), &moment(origin, seconds));
+        let got = text(&store.view(), &clock_time(origin, seconds));
         got.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next().map(str::to_owned)).collect()
     };
     let vanished: HashSet<String> = names(299).difference(&names(300)).cloned().collect();
@@ -207,7 +219,7 @@ fn everything_that_must_be_fresh_vanishes_together() {
 
 #[test]
 fn an_empty_view_gives_no_text() {
-    assert_eq!(text(&View::default(), &moment(Instant::now(), 0)), "");
+    assert_eq!(text(&View::default(), &clock_time(Instant::now(), 0)), "");
 }
 
 #[test]
@@ -249,11 +261,11 @@ proptest! {
             let labels = Labels::new(labels.into_iter().take(seconds as usize % 3)).unwrap();
             store.set_metadata(publisher.name(), &ClusterMetadata { labels, ..ClusterMetadata::default() });
             if let Some(reading) = reading {
-                publisher.record(moment(origin, 0), Duration::from_micros(seconds), Ok(reading));
+                publisher.record(clock_time(origin, 0), Duration::from_micros(seconds), Ok(reading));
             }
             publishers.push(publisher);
         }
-        let (view, now) = (store.view(), moment(origin, seconds));
+        let (view, now) = (store.view(), clock_time(origin, seconds));
         let mut families = Families::default();
         render(&view, &now, &mut families);
         let mut expect = Vec::new();

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 
 use super::{
     instant,
-    query::{link_to, pair},
+    query::{cluster_link, query_string},
     runbook, runbook_name,
 };
 use crate::{
@@ -14,17 +14,17 @@ use crate::{
 };
 
 /// One line, and the details on demand; at once where it is the only one.
-pub(super) fn cluster(cluster: &ClusterReport, now: DateTime<Utc>, alone: bool) -> Markup {
+pub(super) fn cluster(cluster: &ClusterReport, now: DateTime<Utc>, open: bool) -> Markup {
     let severity = cluster.severity();
-    let said = cluster.findings.first().filter(|_| severity > Severity::Good);
-    let said = said.map_or_else(|| cluster.headline(), |worst| worst.text.clone());
+    let headline = cluster.findings.first().filter(|_| severity > Severity::Good);
+    let headline = headline.map_or_else(|| cluster.headline(), |worst| worst.text.clone());
     html! {
         article.cluster.(severity.label()) {
-            details open[alone] {
+            details open[open] {
                 summary {
                     span.state { (mark(severity)) " " (severity.label()) }
                     h2 { (cluster.name) }
-                    span { (visible(&said)) }
+                    span { (visible(&headline)) }
                     span.soft { (until_or_since(cluster)) }
                     span.soft {
                         @match cluster.last_success { Some(at) => { "read " (ago(at, now)) } None => "never read" }
@@ -79,9 +79,9 @@ fn details(cluster: &ClusterReport, now: DateTime<Utc>) -> Markup {
         }
         (commands(cluster))
         ul.links {
-            li { a href=(link_to(&cluster.name)) { "Permanent link to " (cluster.name) } }
-            li { a href=(format!("probe{}", pair("target", &cluster.name))) { "Metrics of " (cluster.name) } }
-            li { a href=(format!("api/v1/clusters{}", pair("cluster", &cluster.name))) { "JSON of " (cluster.name) } }
+            li { a href=(cluster_link(&cluster.name)) { "Permanent link to " (cluster.name) } }
+            li { a href=(format!("probe{}", query_string("target", &cluster.name))) { "Metrics of " (cluster.name) } }
+            li { a href=(format!("api/v1/clusters{}", query_string("cluster", &cluster.name))) { "JSON of " (cluster.name) } }
         }
     }
 }

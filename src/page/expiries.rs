@@ -3,16 +3,16 @@
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 
-use super::query::link_to;
+use super::query::cluster_link;
 use crate::{
     model::Timestamp,
     report::{ClusterReport, Kind, Severity, findings, format_duration},
 };
 
 /// How far the table looks ahead, in days.
-const DAYS: f64 = 90.0;
+const HORIZON_DAYS: f64 = 90.0;
 
-const MOST: usize = 10;
+const MAX_ROWS: usize = 10;
 
 struct Expiry<'a> {
     cluster: &'a str,
@@ -25,28 +25,28 @@ struct Expiry<'a> {
 /// What has expired or expires within ninety days; nothing if that is nothing.
 pub fn table(clusters: &[&ClusterReport], now: DateTime<Utc>) -> Markup {
     let mut next: Vec<Expiry<'_>> = clusters.iter().flat_map(|cluster| expiries(cluster, now)).collect();
-    next.retain(|expiry| expiry.left < DAYS * 86_400.0);
+    next.retain(|expiry| expiry.left < HORIZON_DAYS * 86_400.0);
     next.sort_by_key(|expiry| expiry.expires);
     html! {
         @if !next.is_empty() {
             div.expiries {
-                h2 #expiries { "Expired, or within " (DAYS) " days" }
+                h2 #expiries { "Expired, or within " (HORIZON_DAYS) " days" }
                 div.scroll role="region" aria-labelledby="expiries" tabindex="0" {
                     table {
                         thead { tr { th scope="col" { "Date" } th scope="col" { "Expires" } th scope="col" { "What" } th scope="col" { "Cluster" } } }
                         tbody {
-                            @for expiry in next.iter().take(MOST) {
+                            @for expiry in next.iter().take(MAX_ROWS) {
                                 tr.(expiry.severity.label()) {
                                     td { time datetime=(expiry.expires.to_rfc3339()) { (expiry.expires.format("%Y-%m-%d %H:%M UTC")) } }
                                     td.state { (when(expiry.left)) }
                                     td { (expiry.what) }
-                                    td { a href=(link_to(expiry.cluster)) { (expiry.cluster) } }
+                                    td { a href=(cluster_link(expiry.cluster)) { (expiry.cluster) } }
                                 }
                             }
                         }
                     }
                 }
-                @if next.len() > MOST { p.soft { "And " (next.len() - MOST) " more later." } }
+                @if next.len() > MAX_ROWS { p.soft { "And " (next.len() - MAX_ROWS) " more later." } }
             }
         }
     }
@@ -62,18 +62,20 @@ fn expiries(cluster: &ClusterReport, now: DateTime<Utc>) -> Vec<Expiry<'_>> {
         let severity = severity.unwrap_or(Severity::Good);
         Expiry { cluster: &cluster.name, expires: expires.utc(), left, severity, what }
     };
-    let judged = |kind: Kind| cluster.findings.iter().find(|finding| finding.kind == kind).map(|each| each.severity);
+    let severity_of =
+        |kind: Kind| cluster.findings.iter().find(|finding| finding.kind == kind).map(|each| each.severity);
     let kms = cluster.certificates.iter().map(|each| {
         let severity = findings::certificate(each, &cluster.policy).map(|finding| finding.severity);
         expiry(findings::certificate_name(each.kind).to_owned(), each.expires, severity)
     });
     let api = cluster
         .api_certificate
-        .map(|expires| expiry("REST API certificate".to_owned(), expires, judged(Kind::ApiCertificateExpiring)));
-    let tokens = cluster.known().and_then(|reading| reading.details.account.tokens.as_ref()).into_iter().flatten();
+        .map(|expires| expiry("REST API certificate".to_owned(), expires, severity_of(Kind::ApiCertificateExpiring)));
+    let tokens =
+        cluster.last_result().and_then(|reading| reading.details.account.tokens.as_ref()).into_iter().flatten();
     let tokens = tokens.filter_map(|token| {
         let what = format!("Access token {} of the exporter", token.id());
-        Some(expiry(what, token.expires?, judged(Kind::AccessTokenExpiring)))
+        Some(expiry(what, token.expires?, severity_of(Kind::AccessTokenExpiring)))
     });
     kms.chain(api).chain(tokens).collect()
 }

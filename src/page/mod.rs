@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 pub use self::query::Selection;
-use self::query::{REFRESH, link_to};
+use self::query::{REFRESH, cluster_link};
 use crate::report::{ClusterReport, Finding, Report, Severity, visible};
 
 /// The stylesheet, for the hash in the Content-Security-Policy.
@@ -27,13 +27,13 @@ const ICON: &str = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg'
 const PER_PAGE: usize = 100;
 
 /// More good clusters than this are folded away.
-const GOOD_SHOWN: usize = 8;
+const MAX_GOOD_UNFOLDED: usize = 8;
 
 /// The fewest clusters that are worth a search box.
-const SEARCHABLE: usize = 6;
+const MIN_FOR_SEARCH: usize = 6;
 
 /// Clusters that the warning names; the others are below it.
-const WARNED: usize = 12;
+const MAX_WARNED: usize = 12;
 
 /// The exporter itself, as far as the page shows it.
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +78,7 @@ pub fn render(report: &Report, selection: &Selection, exporter: Exporter<'_>) ->
             @if overview && report.clusters.len() > 1 {
                 div.tools {
                     nav aria-label="States" { (totals(report, selection)) }
-                    @if report.clusters.len() >= SEARCHABLE || !selection.search.is_empty() { (search(selection)) }
+                    @if report.clusters.len() >= MIN_FOR_SEARCH || !selection.search.is_empty() { (search(selection)) }
                 }
             }
         }
@@ -91,7 +91,7 @@ pub fn render(report: &Report, selection: &Selection, exporter: Exporter<'_>) ->
         }
         (footer(exporter.metrics))
     };
-    document(&title(report, selection), selection.seconds(), &body)
+    document(&title(report, selection), selection.refresh_seconds(), &body)
 }
 
 /// The clusters of one page; the good ones below a line of their own if there are many.
@@ -103,7 +103,7 @@ fn clusters(shown: &[&ClusterReport], report: &Report, selection: &Selection) ->
     // Worst first, so the good ones are the last.
     let (bad, rest) = shown.split_at(shown.len() - good);
     html! {
-        @if good <= GOOD_SHOWN || selection.is_narrowed() {
+        @if good <= MAX_GOOD_UNFOLDED || selection.is_filtered() {
             (list(shown))
         } @else {
             @if !bad.is_empty() { (list(bad)) }
@@ -151,7 +151,7 @@ fn title(report: &Report, selection: &Selection) -> String {
 /// Over the clusters that the search finds. A state that no cluster is in has no colour.
 fn totals(report: &Report, selection: &Selection) -> Markup {
     let found: Vec<Severity> =
-        report.clusters.iter().filter(|cluster| selection.finds(cluster)).map(ClusterReport::severity).collect();
+        report.clusters.iter().filter(|cluster| selection.matches_name(cluster)).map(ClusterReport::severity).collect();
     let count = |state| found.iter().filter(|severity| **severity == state).count();
     html! {
         ul.totals {
@@ -180,7 +180,7 @@ fn search(selection: &Selection) -> Markup {
             @if let Some(state) = selection.state { input type="hidden" name="state" value=(state.label()); }
             @if let Some(seconds) = selection.refresh { input type="hidden" name="refresh" value=(seconds); }
             button { "Find clusters" }
-            @if selection.is_narrowed() { a href="./" { "Show all clusters" } }
+            @if selection.is_filtered() { a href="./" { "Show all clusters" } }
         }
     }
 }
@@ -194,7 +194,7 @@ fn summary(report: &Report, selected: usize, shown: usize, selection: &Selection
         return format!("No cluster {} is configured.", visible(name));
     }
     let from = selection.page.saturating_mul(PER_PAGE);
-    let well = !selection.is_narrowed() && report.count(Severity::Good) == all;
+    let well = !selection.is_filtered() && report.count(Severity::Good) == all;
     match (selected, shown) {
         (1, _) if selection.cluster.is_some() => "Only this cluster is shown.".to_owned(),
         (0, _) => "No cluster matches.".to_owned(),
@@ -228,32 +228,31 @@ fn pages(selected: usize, selection: &Selection) -> Markup {
 /// What must not be done now, where, why and since when. Where only the status is not known comes second.
 fn restart_warning(clusters: &[&ClusterReport]) -> Markup {
     let forbidding = clusters.iter().filter_map(|cluster| Some((*cluster, cluster.restart_forbidden_by()?)));
-    let (at_stake, not_known): (Vec<_>, Vec<_>) =
-        forbidding.partition(|(_, finding)| finding.kind.puts_data_at_stake());
-    let all = at_stake.len() + not_known.len();
+    let (endangered, not_known): (Vec<_>, Vec<_>) = forbidding.partition(|(_, finding)| finding.kind.endangers_data());
+    let all = endangered.len() + not_known.len();
     html! {
         @if all > 0 {
-            section.warning-box.(if at_stake.is_empty() { "unknown" } else { "critical" }) role="note" aria-labelledby="warning" {
+            section.warning-box.(if endangered.is_empty() { "unknown" } else { "critical" }) role="note" aria-labelledby="warning" {
                 h2 #warning {
                     "Do not reboot, upgrade or power-cycle nodes of "
-                    @match (all, at_stake.first().or(not_known.first())) {
+                    @match (all, endangered.first().or(not_known.first())) {
                         (1, Some((cluster, _))) => (cluster.name),
                         _ => "these clusters",
                     }
                 }
-                @if !at_stake.is_empty() {
-                    ul { @for (cluster, finding) in at_stake.iter().take(WARNED) { li { (reason(cluster, finding)) } } }
-                    @if at_stake.len() > WARNED { p { "And of " (at_stake.len() - WARNED) " more, listed below." } }
+                @if !endangered.is_empty() {
+                    ul { @for (cluster, finding) in endangered.iter().take(MAX_WARNED) { li { (reason(cluster, finding)) } } }
+                    @if endangered.len() > MAX_WARNED { p { "And of " (endangered.len() - MAX_WARNED) " more, listed below." } }
                 }
                 @if !not_known.is_empty() {
                     p {
                         "The status is not known: "
-                        @for (index, (cluster, finding)) in not_known.iter().take(WARNED).enumerate() {
+                        @for (index, (cluster, finding)) in not_known.iter().take(MAX_WARNED).enumerate() {
                             @if index > 0 { ", " }
-                            a href=(link_to(&cluster.name)) { (cluster.name) }
+                            a href=(cluster_link(&cluster.name)) { (cluster.name) }
                             " (" a href=(runbook(finding)) { (runbook_name(finding)) } ")"
                         }
-                        @if not_known.len() > WARNED { " and " (not_known.len() - WARNED) " more" }
+                        @if not_known.len() > MAX_WARNED { " and " (not_known.len() - MAX_WARNED) " more" }
                         "."
                     }
                 }
@@ -264,7 +263,7 @@ fn restart_warning(clusters: &[&ClusterReport]) -> Markup {
 
 fn reason(cluster: &ClusterReport, finding: &Finding) -> Markup {
     html! {
-        a href=(link_to(&cluster.name)) { (cluster.name) } ": " (visible(&finding.text))
+        a href=(cluster_link(&cluster.name)) { (cluster.name) } ": " (visible(&finding.text))
         @if let Some(since) = finding.since { ", since " (instant(since)) }
         ". " a href=(runbook(finding)) { (runbook_name(finding)) }
     }
@@ -282,7 +281,7 @@ fn runbook_name(finding: &Finding) -> String {
 fn refresh(selection: &Selection) -> Markup {
     html! {
         @if selection.cluster.is_none() {
-            @match selection.seconds() {
+            @match selection.refresh_seconds() {
                 Some(seconds) => {
                     "Refreshes every " (crate::report::format_duration(seconds.into()).trim_start_matches("1 ")) ". "
                     a href=(Selection { refresh: Some(0), ..selection.clone() }.link(selection.state, selection.page)) {

@@ -47,22 +47,22 @@ impl Selection {
 
     /// Whether a cluster is wanted.
     pub fn admits(&self, cluster: &ClusterReport) -> bool {
-        self.state.is_none_or(|state| cluster.severity() == state) && self.finds(cluster)
+        self.state.is_none_or(|state| cluster.severity() == state) && self.matches_name(cluster)
     }
 
     /// Whether the name is wanted.
-    pub(super) fn finds(&self, cluster: &ClusterReport) -> bool {
+    pub(super) fn matches_name(&self, cluster: &ClusterReport) -> bool {
         self.cluster.as_ref().is_none_or(|name| cluster.name == *name)
             && cluster.name.to_lowercase().contains(&self.search.to_lowercase())
     }
 
     /// Whether it is less than everything.
-    pub(super) fn is_narrowed(&self) -> bool {
+    pub(super) fn is_filtered(&self) -> bool {
         self.cluster.is_some() || self.page > 0 || !self.search.is_empty() || self.state.is_some()
     }
 
     /// After how many seconds the page is loaded anew.
-    pub(super) fn seconds(&self) -> Option<u32> {
+    pub(super) fn refresh_seconds(&self) -> Option<u32> {
         let default = if self.cluster.is_some() { 0 } else { REFRESH };
         Some(self.refresh.unwrap_or(default)).filter(|seconds| *seconds > 0)
     }
@@ -90,11 +90,11 @@ impl Selection {
 }
 
 /// The permanent link to one cluster.
-pub(super) fn link_to(name: &str) -> String {
-    pair("cluster", name)
+pub(super) fn cluster_link(name: &str) -> String {
+    query_string("cluster", name)
 }
 
 /// A query string of one pair.
-pub(super) fn pair(key: &str, value: &str) -> String {
+pub(super) fn query_string(key: &str, value: &str) -> String {
     format!("?{}", url::form_urlencoded::Serializer::new(String::new()).append_pair(key, value).finish())
 }

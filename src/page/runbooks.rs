@@ -54,18 +54,18 @@ pub fn index() -> String {
                 thead { tr { th scope="col" { "Alert" } th scope="col" { "Severity" } th scope="col" { "What it is about" } } }
                 tbody {
                     @for (name, text) in PAGES {
-                        @let (severity, summary) = about(text);
+                        @let (severity, summary) = severity_and_summary(text);
                         tr { td { a href=(name) { (name) } } td { (severity) } td { (summary) } }
                     }
                 }
             }
         }
     };
-    shell("Runbooks", &list)
+    runbook_document("Runbooks", &list)
 }
 
 /// From the paragraph of each runbook that begins with `Severity: `.
-fn about(text: &str) -> (String, String) {
+fn severity_and_summary(text: &str) -> (String, String) {
     let paragraph = text.split("\n\n").find_map(|paragraph| paragraph.strip_prefix("Severity: ")).unwrap_or_default();
     let words = paragraph.replace('\n', " ").replace('`', "");
     let (severity, summary) = words.split_once(". ").unwrap_or_default();
@@ -79,10 +79,10 @@ pub fn page(name: &str) -> Option<String> {
     let mut rendered = String::new();
     push_html(&mut rendered, Parser::new_ext(text, Options::ENABLE_TABLES));
     // Our own files, and nothing else.
-    Some(shell(name, &PreEscaped(rendered)))
+    Some(runbook_document(name, &PreEscaped(rendered)))
 }
 
-fn shell(title: &str, content: &Markup) -> String {
+fn runbook_document(title: &str, content: &Markup) -> String {
     let body = html! {
         header { nav aria-label="Exporter" { ul { li { a href="../" { "All clusters" } } li { a href="./" { "All runbooks" } } } } }
         main.runbook { (content) }
@@ -111,7 +111,7 @@ mod tests {
     #[test]
     fn the_index_says_how_severe_and_what_it_is() {
         for (name, text) in PAGES {
-            let (severity, summary) = about(text);
+            let (severity, summary) = severity_and_summary(text);
             let known = ["critical", "warning", "info"].iter().any(|each| severity.starts_with(each));
             assert!(known && summary.ends_with('.'), "{name}: {severity:?} {summary:?}");
         }

@@ -6,7 +6,7 @@ use crate::{
         ClockTime, ClusterMetadata, ClusterName, FailureReason, ForeignText, Policy, PollFailure, PollResult, Status,
     },
     report::report,
-    report::tests::{fleet, kms, moment},
+    report::tests::{clock_time, fleet, kms},
     store::{Publisher, Store},
 };
 
@@ -31,7 +31,7 @@ fn selection(query: &str) -> Selection {
 fn page_of_a_fixed_fleet_is_the_golden_file() {
     let (store, origin) = (Store::default(), Instant::now());
     let _publishers = fleet(&store, origin);
-    let page = render(&report(&store.view(), &moment(origin, 670)), &Selection::default(), GOOD);
+    let page = render(&report(&store.view(), &clock_time(origin, 670)), &Selection::default(), GOOD);
     let got = page.replace(env!("QUMULO_ENCRYPTION_EXPORTER_REVISION"), "REVISION");
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(GOLDEN, &got).unwrap();
@@ -42,7 +42,7 @@ fn page_of_a_fixed_fleet_is_the_golden_file() {
 
 #[test]
 fn a_configuration_that_cannot_be_used_and_its_warnings_are_shown() {
-    let (store, now) = (Store::default(), moment(Instant::now(), 0));
+    let (store, now) = (Store::default(), clock_time(Instant::now(), 0));
     let page = |config_is_good| {
         let config_warnings = &["clusters.yml:2: cluster_files[0]: matches <no> file".to_owned()];
         let exporter = Exporter { config_is_good, config_warnings, ..GOOD };
@@ -54,7 +54,7 @@ fn a_configuration_that_cannot_be_used_and_its_warnings_are_shown() {
 
 #[test]
 fn what_clusters_say_is_text() {
-    let (store, now) = (Store::default(), moment(Instant::now(), 0));
+    let (store, now) = (Store::default(), clock_time(Instant::now(), 0));
     let mut publisher = store.publisher(ClusterName::new("a").unwrap(), Duration::from_secs(60));
     let evil = "<script>alert(1)</script>\"'&\u{202e}gnp\u{0}\u{200b}\u{ad}\u{e0041}";
     publisher.record(now, Duration::ZERO, Ok(PollResult::local(Status::Unknown(ForeignText::new(evil)))));
@@ -96,9 +96,9 @@ fn the_overview_refreshes_and_the_view_of_one_cluster_does_not() {
         ("cluster=a", None),
         ("cluster=a&refresh=30", Some(30)),
     ] {
-        assert_eq!(selection(query).seconds(), expect, "{query}");
+        assert_eq!(selection(query).refresh_seconds(), expect, "{query}");
     }
-    let (store, now) = (Store::default(), moment(Instant::now(), 0));
+    let (store, now) = (Store::default(), clock_time(Instant::now(), 0));
     let _publisher = read(&store, now, "a", PollResult::local(Status::Encrypted));
     let refreshes = |query| {
         let page = render(&report(&store.view(), &now), &selection(query), GOOD);
@@ -109,7 +109,7 @@ fn the_overview_refreshes_and_the_view_of_one_cluster_does_not() {
 
 #[test]
 fn a_link_to_a_cluster_is_a_link_to_that_one() {
-    let (store, now) = (Store::default(), moment(Instant::now(), 0));
+    let (store, now) = (Store::default(), clock_time(Instant::now(), 0));
     let names = ["a-1", "a-10", "A-1"];
     let _publishers = names.map(|name| read(&store, now, name, kms(Status::KmsKeyNotFound, [900, 900])));
     let page = |query: &str| render(&report(&store.view(), &now), &selection(query), GOOD);
@@ -127,8 +127,8 @@ fn a_link_to_a_cluster_is_a_link_to_that_one() {
 #[test]
 fn the_warning_says_why_and_since_when_and_leads_to_the_runbook() {
     let (store, origin) = (Store::default(), Instant::now());
-    let _lost = read(&store, moment(origin, 0), "lost", kms(Status::KmsKeyNotFound, [900, 900]));
-    let page = |store: &Store| render(&report(&store.view(), &moment(origin, 30)), &Selection::default(), GOOD);
+    let _lost = read(&store, clock_time(origin, 0), "lost", kms(Status::KmsKeyNotFound, [900, 900]));
+    let page = |store: &Store| render(&report(&store.view(), &clock_time(origin, 30)), &Selection::default(), GOOD);
     let text = page(&store);
     let (_, warning) = text.split_once("warning-box").unwrap();
     let (warning, _) = warning.split_once("</section>").unwrap();
@@ -140,14 +140,14 @@ fn the_warning_says_why_and_since_when_and_leads_to_the_runbook() {
         assert!(warning.contains(part), "{part} is not in {warning}");
     }
     assert!(!warning.contains("status is not known"), "{warning}");
-    let _odd = read(&store, moment(origin, 0), "odd", PollResult::local(Status::Unknown(ForeignText::new("odd"))));
+    let _odd = read(&store, clock_time(origin, 0), "odd", PollResult::local(Status::Unknown(ForeignText::new("odd"))));
     let text = page(&store);
     assert!(text.contains("The status is not known: <a href=\"?cluster=odd\">"), "{text}");
 }
 
 #[test]
 fn nothing_beside_a_lost_key_reads_like_a_period_of_grace() {
-    let (store, now) = (Store::default(), moment(Instant::now(), 0));
+    let (store, now) = (Store::default(), clock_time(Instant::now(), 0));
     let _publisher = read(&store, now, "lost", kms(Status::KmsKeyNotFound, [900, 199]));
     let page = render(&report(&store.view(), &now), &selection("cluster=lost"), GOOD);
     let (_, page) = page.split_once("<body>").unwrap();
@@ -159,7 +159,7 @@ fn nothing_beside_a_lost_key_reads_like_a_period_of_grace() {
 
 #[test]
 fn it_is_calm_when_all_is_well() {
-    let (store, now) = (Store::default(), moment(Instant::now(), 0));
+    let (store, now) = (Store::default(), clock_time(Instant::now(), 0));
     let _one = read(&store, now, "one", kms(Status::KmsAvailable, [900, 900]));
     let page = |store: &Store, query| render(&report(&store.view(), &now), &selection(query), GOOD);
     let text = page(&store, "");
@@ -183,7 +183,7 @@ fn it_is_calm_when_all_is_well() {
 
 #[test]
 fn expiries_are_a_table_with_dates() {
-    let (store, now) = (Store::default(), moment(Instant::now(), 0));
+    let (store, now) = (Store::default(), clock_time(Instant::now(), 0));
     let _publishers = [("soon", [20, 900]), ("gone", [900, -2]), ("far", [900, 900])]
         .map(|(name, days)| read(&store, now, name, kms(Status::KmsAvailable, days)));
     let text = render(&report(&store.view(), &now), &Selection::default(), GOOD);
@@ -199,7 +199,7 @@ fn expiries_are_a_table_with_dates() {
 
 #[test]
 fn a_thousand_clusters_are_shown_in_pages() {
-    let (store, now) = (Store::default(), moment(Instant::now(), 0));
+    let (store, now) = (Store::default(), clock_time(Instant::now(), 0));
     let publish = |number: usize| {
         let name = ClusterName::new(&format!("cluster-{number:04}")).unwrap();
         let mut publisher = store.publisher(name, Duration::from_secs(60));

@@ -136,7 +136,7 @@ impl Kind {
         self.row().rank
     }
 
-    pub fn puts_data_at_stake(self) -> bool {
+    pub fn endangers_data(self) -> bool {
         self.rank() <= 6
     }
 
@@ -205,7 +205,7 @@ impl Finding {
     /// What must not be done while the finding applies.
     pub fn prohibition(&self) -> Option<&'static str> {
         match self.kind {
-            kind if kind.puts_data_at_stake() => Some("Do not reboot, upgrade or power-cycle nodes."),
+            kind if kind.endangers_data() => Some("Do not reboot, upgrade or power-cycle nodes."),
             Kind::NotReadable | Kind::UnknownStatus => {
                 Some("Do not reboot, upgrade or power-cycle nodes while the status is not known.")
             }

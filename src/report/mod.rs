@@ -50,14 +50,14 @@ pub struct ClusterReport {
     pub clock_skew: Option<f64>,
     /// Worst first.
     pub findings: Vec<Finding>,
+    /// The last success while it is fresh.
+    pub fresh: Option<PollResult>,
     /// Value of the label `reason`, or `crash`, and the message.
     pub last_failure: Option<(&'static str, String)>,
     pub last_poll: Option<DateTime<Utc>>,
     pub last_success: Option<DateTime<Utc>>,
     pub name: String,
     pub policy: Policy,
-    /// The last success while it is fresh.
-    pub reading: Option<PollResult>,
     /// The last success once it is stale, and its age.
     pub last_known: Option<(Duration, PollResult)>,
     pub stale_after: Duration,
@@ -87,7 +87,7 @@ pub fn report(view: &View, now: &ClockTime) -> Report {
 }
 
 fn judge(cluster: &Snapshot, now: &ClockTime) -> ClusterReport {
-    let (reading, up) = (cluster.fresh(now).cloned(), cluster.up(now));
+    let (fresh, up) = (cluster.fresh(now).cloned(), cluster.up(now));
     let last = cluster.last_poll();
     let last_failure = last.and_then(|last| last.failure.as_ref()).map(|failure| match failure {
         Failure::Crash => ("crash", "the polling task panicked and will be restarted".to_owned()),
@@ -96,19 +96,19 @@ fn judge(cluster: &Snapshot, now: &ClockTime) -> ClusterReport {
     let known = cluster.last_known();
     let certificates: Vec<Certificate> = known.iter().flat_map(|(_, reading)| certificates(reading, now)).collect();
     let findings = findings::all(cluster, now);
-    let last_known = known.filter(|_| reading.is_none()).map(|(at, reading)| (at.age(now), reading.clone()));
+    let last_known = known.filter(|_| fresh.is_none()).map(|(at, reading)| (at.age(now), reading.clone()));
     ClusterReport {
         api_certificate: cluster.api_certificate(),
         certificates,
         clock_skew: cluster.clock_skew(),
         findings,
+        fresh,
         last_failure,
         last_known,
         last_poll: last.map(|last| last.at.wall),
         last_success: cluster.last_success().map(|at| at.wall),
         name: cluster.name().to_string(),
         policy: cluster.metadata().policy,
-        reading,
         stale_after: cluster.stale_after(),
         up,
         url: cluster.metadata().url.clone(),
@@ -181,7 +181,7 @@ impl ClusterReport {
 
     /// The status as text, with its age if it is stale.
     pub fn headline(&self) -> String {
-        match (&self.reading, &self.last_known, self.up) {
+        match (&self.fresh, &self.last_known, self.up) {
             (Some(reading), _, _) => findings::status_text(&reading.status),
             (None, Some((age, reading)), _) => {
                 format!("{}, {} ago", findings::status_text(&reading.status), format_duration(age.as_secs_f64()))
@@ -193,19 +193,19 @@ impl ClusterReport {
 
     /// Type of the key store, for display.
     pub fn key_store(&self) -> &'static str {
-        match self.known().map(|reading| reading.key_store).unwrap_or(KeyStore::Unknown) {
+        match self.last_result().map(|reading| reading.key_store).unwrap_or(KeyStore::Unknown) {
             KeyStore::Kms => "KMS",
             other => other.label(),
         }
     }
 
     pub fn kms(&self) -> Option<&KmsServer> {
-        self.known()?.details.kms.as_ref()
+        self.last_result()?.details.kms.as_ref()
     }
 
     /// Result of `probe_kms`; `None` if the KMS was not contacted.
     pub fn kms_reachable(&self) -> Option<bool> {
-        match self.known()?.kms_probe? {
+        match self.last_result()?.kms_probe? {
             KmsProbe::NotAllowed => None,
             KmsProbe::Shown(_) => Some(true),
             KmsProbe::Unreachable => Some(false),
@@ -213,18 +213,18 @@ impl ClusterReport {
     }
 
     /// The last success, fresh or stale.
-    pub fn known(&self) -> Option<&PollResult> {
-        self.reading.as_ref().or(self.last_known.as_ref().map(|(_, reading)| reading))
+    pub fn last_result(&self) -> Option<&PollResult> {
+        self.fresh.as_ref().or(self.last_known.as_ref().map(|(_, reading)| reading))
     }
 
     /// A date from the last success.
     pub fn date(&self, field: DateField) -> Option<DateTime<Utc>> {
-        self.known()?.dates.get(field).timestamp().map(Timestamp::utc)
+        self.last_result()?.dates.get(field).timestamp().map(Timestamp::utc)
     }
 
     /// The status as received, if it is fresh and not recognised.
     pub fn raw_status(&self) -> Option<&str> {
-        match &self.reading.as_ref()?.status {
+        match &self.fresh.as_ref()?.status {
             Status::Unknown(text) => Some(text.as_str()),
             _ => None,
         }
@@ -232,16 +232,16 @@ impl ClusterReport {
 
     /// Version of Qumulo Core.
     pub fn version(&self) -> Option<&str> {
-        self.known()?.details.identity.version.as_ref().map(|version| version.as_str())
+        self.last_result()?.details.identity.version.as_ref().map(|version| version.as_str())
     }
 
     pub fn cluster_id(&self) -> Option<&str> {
-        self.known()?.details.identity.cluster_id.as_ref().map(|id| id.as_str())
+        self.last_result()?.details.identity.cluster_id.as_ref().map(|id| id.as_str())
     }
 
     /// Version of the status endpoint.
     pub fn api(&self) -> Option<&'static str> {
-        self.reading.as_ref().map(|reading| ApiVersion::label(reading.api))
+        self.fresh.as_ref().map(|reading| ApiVersion::label(reading.api))
     }
 
     pub fn first_expiry(&self) -> Option<&Certificate> {

@@ -13,7 +13,7 @@ use crate::{
 
 const GOLDEN: &str = "tests/golden/clusters.json";
 
-pub fn moment(origin: Instant, seconds: u64) -> ClockTime {
+pub fn clock_time(origin: Instant, seconds: u64) -> ClockTime {
     let wall = DateTime::UNIX_EPOCH + TimeDelta::seconds(1_795_000_000 + i64::try_from(seconds).unwrap());
     ClockTime { mono: origin + Duration::from_secs(seconds), wall }
 }
@@ -53,11 +53,11 @@ pub fn fleet(store: &Store, origin: Instant) -> Vec<Publisher> {
     };
     let ok = |name: &str, reading: PollResult| {
         let mut publisher = add(name);
-        publisher.record(moment(origin, 660), Duration::from_millis(12), Ok(reading));
+        publisher.record(clock_time(origin, 660), Duration::from_millis(12), Ok(reading));
         publisher
     };
     let fail = |mut publisher: Publisher, reason: FailureReason| {
-        publisher.record(moment(origin, 665), Duration::ZERO, Err(PollFailure::new(reason, "refused <by> it")));
+        publisher.record(clock_time(origin, 665), Duration::ZERO, Err(PollFailure::new(reason, "refused <by> it")));
         publisher
     };
     vec![
@@ -78,7 +78,8 @@ pub fn fleet(store: &Store, origin: Instant) -> Vec<Publisher> {
 fn json_of_a_fixed_fleet_is_the_golden_file() {
     let (store, origin) = (Store::default(), Instant::now());
     let _publishers = fleet(&store, origin);
-    let got = String::from_utf8(json::render(&report(&store.view(), &moment(origin, 670)), Some("metrics"))).unwrap();
+    let got =
+        String::from_utf8(json::render(&report(&store.view(), &clock_time(origin, 670)), Some("metrics"))).unwrap();
     let got = got.replace(env!("QUMULO_ENCRYPTION_EXPORTER_REVISION"), "REVISION");
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(GOLDEN, &got).unwrap();
@@ -115,7 +116,7 @@ fn schema_of_the_json_is_in_step_with_the_types_and_every_field_is_documented() 
 fn worst_comes_first() {
     let (store, origin) = (Store::default(), Instant::now());
     let _publishers = fleet(&store, origin);
-    let report = report(&store.view(), &moment(origin, 670));
+    let report = report(&store.view(), &clock_time(origin, 670));
     let order: Vec<(&str, Severity)> =
         report.clusters.iter().map(|cluster| (cluster.name.as_str(), cluster.severity())).collect();
     let expect = [
@@ -157,10 +158,10 @@ fn findings_after(answers: &[PollResult], policy: Policy, then: u64) -> Vec<(&'s
     store.set_metadata(publisher.name(), &ClusterMetadata { policy, ..ClusterMetadata::default() });
     let mut second = 0;
     for answer in answers {
-        publisher.record(moment(origin, second), Duration::ZERO, Ok(answer.clone()));
+        publisher.record(clock_time(origin, second), Duration::ZERO, Ok(answer.clone()));
         second += 60;
     }
-    let report = report(&store.view(), &moment(origin, second + then));
+    let report = report(&store.view(), &clock_time(origin, second + then));
     report.clusters[0].findings.iter().map(|finding| (finding.kind.id(), finding.severity)).collect()
 }
 
@@ -175,8 +176,8 @@ fn every_state_of_the_kms_says_what_not_to_do() {
     ] {
         let (store, origin) = (Store::default(), Instant::now());
         let mut publisher = store.publisher(ClusterName::new("one").unwrap(), Duration::from_secs(300));
-        publisher.record(moment(origin, 0), Duration::ZERO, Ok(kms(status.clone(), [900, 900])));
-        let report = report(&store.view(), &moment(origin, 1));
+        publisher.record(clock_time(origin, 0), Duration::ZERO, Ok(kms(status.clone(), [900, 900])));
+        let report = report(&store.view(), &clock_time(origin, 1));
         let cluster = &report.clusters[0];
         assert!(cluster.findings[0].instructions().starts_with("Do not reboot"), "{status:?}");
         assert_eq!(cluster.restart_forbidden_by(), cluster.findings.first());
@@ -256,8 +257,8 @@ fn what_surrounds_the_status_is_judged_at_the_boundaries() {
         let policy = Policy { key_max_age: None, ..Policy::default() };
         store.set_metadata(publisher.name(), &ClusterMetadata { policy, ..ClusterMetadata::default() });
         publisher.set_api_certificate(certificate.map(|left| at(100.0 + left)));
-        publisher.record(moment(origin, 0), Duration::ZERO, Ok(answer));
-        let report = report(&store.view(), &moment(origin, 100));
+        publisher.record(clock_time(origin, 0), Duration::ZERO, Ok(answer));
+        let report = report(&store.view(), &clock_time(origin, 100));
         let cluster = &report.clusters[0];
         let found: Vec<_> = cluster.findings.iter().map(|finding| (finding.kind.id(), finding.severity)).collect();
         assert!(found.len() <= 1, "{found:?}");
@@ -324,8 +325,8 @@ fn what_is_only_worth_knowing_leaves_a_cluster_good() {
         let (store, origin) = (Store::default(), Instant::now());
         let mut publisher = store.publisher(ClusterName::new("one").unwrap(), Duration::from_secs(300));
         store.set_metadata(publisher.name(), &ClusterMetadata { policy: good, ..ClusterMetadata::default() });
-        publisher.record(moment(origin, 0), Duration::ZERO, Ok(answer));
-        assert_eq!(report(&store.view(), &moment(origin, 0)).clusters[0].severity(), Severity::Good, "{refreshed}");
+        publisher.record(clock_time(origin, 0), Duration::ZERO, Ok(answer));
+        assert_eq!(report(&store.view(), &clock_time(origin, 0)).clusters[0].severity(), Severity::Good, "{refreshed}");
     }
 }
 
@@ -349,8 +350,8 @@ fn the_age_of_the_key_is_judged_at_the_boundary() {
 fn a_poller_that_broke_down_says_so() {
     let (store, origin) = (Store::default(), Instant::now());
     let mut publisher = store.publisher(ClusterName::new("one").unwrap(), Duration::from_secs(300));
-    publisher.record_crash(moment(origin, 0));
-    let report = report(&store.view(), &moment(origin, 1));
+    publisher.record_crash(clock_time(origin, 0));
+    let report = report(&store.view(), &clock_time(origin, 1));
     let finding = &report.clusters[0].findings[0];
     assert_eq!(
         (finding.kind.id(), &*finding.text),
@@ -370,8 +371,8 @@ fn whether_the_kms_was_reached_is_told_only_if_it_was_tried() {
         let (store, origin) = (Store::default(), Instant::now());
         let mut publisher = store.publisher(ClusterName::new("one").unwrap(), Duration::from_secs(300));
         let answer = PollResult { kms_probe: probe, ..kms(Status::KmsAvailable, [900, 900]) };
-        publisher.record(moment(origin, 0), Duration::ZERO, Ok(answer));
-        let report = report(&store.view(), &moment(origin, 1));
+        publisher.record(clock_time(origin, 0), Duration::ZERO, Ok(answer));
+        let report = report(&store.view(), &clock_time(origin, 1));
         assert_eq!(report.clusters[0].kms_reachable(), expect, "{probe:?}");
     }
 }
@@ -380,8 +381,8 @@ fn whether_the_kms_was_reached_is_told_only_if_it_was_tried() {
 fn what_was_seen_last_stays_in_sight_with_its_age() {
     let (store, origin) = (Store::default(), Instant::now());
     let _publishers = fleet(&store, origin);
-    for cluster in report(&store.view(), &moment(origin, 660 + 300)).clusters {
-        assert!(cluster.reading.is_none(), "{}: it is no present status", cluster.name);
+    for cluster in report(&store.view(), &clock_time(origin, 660 + 300)).clusters {
+        assert!(cluster.fresh.is_none(), "{}: it is no present status", cluster.name);
         assert!(cluster.severity() >= Severity::Unknown, "{}", cluster.name);
         if cluster.name == "lost" {
             assert_eq!(cluster.headline(), "KMS Key Not Found, 5 minutes ago");

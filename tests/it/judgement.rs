@@ -128,7 +128,7 @@ impl Watch {
         Self { metadata, certificate: None, now: BEGIN, origin: Instant::now(), publisher, store }
     }
 
-    fn moment(&self) -> ClockTime {
+    fn clock_time(&self) -> ClockTime {
         let passed = Duration::from_secs(u64::try_from(self.now - BEGIN).unwrap());
         ClockTime { mono: self.origin + passed, wall: timestamp(self.now).utc() }
     }
@@ -137,7 +137,7 @@ impl Watch {
         match step {
             Certificate(left) => self.certificate = Some(timestamp(self.now + left)),
             Reads(_) | Fails => {
-                let now = self.moment();
+                let now = self.clock_time();
                 let failed = || PollFailure::new(FailureReason::Timeout, "too slow");
                 let result =
                     if let Reads(answer) = step { Ok(answer.reading(self.now, now.mono)) } else { Err(failed()) };
@@ -161,7 +161,7 @@ impl Watch {
     /// The samples of a metric by what is behind `cluster`.
     fn samples(&self, metric: &str) -> BTreeMap<String, String> {
         let mut text = metrics::Text::default();
-        metrics::render(&self.store.view(), &self.moment(), &mut text);
+        metrics::render(&self.store.view(), &self.clock_time(), &mut text);
         let text = text.into_string();
         let head = format!("{metric}{{cluster=\"one\"");
         let lines = text.lines().filter_map(|line| line.strip_prefix(&head));
@@ -184,7 +184,7 @@ impl Watch {
     }
 
     fn json(&self) -> Value {
-        let json = report::json::render(&report::report(&self.store.view(), &self.moment()), None);
+        let json = report::json::render(&report::report(&self.store.view(), &self.clock_time()), None);
         serde_json::from_slice::<Value>(&json).unwrap()["clusters"][0].clone()
     }
 }
