@@ -1,4 +1,4 @@
-//! One cluster: a line, and what it does not say.
+//! One cluster: a summary line with details on demand.
 
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
@@ -13,7 +13,7 @@ use crate::{
     report::{Certificate, ClusterReport, Finding, Severity, findings::certificate_name, format_duration, visible},
 };
 
-/// One line, and the details on demand; at once where it is the only one.
+/// `open` shows the details without a click.
 pub(super) fn cluster(cluster: &ClusterReport, now: DateTime<Utc>, open: bool) -> Markup {
     let severity = cluster.severity();
     let headline = cluster.findings.first().filter(|_| severity > Severity::Good);
@@ -36,7 +36,8 @@ pub(super) fn cluster(cluster: &ClusterReport, now: DateTime<Utc>, open: bool) -
     }
 }
 
-/// Beside trouble since when it lasts: time that is left elsewhere would read like a period of grace.
+/// Since when a problem exists, or the next expiry if there is none. Next to a problem, a date in the future would look like a
+/// grace period.
 fn until_or_since(cluster: &ClusterReport) -> Markup {
     let forbidding = cluster.restart_forbidden_by();
     let since = forbidding.or(cluster.findings.first()).and_then(|finding| finding.since);
@@ -49,7 +50,6 @@ fn until_or_since(cluster: &ClusterReport) -> Markup {
     }
 }
 
-/// What a line does not say.
 fn details(cluster: &ClusterReport, now: DateTime<Utc>) -> Markup {
     html! {
         @if !cluster.findings.is_empty() { ul.findings { @for each in &cluster.findings { li { (finding(each)) } } } }
@@ -59,7 +59,7 @@ fn details(cluster: &ClusterReport, now: DateTime<Utc>) -> Markup {
             (fact("Key store", html! { (cluster.key_store()) }))
             @if let Some(server) = cluster.kms() {
                 (fact("KMS", html! {
-                    (server.address()) @if cluster.kms_reachable() == Some(false) { ", not reached by the exporter" }
+                    (server.address()) @if cluster.kms_reachable() == Some(false) { ", not reachable from the exporter" }
                 }))
                 @if !server.key_id().is_empty() { (fact("Key", html! { code { (server.key_id()) } })) }
             }
@@ -99,7 +99,7 @@ fn finding(finding: &Finding) -> Markup {
     }
 }
 
-/// To copy.
+/// Commands of `qq` to copy.
 fn commands(cluster: &ClusterReport) -> Markup {
     let Some((host, port)) = url::Url::parse(&cluster.url)
         .ok()
@@ -108,7 +108,7 @@ fn commands(cluster: &ClusterReport) -> Markup {
         return html! {};
     };
     html! {
-        p.soft { "Commands for a closer look, after " code { "qq --host " (host) " --port " (port) " login" } ":" }
+        p.soft { "To investigate, run after " code { "qq --host " (host) " --port " (port) " login" } ":" }
         pre {
             code {
                 "qq --host " (host) " --port " (port) " encryption_get_status"
@@ -121,7 +121,7 @@ fn commands(cluster: &ClusterReport) -> Markup {
     }
 }
 
-/// An advice with its commands, all of them of `qq`, as what they are.
+/// The advice with its `qq` commands marked as code.
 fn advice(text: &str) -> Markup {
     let mut words = text.split_inclusive(' ').peekable();
     html! {
@@ -137,7 +137,7 @@ fn advice(text: &str) -> Markup {
     }
 }
 
-/// A sign beside the colour, for those who do not see it. Not read aloud: the word follows.
+/// A symbol in addition to the colour. Hidden from screen readers, because the severity follows as a word.
 fn mark(severity: Severity) -> Markup {
     let mark = match severity {
         Severity::Good | Severity::Info => "\u{2713}",
@@ -148,7 +148,7 @@ fn mark(severity: Severity) -> Markup {
     html! { span aria-hidden="true" { (mark) } }
 }
 
-/// A date, and no days: beside a lost key they would read like a period of grace.
+/// Shows the date, not the days left: next to a lost key, they would look like a grace period.
 fn certificate(certificate: &Certificate) -> Markup {
     let expired = certificate.seconds_left <= 0.0;
     fact(
@@ -167,7 +167,6 @@ fn ago(at: DateTime<Utc>, now: DateTime<Utc>) -> Markup {
     html! { time datetime=(at.to_rfc3339()) title=(at.format("%Y-%m-%d %H:%M:%S UTC")) { (format_duration(seconds(at, now))) " ago" } }
 }
 
-/// Of something that is years away.
 fn day(at: DateTime<Utc>) -> Markup {
     html! { time datetime=(at.to_rfc3339()) title=(at.format("%Y-%m-%d %H:%M:%S UTC")) { (at.format("%Y-%m-%d")) } }
 }

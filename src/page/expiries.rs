@@ -1,4 +1,4 @@
-//! What expires next, of all clusters: certificates of the KMS connections and of the REST APIs, and access tokens.
+//! The table of next expiries: KMS certificates, REST API certificates and access tokens of all clusters.
 
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
@@ -9,7 +9,6 @@ use crate::{
     report::{ClusterReport, Kind, Severity, findings, format_duration},
 };
 
-/// How far the table looks ahead, in days.
 const HORIZON_DAYS: f64 = 90.0;
 
 const MAX_ROWS: usize = 10;
@@ -22,7 +21,7 @@ struct Expiry<'a> {
     what: String,
 }
 
-/// What has expired or expires within ninety days; nothing if that is nothing.
+/// Empty if nothing has expired or expires within [`HORIZON_DAYS`].
 pub fn table(clusters: &[&ClusterReport], now: DateTime<Utc>) -> Markup {
     let mut next: Vec<Expiry<'_>> = clusters.iter().flat_map(|cluster| expiries(cluster, now)).collect();
     next.retain(|expiry| expiry.left < HORIZON_DAYS * 86_400.0);
@@ -30,7 +29,7 @@ pub fn table(clusters: &[&ClusterReport], now: DateTime<Utc>) -> Markup {
     html! {
         @if !next.is_empty() {
             div.expiries {
-                h2 #expiries { "Expired, or within " (HORIZON_DAYS) " days" }
+                h2 #expiries { "Expired or expiring within " (HORIZON_DAYS) " days" }
                 div.scroll role="region" aria-labelledby="expiries" tabindex="0" {
                     table {
                         thead { tr { th scope="col" { "Date" } th scope="col" { "Expires" } th scope="col" { "What" } th scope="col" { "Cluster" } } }
@@ -46,7 +45,7 @@ pub fn table(clusters: &[&ClusterReport], now: DateTime<Utc>) -> Markup {
                         }
                     }
                 }
-                @if next.len() > MAX_ROWS { p.soft { "And " (next.len() - MAX_ROWS) " more later." } }
+                @if next.len() > MAX_ROWS { p.soft { (next.len() - MAX_ROWS) " more expire later." } }
             }
         }
     }

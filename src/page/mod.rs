@@ -1,7 +1,6 @@
-//! The status page: a report as HTML that works without a script, at any width, and on a screen reader. Pure.
+//! The status page: a report as HTML without scripts, for any screen width and for screen readers. Pure.
 //!
-//! What clusters and the network said is text here and nothing else: maud escapes it, and characters that cannot be seen
-//! or that turn the direction of writing are shown by their code.
+//! Text from clusters and the network is escaped by maud; control characters and invisible characters are shown as escapes.
 
 mod cluster;
 mod expiries;
@@ -18,35 +17,34 @@ use crate::report::{ClusterReport, Finding, Report, Severity, visible};
 /// The stylesheet, for the hash in the Content-Security-Policy.
 pub const STYLE: &str = include_str!("style.css");
 
-/// A lock for the browser's tab, in the page itself: there is no further request.
+/// The favicon, embedded to avoid another request.
 const ICON: &str = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Cpath d='M2 7h12v8H2z' \
                     fill='%230a58ca'/%3E%3Cpath d='M5 7V4a3 3 0 0 1 6 0v3' fill='none' stroke='%230a58ca' stroke-width='2'/%3E\
                     %3C/svg%3E";
 
-/// Clusters on one page: a thousand would be slow to read for browsers and people.
+/// Clusters per page.
 const PER_PAGE: usize = 100;
 
-/// More good clusters than this are folded away.
+/// More good clusters than this are collapsed.
 const MAX_GOOD_UNFOLDED: usize = 8;
 
-/// The fewest clusters that are worth a search box.
+/// The search box is shown for at least this many clusters.
 const MIN_FOR_SEARCH: usize = 6;
 
-/// Clusters that the warning names; the others are below it.
+/// Clusters that the warning lists by name.
 const MAX_WARNED: usize = 12;
 
-/// The exporter itself, as far as the page shows it.
+/// State of the exporter that the page shows.
 #[derive(Clone, Copy, Debug)]
 pub struct Exporter<'a> {
-    /// Whether the configuration is in use as it is written.
+    /// Whether the last reload succeeded.
     pub config_is_good: bool,
     /// Warnings about the configuration in use.
     pub config_warnings: &'a [String],
-    /// The path of the metrics without its slash, so that links work behind any proxy.
+    /// Path of the metrics without the leading slash. Links are relative, so that they work behind any proxy.
     pub metrics: &'a str,
 }
 
-/// The page.
 pub fn render(report: &Report, selection: &Selection, exporter: Exporter<'_>) -> String {
     let selected: Vec<&ClusterReport> = report.clusters.iter().filter(|cluster| selection.admits(cluster)).collect();
     let shown: Vec<&ClusterReport> =
@@ -55,7 +53,7 @@ pub fn render(report: &Report, selection: &Selection, exporter: Exporter<'_>) ->
         report.clusters.iter().filter(|cluster| selection.cluster.is_none() || selection.admits(cluster)).collect();
     let overview = selection.cluster.is_none();
     let body = html! {
-        a.skip href="#clusters" { "To the clusters" }
+        a.skip href="#clusters" { "Skip to clusters" }
         header {
             div.title {
                 h1 { "Qumulo encryption" }
@@ -63,8 +61,8 @@ pub fn render(report: &Report, selection: &Selection, exporter: Exporter<'_>) ->
             }
             @if !exporter.config_is_good {
                 p.notice role="alert" {
-                    strong { "The configuration, or a renewed certificate file, cannot be used." }
-                    " The last good one stays in use; the log says what is wrong. "
+                    strong { "The configuration or a renewed certificate file is invalid." }
+                    " The last valid one stays in use. See the log for the error. "
                     a href="runbooks/QumuloEncryptionReloadFailed" { "Runbook ReloadFailed" }
                 }
             }
@@ -94,13 +92,13 @@ pub fn render(report: &Report, selection: &Selection, exporter: Exporter<'_>) ->
     document(&title(report, selection), selection.refresh_seconds(), &body)
 }
 
-/// The clusters of one page; the good ones below a line of their own if there are many.
+/// The clusters of one page. Many good clusters are collapsed.
 fn clusters(shown: &[&ClusterReport], report: &Report, selection: &Selection) -> Markup {
     let list = |clusters: &[&ClusterReport]| {
         html! { ul.clusters { @for each in clusters { li { (cluster::cluster(each, report.at, shown.len() == 1)) } } } }
     };
     let good = shown.iter().filter(|cluster| cluster.severity() == Severity::Good).count();
-    // Worst first, so the good ones are the last.
+    // Sorted worst first, so the good ones are last.
     let (bad, rest) = shown.split_at(shown.len() - good);
     html! {
         @if good <= MAX_GOOD_UNFOLDED || selection.is_filtered() {
@@ -112,7 +110,7 @@ fn clusters(shown: &[&ClusterReport], report: &Report, selection: &Selection) ->
     }
 }
 
-/// A page around its body, loaded anew after so many seconds if that is wanted.
+/// `refresh` is the interval of the automatic reload, in seconds.
 fn document(title: &str, refresh: Option<u32>, body: &Markup) -> String {
     let page = html! {
         (DOCTYPE)
@@ -132,7 +130,7 @@ fn document(title: &str, refresh: Option<u32>, body: &Markup) -> String {
     page.into_string()
 }
 
-/// What a tab shows: the worst first.
+/// The title starts with the state, so that it is visible in a browser tab.
 fn title(report: &Report, selection: &Selection) -> String {
     if let Some(name) = &selection.cluster {
         let cluster = report.clusters.iter().find(|cluster| cluster.name == *name);
@@ -148,7 +146,7 @@ fn title(report: &Report, selection: &Selection) -> String {
     format!("{bad} - Qumulo encryption")
 }
 
-/// Over the clusters that the search finds. A state that no cluster is in has no colour.
+/// Number of clusters by state, among those that match the search.
 fn totals(report: &Report, selection: &Selection) -> Markup {
     let found: Vec<Severity> =
         report.clusters.iter().filter(|cluster| selection.matches_name(cluster)).map(ClusterReport::severity).collect();
@@ -191,16 +189,16 @@ fn summary(report: &Report, selected: usize, shown: usize, selection: &Selection
         return "No clusters are configured.".to_owned();
     }
     if let (Some(name), 0) = (&selection.cluster, selected) {
-        return format!("No cluster {} is configured.", visible(name));
+        return format!("Cluster {} is not configured.", visible(name));
     }
     let from = selection.page.saturating_mul(PER_PAGE);
     let well = !selection.is_filtered() && report.count(Severity::Good) == all;
     match (selected, shown) {
         (1, _) if selection.cluster.is_some() => "Only this cluster is shown.".to_owned(),
         (0, _) => "No cluster matches.".to_owned(),
-        (_, 0) => "There is no such page.".to_owned(),
-        (1, _) if well => "All is well.".to_owned(),
-        _ if well && shown == all => format!("All is well: all {all} clusters are good."),
+        (_, 0) => "This page does not exist.".to_owned(),
+        (1, _) if well => "The cluster is good.".to_owned(),
+        _ if well && shown == all => format!("All {all} clusters are good."),
         _ if shown < selected => format!("Clusters {} to {} of {selected}, worst first.", from + 1, from + shown),
         (1, _) => "1 cluster.".to_owned(),
         _ => format!("{selected} clusters, worst first."),
@@ -225,7 +223,7 @@ fn pages(selected: usize, selection: &Selection) -> Markup {
     }
 }
 
-/// What must not be done now, where, why and since when. Where only the status is not known comes second.
+/// The clusters whose nodes must not be restarted, with the reason. Clusters whose status is not known come last.
 fn restart_warning(clusters: &[&ClusterReport]) -> Markup {
     let forbidding = clusters.iter().filter_map(|cluster| Some((*cluster, cluster.restart_forbidden_by()?)));
     let (endangered, not_known): (Vec<_>, Vec<_>) = forbidding.partition(|(_, finding)| finding.kind.endangers_data());
@@ -242,7 +240,7 @@ fn restart_warning(clusters: &[&ClusterReport]) -> Markup {
                 }
                 @if !endangered.is_empty() {
                     ul { @for (cluster, finding) in endangered.iter().take(MAX_WARNED) { li { (reason(cluster, finding)) } } }
-                    @if endangered.len() > MAX_WARNED { p { "And of " (endangered.len() - MAX_WARNED) " more, listed below." } }
+                    @if endangered.len() > MAX_WARNED { p { "And of " (endangered.len() - MAX_WARNED) " more clusters, listed below." } }
                 }
                 @if !not_known.is_empty() {
                     p {
@@ -273,7 +271,7 @@ fn runbook(finding: &Finding) -> String {
     format!("runbooks/{}", finding.kind.alert())
 }
 
-/// Where the link leads, without the prefix that all alerts have.
+/// Name of the runbook without the prefix that all alerts have.
 fn runbook_name(finding: &Finding) -> String {
     format!("Runbook {}", finding.kind.alert().trim_start_matches("QumuloEncryption"))
 }

@@ -1,31 +1,30 @@
-//! The page's query string, read and written.
+//! The query string of the page.
 
 use std::borrow::Cow;
 
 use crate::report::{ClusterReport, Severity};
 
-/// After so many seconds the overview is loaded anew.
+/// Default refresh interval of the overview, in seconds.
 pub(super) const REFRESH: u32 = 60;
 
-/// What the reader wants to see.
+/// The parameters of the query string.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Selection {
-    /// `cluster`: the whole name of one, whose page stays as it is until the reader loads it again.
+    /// `cluster`: the exact name. The view of one cluster does not refresh by default.
     pub cluster: Option<String>,
-    /// `page`, from 0.
+    /// `page`, counted from 0 here and from 1 in the query string.
     pub page: usize,
-    /// `refresh`: in seconds; 0 stops it.
+    /// `refresh`: interval in seconds; 0 disables it.
     pub refresh: Option<u32>,
-    /// `q`: a part of the name, in any case.
+    /// `q`: part of the name, ignoring case.
     pub search: String,
-    /// `state`.
     pub state: Option<Severity>,
 }
 
 // === impl Selection ===
 
 impl Selection {
-    /// From the pairs of a query string. What is not understood is passed over.
+    /// Ignores unknown keys and invalid values.
     pub fn new<'a>(pairs: impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)>) -> Self {
         let mut selection = Self::default();
         for (key, value) in pairs {
@@ -37,7 +36,6 @@ impl Selection {
                     selection.refresh = seconds.filter(|seconds| *seconds == 0 || (5..=3600).contains(seconds));
                 }
                 "q" => selection.search = value.into_owned(),
-                // People count from 1.
                 "page" => selection.page = value.parse::<usize>().unwrap_or(1).saturating_sub(1),
                 _ => {}
             }
@@ -45,29 +43,29 @@ impl Selection {
         selection
     }
 
-    /// Whether a cluster is wanted.
+    /// Whether a cluster matches name, search and state.
     pub fn admits(&self, cluster: &ClusterReport) -> bool {
         self.state.is_none_or(|state| cluster.severity() == state) && self.matches_name(cluster)
     }
 
-    /// Whether the name is wanted.
+    /// Whether a cluster matches name and search.
     pub(super) fn matches_name(&self, cluster: &ClusterReport) -> bool {
         self.cluster.as_ref().is_none_or(|name| cluster.name == *name)
             && cluster.name.to_lowercase().contains(&self.search.to_lowercase())
     }
 
-    /// Whether it is less than everything.
+    /// Whether it differs from the overview's first page.
     pub(super) fn is_filtered(&self) -> bool {
         self.cluster.is_some() || self.page > 0 || !self.search.is_empty() || self.state.is_some()
     }
 
-    /// After how many seconds the page is loaded anew.
+    /// `None` if the page does not refresh.
     pub(super) fn refresh_seconds(&self) -> Option<u32> {
         let default = if self.cluster.is_some() { 0 } else { REFRESH };
         Some(self.refresh.unwrap_or(default)).filter(|seconds| *seconds > 0)
     }
 
-    /// The link to another selection.
+    /// The link to this selection with another state and page.
     pub(super) fn link(&self, state: Option<Severity>, page: usize) -> String {
         let mut query = url::form_urlencoded::Serializer::new(String::new());
         if let Some(cluster) = &self.cluster {
@@ -89,12 +87,12 @@ impl Selection {
     }
 }
 
-/// The permanent link to one cluster.
+/// Permanent link to the view of one cluster.
 pub(super) fn cluster_link(name: &str) -> String {
     query_string("cluster", name)
 }
 
-/// A query string of one pair.
+/// A query string with one parameter.
 pub(super) fn query_string(key: &str, value: &str) -> String {
     format!("?{}", url::form_urlencoded::Serializer::new(String::new()).append_pair(key, value).finish())
 }

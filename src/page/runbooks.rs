@@ -1,4 +1,4 @@
-//! The runbooks of this version as pages, so that every alert's `runbook_url` has an address.
+//! The runbooks of this version as HTML, so that the `runbook_url` of alerts can point to the exporter.
 
 use maud::{Markup, PreEscaped, html};
 use pulldown_cmark::{Options, Parser, html::push_html};
@@ -7,7 +7,7 @@ use super::document;
 
 macro_rules! pages {
     ($($name:literal),* $(,)?) => {
-        /// Name and text (Markdown) of each, by name.
+        /// Name and Markdown text, sorted by name.
         const PAGES: &[(&str, &str)] =
             &[$(($name, include_str!(concat!("../../deploy/runbooks/", $name, ".md")))),*];
     };
@@ -45,13 +45,13 @@ pages![
     "QumuloEncryptionUnreadableDate",
 ];
 
-/// The list of all, at `runbooks/`.
+/// The list of runbooks, at `runbooks/`.
 pub fn index() -> String {
     let list = html! {
         h1 { "Runbooks" }
         div.scroll role="region" aria-label="Runbooks" tabindex="0" {
             table {
-                thead { tr { th scope="col" { "Alert" } th scope="col" { "Severity" } th scope="col" { "What it is about" } } }
+                thead { tr { th scope="col" { "Alert" } th scope="col" { "Severity" } th scope="col" { "Meaning" } } }
                 tbody {
                     @for (name, text) in PAGES {
                         @let (severity, summary) = severity_and_summary(text);
@@ -64,7 +64,7 @@ pub fn index() -> String {
     runbook_document("Runbooks", &list)
 }
 
-/// From the paragraph of each runbook that begins with `Severity: `.
+/// Taken from the paragraph that begins with `Severity: `.
 fn severity_and_summary(text: &str) -> (String, String) {
     let paragraph = text.split("\n\n").find_map(|paragraph| paragraph.strip_prefix("Severity: ")).unwrap_or_default();
     let words = paragraph.replace('\n', " ").replace('`', "");
@@ -72,13 +72,13 @@ fn severity_and_summary(text: &str) -> (String, String) {
     (severity.to_owned(), summary.to_owned())
 }
 
-/// The page of an alert, with or without the ending of its file.
+/// The runbook of an alert. `name` may end with `.md`.
 pub fn page(name: &str) -> Option<String> {
     let name = name.strip_suffix(".md").unwrap_or(name);
     let (name, text) = PAGES.iter().find(|(each, _)| *each == name)?;
     let mut rendered = String::new();
     push_html(&mut rendered, Parser::new_ext(text, Options::ENABLE_TABLES));
-    // Our own files, and nothing else.
+    // Not escaped: these files are part of the program.
     Some(runbook_document(name, &PreEscaped(rendered)))
 }
 

@@ -14,7 +14,7 @@ const GOLDEN: &str = "tests/golden/page.html";
 
 const GOOD: Exporter<'_> = Exporter { config_is_good: true, config_warnings: &[], metrics: "metrics" };
 
-/// A cluster that was read once.
+/// A cluster that was polled once.
 fn read(store: &Store, now: ClockTime, name: &str, reading: PollResult) -> Publisher {
     let mut publisher = store.publisher(ClusterName::new(name).unwrap(), Duration::from_secs(60));
     let policy = Policy { key_max_age: None, ..Policy::default() };
@@ -41,14 +41,14 @@ fn page_of_a_fixed_fleet_is_the_golden_file() {
 }
 
 #[test]
-fn a_configuration_that_cannot_be_used_and_its_warnings_are_shown() {
+fn an_invalid_configuration_and_its_warnings_are_shown() {
     let (store, now) = (Store::default(), clock_time(Instant::now(), 0));
     let page = |config_is_good| {
         let config_warnings = &["clusters.yml:2: cluster_files[0]: matches <no> file".to_owned()];
         let exporter = Exporter { config_is_good, config_warnings, ..GOOD };
         render(&report(&store.view(), &now), &Selection::default(), exporter)
     };
-    assert!(page(false).contains("cannot be used") && !page(true).contains("cannot be used"));
+    assert!(page(false).contains("file is invalid") && !page(true).contains("file is invalid"));
     assert!(page(true).contains("<li>clusters.yml:2: cluster_files[0]: matches &lt;no&gt; file</li>"));
 }
 
@@ -69,7 +69,7 @@ fn what_clusters_say_is_text() {
 }
 
 #[test]
-fn a_selection_is_what_the_query_says() {
+fn the_query_string_is_parsed() {
     let check = |query: &str, page: usize, search: &str, state: Option<Severity>| {
         let expect = Selection { page, search: search.to_owned(), state, ..Selection::default() };
         assert_eq!(selection(query), expect, "{query}");
@@ -108,7 +108,7 @@ fn the_overview_refreshes_and_the_view_of_one_cluster_does_not() {
 }
 
 #[test]
-fn a_link_to_a_cluster_is_a_link_to_that_one() {
+fn a_link_to_a_cluster_shows_only_that_cluster() {
     let (store, now) = (Store::default(), clock_time(Instant::now(), 0));
     let names = ["a-1", "a-10", "A-1"];
     let _publishers = names.map(|name| read(&store, now, name, kms(Status::KmsKeyNotFound, [900, 900])));
@@ -121,11 +121,11 @@ fn a_link_to_a_cluster_is_a_link_to_that_one() {
         assert!(one.contains(&format!("<h2>{name}</h2>")), "{name}");
     }
     assert_eq!(page("q=a-1").matches("<article").count(), 3);
-    assert!(page("cluster=a-100").contains("No cluster a-100 is configured."));
+    assert!(page("cluster=a-100").contains("Cluster a-100 is not configured."));
 }
 
 #[test]
-fn the_warning_says_why_and_since_when_and_leads_to_the_runbook() {
+fn the_warning_shows_reason_time_and_runbook() {
     let (store, origin) = (Store::default(), Instant::now());
     let _lost = read(&store, clock_time(origin, 0), "lost", kms(Status::KmsKeyNotFound, [900, 900]));
     let page = |store: &Store| render(&report(&store.view(), &clock_time(origin, 30)), &Selection::default(), GOOD);
@@ -146,7 +146,7 @@ fn the_warning_says_why_and_since_when_and_leads_to_the_runbook() {
 }
 
 #[test]
-fn nothing_beside_a_lost_key_reads_like_a_period_of_grace() {
+fn nothing_next_to_a_lost_key_looks_like_a_grace_period() {
     let (store, now) = (Store::default(), clock_time(Instant::now(), 0));
     let _publisher = read(&store, now, "lost", kms(Status::KmsKeyNotFound, [900, 199]));
     let page = render(&report(&store.view(), &now), &selection("cluster=lost"), GOOD);
@@ -158,12 +158,12 @@ fn nothing_beside_a_lost_key_reads_like_a_period_of_grace() {
 }
 
 #[test]
-fn it_is_calm_when_all_is_well() {
+fn good_clusters_are_collapsed_and_have_no_warning() {
     let (store, now) = (Store::default(), clock_time(Instant::now(), 0));
     let _one = read(&store, now, "one", kms(Status::KmsAvailable, [900, 900]));
     let page = |store: &Store, query| render(&report(&store.view(), &now), &selection(query), GOOD);
     let text = page(&store, "");
-    assert!(text.contains("All is well."), "{text}");
+    assert!(text.contains("The cluster is good."), "{text}");
     for clutter in ["<form", "critical</a>", "warning-box\"", "worst first"] {
         assert!(!text.split_once("<body>").unwrap().1.contains(clutter), "{clutter}: {text}");
     }
@@ -171,7 +171,7 @@ fn it_is_calm_when_all_is_well() {
         .map(|number| read(&store, now, &format!("good-{number}"), kms(Status::KmsAvailable, [900, 900])))
         .collect();
     let text = page(&store, "");
-    assert!(text.contains("All is well: all 21 clusters are good.") && text.contains("<li class=\"none\">"), "{text}");
+    assert!(text.contains("All 21 clusters are good.") && text.contains("<li class=\"none\">"), "{text}");
     assert!(text.contains("<details class=\"fold\"><summary><span class=\"state good\">21 good clusters"), "{text}");
     let _lost = read(&store, now, "lost", kms(Status::KmsKeyNotFound, [900, 900]));
     let text = page(&store, "");
@@ -218,8 +218,8 @@ fn a_thousand_clusters_are_shown_in_pages() {
     let first = check("", 100, "Clusters 1 to 100 of 1000, worst first.");
     assert!(first.find("cluster-0777") < first.find("cluster-0000"), "worst first");
     check("page=10", 100, "Clusters 901 to 1000 of 1000");
-    check("page=11", 0, "There is no such page.");
-    check(&format!("page={}", usize::MAX), 0, "There is no such page.");
+    check("page=11", 0, "This page does not exist.");
+    check(&format!("page={}", usize::MAX), 0, "This page does not exist.");
     check("state=critical", 1, "1 cluster.");
     check("state=good&q=CLUSTER-000", 10, "10 clusters");
     check("q=nothing", 0, "No cluster matches.");

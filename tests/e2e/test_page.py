@@ -141,7 +141,7 @@ class Page(Case):
         names = browser.run("[...document.querySelectorAll('article h2')].map(each => each.innerText)")
         self.assertEqual(names[:2], ["lost", "down"], "worst first")
         browser.press_tab()
-        self.assertEqual(browser.run("document.activeElement.innerText"), "To the clusters")
+        self.assertEqual(browser.run("document.activeElement.innerText"), "Skip to clusters")
         for _ in range(40):
             browser.press_tab()
             if browser.run("document.activeElement.innerText.includes('critical')"):
