@@ -165,7 +165,7 @@ impl<'a> Fields<'a> {
             cluster: error.cluster.as_deref(),
             file: error.file.as_ref().map(|file| file.display().to_string()),
             key: Some(&*error.key).filter(|key| !key.is_empty()),
-            line: error.place.map(|place| place.line),
+            line: error.position.map(|position| position.line),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A YAML file with the place of everything in it, and what its JSON Schema says about it.
+//! A YAML file with the position of everything in it, and what its JSON Schema says about it.
 //!
 //! The schema that editors use is the one that is checked here, so the two cannot differ. Unknown keys and wrong types are
 //! noted and left out, so that everything else can be checked in the same run.
@@ -21,7 +21,7 @@ const MAX_DEPTH: usize = 16;
 
 /// Line and column, from 1.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct Place {
+pub struct Position {
     /// The line.
     pub line: u64,
     /// The column.
@@ -32,22 +32,22 @@ pub struct Place {
 pub struct Document(Node);
 
 struct Node {
-    place: Place,
+    position: Position,
     content: Content,
 }
 
 enum Content {
     List(Vec<Node>),
-    Map(Vec<(String, Place, Node)>),
+    Map(Vec<(String, Position, Node)>),
     Null,
-    /// Any scalar, as it is written.
+    /// Any scalar, as it is source_text.
     Text(String),
 }
 
 /// What the library reads. Its numbers are taken from the text once more: `007` is a name.
-enum Read {
-    List(Vec<Spanned<Read>>),
-    Map(Vec<(Spanned<String>, Spanned<Read>)>),
+enum Yaml {
+    List(Vec<Spanned<Yaml>>),
+    Map(Vec<(Spanned<String>, Spanned<Yaml>)>),
     Null,
     Plain,
     Text(String),
@@ -60,22 +60,24 @@ impl Document {
     ///
     /// # Errors
     ///
-    /// The first error of syntax, with its place and nothing of the text, which could be a secret.
+    /// The first error of syntax, with its position and nothing of the text, which could be a secret.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
-        if let Some((place, problem)) = hints::odd_space(text) {
-            return Err(ConfigError { place: Some(place), problem, ..ConfigError::default() });
+        if let Some((position, problem)) = hints::find_special_space(text) {
+            return Err(ConfigError { position: Some(position), problem, ..ConfigError::default() });
         }
         let options = serde_saphyr::options! {
             budget: serde_saphyr::budget! { max_depth: MAX_DEPTH },
             duplicate_keys: DuplicateKeyPolicy::LastWins,
             with_snippet: false,
         };
-        let root: Spanned<Read> = serde_saphyr::from_str_with_options(text, options).map_err(|err| {
+        let root: Spanned<Yaml> = serde_saphyr::from_str_with_options(text, options).map_err(|err| {
             let words = err.without_snippet().render_with_formatter(&serde_saphyr::UserMessageFormatter);
-            let place = err.location().map(place);
-            match place.and_then(|place| hints::tab_before(text, place)) {
-                Some(tab) => ConfigError { place: Some(tab), problem: hints::TAB.to_owned(), ..ConfigError::default() },
-                None => ConfigError { place, problem: hints::syntax(&words).to_owned(), ..ConfigError::default() },
+            let position = err.location().map(position);
+            match position.and_then(|position| hints::tab_before(text, position)) {
+                Some(tab) => {
+                    ConfigError { position: Some(tab), problem: hints::TAB.to_owned(), ..ConfigError::default() }
+                }
+                None => ConfigError { position, problem: hints::syntax(&words).to_owned(), ..ConfigError::default() },
             }
         })?;
         Ok(Self(Node::new(text, root)))
@@ -89,7 +91,7 @@ impl Document {
     /// What `schema` lets through, as a `T` that takes everything of that schema; the rest becomes errors.
     pub fn read<T: DeserializeOwned + Default>(&self, schema: &str, errors: &mut ConfigErrors) -> T {
         let schema: Value = serde_json::from_str(schema).unwrap_or_default();
-        let mut check = Check { errors, schema: &schema };
+        let mut check = SchemaCheck { errors, schema: &schema };
         let value = check.node(&self.0, &schema, "").unwrap_or_else(|| Value::Object(Default::default()));
         serde_json::from_value(value).unwrap_or_else(|_| {
             // The schema is made from `T`.
@@ -99,9 +101,9 @@ impl Document {
     }
 
     /// Where a key path such as `clusters[0].url` is, or the closest thing around it.
-    pub fn place(&self, path: &str) -> Option<Place> {
+    pub fn position(&self, path: &str) -> Option<Position> {
         let mut last = None;
-        self.0.walk(path, &mut |node, key| last = Some(key.unwrap_or(node.place)));
+        self.0.walk(path, &mut |node, key| last = Some(key.unwrap_or(node.position)));
         last
     }
 
@@ -114,56 +116,56 @@ impl Document {
     }
 }
 
-fn place(location: Location) -> Place {
-    Place { line: location.line(), column: location.column() }
+fn position(location: Location) -> Position {
+    Position { line: location.line(), column: location.column() }
 }
 
 // === impl Node ===
 
 impl Node {
-    fn new(source: &str, spanned: Spanned<Read>) -> Self {
+    fn new(source: &str, spanned: Spanned<Yaml>) -> Self {
         let span = spanned.defined.span();
-        let written = || {
+        let source_text = || {
             let (start, length) = (usize::try_from(span.byte_offset()?).ok()?, usize::try_from(span.byte_len()?).ok()?);
             source.get(start..start.checked_add(length)?)
         };
         let content = match spanned.value {
-            Read::List(items) => Content::List(items.into_iter().map(|item| Self::new(source, item)).collect()),
-            Read::Map(entries) => Content::Map(
+            Yaml::List(items) => Content::List(items.into_iter().map(|item| Self::new(source, item)).collect()),
+            Yaml::Map(entries) => Content::Map(
                 entries
                     .into_iter()
-                    .map(|(key, value)| (key.value, place(key.defined), Self::new(source, value)))
+                    .map(|(key, value)| (key.value, position(key.defined), Self::new(source, value)))
                     .collect(),
             ),
-            Read::Null => Content::Null,
-            Read::Plain => Content::Text(written().unwrap_or_default().to_owned()),
-            Read::Text(text) => Content::Text(text),
+            Yaml::Null => Content::Null,
+            Yaml::Plain => Content::Text(source_text().unwrap_or_default().to_owned()),
+            Yaml::Text(text) => Content::Text(text),
         };
-        Self { place: place(spanned.defined), content }
+        Self { position: position(spanned.defined), content }
     }
 
-    /// Goes down along `path`, and tells each node on the way with the place of its key; `None` if it does not go all the
+    /// Goes down along `path`, and tells each node on the way with the position of its key; `None` if it does not go all the
     /// way.
-    fn walk<'a>(&'a self, path: &str, tell: &mut impl FnMut(&'a Node, Option<Place>)) -> Option<&'a Node> {
-        tell(self, None);
+    fn walk<'a>(&'a self, path: &str, visit: &mut impl FnMut(&'a Node, Option<Position>)) -> Option<&'a Node> {
+        visit(self, None);
         let (mut node, mut rest) = (self, path);
         while !rest.is_empty() {
             match &node.content {
                 Content::List(items) => {
                     let (index, after) = rest.strip_prefix('[')?.split_once(']')?;
                     node = items.get(index.parse::<usize>().ok()?)?;
-                    tell(node, None);
+                    visit(node, None);
                     rest = after;
                 }
                 Content::Map(entries) => {
                     rest = rest.strip_prefix('.').unwrap_or(rest);
                     // A name can hold a dot, so whole keys are compared; of keys that are there twice the last one counts.
-                    let found = entries.iter().rev().find_map(|(key, place, child)| {
+                    let found = entries.iter().rev().find_map(|(key, position, child)| {
                         let after = rest.strip_prefix(key.as_str())?;
-                        (after.is_empty() || after.starts_with(['.', '['])).then_some((place, child, after))
+                        (after.is_empty() || after.starts_with(['.', '['])).then_some((position, child, after))
                     });
-                    let (place, child, after) = found?;
-                    tell(child, Some(*place));
+                    let (position, child, after) = found?;
+                    visit(child, Some(*position));
                     (node, rest) = (child, after);
                 }
                 Content::Null | Content::Text(_) => return None,
@@ -174,14 +176,14 @@ impl Node {
 }
 
 /// A document against its schema: the keywords that the generator uses.
-struct Check<'a> {
+struct SchemaCheck<'a> {
     errors: &'a mut ConfigErrors,
     schema: &'a Value,
 }
 
-// === impl Check ===
+// === impl SchemaCheck ===
 
-impl<'a> Check<'a> {
+impl<'a> SchemaCheck<'a> {
     /// The part of `node` that is right; `None` if there is nothing of use.
     fn node(&mut self, node: &Node, schema: &'a Value, path: &str) -> Option<Value> {
         let schema = resolve(self.schema, schema);
@@ -189,63 +191,63 @@ impl<'a> Check<'a> {
             // A key that is refused, whatever its value, which is not even looked at.
             return Some(Value::Bool(true));
         }
-        let kind = kinds(schema).next();
+        let kind = types(schema).next();
         match (kind, &node.content) {
             (_, Content::Null) => None,
             (Some("object"), Content::Map(entries)) => Some(self.map(entries, schema, path)),
             (Some("array"), Content::List(items)) => {
                 let (root, of) = (self.schema, schema.get("items").unwrap_or(&Value::Null));
                 let item = |(index, item)| {
-                    // Something stays in its place, so that the others keep their numbers.
-                    self.node(item, of, &format!("{path}[{index}]")).unwrap_or_else(|| nothing(root, of))
+                    // Something stays in its position, so that the others keep their numbers.
+                    self.node(item, of, &format!("{path}[{index}]")).unwrap_or_else(|| empty_value(root, of))
                 };
                 Some(Value::Array(items.iter().enumerate().map(item).collect()))
             }
             (Some("string" | "boolean" | "integer" | "array"), Content::Text(text))
                 if looks_like_secret(text) && !allows_secret(schema) =>
             {
-                self.wrong(path, node, hints::SECRET)
+                self.type_error(path, node, hints::SECRET)
             }
             (Some("string" | "array"), Content::Text(text))
                 if text.contains(char::is_control) && !allows_secret(schema) =>
             {
-                self.wrong(path, node, hints::CONTROL)
+                self.type_error(path, node, hints::CONTROL)
             }
             (Some("string"), Content::Text(text)) => Some(Value::String(text.clone())),
-            (Some("array"), Content::Text(text)) if kinds(schema).any(|kind| kind == "string") => {
+            (Some("array"), Content::Text(text)) if types(schema).any(|kind| kind == "string") => {
                 Some(Value::String(text.clone()))
             }
             (Some("boolean"), Content::Text(text)) => match text.to_ascii_lowercase().as_str() {
                 "true" | "yes" | "on" => Some(Value::Bool(true)),
                 "false" | "no" | "off" => Some(Value::Bool(false)),
-                _ => self.wrong(path, node, "must be true or false"),
+                _ => self.type_error(path, node, "must be true or false"),
             },
             (Some("integer"), Content::Text(text)) => match text.parse::<u32>() {
                 Ok(number) => Some(number.into()),
-                Err(_) => self.wrong(path, node, "must be a whole number"),
+                Err(_) => self.type_error(path, node, "must be a whole number"),
             },
-            (Some("object"), _) => self.wrong(path, node, "must be keys with values (`key: value`)"),
-            (Some("array"), _) => self.wrong(path, node, "must be a list (`- item`)"),
-            (Some("boolean"), _) => self.wrong(path, node, "must be true or false"),
-            (Some("integer"), _) => self.wrong(path, node, "must be a whole number"),
+            (Some("object"), _) => self.type_error(path, node, "must be keys with values (`key: value`)"),
+            (Some("array"), _) => self.type_error(path, node, "must be a list (`- item`)"),
+            (Some("boolean"), _) => self.type_error(path, node, "must be true or false"),
+            (Some("integer"), _) => self.type_error(path, node, "must be a whole number"),
             (Some("string"), _) => {
-                self.wrong(path, node, "must be a single value, not a list and not keys with values")
+                self.type_error(path, node, "must be a single value, not a list and not keys with values")
             }
             // Free.
             _ => None,
         }
     }
 
-    fn map(&mut self, entries: &[(String, Place, Node)], schema: &'a Value, path: &str) -> Value {
+    fn map(&mut self, entries: &[(String, Position, Node)], schema: &'a Value, path: &str) -> Value {
         let mut map = serde_json::Map::new();
         let properties = schema.get("properties").and_then(Value::as_object);
-        let free = schema.get("patternProperties").and_then(Value::as_object);
+        let patterns = schema.get("patternProperties").and_then(Value::as_object);
         let other = schema.get("additionalProperties").filter(|other| other.is_object());
         let (root, mut seen) = (self.schema, Vec::<&str>::new());
-        for (key, place, node) in entries {
+        for (key, position, node) in entries {
             let inner = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
             if seen.contains(&key.as_str()) {
-                self.at(inner, *place, "is defined twice; remove one of them".to_owned());
+                self.error(inner, *position, "is defined twice; remove one of them".to_owned());
                 continue;
             }
             seen.push(key);
@@ -254,24 +256,25 @@ impl<'a> Check<'a> {
                 if let Some(value) = self.node(node, known, &inner) {
                     map.insert(key.clone(), value);
                 }
-            } else if !free.is_some_and(|free| free.keys().any(|start| key.starts_with(start.trim_start_matches('^'))))
+            } else if !patterns
+                .is_some_and(|patterns| patterns.keys().any(|start| key.starts_with(start.trim_start_matches('^'))))
             {
                 let here: Vec<&str> = properties.into_iter().flat_map(|all| all.keys()).map(String::as_str).collect();
-                let shown = hints::can_be_shown(key);
+                let shown = hints::is_safe_to_show(key);
                 let problem = hints::unknown_key(key, &here, &|key| sections_with(root, key));
-                self.at(if shown { inner } else { format!("{path}.(not repeated)") }, *place, problem);
+                self.error(if shown { inner } else { format!("{path}.(not repeated)") }, *position, problem);
             }
         }
         Value::Object(map)
     }
 
-    fn wrong(&mut self, path: &str, node: &Node, problem: &str) -> Option<Value> {
-        self.at(path.to_owned(), node.place, problem.to_owned());
+    fn type_error(&mut self, path: &str, node: &Node, problem: &str) -> Option<Value> {
+        self.error(path.to_owned(), node.position, problem.to_owned());
         None
     }
 
-    fn at(&mut self, key: String, place: Place, problem: String) {
-        self.errors.push(ConfigError { key, place: Some(place), problem, ..ConfigError::default() });
+    fn error(&mut self, key: String, position: Position, problem: String) {
+        self.errors.push(ConfigError { key, position: Some(position), problem, ..ConfigError::default() });
     }
 }
 
@@ -295,11 +298,11 @@ fn sections_with(root: &Value, key: &str) -> Vec<String> {
 pub fn keys(schema: &str) -> Vec<(String, String)> {
     let root: Value = serde_json::from_str(schema).unwrap_or_default();
     let mut keys = Vec::new();
-    list(&root, &root, "", &mut keys);
+    collect_keys(&root, &root, "", &mut keys);
     keys
 }
 
-fn list(root: &Value, section: &Value, path: &str, keys: &mut Vec<(String, String)>) {
+fn collect_keys(root: &Value, section: &Value, path: &str, keys: &mut Vec<(String, String)>) {
     for (name, raw) in section.get("properties").and_then(Value::as_object).into_iter().flatten() {
         let schema = resolve(root, raw);
         if schema.get("not").is_some() {
@@ -314,7 +317,7 @@ fn list(root: &Value, section: &Value, path: &str, keys: &mut Vec<(String, Strin
             None => (schema, format!("{path}{name}.")),
         };
         if path != "global." {
-            list(root, inner, &path, keys);
+            collect_keys(root, inner, &path, keys);
         }
     }
 }
@@ -328,15 +331,15 @@ fn resolve<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
 }
 
 /// The types of a value; the first one is what it is said to be.
-fn kinds(schema: &Value) -> impl Iterator<Item = &str> {
+fn types(schema: &Value) -> impl Iterator<Item = &str> {
     let (one, several) = match schema.get("type") {
-        Some(Value::Array(kinds)) => (None, kinds.as_slice()),
+        Some(Value::Array(types)) => (None, types.as_slice()),
         one => (one, [].as_slice()),
     };
     one.into_iter().chain(several).filter_map(Value::as_str)
 }
 
-fn nothing(root: &Value, schema: &Value) -> Value {
+fn empty_value(root: &Value, schema: &Value) -> Value {
     match resolve(root, schema).get("type").and_then(Value::as_str) {
         Some("object") => Value::Object(Default::default()),
         _ => Value::String(String::new()),
@@ -347,70 +350,70 @@ fn allows_secret(schema: &Value) -> bool {
     schema.get("x-secret").is_some()
 }
 
-impl<'de> Deserialize<'de> for Read {
+impl<'de> Deserialize<'de> for Yaml {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ReadVisitor)
+        deserializer.deserialize_any(YamlVisitor)
     }
 }
 
-struct ReadVisitor;
+struct YamlVisitor;
 
-impl<'de> Visitor<'de> for ReadVisitor {
-    type Value = Read;
+impl<'de> Visitor<'de> for YamlVisitor {
+    type Value = Yaml;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a value")
     }
 
-    fn visit_unit<E>(self) -> Result<Read, E> {
-        Ok(Read::Null)
+    fn visit_unit<E>(self) -> Result<Yaml, E> {
+        Ok(Yaml::Null)
     }
 
-    fn visit_none<E>(self) -> Result<Read, E> {
-        Ok(Read::Null)
+    fn visit_none<E>(self) -> Result<Yaml, E> {
+        Ok(Yaml::Null)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Read, E> {
-        Ok(Read::Plain)
+    fn visit_bool<E>(self, _: bool) -> Result<Yaml, E> {
+        Ok(Yaml::Plain)
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Read, E> {
-        Ok(Read::Plain)
+    fn visit_i64<E>(self, _: i64) -> Result<Yaml, E> {
+        Ok(Yaml::Plain)
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Read, E> {
-        Ok(Read::Plain)
+    fn visit_u64<E>(self, _: u64) -> Result<Yaml, E> {
+        Ok(Yaml::Plain)
     }
 
-    fn visit_i128<E>(self, _: i128) -> Result<Read, E> {
-        Ok(Read::Plain)
+    fn visit_i128<E>(self, _: i128) -> Result<Yaml, E> {
+        Ok(Yaml::Plain)
     }
 
-    fn visit_u128<E>(self, _: u128) -> Result<Read, E> {
-        Ok(Read::Plain)
+    fn visit_u128<E>(self, _: u128) -> Result<Yaml, E> {
+        Ok(Yaml::Plain)
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Read, E> {
-        Ok(Read::Plain)
+    fn visit_f64<E>(self, _: f64) -> Result<Yaml, E> {
+        Ok(Yaml::Plain)
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Read, E> {
-        Ok(Read::Text(text.to_owned()))
+    fn visit_str<E>(self, text: &str) -> Result<Yaml, E> {
+        Ok(Yaml::Text(text.to_owned()))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Read, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Yaml, A::Error> {
         let mut items = Vec::new();
         while let Some(item) = access.next_element()? {
             items.push(item);
         }
-        Ok(Read::List(items))
+        Ok(Yaml::List(items))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Read, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Yaml, A::Error> {
         let mut entries = Vec::new();
         while let Some(entry) = access.next_entry()? {
             entries.push(entry);
         }
-        Ok(Read::Map(entries))
+        Ok(Yaml::Map(entries))
     }
 }

@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 pub struct PromDuration(pub Duration);
 
 /// What to tell those who wrote something else.
-pub const WANTED: &str = "not a duration; write one such as 30s, 1m30s or 5m";
+pub const INVALID: &str = "not a duration; write one such as 30s, 1m30s or 5m";
 
 /// Units from large to small, in milliseconds. A year has 365 days, as in Prometheus.
 const UNITS: [(&str, u64); 7] = [

@@ -3,7 +3,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::document::{Document, Place};
+use super::document::{Document, Position};
 use crate::{model::ClusterName, secret::looks_like_secret};
 
 /// What is wrong with a configuration: all of it, to be mended in one go.
@@ -20,7 +20,7 @@ pub struct ConfigError {
     /// A key path such as `global.poll_interval`, or a flag. Empty where it is about the whole file or cluster.
     pub key: String,
     /// Line and column.
-    pub place: Option<Place>,
+    pub position: Option<Position>,
     /// What it is and what to write instead. Never a secret.
     pub problem: String,
 }
@@ -76,14 +76,14 @@ impl ConfigErrors {
     /// (what has the wrong type also seems to be missing) are left out.
     pub fn locate(mut self, file: &Path, document: &Document) -> Self {
         let wrong: Vec<String> =
-            self.0.iter().filter(|each| each.place.is_some()).map(|each| each.key.clone()).collect();
+            self.0.iter().filter(|each| each.position.is_some()).map(|each| each.key.clone()).collect();
         let within = |key: &str, outer: &str| {
             key.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
         };
-        self.0.retain(|each| each.place.is_some() || !wrong.iter().any(|outer| within(&each.key, outer)));
+        self.0.retain(|each| each.position.is_some() || !wrong.iter().any(|outer| within(&each.key, outer)));
         for error in self.0.iter_mut().filter(|error| error.file.is_none()) {
             error.file = Some(file.to_owned());
-            error.place = error.place.or_else(|| document.place(&error.key));
+            error.position = error.position.or_else(|| document.position(&error.key));
             let Some((item, rest)) = error.key.strip_prefix("clusters[").and_then(|rest| rest.split_once(']')) else {
                 continue;
             };
@@ -92,7 +92,7 @@ impl ConfigErrors {
                 name.filter(|name| ClusterName::new(name).is_ok() && !looks_like_secret(name)).map(str::to_owned);
             error.key = rest.trim_start_matches('.').to_owned();
         }
-        self.0.sort_by_key(|error| error.place);
+        self.0.sort_by_key(|error| error.position);
         self
     }
 }
@@ -101,30 +101,30 @@ impl ConfigErrors {
 
 impl ConfigError {
     /// Where it is: `clusters.yml:12:5: cluster "prod-east": url`, as far as known.
-    fn place(&self) -> String {
-        let mut place = String::new();
+    fn location(&self) -> String {
+        let mut location = String::new();
         if let Some(file) = &self.file {
-            place.push_str(&file.display().to_string());
-            if let Some(Place { line, column }) = self.place {
-                place.push_str(&format!(":{line}:{column}"));
+            location.push_str(&file.display().to_string());
+            if let Some(Position { line, column }) = self.position {
+                location.push_str(&format!(":{line}:{column}"));
             }
         }
         let cluster = self.cluster.iter().map(|cluster| format!("cluster \"{cluster}\""));
         let key = Some(self.key.clone()).filter(|key| !key.is_empty());
         for part in cluster.chain(key) {
-            if !place.is_empty() {
-                place.push_str(": ");
+            if !location.is_empty() {
+                location.push_str(": ");
             }
-            place.push_str(&part);
+            location.push_str(&part);
         }
-        place
+        location
     }
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = self.place();
-        if place.is_empty() { f.write_str(&self.problem) } else { write!(f, "{place}: {}", self.problem) }
+        let location = self.location();
+        if location.is_empty() { f.write_str(&self.problem) } else { write!(f, "{location}: {}", self.problem) }
     }
 }
 

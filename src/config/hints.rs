@@ -1,6 +1,6 @@
 //! What to tell those who wrote something else.
 
-use super::Place;
+use super::Position;
 use crate::{model::is_hidden, secret::looks_like_secret};
 
 /// A secret that stands in the file itself.
@@ -13,7 +13,7 @@ pub const CONTROL: &str = "holds a control character or a line break; in double 
 pub const TAB: &str = "a tab stands where only spaces can indent";
 
 /// Keys that people try, from other exporters and clients, and what they mean here.
-const TRIED: &[(&str, &str)] = &[
+const COMMON_KEYS: &[(&str, &str)] = &[
     ("address", "`url`"),
     ("api_key", "`authorization: {credentials_file: …}`"),
     ("basic_auth", "`login: {username: …, password_file: …}`"),
@@ -60,18 +60,18 @@ const SYNTAX: &[(&str, &str)] = &[
 
 /// White space that is not a plain space where YAML wants one: before or after a key, or after the dash of a list. YAML takes
 /// it for a part of the text, and complains elsewhere.
-pub fn odd_space(text: &str) -> Option<(Place, String)> {
+pub fn find_special_space(text: &str) -> Option<(Position, String)> {
     text.lines().zip(1..).find_map(|(line, number)| {
-        let is_odd = |c: char| !c.is_ascii() && (c.is_whitespace() || is_hidden(c));
+        let is_special = |c: char| !c.is_ascii() && (c.is_whitespace() || is_hidden(c));
         let line: Vec<char> = line.chars().collect();
         let run = |from: usize, of: &dyn Fn(char) -> bool| line.iter().skip(from).take_while(|c| of(**c)).count();
         let indent = run(0, &|c| matches!(c, ' ' | '\t' | '-'));
         let key = indent + run(indent, &|c| c.is_alphanumeric() || matches!(c, '_' | '-'));
-        let colon = key + run(key, &is_odd);
+        let colon = key + run(key, &is_special);
         let is_key = key > indent && line.get(colon) == Some(&':');
         let places = [indent, if is_key { key } else { indent }, if is_key { colon + 1 } else { indent }];
-        let odd = places.into_iter().find_map(|at| Some((at, *line.get(at).filter(|c| is_odd(**c))?)));
-        let (at, found) = odd?;
+        let special = places.into_iter().find_map(|at| Some((at, *line.get(at).filter(|c| is_special(**c))?)));
+        let (at, found) = special?;
         let name = match found {
             '\u{a0}' | '\u{202f}' => "a no-break space",
             '\u{feff}' => "a byte order mark",
@@ -79,18 +79,18 @@ pub fn odd_space(text: &str) -> Option<(Place, String)> {
             _ => "a special space",
         };
         let problem = format!("{name} (U+{:04X}) stands where only plain spaces can; replace it", u32::from(found));
-        Some((Place { line: number, column: at as u64 + 1 }, problem))
+        Some((Position { line: number, column: at as u64 + 1 }, problem))
     })
 }
 
 /// The last line with a tab in its indentation, up to the line after an error of syntax.
-pub fn tab_before(text: &str, error: Place) -> Option<Place> {
+pub fn tab_before(text: &str, error: Position) -> Option<Position> {
     let lines = text.lines().zip(1..).take_while(|(_, number)| *number <= error.line + 1);
     let tabs = lines.filter_map(|(line, number)| {
         let content = line.trim_start();
         let indent = line.strip_suffix(content)?;
         let column = indent.find('\t')? as u64 + 1;
-        (!content.is_empty() && !content.starts_with('#')).then_some(Place { line: number, column })
+        (!content.is_empty() && !content.starts_with('#')).then_some(Position { line: number, column })
     });
     tabs.last()
 }
@@ -103,7 +103,7 @@ pub fn syntax(words: &str) -> &'static str {
 }
 
 /// Whether a key can be repeated in a message: a secret that stands where a key belongs cannot.
-pub fn can_be_shown(key: &str) -> bool {
+pub fn is_safe_to_show(key: &str) -> bool {
     key.len() <= 40 && !looks_like_secret(key) && key.chars().all(|c| c.is_alphanumeric() || "_-. ".contains(c))
 }
 
@@ -117,9 +117,9 @@ pub fn unknown_key(key: &str, here: &[&str], sections: &dyn Fn(&str) -> Vec<Stri
         format!("is not a key here; did you mean `{wanted}`?")
     } else if let Some(section) = elsewhere.first() {
         format!("is not a key here; it belongs into `{section}`")
-    } else if let Some((_, meant)) = TRIED.iter().find(|(tried, _)| *tried == key) {
+    } else if let Some((_, meant)) = COMMON_KEYS.iter().find(|(known, _)| *known == key) {
         format!("is not a key here; write {meant}")
-    } else if can_be_shown(key) {
+    } else if is_safe_to_show(key) {
         format!("is not a key here; known are {}", here.join(", "))
     } else {
         format!("is not a key here, and could be a secret; known are {}", here.join(", "))
@@ -152,8 +152,8 @@ mod tests {
     #[test]
     fn space_that_yaml_takes_for_text_is_named_with_its_line() {
         let check = |text: &str, expect: Option<(u64, u64, &str)>| {
-            let got = odd_space(text);
-            let got = got.as_ref().map(|(place, problem)| (place.line, place.column, problem.as_str()));
+            let got = find_special_space(text);
+            let got = got.as_ref().map(|(position, problem)| (position.line, position.column, problem.as_str()));
             match (got, expect) {
                 (None, None) => {}
                 (Some((line, column, problem)), Some((at, position, words))) => {
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn every_key_that_is_tried_is_listed_once_and_in_order() {
-        assert!(TRIED.is_sorted_by(|(one, _), (other, _)| one < other));
+    fn common_keys_are_listed_once_and_in_order() {
+        assert!(COMMON_KEYS.is_sorted_by(|(one, _), (other, _)| one < other));
     }
 }

@@ -21,7 +21,7 @@ mod url;
 use std::path::{Path, PathBuf};
 
 pub use self::{
-    document::{Document, Place},
+    document::{Document, Position},
     errors::{ConfigError, ConfigErrors},
     files::{SourceFile, Sources, read},
 };
@@ -129,9 +129,9 @@ pub fn parse(sources: &Sources) -> Result<Config, ConfigErrors> {
         };
         for (index, raw) in clusters.iter().flatten().enumerate() {
             let key = format!("clusters[{index}]");
-            let place = source.place(&key);
+            let description = source.describe(&key);
             let mut section = source.section(key.clone(), &mut own, &mut warnings);
-            if let Some(settings) = section.cluster(raw, &global, &mut names, &place) {
+            if let Some(settings) = section.cluster(raw, &global, &mut names, &description) {
                 config.origins.push(source.origin(&key, &settings));
                 config.clusters.push(settings);
             }
@@ -153,8 +153,8 @@ impl<'a> ParsedFile<'a> {
     }
 
     /// What to call a cluster in an error of another one.
-    fn place(&self, key: &str) -> String {
-        let line = self.document.place(key).map(|place| place.line).unwrap_or_default();
+    fn describe(&self, key: &str) -> String {
+        let line = self.document.position(key).map(|position| position.line).unwrap_or_default();
         format!("the cluster at {}:{line}", self.file.file_name().unwrap_or_default().display())
     }
 
@@ -162,7 +162,7 @@ impl<'a> ParsedFile<'a> {
         ConfigError {
             cluster: Some(settings.name.as_str().to_owned()),
             file: Some(self.file.to_owned()),
-            place: self.document.place(key),
+            position: self.document.position(key),
             ..ConfigError::default()
         }
     }
@@ -174,7 +174,7 @@ impl<'a> ParsedFile<'a> {
 ///
 /// When it is none: what to write instead.
 pub fn duration(text: &str) -> Result<std::time::Duration, String> {
-    duration::parse(text).ok_or_else(|| duration::WANTED.to_owned())
+    duration::parse(text).ok_or_else(|| duration::INVALID.to_owned())
 }
 
 /// Understands the flags of a single cluster. Relative paths stay relative to the current folder.

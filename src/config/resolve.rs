@@ -58,17 +58,17 @@ pub struct Names(HashMap<String, String>);
 // === impl Names ===
 
 impl Names {
-    /// Takes a name for the cluster at `place`.
+    /// Takes a name for the cluster at `description`.
     ///
     /// # Errors
     ///
     /// When it is no name, or one that is taken.
-    fn take(&mut self, name: &str, place: &str) -> Result<ClusterName, String> {
+    fn register(&mut self, name: &str, description: &str) -> Result<ClusterName, String> {
         let name = ClusterName::new(name).map_err(|err| err.to_string())?;
         match self.0.get(name.as_str()) {
             Some(before) => Err(format!("is the name of {before} already; each cluster needs its own")),
             None => {
-                self.0.insert(name.as_str().to_owned(), place.to_owned());
+                self.0.insert(name.as_str().to_owned(), description.to_owned());
                 Ok(name)
             }
         }
@@ -85,17 +85,17 @@ impl Section<'_> {
         shared
     }
 
-    /// Examines a cluster. `place` is what to call it in an error of another one.
+    /// Examines a cluster. `description` is what to call it in an error of another one.
     pub fn cluster(
         &mut self,
         raw: &RawCluster,
         global: &Shared,
         names: &mut Names,
-        place: &str,
+        description: &str,
     ) -> Option<poll::ClusterSettings> {
         let name = match &raw.name {
             None => self.missing("name", "what the label `cluster` says"),
-            Some(name) => names.take(name, place).map_err(|problem| self.error("name", problem)).ok(),
+            Some(name) => names.register(name, description).map_err(|problem| self.error("name", problem)).ok(),
         };
         let url = match &raw.url {
             None => self.missing("url", "the cluster's address, such as https://prod.example.com"),
@@ -108,7 +108,7 @@ impl Section<'_> {
             }
         });
         let own = self.shared(&raw.shared, global.policy);
-        let schedule = if own.schedule.says_something() || global.schedule_is_good {
+        let schedule = if own.schedule.is_set() || global.schedule_is_good {
             self.schedule(own.schedule, global.schedule)
         } else {
             None
@@ -124,7 +124,7 @@ impl Section<'_> {
         if let Some(name) = &name {
             let files = credential.as_mut().and_then(Credential::file_mut).into_iter();
             let files = files.chain(proxy.as_mut().and_then(ProxySettings::file_mut)).chain(tls.files_mut());
-            self.expand(name.as_str(), files);
+            self.expand_placeholders(name.as_str(), files);
         }
         let plain = url.as_ref().is_some_and(|url| url.scheme() == "http");
         if plain && raw.shared.tls_config.is_some() {
@@ -166,15 +166,15 @@ impl Section<'_> {
         })
     }
 
-    /// Puts the name of the cluster into the paths that have a place for it.
-    fn expand<'a>(&mut self, name: &str, files: impl Iterator<Item = &'a mut ConfiguredPath>) {
-        let mut leads_away = false;
+    /// Puts the name of the cluster into the paths that have a description for it.
+    fn expand_placeholders<'a>(&mut self, name: &str, files: impl Iterator<Item = &'a mut ConfiguredPath>) {
+        let mut escapes_folder = false;
         for file in files.filter(|file| file.has_placeholder()) {
             // `..`, or a file of another folder that nobody meant.
-            leads_away |= name.contains('/') || name.starts_with('.');
+            escapes_folder |= name.contains('/') || name.starts_with('.');
             *file = file.for_cluster(name);
         }
-        if leads_away {
+        if escapes_folder {
             self.error(
                 "name",
                 "cannot stand for `{name}` in a path with a / or a dot in front; write this cluster's paths",
@@ -211,7 +211,7 @@ impl Section<'_> {
         let duration = duration::parse(text?);
         if duration.is_none() {
             // The text is not repeated: it could be anything, even a secret on the wrong line.
-            self.error(key, duration::WANTED);
+            self.error(key, duration::INVALID);
         }
         duration
     }

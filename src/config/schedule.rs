@@ -28,7 +28,7 @@ pub struct Schedule {
 // === impl OwnSchedule ===
 
 impl OwnSchedule {
-    pub fn says_something(&self) -> bool {
+    pub fn is_set(&self) -> bool {
         self.interval.is_some() || self.stale_after.is_some() || self.timeout.is_some()
     }
 

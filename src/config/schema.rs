@@ -71,8 +71,8 @@ pub fn finish(schema: &mut Schema) {
         definitions.get_mut("RawCluster").and_then(|cluster| cluster.pointer_mut("/properties/labels"))
     {
         labels["additionalProperties"] = json!({"type": ["string", "number", "boolean"]});
-        let taken = format!("^(__.*|{})$", Labels::RESERVED.join("|"));
-        labels["propertyNames"] = json!({"pattern": LABEL, "not": {"pattern": taken}});
+        let reserved = format!("^(__.*|{})$", Labels::RESERVED.join("|"));
+        labels["propertyNames"] = json!({"pattern": LABEL, "not": {"pattern": reserved}});
     }
     if let Some(tls) = definitions.get_mut("RawTls").and_then(Value::as_object_mut) {
         tls.insert("dependentRequired".to_owned(), json!({"cert_file": ["key_file"], "key_file": ["cert_file"]}));

@@ -16,7 +16,7 @@ use crate::{
     secret::Secret,
 };
 
-const USERNAME: &str = "cannot hold a colon or a control character, which a proxy cannot be told";
+const INVALID_USERNAME: &str = "cannot hold a colon or a control character, which a proxy cannot be told";
 
 impl Section<'_> {
     /// Where a key management server may be looked at.
@@ -59,7 +59,7 @@ impl Section<'_> {
         let account = raw.proxy_authorization.as_ref().and_then(|login| {
             let (username, file) = self.account("proxy_authorization", login, "a user of the proxy")?;
             if username.contains(':') || username.contains(char::is_control) {
-                self.error("proxy_authorization.username", USERNAME);
+                self.error("proxy_authorization.username", INVALID_USERNAME);
             }
             Some(ProxyAccount { password: SecretSource::File(file), username })
         });
@@ -143,11 +143,11 @@ impl Section<'_> {
         } else {
             return;
         };
-        let mut idle = Vec::new();
-        idle.extend(raw.ca_file.as_ref().map(|_| "ca_file"));
-        idle.extend(raw.server_name.as_ref().map(|_| "server_name"));
-        idle.extend((skips && pins).then_some("pin_sha256"));
-        for key in idle {
+        let mut ineffective = Vec::new();
+        ineffective.extend(raw.ca_file.as_ref().map(|_| "ca_file"));
+        ineffective.extend(raw.server_name.as_ref().map(|_| "server_name"));
+        ineffective.extend((skips && pins).then_some("pin_sha256"));
+        for key in ineffective {
             self.error(&format!("tls_config.{key}"), format!("has no effect beside `{all}`; remove one of them"));
         }
     }
@@ -201,8 +201,8 @@ fn proxy_address(text: &str) -> Result<Url, &'static str> {
     // As it is written, without the account: to the parser `0177.0.0.1` is another host.
     let (_, rest) = text.split_once("://").ok_or(FORM)?;
     let authority = rest.split('/').next().unwrap_or_default();
-    let place = authority.rsplit_once('@').map_or(authority, |(_, place)| place);
-    match address::url(&format!("http://{place}")) {
+    let host_and_port = authority.rsplit_once('@').map_or(authority, |(_, host_and_port)| host_and_port);
+    match address::url(&format!("http://{host_and_port}")) {
         Ok(_) => Ok(url),
         Err(AddressError::Ipv4) => {
             Err("has an invalid IPv4 address; write four decimal numbers without zeros in front")
