@@ -1,8 +1,8 @@
-//! URLs and host names that mean what a person reads in them.
+//! Strict parsing of URLs and host names.
 //!
-//! The URL standard finds a host in nearly every text: `010.20.30.40` is 8.20.30.40, `1.2` is 1.0.0.2, tabs and further
-//! slashes are skipped, a backslash is a slash, `ｅ` is `e`. The credential would go to another host than the one that is
-//! written. So a text is checked before it is parsed, and what could surprise is refused.
+//! The URL Standard accepts almost any host: `010.20.30.40` is 8.20.30.40, `1.2` is 1.0.0.2, tabs and additional slashes are
+//! skipped, a backslash is a slash, and `ｅ` is `e`. Credentials could be sent to a host that the user did not mean. Text is
+//! therefore checked before it is parsed, and ambiguous forms are rejected.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -10,43 +10,45 @@ use url::{Host, Url};
 
 use crate::model::is_hidden;
 
-/// What templates and shells replace.
+/// Characters of variables in templates and shells.
 const PLACEHOLDER: [char; 5] = ['$', '{', '}', '<', '>'];
 
-/// Why a text is not an address. The words follow a key or a flag and a colon; nothing of a text that could be a password
-/// is repeated.
+/// Why an address is invalid. The message follows a key or a flag and a colon. It does not repeat text that could be a
+/// password.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum AddressError {
-    #[error("holds a backslash; write /")]
+    #[error("contains a backslash; use /")]
     Backslash,
-    #[error("holds a space, a line break or an invisible character; remove it")]
+    #[error("contains a space, a line break or an invisible character; remove it")]
     Hidden,
-    #[error("has an invalid host name; write letters, digits and hyphens between single dots, 63 at most in each part")]
+    #[error(
+        "has an invalid host name; use letters, digits and hyphens in parts of at most 63 characters, separated by single dots"
+    )]
     HostName,
-    #[error("has an invalid IPv4 address; write four decimal numbers without zeros in front, as in 10.20.30.40")]
+    #[error("has an invalid IPv4 address; use four decimal numbers without leading zeros, such as 10.20.30.40")]
     Ipv4,
-    #[error("has an invalid IPv6 address; write it in brackets and without a zone, as in [2001:db8::1]")]
+    #[error("has an invalid IPv6 address; use brackets and no zone, such as [2001:db8::1]")]
     Ipv6,
     #[error("has no host")]
     NoHost,
-    /// The same host in ASCII.
-    #[error("has characters in its host that are not ASCII; if you mean {0}, write that")]
+    /// The host in ASCII.
+    #[error("has a host with non-ASCII characters; if you mean {0}, use that")]
     NotAscii(String),
-    #[error("holds a placeholder such as ${{HOST}}, and variables are not replaced here; write the host itself")]
+    #[error("contains a placeholder such as ${{HOST}}, but variables are not expanded; use the host itself")]
     Placeholder,
-    #[error("has an invalid port; write a number from 1 to 65535")]
+    #[error("has an invalid port; use a number from 1 to 65535")]
     Port,
-    #[error("needs a scheme and a host, as in https://prod.example.com")]
+    #[error("needs a scheme and a host, such as https://prod.example.com")]
     Scheme,
-    #[error("cannot hold a user or password")]
+    #[error("cannot contain a user or password")]
     UserInfo,
 }
 
-/// Parses a URL, and tells the port if one is written: the parser forgets one that is the default of its scheme.
+/// Parses a URL. Returns the port separately, because [`Url`] drops the default port of a scheme.
 ///
 /// # Errors
 ///
-/// When a person and a parser could read different hosts in it.
+/// When the host is missing, invalid or ambiguous.
 pub fn url(text: &str) -> Result<(Url, Option<u16>), AddressError> {
     let (scheme, rest) = text.split_once("://").ok_or(AddressError::Scheme)?;
     if rest.split('/').next().is_some_and(|start| start.contains(PLACEHOLDER)) {
@@ -63,7 +65,7 @@ pub fn url(text: &str) -> Result<(Url, Option<u16>), AddressError> {
         return Err(AddressError::UserInfo);
     }
     let (name, port) = match authority.rsplit_once(':') {
-        // The colon of an IPv6 address.
+        // A colon inside an IPv6 address.
         Some((_, after)) if after.contains(']') => (authority, None),
         Some((name, port)) => (name, Some(parse_port(port)?)),
         None => (authority, None),
@@ -105,7 +107,7 @@ pub fn host(text: &str) -> Result<(), AddressError> {
             .filter(|host| self::host(host).is_ok())
             .map_or(AddressError::HostName, AddressError::NotAscii));
     }
-    // A dot at the end makes a name absolute.
+    // A trailing dot makes a name absolute.
     let name = text.strip_suffix('.').unwrap_or(text);
     let last = name.rsplit('.').next().unwrap_or_default();
     let is_number = |label: &str| !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_digit());
@@ -259,7 +261,7 @@ mod tests {
         for text in ["a@b", "a:b@c", "@a", "a:@b", "a@b@c"] {
             bad(text, AddressError::UserInfo);
         }
-        // Letters that look like others, and letters of their own: what would be looked up is shown.
+        // Homoglyphs and other non-ASCII letters: the error shows the host that would be resolved.
         let shown = |text: &str, expect: &str| bad(text, AddressError::NotAscii(expect.to_owned()));
         shown("prod.ex\u{430}mple.com", "prod.xn--exmple-4nf.com");
         shown("b\u{fc}cher.example", "xn--bcher-kva.example");

@@ -1,7 +1,7 @@
-//! A YAML file with the position of everything in it, and what its JSON Schema says about it.
+//! A YAML file with the position of every node, validated against its JSON Schema.
 //!
-//! The schema that editors use is the one that is checked here, so the two cannot differ. Unknown keys and wrong types are
-//! noted and left out, so that everything else can be checked in the same run.
+//! This is the schema that editors use, so both accept the same keys. Unknown keys and values of a wrong type are reported and
+//! removed, so that the rest can be checked in the same run.
 
 use std::fmt;
 
@@ -15,16 +15,13 @@ use serde_saphyr::{Location, Spanned, options::DuplicateKeyPolicy};
 use super::{ConfigError, ConfigErrors, hints};
 use crate::secret::looks_like_secret;
 
-/// How deep a file may be nested: three times what a configuration needs. Reading is recursive, and its thread's stack has
-/// an end.
+/// Maximum nesting, three times what a configuration needs. Parsing is recursive, and the thread's stack is limited.
 const MAX_DEPTH: usize = 16;
 
-/// Line and column, from 1.
+/// Line and column, counted from 1.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Position {
-    /// The line.
     pub line: u64,
-    /// The column.
     pub column: u64,
 }
 
@@ -40,11 +37,11 @@ enum Content {
     List(Vec<Node>),
     Map(Vec<(String, Position, Node)>),
     Null,
-    /// Any scalar, as it is source_text.
+    /// A scalar.
     Text(String),
 }
 
-/// What the library reads. Its numbers are taken from the text once more: `007` is a name.
+/// A node as the library parses it. Plain scalars are read from the source again, because `007` may be a name.
 enum Yaml {
     List(Vec<Spanned<Yaml>>),
     Map(Vec<(Spanned<String>, Spanned<Yaml>)>),
@@ -56,11 +53,11 @@ enum Yaml {
 // === impl Document ===
 
 impl Document {
-    /// Reads YAML.
+    /// Parses YAML.
     ///
     /// # Errors
     ///
-    /// The first error of syntax, with its position and nothing of the text, which could be a secret.
+    /// The first syntax error with its position, but without source text, which could be a secret.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         if let Some((position, problem)) = hints::find_special_space(text) {
             return Err(ConfigError { position: Some(position), problem, ..ConfigError::default() });
@@ -83,31 +80,30 @@ impl Document {
         Ok(Self(Node::new(text, root)))
     }
 
-    /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
         matches!(self.0.content, Content::Null)
     }
 
-    /// What `schema` lets through, as a `T` that takes everything of that schema; the rest becomes errors.
+    /// Deserializes the part that is valid by `schema`; the rest is added to `errors`. The schema must be generated from `T`.
     pub fn read<T: DeserializeOwned + Default>(&self, schema: &str, errors: &mut ConfigErrors) -> T {
         let schema: Value = serde_json::from_str(schema).unwrap_or_default();
         let mut check = SchemaCheck { errors, schema: &schema };
         let value = check.node(&self.0, &schema, "").unwrap_or_else(|| Value::Object(Default::default()));
         serde_json::from_value(value).unwrap_or_else(|_| {
-            // The schema is made from `T`.
-            errors.add("", "cannot be understood; please report this");
+            // The schema is generated from `T`.
+            errors.add("", "cannot be read; please report this as a bug");
             T::default()
         })
     }
 
-    /// Where a key path such as `clusters[0].url` is, or the closest thing around it.
+    /// Position of a key path such as `clusters[0].url`, or of its closest ancestor.
     pub fn position(&self, path: &str) -> Option<Position> {
         let mut last = None;
         self.0.walk(path, &mut |node, key| last = Some(key.unwrap_or(node.position)));
         last
     }
 
-    /// The text at a key path.
+    /// The scalar at a key path.
     pub fn text(&self, path: &str) -> Option<&str> {
         match &self.0.walk(path, &mut |_, _| {})?.content {
             Content::Text(text) => Some(text),
@@ -144,8 +140,7 @@ impl Node {
         Self { position: position(spanned.defined), content }
     }
 
-    /// Goes down along `path`, and tells each node on the way with the position of its key; `None` if it does not go all the
-    /// way.
+    /// Follows `path`, and calls `visit` with each node and the position of its key. `None` if the path does not exist.
     fn walk<'a>(&'a self, path: &str, visit: &mut impl FnMut(&'a Node, Option<Position>)) -> Option<&'a Node> {
         visit(self, None);
         let (mut node, mut rest) = (self, path);
@@ -159,7 +154,7 @@ impl Node {
                 }
                 Content::Map(entries) => {
                     rest = rest.strip_prefix('.').unwrap_or(rest);
-                    // A name can hold a dot, so whole keys are compared; of keys that are there twice the last one counts.
+                    // Keys can contain dots, so whole keys are compared. The last of duplicate keys wins.
                     let found = entries.iter().rev().find_map(|(key, position, child)| {
                         let after = rest.strip_prefix(key.as_str())?;
                         (after.is_empty() || after.starts_with(['.', '['])).then_some((position, child, after))
@@ -175,7 +170,7 @@ impl Node {
     }
 }
 
-/// A document against its schema: the keywords that the generator uses.
+/// Validates a document against its schema. Supports the keywords that `schemars` generates.
 struct SchemaCheck<'a> {
     errors: &'a mut ConfigErrors,
     schema: &'a Value,
@@ -184,11 +179,11 @@ struct SchemaCheck<'a> {
 // === impl SchemaCheck ===
 
 impl<'a> SchemaCheck<'a> {
-    /// The part of `node` that is right; `None` if there is nothing of use.
+    /// The valid part of `node`; `None` if nothing is valid.
     fn node(&mut self, node: &Node, schema: &'a Value, path: &str) -> Option<Value> {
         let schema = resolve(self.schema, schema);
         if schema.get("not").and_then(Value::as_object).is_some_and(serde_json::Map::is_empty) {
-            // A key that is refused, whatever its value, which is not even looked at.
+            // The key is not allowed. Its value is ignored.
             return Some(Value::Bool(true));
         }
         let kind = types(schema).next();
@@ -198,7 +193,7 @@ impl<'a> SchemaCheck<'a> {
             (Some("array"), Content::List(items)) => {
                 let (root, of) = (self.schema, schema.get("items").unwrap_or(&Value::Null));
                 let item = |(index, item)| {
-                    // Something stays in its position, so that the others keep their numbers.
+                    // An invalid item is replaced, not removed, so that the others keep their index.
                     self.node(item, of, &format!("{path}[{index}]")).unwrap_or_else(|| empty_value(root, of))
                 };
                 Some(Value::Array(items.iter().enumerate().map(item).collect()))
@@ -224,16 +219,14 @@ impl<'a> SchemaCheck<'a> {
             },
             (Some("integer"), Content::Text(text)) => match text.parse::<u32>() {
                 Ok(number) => Some(number.into()),
-                Err(_) => self.type_error(path, node, "must be a whole number"),
+                Err(_) => self.type_error(path, node, "must be an integer"),
             },
-            (Some("object"), _) => self.type_error(path, node, "must be keys with values (`key: value`)"),
+            (Some("object"), _) => self.type_error(path, node, "must be a mapping (`key: value`)"),
             (Some("array"), _) => self.type_error(path, node, "must be a list (`- item`)"),
             (Some("boolean"), _) => self.type_error(path, node, "must be true or false"),
-            (Some("integer"), _) => self.type_error(path, node, "must be a whole number"),
-            (Some("string"), _) => {
-                self.type_error(path, node, "must be a single value, not a list and not keys with values")
-            }
-            // Free.
+            (Some("integer"), _) => self.type_error(path, node, "must be an integer"),
+            (Some("string"), _) => self.type_error(path, node, "must be a single value, not a list or a mapping"),
+            // No type is required.
             _ => None,
         }
     }
@@ -262,7 +255,7 @@ impl<'a> SchemaCheck<'a> {
                 let here: Vec<&str> = properties.into_iter().flat_map(|all| all.keys()).map(String::as_str).collect();
                 let shown = hints::is_safe_to_show(key);
                 let problem = hints::unknown_key(key, &here, &|key| sections_with(root, key));
-                self.error(if shown { inner } else { format!("{path}.(not repeated)") }, *position, problem);
+                self.error(if shown { inner } else { format!("{path}.(not shown)") }, *position, problem);
             }
         }
         Value::Object(map)
@@ -278,7 +271,7 @@ impl<'a> SchemaCheck<'a> {
     }
 }
 
-/// The keys of sections that know `key`.
+/// Names of the sections that have the key `key`.
 fn sections_with(root: &Value, key: &str) -> Vec<String> {
     let definitions = root.get("$defs").and_then(Value::as_object);
     let all = definitions.into_iter().flat_map(|all| all.values()).chain([root]);
@@ -294,7 +287,7 @@ fn sections_with(root: &Value, key: &str) -> Vec<String> {
     sections
 }
 
-/// The keys below a cluster, and of the file itself, each with its description: what a manual lists. Dots lead into sections.
+/// All keys with their descriptions, for the manual. Keys of a section are separated by dots.
 pub fn keys(schema: &str) -> Vec<(String, String)> {
     let root: Value = serde_json::from_str(schema).unwrap_or_default();
     let mut keys = Vec::new();
@@ -306,12 +299,12 @@ fn collect_keys(root: &Value, section: &Value, path: &str, keys: &mut Vec<(Strin
     for (name, raw) in section.get("properties").and_then(Value::as_object).into_iter().flatten() {
         let schema = resolve(root, raw);
         if schema.get("not").is_some() {
-            // Refused.
+            // Not allowed.
             continue;
         }
         let description = raw.get("description").and_then(Value::as_str).unwrap_or_default();
         keys.push((format!("{path}{name}"), description.replace('\n', " ")));
-        // What `global` can hold is told once.
+        // The keys of `global` are listed under `clusters[]`.
         let (inner, path) = match schema.get("items") {
             Some(items) => (resolve(root, items), format!("{path}{name}[].")),
             None => (schema, format!("{path}{name}.")),
@@ -322,7 +315,7 @@ fn collect_keys(root: &Value, section: &Value, path: &str, keys: &mut Vec<(Strin
     }
 }
 
-/// Behind references, and without the choice of null.
+/// Follows `$ref`, also inside `anyOf` with null.
 fn resolve<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
     let choices = schema.get("anyOf").and_then(Value::as_array);
     let schema = choices.and_then(|choices| choices.iter().find(|each| each.get("$ref").is_some())).unwrap_or(schema);
@@ -330,7 +323,7 @@ fn resolve<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
     name.and_then(|name| root.pointer(name)).unwrap_or(schema)
 }
 
-/// The types of a value; the first one is what it is said to be.
+/// The allowed types of a value, the preferred one first.
 fn types(schema: &Value) -> impl Iterator<Item = &str> {
     let (one, several) = match schema.get("type") {
         Some(Value::Array(types)) => (None, types.as_slice()),

@@ -1,13 +1,12 @@
 use std::{fmt, time::Duration};
 
-/// A duration as Prometheus writes it: `90s`, `1m30s`, `500ms`, `1h`; units from large to small, each once.
+/// A duration in Prometheus' format: `90s`, `1m30s`, `500ms`, `1h`. Units are in descending order, each at most once.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct PromDuration(pub Duration);
 
-/// What to tell those who wrote something else.
-pub const INVALID: &str = "not a duration; write one such as 30s, 1m30s or 5m";
+pub const INVALID: &str = "invalid duration; use a value such as 30s, 1m30s or 5m";
 
-/// Units from large to small, in milliseconds. A year has 365 days, as in Prometheus.
+/// Units in descending order, in milliseconds. A year has 365 days, as in Prometheus.
 const UNITS: [(&str, u64); 7] = [
     ("y", 365 * 24 * 3_600_000),
     ("w", 7 * 24 * 3_600_000),
@@ -24,7 +23,7 @@ impl fmt::Display for PromDuration {
         if rest == 0 {
             return f.write_str("0s");
         }
-        // Weeks and years are read but not written: 14d says more than 2w to most.
+        // Weeks and years are accepted but not written: 14d is clearer than 2w.
         for (unit, millis) in UNITS.into_iter().skip(2) {
             if rest >= millis {
                 write!(f, "{}{unit}", rest / millis)?;
@@ -35,7 +34,6 @@ impl fmt::Display for PromDuration {
     }
 }
 
-/// `None` if it is none.
 pub fn parse(text: &str) -> Option<Duration> {
     if text == "0" {
         return Some(Duration::ZERO);
@@ -46,7 +44,7 @@ pub fn parse(text: &str) -> Option<Duration> {
         let (number, after) = rest.split_at_checked(digits)?;
         let end = after.find(|character: char| character.is_ascii_digit()).unwrap_or(after.len());
         let (unit, after) = after.split_at_checked(end)?;
-        // The iterator goes on where it stopped, so a unit that comes late or twice is not found.
+        // The iterator continues after the last unit, so a duplicate unit or a wrong order is not found.
         let (_, millis) = units.find(|(name, _)| *name == unit)?;
         total = total.checked_add(number.parse::<u64>().ok()?.checked_mul(*millis)?)?;
         rest = after;

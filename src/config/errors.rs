@@ -6,74 +6,67 @@ use std::{
 use super::document::{Document, Position};
 use crate::{model::ClusterName, secret::looks_like_secret};
 
-/// What is wrong with a configuration: all of it, to be mended in one go.
+/// All errors of a configuration, so that they can be fixed together.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ConfigErrors(Vec<ConfigError>);
 
-/// One error, or something that works but should not stay so.
+/// An error or a warning.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ConfigError {
-    /// The name of the cluster that it is about.
     pub cluster: Option<String>,
-    /// The file that it is in.
     pub file: Option<PathBuf>,
-    /// A key path such as `global.poll_interval`, or a flag. Empty where it is about the whole file or cluster.
+    /// A key path such as `global.poll_interval`, or a flag. Empty if the error concerns the whole file or cluster.
     pub key: String,
-    /// Line and column.
     pub position: Option<Position>,
-    /// What it is and what to write instead. Never a secret.
+    /// The problem and its solution. Follows the key and a colon. Never contains a secret.
     pub problem: String,
 }
 
 // === impl ConfigErrors ===
 
 impl ConfigErrors {
-    /// Adds one, at a key path such as `clusters[0].url`.
+    /// `key` is a key path such as `clusters[0].url`.
     pub fn add(&mut self, key: impl Into<String>, problem: impl Into<String>) {
         self.0.push(ConfigError { key: key.into(), problem: problem.into(), ..ConfigError::default() });
     }
 
-    /// Adds one that knows where it is.
     pub fn push(&mut self, error: ConfigError) {
         self.0.push(error);
     }
 
-    /// One about a file as a whole.
+    /// An error of a whole file.
     pub fn of_file(file: &Path, problem: impl Into<String>) -> Self {
         Self(vec![ConfigError { file: Some(file.to_owned()), problem: problem.into(), ..ConfigError::default() }])
     }
 
-    /// Adds those of `more`.
     pub fn extend(&mut self, more: Self) {
         self.0.extend(more.0);
     }
 
-    /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &ConfigError> {
         self.0.iter()
     }
 
-    /// `value`, unless there are errors.
+    /// `Ok(value)` if there are no errors, otherwise `Err(self)`.
     ///
     /// # Errors
     ///
-    /// The errors.
+    /// `self`, if not empty.
     pub fn or<T>(self, value: T) -> Result<T, Self> {
         if self.0.is_empty() { Ok(value) } else { Err(self) }
     }
 
-    /// The same under other keys: keys of a file become flags.
+    /// Replaces the keys, for example by command-line flags.
     pub fn map_keys(self, key: impl Fn(&str) -> String) -> Self {
         Self(self.0.into_iter().map(|error| ConfigError { key: key(&error.key), ..error }).collect())
     }
 
-    /// The errors of `document`, in its order, with file, line, column and cluster. Those that follow from another one
-    /// (what has the wrong type also seems to be missing) are left out.
+    /// Adds file, position and cluster, and sorts by position. Errors caused by another one are removed: a value of a wrong type
+    /// would also be reported as missing.
     pub fn locate(mut self, file: &Path, document: &Document) -> Self {
         let wrong: Vec<String> =
             self.0.iter().filter(|each| each.position.is_some()).map(|each| each.key.clone()).collect();
@@ -100,7 +93,7 @@ impl ConfigErrors {
 // === impl ConfigError ===
 
 impl ConfigError {
-    /// Where it is: `clusters.yml:12:5: cluster "prod-east": url`, as far as known.
+    /// `clusters.yml:12:5: cluster "prod-east": url`, as far as known.
     fn location(&self) -> String {
         let mut location = String::new();
         if let Some(file) = &self.file {

@@ -1,16 +1,13 @@
-//! The configuration's files.
+//! Reads the configuration file and its `cluster_files`.
 
 use std::path::{Path, PathBuf};
 
 use super::{ConfigErrors, Document, SCHEMA, raw::Raw};
 use crate::file;
 
-/// A file that was read.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct SourceFile {
-    /// Where it is.
     pub path: PathBuf,
-    /// What is in it.
     pub text: String,
 }
 
@@ -31,19 +28,19 @@ impl From<SourceFile> for Sources {
     }
 }
 
-/// Reads a configuration file and those that its `cluster_files` name, in the order of the list and then of their names.
+/// Reads a configuration file and its `cluster_files`, in the order of the list; the files of a pattern are sorted by name.
 ///
 /// # Errors
 ///
-/// When one cannot be read.
+/// When a file cannot be read; then also all errors in the files that can.
 pub fn read(path: &Path) -> Result<Sources, ConfigErrors> {
     let text = file::read_text(path, file::MAX_TEXT).map_err(|err| {
-        let instead = "name another one with --config.file, or watch a single cluster with --cluster.url and \
+        let instead = "set another file with --config.file, or monitor a single cluster with --cluster.url and \
                        --cluster.token-file";
         ConfigErrors::of_file(path, format!("{err}; {instead}"))
     })?;
     let mut errors = ConfigErrors::default();
-    // What is wrong with the file is for whoever understands it.
+    // Errors in the file are reported by `parse`.
     let document = Document::parse(&text).ok();
     let raw = document.as_ref().map(|document| document.read::<Raw>(SCHEMA, &mut ConfigErrors::default()));
     let patterns = raw.and_then(|raw| raw.cluster_files).unwrap_or_default();
@@ -73,7 +70,7 @@ pub fn read(path: &Path) -> Result<Sources, ConfigErrors> {
             }
         }
     }
-    // What is wrong with the others is told in the same run.
+    // Report the errors in the other files in the same run.
     errors.or(()).map_err(|mut errors| {
         errors.extend(super::parse(&sources).err().unwrap_or_default());
         errors
@@ -81,10 +78,10 @@ pub fn read(path: &Path) -> Result<Sources, ConfigErrors> {
     Ok(sources)
 }
 
-/// The files of a pattern, by name. None is right for a pattern, and wrong for a name.
+/// The files that match a pattern, sorted by name. A pattern may match no file; a path without wildcards must exist.
 fn matching(folder: &Path, pattern: &str) -> Result<Vec<PathBuf>, &'static str> {
     if pattern.is_empty() {
-        return Err("is empty; name files, as in clusters.d/*.yml");
+        return Err("is empty; use a path or a pattern such as clusters.d/*.yml");
     }
     if !pattern.contains(['*', '?', '[']) {
         return Ok(vec![folder.join(pattern)]);
@@ -96,6 +93,7 @@ fn matching(folder: &Path, pattern: &str) -> Result<Vec<PathBuf>, &'static str> 
         format!("{}/{pattern}", glob::Pattern::escape(folder))
     };
     let options = glob::MatchOptions { require_literal_leading_dot: true, ..glob::MatchOptions::new() };
-    let paths = glob::glob_with(&full, options).map_err(|_| "is not a pattern; write one such as clusters.d/*.yml")?;
-    paths.collect::<Result<_, _>>().map_err(|_| "leads through a folder that cannot be read")
+    let paths =
+        glob::glob_with(&full, options).map_err(|_| "is not a valid pattern; use one such as clusters.d/*.yml")?;
+    paths.collect::<Result<_, _>>().map_err(|_| "matches a directory that cannot be read")
 }

@@ -1,18 +1,17 @@
-//! What to tell those who wrote something else.
+//! Error messages that suggest a correction.
 
 use super::Position;
 use crate::{model::is_hidden, secret::looks_like_secret};
 
-/// A secret that stands in the file itself.
-pub const SECRET: &str = "looks like a token or a private key; put it into a file of its own and name that file";
+pub const SECRET: &str = "looks like a token or a private key; put it in a file and set the path of that file";
 
-/// What a double quote makes of `CORP\exporter`.
-pub const CONTROL: &str = "holds a control character or a line break; in double quotes YAML makes one of a backslash and \
-                           the letter after it, so write the value in single quotes, or without quotes";
+/// Typically `"CORP\exporter"`.
+pub const CONTROL: &str = "contains a control character or a line break; YAML replaces backslash sequences in double \
+                           quotes, so use single quotes or no quotes";
 
-pub const TAB: &str = "a tab stands where only spaces can indent";
+pub const TAB: &str = "a tab is used for indentation; use spaces";
 
-/// Keys that people try, from other exporters and clients, and what they mean here.
+/// Keys of other exporters and clients, and their equivalent.
 const COMMON_KEYS: &[(&str, &str)] = &[
     ("address", "`url`"),
     ("api_key", "`authorization: {credentials_file: …}`"),
@@ -43,23 +42,23 @@ const COMMON_KEYS: &[(&str, &str)] = &[
     ("verify_ssl", "`tls_config: {insecure_skip_verify: true}`"),
 ];
 
-/// What the YAML library says of syntax, in words of ours.
+/// Parts of the YAML library's messages, and the message to show instead.
 const SYNTAX: &[(&str, &str)] = &[
-    ("unclosed quote", "a quote is opened and not closed"),
-    ("mapping values are not allowed", "a value holds `: `, which begins another one; put it into quotes"),
+    ("unclosed quote", "a quote is not closed"),
+    ("mapping values are not allowed", "a value contains `: `; put it in quotes"),
     ("unknown value", "an alias (`*name`) has no anchor (`&name`)"),
     ("tab", TAB),
-    ("indent", "the indentation fits no line above it"),
-    ("recursion", "it is nested too deeply"),
-    ("depth", "it is nested too deeply"),
-    ("budget", "it is larger than a configuration can be, or its aliases grow without end"),
-    ("alias", "its aliases grow without end"),
+    ("indent", "the indentation does not match any line above"),
+    ("recursion", "is nested too deeply"),
+    ("depth", "is nested too deeply"),
+    ("budget", "is too large, or its aliases expand without limit"),
+    ("alias", "its aliases expand without limit"),
     ("null is not allowed", "a key is missing before the colon"),
-    ("multiple documents", "holds more than one document (`---`); keep one"),
+    ("multiple documents", "contains more than one document (`---`); keep only one"),
 ];
 
-/// White space that is not a plain space where YAML wants one: before or after a key, or after the dash of a list. YAML takes
-/// it for a part of the text, and complains elsewhere.
+/// Finds white space other than a plain space before or after a key or after the dash of a list item. YAML would treat it as
+/// text and report an error elsewhere.
 pub fn find_special_space(text: &str) -> Option<(Position, String)> {
     text.lines().zip(1..).find_map(|(line, number)| {
         let is_special = |c: char| !c.is_ascii() && (c.is_whitespace() || is_hidden(c));
@@ -78,12 +77,12 @@ pub fn find_special_space(text: &str) -> Option<(Position, String)> {
             '\u{200b}'..='\u{200f}' | '\u{2060}' => "an invisible character",
             _ => "a special space",
         };
-        let problem = format!("{name} (U+{:04X}) stands where only plain spaces can; replace it", u32::from(found));
+        let problem = format!("{name} (U+{:04X}) is used instead of a plain space; replace it", u32::from(found));
         Some((Position { line: number, column: at as u64 + 1 }, problem))
     })
 }
 
-/// The last line with a tab in its indentation, up to the line after an error of syntax.
+/// The last tab used for indentation, up to the line after a syntax error.
 pub fn tab_before(text: &str, error: Position) -> Option<Position> {
     let lines = text.lines().zip(1..).take_while(|(_, number)| *number <= error.line + 1);
     let tabs = lines.filter_map(|(line, number)| {
@@ -95,34 +94,36 @@ pub fn tab_before(text: &str, error: Position) -> Option<Position> {
     tabs.last()
 }
 
-/// An error of syntax.
+/// The message for a syntax error of the YAML library.
 pub fn syntax(words: &str) -> &'static str {
     let known = SYNTAX.iter().find(|(part, _)| words.contains(part));
-    known
-        .map_or("is not YAML; look at quotes, brackets and indentation here and in the line before", |(_, words)| words)
+    known.map_or(
+        "is not valid YAML; check quotes, brackets and indentation on this line and the line before",
+        |(_, words)| words,
+    )
 }
 
-/// Whether a key can be repeated in a message: a secret that stands where a key belongs cannot.
+/// Whether a key can be shown in a message. It cannot if it could be a secret in the wrong place.
 pub fn is_safe_to_show(key: &str) -> bool {
     key.len() <= 40 && !looks_like_secret(key) && key.chars().all(|c| c.is_alphanumeric() || "_-. ".contains(c))
 }
 
-/// A key that is not known among those `here`. `sections` tells which sections know it.
+/// The message for a key that is not among the valid keys `here`. `sections` returns the sections that have a key.
 pub fn unknown_key(key: &str, here: &[&str], sections: &dyn Fn(&str) -> Vec<String>) -> String {
     let close = |known: &&str| strsim::damerau_levenshtein(key, known) <= (key.len() / 4).clamp(1, 3);
     let wanted = here.iter().copied().filter(close).min_by_key(|known| strsim::damerau_levenshtein(key, known));
     let elsewhere = sections(key);
     let same = here.iter().find(|known| known.replace('_', "") == key.replace(['_', '-'], "").to_lowercase());
     if let Some(wanted) = same.copied().or(wanted) {
-        format!("is not a key here; did you mean `{wanted}`?")
+        format!("unknown key; did you mean `{wanted}`?")
     } else if let Some(section) = elsewhere.first() {
-        format!("is not a key here; it belongs into `{section}`")
+        format!("unknown key here; move it under `{section}`")
     } else if let Some((_, meant)) = COMMON_KEYS.iter().find(|(known, _)| *known == key) {
-        format!("is not a key here; write {meant}")
+        format!("unknown key; use {meant}")
     } else if is_safe_to_show(key) {
-        format!("is not a key here; known are {}", here.join(", "))
+        format!("unknown key; valid keys are {}", here.join(", "))
     } else {
-        format!("is not a key here, and could be a secret; known are {}", here.join(", "))
+        format!("unknown key, which could be a secret; valid keys are {}", here.join(", "))
     }
 }
 
@@ -142,11 +143,11 @@ mod tests {
         check("pollInterval", "did you mean `poll_interval`?");
         check("poll-timeout", "did you mean `poll_timeout`?");
         check("Name", "did you mean `name`?");
-        check("ca_file", "it belongs into `tls_config`");
-        check("token_file", "write `authorization: {credentials_file: …}`");
-        check("host", "write `url`");
-        check("colour", &format!("known are {}", here.join(", ")));
-        check("kJ8s7dD92hWW/qPz01mZx3==", &format!("could be a secret; known are {}", here.join(", ")));
+        check("ca_file", "move it under `tls_config`");
+        check("token_file", "use `authorization: {credentials_file: …}`");
+        check("host", "use `url`");
+        check("colour", &format!("valid keys are {}", here.join(", ")));
+        check("kJ8s7dD92hWW/qPz01mZx3==", &format!("could be a secret; valid keys are {}", here.join(", ")));
     }
 
     #[test]

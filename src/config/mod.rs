@@ -1,9 +1,9 @@
-//! The configuration: YAML or flags -> settings of the components, or all errors at once.
+//! The configuration: turns YAML files or flags into the settings of the clusters, or returns all errors.
 //!
-//! The only place that knows the YAML. `document` is a file with the place of everything in it, held against its JSON Schema;
-//! `raw` is what then is left; `resolve` turns it into what the program runs on (defaults, paths, every check). The components
-//! own their settings' types, so YAML can change its shape without touching them. Reading the files is the only IO; files
-//! named in them are opened by those who need them.
+//! Only this module knows the YAML format. `document` parses a file and validates it against its JSON Schema; `raw` has the types
+//! that are deserialized from the valid part; `resolve` adds defaults, resolves paths and checks the values. The settings are
+//! types of the components that use them. The only IO is reading the configuration files; credential and certificate files are
+//! opened by the client.
 
 mod document;
 mod duration;
@@ -31,34 +31,32 @@ use self::{
 };
 use crate::poll;
 
-/// What a configuration file can hold.
+/// JSON Schema of the configuration file.
 const SCHEMA: &str = include_str!("../../deploy/config.schema.json");
 
-/// What a file of `cluster_files` can hold.
+/// JSON Schema of the files in `cluster_files`.
 const CLUSTER_FILE_SCHEMA: &str = include_str!("../../deploy/cluster-file.schema.json");
 
-/// The keys of a configuration file, as paths, each with its description: for the manual.
+/// Key paths of the configuration file and their descriptions, for the manual.
 pub fn keys() -> Vec<(String, String)> {
     document::keys(SCHEMA)
 }
 
-/// What the program runs on.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Config {
     /// In the order of the files.
     pub clusters: Vec<poll::ClusterSettings>,
-    /// Where each of them is written.
+    /// File, position and name of each cluster, as an error without a problem.
     origins: Vec<ConfigError>,
-    /// What works but should not stay so.
     pub warnings: ConfigErrors,
 }
 
-/// One cluster given by flags or environment variables, without a file.
+/// A cluster set by flags or environment variables, without a configuration file.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct SingleCluster {
     /// `--cluster.ca-file`
     pub ca_file: Option<PathBuf>,
-    /// `--cluster.name`; the host of the URL by default.
+    /// `--cluster.name`. Default: the host of the URL.
     pub name: Option<String>,
     /// `--cluster.pin-sha256`
     pub pin_sha256: Vec<String>,
@@ -68,7 +66,6 @@ pub struct SingleCluster {
     pub url: String,
 }
 
-/// A document under examination.
 struct ParsedFile<'a> {
     document: &'a Document,
     file: &'a Path,
@@ -77,22 +74,22 @@ struct ParsedFile<'a> {
 // === impl Config ===
 
 impl Config {
-    /// Something that is wrong with the cluster at this place of the list.
+    /// An error of the cluster with this index.
     pub fn error(&self, index: usize, problem: impl Into<String>) -> ConfigError {
         ConfigError { problem: problem.into(), ..self.origins.get(index).cloned().unwrap_or_default() }
     }
 }
 
-/// Reads a configuration file and those that it names.
+/// Reads and parses a configuration file and its `cluster_files`.
 ///
 /// # Errors
 ///
-/// When one cannot be read, or with all their errors.
+/// As [`read`] and [`parse`].
 pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
     parse(&read(path)?)
 }
 
-/// Understands configuration files: the first one, and those of its `cluster_files`.
+/// Parses a configuration file, the first of `texts`, and its `cluster_files`.
 ///
 /// # Errors
 ///
@@ -113,7 +110,7 @@ pub fn parse(sources: &Sources) -> Result<Config, ConfigErrors> {
         let clusters = if index == 0 {
             let raw: Raw = document.read(SCHEMA, &mut own);
             if raw.clusters.is_none() && raw.cluster_files.is_none() {
-                own.add("clusters", "is missing: a list of clusters with `name` and `url`, or `[]` for none");
+                own.add("clusters", "is missing; set a list of clusters with `name` and `url`, or `[]` for none");
             }
             let mut section = source.section("global".to_owned(), &mut own, &mut warnings);
             global = section.global(&raw.global.unwrap_or_default());
@@ -142,7 +139,7 @@ pub fn parse(sources: &Sources) -> Result<Config, ConfigErrors> {
     if let Some(SourceFile { path, .. }) = sources.files.first()
         && config.clusters.is_empty()
     {
-        config.warnings.extend(ConfigErrors::of_file(path, "has no clusters: nothing is watched"));
+        config.warnings.extend(ConfigErrors::of_file(path, "has no clusters, so nothing is monitored"));
     }
     errors.or(config)
 }
@@ -152,7 +149,7 @@ impl<'a> ParsedFile<'a> {
         Section { folder: self.file.parent().unwrap_or(Path::new("")), key, errors, warnings }
     }
 
-    /// What to call a cluster in an error of another one.
+    /// How to refer to a cluster in the error of another one.
     fn describe(&self, key: &str) -> String {
         let line = self.document.position(key).map(|position| position.line).unwrap_or_default();
         format!("the cluster at {}:{line}", self.file.file_name().unwrap_or_default().display())
@@ -168,20 +165,20 @@ impl<'a> ParsedFile<'a> {
     }
 }
 
-/// Understands a duration as Prometheus writes it: `90s`, `1m30s`, `500ms`.
+/// Parses a duration in Prometheus' format: `90s`, `1m30s`, `500ms`.
 ///
 /// # Errors
 ///
-/// When it is none: what to write instead.
+/// A message with examples of valid durations.
 pub fn duration(text: &str) -> Result<std::time::Duration, String> {
     duration::parse(text).ok_or_else(|| duration::INVALID.to_owned())
 }
 
-/// Understands the flags of a single cluster. Relative paths stay relative to the current folder.
+/// Checks the flags of a single cluster. Relative paths are relative to the working directory.
 ///
 /// # Errors
 ///
-/// When they have errors, all of them.
+/// All errors.
 pub fn single(cluster: &SingleCluster) -> Result<Config, ConfigErrors> {
     let host = || self::url::host(&cluster.url).unwrap_or_else(|| "cluster".to_owned());
     let pins = cluster.pin_sha256.clone();
@@ -213,7 +210,7 @@ pub fn single(cluster: &SingleCluster) -> Result<Config, ConfigErrors> {
     errors.map_keys(flag).or(config)
 }
 
-/// The flag behind a key, with its environment variable.
+/// The flag and environment variable of a key.
 fn flag(key: &str) -> String {
     let flag = match key.strip_prefix("flags.").unwrap_or(key) {
         "name" => "--cluster.name (QUMULO_CLUSTER_NAME)",

@@ -1,107 +1,107 @@
-//! The configuration file as it is written: what serde can check, and nothing else.
+//! Types of the configuration file for serde.
 //!
-//! The JSON Schemas in `deploy/` are made from these types, doc comments included. [`super::document`] checks a file against
-//! its schema first, so reading one of these types cannot fail afterwards.
+//! The JSON Schemas in `deploy/` are generated from these types, including their doc comments. [`super::document`] validates a
+//! file against its schema first, so that deserializing these types does not fail.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
 
-/// Configuration of qumulo-encryption-exporter: the clusters to watch, and what holds for all of them.
+/// Configuration of qumulo-encryption-exporter: the clusters to monitor, and defaults for them.
 #[derive(Debug, Default, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(test, schemars(title = "qumulo-encryption-exporter", extend("patternProperties" = {"^x-": {}})))]
 #[serde(deny_unknown_fields)]
 pub struct Raw {
-    /// Defaults for all clusters: everything that a cluster can have but its name, URL and labels.
+    /// Defaults for all clusters. Accepts all keys of a cluster except name, url and labels.
     pub global: Option<RawShared>,
-    /// The clusters to watch.
+    /// The clusters to monitor.
     pub clusters: Option<Vec<RawCluster>>,
-    /// More files with a list `clusters`; * and ? stand for parts of a name. Looked at for changes like this one.
+    /// Further files with a list `clusters`. Names may contain the wildcards * and ?. Checked for changes like this file.
     pub cluster_files: Option<Vec<String>>,
 }
 
-/// More clusters of a qumulo-encryption-exporter configuration, in a file that `cluster_files` names.
+/// Clusters of a qumulo-encryption-exporter configuration, in a file listed in `cluster_files`.
 #[derive(Debug, Default, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(test, schemars(title = "qumulo-encryption-exporter cluster file", extend("patternProperties" = {"^x-": {}})))]
 #[serde(deny_unknown_fields)]
 pub struct RawClusterFile {
-    /// The clusters to watch.
+    /// The clusters to monitor.
     pub clusters: Option<Vec<RawCluster>>,
 }
 
-/// One cluster.
+/// A cluster to monitor.
 #[derive(Debug, Default, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RawCluster {
-    /// The value of the label `cluster`.
+    /// Value of the label `cluster`.
     #[cfg_attr(test, schemars(required, regex(pattern = super::schema::NAME), length(max = 128)))]
     pub name: Option<String>,
-    /// The cluster's address, such as https://prod.example.com. The port is 8000 unless given.
+    /// URL of the cluster, such as https://prod.example.com. The default port is 8000.
     #[cfg_attr(test, schemars(required, regex(pattern = super::schema::CLUSTER_URL)))]
     pub url: Option<String>,
-    /// Labels for joins: on `qumulo_encryption_cluster_info` and in /sd.
+    /// Labels for joins. They are added to `qumulo_encryption_cluster_info` and /sd.
     pub labels: Option<BTreeMap<String, String>>,
-    /// The rest, which `global` can hold as well.
     #[serde(flatten)]
     pub shared: RawShared,
 }
 
-/// What a cluster and `global` have in common.
+/// Keys of a cluster and of `global`.
 #[derive(Debug, Default, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RawShared {
-    /// An access token. Either this or `login` is needed.
+    /// Access token. Either this or `login` is required.
     pub authorization: Option<RawAuthorization>,
-    /// A session login with user and password.
+    /// Session login with user and password.
     pub login: Option<RawLogin>,
-    /// How the cluster's certificate is verified. By default against the system's authorities.
+    /// How the cluster's certificate is verified. By default against the system's CA certificates.
     pub tls_config: Option<RawTls>,
-    /// The proxy to use, such as http://proxy.example.com:3128.
+    /// Proxy to use, such as http://proxy.example.com:3128.
     #[cfg_attr(test, schemars(regex(pattern = super::schema::PROXY_URL)))]
     pub proxy_url: Option<String>,
-    /// User and password for the proxy. Needs `proxy_url`.
+    /// User and password for the proxy. Requires `proxy_url`.
     pub proxy_authorization: Option<RawLogin>,
-    /// Hosts that are reached without the proxy, separated by commas. Needs `proxy_url`.
+    /// Hosts to connect to without the proxy, separated by commas. Requires `proxy_url`.
     pub no_proxy: Option<String>,
-    /// Use HTTPS_PROXY and NO_PROXY of the environment. Not together with `proxy_url`.
+    /// Use HTTPS_PROXY and NO_PROXY from the environment. Cannot be combined with `proxy_url`.
     pub proxy_from_environment: Option<bool>,
-    /// How often a cluster is asked; 1s to 1d. Default: 60s.
+    /// How often the cluster is polled; 1s to 1d. Default: 60s.
     #[cfg_attr(test, schemars(regex(pattern = super::schema::DURATION)))]
     pub poll_interval: Option<String>,
-    /// Time limit of one poll, login included; at most the interval. Default: 10s, or the interval if that is shorter.
+    /// Timeout of one poll, including login; at most poll_interval. Default: 10s, or poll_interval if that is shorter.
     #[cfg_attr(test, schemars(regex(pattern = super::schema::DURATION)))]
     pub poll_timeout: Option<String>,
-    /// How long a last good status is still served; at least interval + timeout. Default: 5 times the interval.
+    /// How long a status is served after the last successful poll; at least poll_interval + poll_timeout. Default: 5 times
+    /// poll_interval.
     #[cfg_attr(test, schemars(regex(pattern = super::schema::DURATION)))]
     pub stale_after: Option<String>,
-    /// What is well and what is not: for the status page, `status`, the alerts and the dashboards.
+    /// Limits for the findings on the status page, in `status`, alerts and dashboards.
     pub policy: Option<RawPolicy>,
-    /// Look at the certificate of the KMS that the cluster uses, every ten minutes and never more than that. Default: false.
+    /// Check the certificate of the KMS that the cluster uses, at most once in ten minutes. Default: false.
     pub probe_kms: Option<bool>,
-    /// The only networks in which a KMS is contacted, such as 10.20.0.0/16. Without them, all but those of loopback, link-local
-    /// and metadata addresses.
+    /// The only networks in which a KMS is contacted, such as 10.20.0.0/16. Default: all except loopback, link-local and cloud
+    /// metadata addresses.
     #[cfg_attr(test, schemars(length(min = 1), inner(regex(pattern = super::schema::NETWORK))))]
     pub probe_kms_networks: Option<Vec<String>>,
 }
 
-/// What is well and what is not. Each key that a cluster does not have is that of `global`.
+/// Limits for the findings. A cluster inherits the keys that it does not set from `global`.
 #[derive(Debug, Default, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RawPolicy {
-    /// What clusters have to be: any, encrypted or kms; what is written here and not met is critical. Without it, a cluster
-    /// that is not encrypted is worth a warning.
+    /// Required encryption: any, encrypted or kms. A cluster that does not meet it is critical. If not set, a cluster that is
+    /// not encrypted is a warning.
     #[cfg_attr(test, schemars(regex(pattern = "^(any|encrypted|kms)$")))]
     pub require: Option<String>,
-    /// Certificates of the KMS connection with less time left are worth a warning; 0s is no limit. Default: 30d.
+    /// Warning if a certificate or access token has less time left; 0s disables the limit. Default: 30d.
     #[cfg_attr(test, schemars(regex(pattern = super::schema::DURATION)))]
     pub certificate_warning: Option<String>,
-    /// Certificates of the KMS connection with less time left are critical; 0s is no limit. Default: 7d.
+    /// Critical if a KMS certificate or the last access token has less time left; 0s disables the limit. Default: 7d.
     #[cfg_attr(test, schemars(regex(pattern = super::schema::DURATION)))]
     pub certificate_critical: Option<String>,
-    /// Master keys that are older are worth a warning; 0s is no limit. Default: 365d.
+    /// Warning if the master key is older; 0s disables the limit. Default: 365d.
     #[cfg_attr(test, schemars(regex(pattern = super::schema::DURATION)))]
     pub key_max_age: Option<String>,
 }
@@ -111,30 +111,30 @@ pub struct RawPolicy {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RawAuthorization {
-    /// Only Bearer.
+    /// Must be Bearer.
     #[serde(rename = "type")]
     #[cfg_attr(test, schemars(regex(pattern = "^[Bb][Ee][Aa][Rr][Ee][Rr]$")))]
     pub kind: Option<String>,
-    /// A file with the token: bare, or the JSON file that qq writes. Read again when it changes.
+    /// File with the access token: the token alone, or the JSON file that qq writes. Read again when it changes.
     #[cfg_attr(test, schemars(required, length(min = 1)))]
     pub credentials_file: Option<PathBuf>,
-    /// Refused: secrets belong into files.
+    /// Not allowed: put secrets in files.
     #[serde(default)]
     pub credentials: Inline,
 }
 
-/// A user and the file with the password.
+/// A user name and a password file.
 #[derive(Debug, Default, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RawLogin {
-    /// The user: for `login` a local one of the cluster.
+    /// User name; for `login` a local user of the cluster.
     #[cfg_attr(test, schemars(required, length(min = 1)))]
     pub username: Option<String>,
-    /// A file with the password. Read again when it changes.
+    /// File with the password. Read again when it changes.
     #[cfg_attr(test, schemars(required, length(min = 1)))]
     pub password_file: Option<PathBuf>,
-    /// Refused: secrets belong into files.
+    /// Not allowed: put secrets in files.
     #[serde(default)]
     pub password: Inline,
 }
@@ -144,13 +144,13 @@ pub struct RawLogin {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RawTls {
-    /// Authorities to trust in place of the system's, PEM. May hold the cluster's own self-signed certificate.
+    /// CA certificates to trust instead of the system's, PEM. May contain the cluster's self-signed certificate.
     pub ca_file: Option<PathBuf>,
-    /// A client certificate to show, PEM. Needs `key_file`.
+    /// Client certificate to present, PEM. Requires `key_file`.
     pub cert_file: Option<PathBuf>,
-    /// The key of the client certificate, PEM.
+    /// Private key of the client certificate, PEM.
     pub key_file: Option<PathBuf>,
-    /// The name to verify in place of the URL's host.
+    /// Name to verify instead of the URL's host.
     #[cfg_attr(test, schemars(regex(pattern = "^[A-Za-z0-9._:-]+$")))]
     pub server_name: Option<String>,
     /// TLS12 or TLS13. Default: TLS12.
@@ -159,11 +159,11 @@ pub struct RawTls {
     /// SHA-256 fingerprints of the cluster's certificate, one or a list: 64 hexadecimal digits, or the whole line that
     /// `openssl x509 -fingerprint -sha256` prints. A match replaces all other checks.
     pub pin_sha256: Option<OneOrMore>,
-    /// Accept any certificate. Anybody between exporter and cluster can then read the credential.
+    /// Accept any certificate. Anyone between exporter and cluster can then read the credential.
     pub insecure_skip_verify: Option<bool>,
 }
 
-/// One text, or a list of them.
+/// A string or a list of strings.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub enum OneOrMore {
@@ -172,7 +172,7 @@ pub enum OneOrMore {
 }
 
 impl OneOrMore {
-    /// Each with what follows the key in its path.
+    /// Pairs of the suffix of the key path (empty or `[index]`) and the string.
     pub fn iter(&self) -> impl Iterator<Item = (String, &str)> {
         let (one, more) = match self {
             Self::More(more) => (None, more.as_slice()),
@@ -203,7 +203,7 @@ impl schemars::JsonSchema for OneOrMore {
     }
 }
 
-/// A key that is there, whatever its value: the value is thrown away while it is read.
+/// Whether a key is present. Its value is discarded while it is deserialized.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Inline(pub bool);
 

@@ -1,4 +1,4 @@
-//! What the user wrote -> what the program runs on. Every error that can be seen here is reported in one run.
+//! Turns the deserialized configuration into settings. All errors are collected and reported together.
 
 use std::{
     collections::HashMap,
@@ -22,27 +22,25 @@ use crate::{
     poll,
 };
 
-/// A section under examination: `global`, or one cluster.
+/// Checks a section: `global` or one cluster.
 pub struct Section<'a> {
-    /// Where relative paths start.
+    /// Base of relative paths.
     pub folder: &'a Path,
     /// `global`, or `clusters[3]`.
     pub key: String,
-    /// Where errors go.
     pub errors: &'a mut ConfigErrors,
-    /// What works but should not stay so.
     pub warnings: &'a mut ConfigErrors,
 }
 
-/// What a section says; the inner `None` is for what it does not say, and for what is wrong with it.
+/// Settings of one section; `None` means unset or invalid (already reported).
 #[derive(Debug, Default)]
 pub struct Shared {
-    /// Whether the section says something about credentials, right or wrong.
+    /// Whether the section sets a credential, valid or not.
     has_credential: bool,
     credential: Option<Credential>,
     has_proxy: bool,
     schedule: OwnSchedule,
-    /// Whether the durations of `global` fit together; each cluster would report them again.
+    /// Whether the durations of `global` are consistent. If not, clusters do not report the error again.
     schedule_is_good: bool,
     policy: Policy,
     probe_kms: Option<bool>,
@@ -51,22 +49,20 @@ pub struct Shared {
     tls: Option<TlsSettings>,
 }
 
-/// Where a cluster is written: for the error of using its name once more.
+/// The names in use, each with a description of its cluster for error messages.
 #[derive(Debug, Default)]
 pub struct Names(HashMap<String, String>);
 
 // === impl Names ===
 
 impl Names {
-    /// Takes a name for the cluster at `description`.
-    ///
     /// # Errors
     ///
-    /// When it is no name, or one that is taken.
+    /// When the name is invalid or already in use.
     fn register(&mut self, name: &str, description: &str) -> Result<ClusterName, String> {
         let name = ClusterName::new(name).map_err(|err| err.to_string())?;
         match self.0.get(name.as_str()) {
-            Some(before) => Err(format!("is the name of {before} already; each cluster needs its own")),
+            Some(before) => Err(format!("is already used by {before}; names must be unique")),
             None => {
                 self.0.insert(name.as_str().to_owned(), description.to_owned());
                 Ok(name)
@@ -78,14 +74,13 @@ impl Names {
 // === impl Section ===
 
 impl Section<'_> {
-    /// Examines `global`.
     pub fn global(&mut self, raw: &RawShared) -> Shared {
         let mut shared = self.shared(raw, Policy::default());
         shared.schedule_is_good = self.schedule(shared.schedule, OwnSchedule::default()).is_some();
         shared
     }
 
-    /// Examines a cluster. `description` is what to call it in an error of another one.
+    /// `description` refers to the cluster in errors of other clusters.
     pub fn cluster(
         &mut self,
         raw: &RawCluster,
@@ -94,11 +89,11 @@ impl Section<'_> {
         description: &str,
     ) -> Option<poll::ClusterSettings> {
         let name = match &raw.name {
-            None => self.missing("name", "what the label `cluster` says"),
+            None => self.missing("name", "set the value of the label `cluster`"),
             Some(name) => names.register(name, description).map_err(|problem| self.error("name", problem)).ok(),
         };
         let url = match &raw.url {
-            None => self.missing("url", "the cluster's address, such as https://prod.example.com"),
+            None => self.missing("url", "set the URL of the cluster, such as https://prod.example.com"),
             Some(url) => cluster_url(url).map_err(|problem| self.error("url", problem)).ok(),
         };
         let labels = raw.labels.iter().flatten().map(|(name, value)| (name.as_str(), value.as_str()));
@@ -114,7 +109,7 @@ impl Section<'_> {
             None
         };
         if !own.has_credential && !global.has_credential {
-            self.missing::<()>("authorization", "write `authorization` with `credentials_file`, or `login`");
+            self.missing::<()>("authorization", "set `authorization` with `credentials_file`, or `login`");
         }
         let mut credential = if own.has_credential { own.credential } else { global.credential.clone() };
         let mut proxy = if own.has_proxy { own.proxy } else { global.proxy.clone() };
@@ -128,10 +123,10 @@ impl Section<'_> {
         }
         let plain = url.as_ref().is_some_and(|url| url.scheme() == "http");
         if plain && raw.shared.tls_config.is_some() {
-            self.error("tls_config", "has no effect with an http url; remove it or write https");
+            self.error("tls_config", "has no effect with an http URL; remove it or use https");
         }
         if plain && raw.shared.proxy_url.is_some() {
-            self.error("proxy_url", "cannot be used with an http url, which is for this machine only");
+            self.error("proxy_url", "cannot be used with an http URL, which is allowed only for this host");
         }
         let (schedule, url) = (schedule?, url?);
         let metadata = ClusterMetadata {
@@ -141,7 +136,7 @@ impl Section<'_> {
             url: url.as_str().trim_end_matches('/').into(),
         };
         let transport = TransportSettings {
-            // Half of a poll's time, so that there is some left to ask.
+            // Leaves half of the poll's time for the requests.
             connect_timeout: schedule.timeout / 2,
             proxy: proxy.unwrap_or(ProxySettings::Direct),
             tls: (!plain).then_some(tls),
@@ -149,7 +144,10 @@ impl Section<'_> {
         if let Some(Host::Ipv6(_)) = url.host()
             && transport.proxy_for(&url).is_some()
         {
-            self.error("url", "cannot be an IPv6 address behind a proxy; write a host name, or list it in `no_proxy`");
+            self.error(
+                "url",
+                "cannot be an IPv6 address if a proxy is used; use a host name, or add the address to `no_proxy`",
+            );
         }
         Some(poll::ClusterSettings {
             client: client::ClientSettings {
@@ -166,23 +164,23 @@ impl Section<'_> {
         })
     }
 
-    /// Puts the name of the cluster into the paths that have a description for it.
+    /// Replaces `{name}` in paths by the name of the cluster.
     fn expand_placeholders<'a>(&mut self, name: &str, files: impl Iterator<Item = &'a mut ConfiguredPath>) {
         let mut escapes_folder = false;
         for file in files.filter(|file| file.has_placeholder()) {
-            // `..`, or a file of another folder that nobody meant.
+            // `..`, or a file in another directory.
             escapes_folder |= name.contains('/') || name.starts_with('.');
             *file = file.for_cluster(name);
         }
         if escapes_folder {
             self.error(
                 "name",
-                "cannot stand for `{name}` in a path with a / or a dot in front; write this cluster's paths",
+                "cannot replace `{name}` in a path, because it contains / or starts with a dot; set this cluster's paths",
             );
         }
     }
 
-    /// `inherited` is the policy of what stands above.
+    /// `inherited` is the policy of the parent section.
     fn shared(&mut self, raw: &RawShared, inherited: Policy) -> Shared {
         let has_credential = raw.authorization.is_some() || raw.login.is_some();
         let has_proxy = raw.proxy_url.is_some()
@@ -210,7 +208,7 @@ impl Section<'_> {
     fn duration(&mut self, key: &str, text: Option<&str>) -> Option<Duration> {
         let duration = duration::parse(text?);
         if duration.is_none() {
-            // The text is not repeated: it could be anything, even a secret on the wrong line.
+            // The value is not repeated, because it could be a secret in the wrong place.
             self.error(key, duration::INVALID);
         }
         duration
@@ -255,7 +253,7 @@ impl Section<'_> {
         match (&raw.authorization, &raw.login) {
             (Some(authorization), None) => self.token(authorization),
             (None, Some(login)) => {
-                let (username, password) = self.account("login", login, "a local user of the cluster")?;
+                let (username, password) = self.account("login", login, "set a local user of the cluster")?;
                 Some(Credential::Login { password: SecretSource::File(password), username })
             }
             (None, None) => None,
@@ -268,58 +266,63 @@ impl Section<'_> {
 
     fn token(&mut self, raw: &RawAuthorization) -> Option<Credential> {
         if raw.kind.as_ref().is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer")) {
-            self.error("authorization.type", "must be Bearer, the only type that clusters know");
+            self.error("authorization.type", "must be Bearer, the only supported type");
         }
         if raw.credentials.0 {
             self.error(
                 "authorization.credentials",
-                "is not allowed here; put the token into a file and name that in `credentials_file`",
+                "is not allowed; put the token in a file and set `credentials_file`",
             );
             return None;
         }
         let key = "authorization.credentials_file";
         let Some(file) = &raw.credentials_file else {
-            return self.missing(key, "the file that holds the access token");
+            return self.missing(key, "set the file that contains the access token");
         };
         Some(Credential::Token(SecretSource::File(self.file(key, Some(file))?)))
     }
 
-    /// A user and the file with the password.
+    /// User name and password file.
     pub(super) fn account(&mut self, key: &str, raw: &RawLogin, user: &str) -> Option<(String, ConfiguredPath)> {
         let username = raw.username.clone().filter(|username| !username.is_empty());
         match &username {
             None => drop(self.missing::<()>(&format!("{key}.username"), user)),
             Some(name) if name.trim() != name || name.contains(is_hidden) => {
-                self.error(&format!("{key}.username"), "has a space at an end or an invisible character; type it anew");
+                self.error(
+                    &format!("{key}.username"),
+                    "starts or ends with a space, or contains an invisible character; retype it",
+                );
             }
             Some(_) => {}
         }
         if raw.password.0 {
             self.error(
                 &format!("{key}.password"),
-                "is not allowed here; put the password into a file and name that in `password_file`",
+                "is not allowed; put the password in a file and set `password_file`",
             );
             return None;
         }
         let key = format!("{key}.password_file");
-        let Some(file) = &raw.password_file else { return self.missing(&key, "the file that holds the password") };
+        let Some(file) = &raw.password_file else {
+            return self.missing(&key, "set the file that contains the password");
+        };
         let file = self.file(&key, Some(file));
         Some((username?, file?))
     }
 
-    /// A path, against the configuration file's folder.
+    /// A path, relative to the directory of the configuration file.
     pub(super) fn file(&mut self, key: &str, path: Option<&PathBuf>) -> Option<ConfiguredPath> {
         let path = path?;
         if path.as_os_str().is_empty() {
-            self.error(key, "is empty; name a file or remove the key");
+            self.error(key, "is empty; set a path or remove the key");
         } else if path.to_string_lossy().contains(char::is_control) {
-            self.error(key, "holds a control character or a line break; remove it");
+            self.error(key, "contains a control character or a line break; remove it");
         }
         Some(ConfiguredPath::new(self.folder, path))
     }
 
-    fn missing<T>(&mut self, key: &str, what: &str) -> Option<T> {
-        self.error(key, format!("is missing: {what}"));
+    fn missing<T>(&mut self, key: &str, advice: &str) -> Option<T> {
+        self.error(key, format!("is missing; {advice}"));
         None
     }
 

@@ -1,4 +1,4 @@
-//! How often a cluster is polled, for how long, and how long its status is served.
+//! Poll interval, poll timeout and staleness limit.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a section says about it.
+/// The values set in one section.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OwnSchedule {
     pub interval: Option<Duration>,
@@ -17,7 +17,7 @@ pub struct OwnSchedule {
     pub timeout: Option<Duration>,
 }
 
-/// What a cluster is polled by.
+/// The effective values of a cluster.
 #[derive(Clone, Copy, Debug)]
 pub struct Schedule {
     pub interval: Duration,
@@ -32,11 +32,11 @@ impl OwnSchedule {
         self.interval.is_some() || self.stale_after.is_some() || self.timeout.is_some()
     }
 
-    /// With what `global` says, and the defaults.
+    /// Applies the values of `global` and the defaults.
     ///
     /// # Errors
     ///
-    /// What does not fit together, by key. What was inherited has been reported where it was written.
+    /// Keys whose values are invalid or contradict each other. Invalid values of `global` are not reported again.
     pub fn resolve(self, global: Self) -> Result<Schedule, Vec<(&'static str, String)>> {
         let interval = self.interval.or(global.interval).unwrap_or(INTERVAL);
         let timeout = self.timeout.or(global.timeout).unwrap_or(TIMEOUT.min(interval));
@@ -48,12 +48,12 @@ impl OwnSchedule {
             (!own_interval || interval >= SHORTEST_INTERVAL, "poll_interval", "must be at least 1s".to_owned()),
             (!own_interval || interval <= LONGEST_INTERVAL, "poll_interval", "must be at most 1d".to_owned()),
             (self.timeout.is_none_or(|own| !own.is_zero()), "poll_timeout", "must be more than 0s".to_owned()),
-            (timeout <= interval, "poll_timeout", format!("must be at most the poll_interval, {shown}")),
+            (timeout <= interval, "poll_timeout", format!("must be at most poll_interval ({shown})")),
             (
                 stale_after >= shortest,
                 "stale_after",
                 format!(
-                    "must be at least poll_interval + poll_timeout, {limit}, or every slow poll would drop the status"
+                    "must be at least poll_interval + poll_timeout ({limit}), or every slow poll makes the status stale"
                 ),
             ),
         ];

@@ -1,34 +1,32 @@
-//! What a JSON Schema says beyond the types, for editors: the checks of [`super::resolve`] as far as a schema can make them.
-//! Its patterns are of the kind that every validator understands, those written in Go included: no look-ahead, no `\u`.
+//! Additions to the generated JSON Schemas: the checks of [`super::resolve`], as far as a schema can express them, for editors.
+//! Patterns avoid look-ahead and `\u`, which some validators (those written in Go) do not support.
 
 use schemars::Schema;
 use serde_json::{Value, json};
 
 use crate::model::Labels;
 
-/// A cluster's name: no control characters, no white space at its ends.
+/// No control characters, no leading or trailing white space.
 pub const NAME: &str = r"^[^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?$";
 
-/// https, or http to this machine; no user, no path, no query.
+/// https, or http to this host; no user, path or query.
 pub const CLUSTER_URL: &str =
     r"^(https://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])|http://(localhost|127\.[0-9.]+|\[::1\]))(:[0-9]+)?/?$";
 
 /// http or https; no user.
 pub const PROXY_URL: &str = r"^https?://[^/?#@]+/?$";
 
-/// A duration as Prometheus writes it.
 pub const DURATION: &str = r"^(0|([0-9]+y)?([0-9]+w)?([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?)$";
 
-/// The name of a label.
 const LABEL: &str = "^[a-zA-Z_][a-zA-Z0-9_]*$";
 
-/// A network, or an address.
+/// A network in CIDR notation, or an IP address.
 pub const NETWORK: &str = "^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$";
 
-/// 32 bytes in hexadecimal digits, also behind what OpenSSL prints in front of them.
+/// 32 bytes in hexadecimal, optionally with the prefix that OpenSSL prints.
 pub const PIN: &str = "^([Ss][Hh][Aa]256 [Ff]ingerprint=)?[0-9A-Fa-f]{2}(:?[0-9A-Fa-f]{2}){31}$";
 
-/// Rules between keys, and where the schema is from.
+/// Adds `$id` and the rules that involve several keys.
 pub fn finish(schema: &mut Schema) {
     let name = match schema.get("title").and_then(Value::as_str) {
         Some("qumulo-encryption-exporter") => "config",
@@ -66,7 +64,7 @@ pub fn finish(schema: &mut Schema) {
         );
         section.insert("then".to_owned(), json!({"properties": {"proxy_url": {"type": "null"}}}));
     }
-    // A label's value is a text, which YAML takes for a number where it looks like one.
+    // YAML parses some label values as numbers or booleans.
     if let Some(labels) =
         definitions.get_mut("RawCluster").and_then(|cluster| cluster.pointer_mut("/properties/labels"))
     {

@@ -12,7 +12,7 @@ fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config").join(name)
 }
 
-/// The files of a folder with this ending. An empty folder would test nothing, so it fails.
+/// The files of a folder with this extension. Fails if there are none, because nothing would be tested.
 fn files(name: &str, ending: &str) -> BTreeSet<PathBuf> {
     let entries = fs::read_dir(folder(name)).unwrap().map(|entry| entry.unwrap().path());
     let files: BTreeSet<PathBuf> =
@@ -28,7 +28,7 @@ fn every_good_file_is_understood() {
     }
 }
 
-/// On the stack of the threads that read in the running program, where an overflow ends the process.
+/// Uses the stack size of the threads that parse files, where an overflow would abort the process.
 #[test]
 fn however_deep_a_file_is_nested_it_is_read_or_refused() {
     let read = || {
@@ -74,12 +74,12 @@ fn every_bad_file_gives_its_message() {
     assert_eq!(files("bad", "yml").len(), files("bad", "txt").len());
 }
 
-/// Understands a text as if it stood in a file of this folder.
+/// Parses a text as if it were a file in `folder`.
 fn parse(text: &str, folder: &Path) -> Result<Config, ConfigErrors> {
     super::parse(&SourceFile { path: folder.join("config.yml"), text: text.to_owned() }.into())
 }
 
-/// Every error of a text, one line each.
+/// All errors of a text, one per line.
 fn errors(text: &str) -> String {
     parse(text, Path::new("")).unwrap_err().to_string()
 }
@@ -132,8 +132,8 @@ fn a_single_cluster_needs_no_file() {
     let message = single(&SingleCluster { url: "http://prod".to_owned(), ..SingleCluster::default() });
     assert_eq!(
         message.unwrap_err().to_string(),
-        "--cluster.url (QUMULO_URL): must be https: a credential is never sent without TLS, except to this machine\n\
-         --cluster.token-file (QUMULO_TOKEN_FILE): is missing: the file that holds the access token"
+        "--cluster.url (QUMULO_URL): must use https: credentials are not sent without TLS, except to this host\n\
+         --cluster.token-file (QUMULO_TOKEN_FILE): is missing; set the file that contains the access token"
     );
     for (url, token_file) in [("https://prod\n", "t"), ("https://prod", "t\n")] {
         let flags =
@@ -207,7 +207,7 @@ clusters:
     }
     for name in ["..", ".", ".hidden", "../../etc/passwd", "/etc/passwd", "a/b"] {
         let refused = errors(&text.replace("prod-east", name));
-        assert!(refused.contains("name: cannot stand for `{name}` in a path"), "{name}: {refused}");
+        assert!(refused.contains("name: cannot replace `{name}` in a path"), "{name}: {refused}");
         let free = text.replace("{name}", "all").replace("prod-east", name);
         assert!(parse(&free, Path::new("")).is_ok(), "{name}");
     }
@@ -301,10 +301,10 @@ fn a_configuration_can_be_split_and_be_without_clusters() {
     assert_eq!(names, ["first", "east", "west"]);
     assert!(config.error(2, "x").to_string().contains("split.d/west.yml:3:5: cluster \"west\""));
     let none = parse("clusters: []", Path::new("")).unwrap();
-    assert_eq!(none.warnings.to_string(), "config.yml: has no clusters: nothing is watched");
+    assert_eq!(none.warnings.to_string(), "config.yml: has no clusters, so nothing is monitored");
     assert_eq!(
         errors("cluster_files: [a.yml, 'b*.yml']\nclusters: [x]"),
-        "config.yml:2:12: must be keys with values (`key: value`)"
+        "config.yml:2:12: must be a mapping (`key: value`)"
     );
 }
 
@@ -335,7 +335,7 @@ fn schemas_are_in_step_with_the_types() {
     }
 }
 
-/// A token, wherever a text can stand, is told and not repeated.
+/// A token in the wrong place is reported without repeating it.
 #[test]
 fn a_secret_in_the_wrong_place_is_not_repeated() {
     let secret = "access-v1:hunter2";

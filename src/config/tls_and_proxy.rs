@@ -1,4 +1,4 @@
-//! How a cluster is reached, and its key management server: TLS, proxies, networks.
+//! Settings for TLS, proxies and the networks of KMS probes.
 
 use std::{ffi::OsString, net::IpAddr};
 
@@ -16,10 +16,11 @@ use crate::{
     secret::Secret,
 };
 
-const INVALID_USERNAME: &str = "cannot hold a colon or a control character, which a proxy cannot be told";
+const INVALID_USERNAME: &str =
+    "cannot contain a colon or a control character, which HTTP basic authentication does not allow";
 
 impl Section<'_> {
-    /// Where a key management server may be looked at.
+    /// Networks in which a KMS may be contacted.
     pub(super) fn networks(&mut self, raw: &[String]) -> Networks {
         let mut networks = Networks::default();
         for (index, text) in raw.iter().enumerate() {
@@ -28,17 +29,16 @@ impl Section<'_> {
                 Ok(network) => networks.0.push(network.trunc()),
                 Err(_) => self.error(
                     &format!("probe_kms_networks[{index}]"),
-                    "must be a network or an address, such as 10.20.0.0/16, 10.20.3.4 or fd12::/64",
+                    "must be a network or an IP address, such as 10.20.0.0/16, 10.20.3.4 or fd12::/64",
                 ),
             }
         }
         if raw.is_empty() {
-            self.error("probe_kms_networks", "is empty; list networks, or remove it");
+            self.error("probe_kms_networks", "is empty; list networks or remove it");
         }
         networks
     }
 
-    /// The proxy.
     pub(super) fn proxy(&mut self, raw: &RawShared) -> ProxySettings {
         let from_environment = raw.proxy_from_environment == Some(true);
         if from_environment && (raw.proxy_url.is_some() || raw.no_proxy.is_some() || raw.proxy_authorization.is_some())
@@ -52,12 +52,12 @@ impl Section<'_> {
                 [("no_proxy", raw.no_proxy.is_some()), ("proxy_authorization", raw.proxy_authorization.is_some())]
             {
                 if given {
-                    self.error(key, "needs `proxy_url` beside it");
+                    self.error(key, "requires `proxy_url`");
                 }
             }
         }
         let account = raw.proxy_authorization.as_ref().and_then(|login| {
-            let (username, file) = self.account("proxy_authorization", login, "a user of the proxy")?;
+            let (username, file) = self.account("proxy_authorization", login, "set a user of the proxy")?;
             if username.contains(':') || username.contains(char::is_control) {
                 self.error("proxy_authorization.username", INVALID_USERNAME);
             }
@@ -70,12 +70,12 @@ impl Section<'_> {
         let Some(text) = &raw.proxy_url else {
             return if from_environment { self.environment() } else { ProxySettings::Direct };
         };
-        // The text is not repeated: it may hold a password.
+        // The value is not repeated, because it may contain a password.
         let holds_account = |url: Url| !url.username().is_empty() || url.password().is_some();
         match proxy_address(text) {
             _ if Url::parse(text).is_ok_and(holds_account) => self.error(
                 "proxy_url",
-                "cannot hold a user or password; write `proxy_authorization: {username: …, password_file: …}`",
+                "cannot contain a user or password; use `proxy_authorization: {username: …, password_file: …}`",
             ),
             Ok(url) => return ProxySettings::Url { account, no_proxy, url },
             Err(problem) => self.error("proxy_url", problem),
@@ -83,7 +83,7 @@ impl Section<'_> {
         ProxySettings::Direct
     }
 
-    /// The proxy of the environment, which stays as it is.
+    /// The proxy set by environment variables.
     fn environment(&mut self) -> ProxySettings {
         environment_proxy(|name| std::env::var_os(name)).unwrap_or_else(|problem| {
             self.error("proxy_from_environment", problem);
@@ -91,12 +91,11 @@ impl Section<'_> {
         })
     }
 
-    /// Whom to trust, and what to show.
     pub(super) fn tls(&mut self, raw: &RawTls) -> TlsSettings {
         self.tls_conflicts(raw);
         let mut pins = Vec::new();
         if raw.pin_sha256.as_ref().is_some_and(|pins| pins.iter().next().is_none()) {
-            self.error("tls_config.pin_sha256", "is an empty list, which pins nothing; remove it or add a fingerprint");
+            self.error("tls_config.pin_sha256", "is an empty list; remove it or add a fingerprint");
         }
         for (item, text) in raw.pin_sha256.iter().flat_map(OneOrMore::iter) {
             match text.parse::<Pin>() {
@@ -120,7 +119,7 @@ impl Section<'_> {
         if insecure_skip_verify {
             self.warnings.add(
                 format!("{}.tls_config.insecure_skip_verify", self.key),
-                "anybody between exporter and cluster can read the credential; use ca_file or pin_sha256",
+                "anyone between exporter and cluster can read the credential; use ca_file or pin_sha256",
             );
         }
         TlsSettings {
@@ -133,7 +132,7 @@ impl Section<'_> {
         }
     }
 
-    /// What would silently have no effect is an error: somebody relies on it.
+    /// A setting without effect is an error, because the user relies on it.
     fn tls_conflicts(&mut self, raw: &RawTls) {
         let (skips, pins) = (raw.insecure_skip_verify == Some(true), raw.pin_sha256.is_some());
         let all = if skips {
@@ -148,7 +147,7 @@ impl Section<'_> {
         ineffective.extend(raw.server_name.as_ref().map(|_| "server_name"));
         ineffective.extend((skips && pins).then_some("pin_sha256"));
         for key in ineffective {
-            self.error(&format!("tls_config.{key}"), format!("has no effect beside `{all}`; remove one of them"));
+            self.error(&format!("tls_config.{key}"), format!("has no effect with `{all}`; remove one of them"));
         }
     }
 
@@ -158,11 +157,11 @@ impl Section<'_> {
         match (cert_file, key_file) {
             (Some(cert_file), Some(key_file)) => Some(ClientCertificate { cert_file, key_file }),
             (Some(_), None) => {
-                self.error("tls_config.key_file", "is missing: `cert_file` needs its key");
+                self.error("tls_config.key_file", "is missing; `cert_file` requires it");
                 None
             }
             (None, Some(_)) => {
-                self.error("tls_config.cert_file", "is missing: `key_file` needs its certificate");
+                self.error("tls_config.cert_file", "is missing; `key_file` requires it");
                 None
             }
             (None, None) => None,
@@ -171,7 +170,7 @@ impl Section<'_> {
 
     fn server_name(&mut self, raw: &RawTls) -> Option<String> {
         let name = raw.server_name.clone()?;
-        let form = "must be a host name or an IP address, without scheme and port";
+        let form = "must be a host name or an IP address, without scheme or port";
         let problem = match address::host(&name) {
             Ok(()) if rustls::pki_types::ServerName::try_from(name.as_str()).is_ok() => return Some(name),
             Err(err @ (AddressError::Ipv4 | AddressError::NotAscii(_))) => err.to_string(),
@@ -182,12 +181,12 @@ impl Section<'_> {
     }
 }
 
-/// The URL of a proxy. The HTTP client goes directly, in silence, where it does not understand one.
+/// Parses the URL of a proxy. Strict, because the HTTP client silently connects directly if it cannot parse the URL.
 fn proxy_address(text: &str) -> Result<Url, &'static str> {
-    const FORM: &str = "must be an http or https URL, as in http://proxy.example.com:3128";
+    const FORM: &str = "must be an http or https URL, such as http://proxy.example.com:3128";
     let text = text.trim();
     if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return Err("holds a blank or a control character");
+        return Err("contains a space or a control character");
     }
     let url = Url::parse(text).map_err(|_| FORM)?;
     let host = url.host_str().unwrap_or_default();
@@ -198,41 +197,39 @@ fn proxy_address(text: &str) -> Result<Url, &'static str> {
     if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
         return Err("cannot have a path, a query or a fragment");
     }
-    // As it is written, without the account: to the parser `0177.0.0.1` is another host.
+    // Checked in the text, without the account, because the parser turns `0177.0.0.1` into another host.
     let (_, rest) = text.split_once("://").ok_or(FORM)?;
     let authority = rest.split('/').next().unwrap_or_default();
     let host_and_port = authority.rsplit_once('@').map_or(authority, |(_, host_and_port)| host_and_port);
     match address::url(&format!("http://{host_and_port}")) {
         Ok(_) => Ok(url),
-        Err(AddressError::Ipv4) => {
-            Err("has an invalid IPv4 address; write four decimal numbers without zeros in front")
-        }
+        Err(AddressError::Ipv4) => Err("has an invalid IPv4 address; use four decimal numbers without leading zeros"),
         Err(_) => Err(FORM),
     }
 }
 
-/// The proxy in `HTTPS_PROXY` and `NO_PROXY`, or their lower-case forms, as Go reads them: the first that is not empty. The
-/// error repeats nothing of them.
+/// The proxy in `HTTPS_PROXY` and `NO_PROXY`, or in lower case. As in Go, the first one that is not empty is used. Errors do
+/// not repeat the values.
 fn environment_proxy(variable: impl Fn(&str) -> Option<OsString>) -> Result<ProxySettings, String> {
     let first = |names: [&'static str; 2]| {
         let mut values = names.into_iter().filter_map(|name| Some((name, variable(name)?)));
         let Some((name, value)) = values.find(|(_, value)| !value.is_empty()) else { return Ok(None) };
         match value.into_string() {
             Ok(value) => Ok(Some((name, value))),
-            Err(_) => Err(format!("finds {name} in the environment, which is not UTF-8")),
+            Err(_) => Err(format!("uses {name} from the environment, which is not UTF-8")),
         }
     };
     let no_proxy = match first(["NO_PROXY", "no_proxy"])? {
         None => NoProxy::default(),
         Some((name, value)) => {
-            value.parse::<NoProxy>().map_err(|err| format!("finds {name} in the environment, of which {err}"))?
+            value.parse::<NoProxy>().map_err(|err| format!("uses {name} from the environment, in which {err}"))?
         }
     };
     let Some((name, value)) = first(["HTTPS_PROXY", "https_proxy"])? else { return Ok(ProxySettings::Direct) };
     let wrong = |problem: &str| {
         format!(
-            "finds {name} in the environment, which {problem}; in a user or password, / is written as %2F, ? as %3F, # as %23 \
-             and @ as %40"
+            "uses {name} from the environment, which {problem}; in a user or password, write / as %2F, ? as %3F, # as %23 and @ \
+             as %40"
         )
     };
     let value = Secret::take(value);
@@ -254,7 +251,7 @@ fn environment_proxy(variable: impl Fn(&str) -> Option<OsString>) -> Result<Prox
         }
     };
     if url.set_username("").and_then(|()| url.set_password(None)).is_err() {
-        return Err(wrong("is not a URL of a proxy"));
+        return Err(wrong("is not the URL of a proxy"));
     }
     Ok(ProxySettings::Url { account, no_proxy, url })
 }
@@ -305,7 +302,7 @@ mod tests {
             "http://svc:Summer\\Secret@127.0.0.1:3128",
             "http://127.0.0.1:3128/Secret",
         ] {
-            check(&[("HTTPS_PROXY", value)], Err("HTTPS_PROXY in the environment, which "));
+            check(&[("HTTPS_PROXY", value)], Err("HTTPS_PROXY from the environment, which "));
         }
         for value in [
             "ftp://svc:Summer@proxy.test",
@@ -326,9 +323,9 @@ mod tests {
             "http://sv%3ac:Summer@proxy.test",
             "http://sv%0ac:Summer@proxy.test",
         ] {
-            check(&[("https_proxy", value)], Err("https_proxy in the environment, which "));
+            check(&[("https_proxy", value)], Err("https_proxy from the environment, which "));
         }
         let no_proxy = [("HTTPS_PROXY", "http://proxy.test:3128"), ("no_proxy", "good.test, a.test Secret")];
-        check(&no_proxy, Err("no_proxy in the environment, of which entry 2 holds a blank"));
+        check(&no_proxy, Err("no_proxy from the environment, in which entry 2 holds a blank"));
     }
 }

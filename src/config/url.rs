@@ -1,4 +1,4 @@
-//! A cluster's URL.
+//! URLs of clusters.
 
 use std::net::IpAddr;
 
@@ -6,18 +6,18 @@ use url::{Host, Url};
 
 use crate::address::{self, AddressError};
 
-/// The port of the REST API (Qumulo's list of required ports).
+/// Port of the REST API, from Qumulo's list of required ports.
 const DEFAULT_PORT: u16 = 8000;
 
-/// Understands a cluster's URL: `https` (or `http` to this machine), a host, port 8000 unless given, no path.
+/// Parses the URL of a cluster: `https`, or `http` to this host; a host; port 8000 by default; no path.
 ///
 /// # Errors
 ///
-/// What is wrong with it, without repeating it: it could hold a password.
+/// A message that does not repeat the URL, which could contain a password.
 pub fn cluster_url(text: &str) -> Result<Url, String> {
     let (mut url, port) = address::url(text).map_err(|err| match err {
         AddressError::UserInfo => format!("{err}; use `authorization` or `login`"),
-        AddressError::NoHost => format!("{err}; write one such as https://prod.example.com"),
+        AddressError::NoHost => format!("{err}; use a URL such as https://prod.example.com"),
         _ => err.to_string(),
     })?;
     check(text, &url)?;
@@ -27,7 +27,7 @@ pub fn cluster_url(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
-/// The host, for a name.
+/// The host of a URL, as the default name of a cluster.
 pub fn host(text: &str) -> Option<String> {
     let (url, _) = address::url(text).ok()?;
     url.host_str().map(|host| host.trim_matches(['[', ']']).to_owned())
@@ -37,7 +37,7 @@ fn check(text: &str, url: &Url) -> Result<(), String> {
     if url.query().is_some() || url.fragment().is_some() {
         return Err("cannot have a query or a fragment (? or #)".to_owned());
     }
-    // As it is written: the parser folds `/a/..`.
+    // Checked in the text, because the parser removes `/a/..`.
     let path = text.splitn(4, '/').nth(3);
     if path.is_some_and(|path| !path.is_empty()) {
         return Err("cannot have a path: the REST API is at the root of the host".to_owned());
@@ -45,13 +45,12 @@ fn check(text: &str, url: &Url) -> Result<(), String> {
     match url.scheme() {
         "https" => Ok(()),
         "http" if is_loopback(url) => Ok(()),
-        "http" => Err("must be https: a credential is never sent without TLS, except to this machine".to_owned()),
-        _ => Err("must begin with https://".to_owned()),
+        "http" => Err("must use https: credentials are not sent without TLS, except to this host".to_owned()),
+        _ => Err("must start with https://".to_owned()),
     }
 }
 
-/// Whether the URL names this machine. `localhost` can be made to point elsewhere, so the client looks at the address
-/// once more.
+/// Whether the URL refers to this host. The client also checks the resolved address, because `localhost` can be redefined.
 fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
@@ -88,10 +87,10 @@ mod tests {
         check("http://127.8.9.1", Ok("http://127.8.9.1:8000/"));
         check("http://localhost", Ok("http://localhost:8000/"));
         check("http://[::1]", Ok("http://[::1]:8000/"));
-        check("http://prod.example.com", Err("must be https"));
-        check("http://localhost.example.com", Err("must be https"));
-        check("http://10.0.0.1", Err("must be https"));
-        check("ftp://prod.example.com", Err("must begin with https://"));
+        check("http://prod.example.com", Err("must use https"));
+        check("http://localhost.example.com", Err("must use https"));
+        check("http://10.0.0.1", Err("must use https"));
+        check("ftp://prod.example.com", Err("must start with https://"));
         check("prod.example.com", Err("needs a scheme"));
         check("https://", Err("has no host"));
         check("https://prod:99999", Err("invalid port"));
@@ -106,7 +105,7 @@ mod tests {
         check("http://0177.0.0.1", Err("invalid IPv4"));
         check("http://127.1", Err("invalid IPv4"));
         check("https://${HOST}", Err("placeholder"));
-        check("https://ex\u{430}mple.com", Err("if you mean xn--exmple-4nf.com, write that"));
+        check("https://ex\u{430}mple.com", Err("if you mean xn--exmple-4nf.com, use that"));
     }
 
     #[test]

@@ -33,7 +33,7 @@ class CommandLine(Case):
     def test_every_command_takes_the_file_in_the_same_ways(self):
         config, other = self.folder / "exporter.yml", {"QUMULO_ENCRYPTION_EXPORTER_CONFIG_FILE": "/nowhere.yml"}
         config.write_text("clusters: []\n")
-        good = (0, f"{config} is good: 0 clusters\nwarning: {config}: has no clusters: nothing is watched\n", "")
+        good = (0, f"{config} is good: 0 clusters\nwarning: {config}: has no clusters, so nothing is monitored\n", "")
         self.assertEqual(run("check-config", config), good)
         self.assertEqual(run("check-config", "--config.file", config), good)
         self.assertEqual(run("--config.file", config, "check-config"), good)
@@ -110,7 +110,7 @@ class CommandLine(Case):
     def test_what_cannot_start_says_why(self):
         code, _, stderr = run(cwd=self.folder)
         self.assertEqual(code, 1)
-        self.assertIn("no such file; name another one with --config.file", stderr)
+        self.assertIn("no such file; set another file with --config.file", stderr)
         self.assertEqual(run("--nonsense")[0], 2)
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
