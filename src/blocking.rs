@@ -1,9 +1,8 @@
-//! Work that can hang, kept off the async threads: files, name resolution, password hashes.
+//! Runs blocking work outside the async threads: file access, name resolution, password hashes.
 //!
-//! Each kind of work has a [`KeyedBlockingPool`] of its own, so that one kind cannot use up the threads of another. Within a kind, work
-//! of the same key (a folder, a host) runs one after the other: a file system or a name server that hangs holds one thread
-//! for each key, and delays nobody else. How long to wait is for whoever asks; the thread stays occupied until the work
-//! ends, and counts against the bound until then.
+//! Each kind of work has its own [`KeyedBlockingPool`], so that one kind cannot occupy the threads of another. Within a pool, work
+//! with the same key (a directory, a host) runs sequentially: a hanging file system or name server occupies one thread per
+//! key and does not delay other keys. Callers set their own timeout; a thread stays occupied until its work ends.
 
 use std::{
     collections::HashMap,
@@ -14,10 +13,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::lock::lock;
 
-/// The threads for one kind of work.
 #[derive(Debug)]
 pub struct KeyedBlockingPool {
-    /// One permit for each key with work under way or waiting.
+    /// A semaphore with one permit for each key with running or waiting work.
     keys: Mutex<HashMap<Box<str>, Arc<Semaphore>>>,
     threads: Arc<Semaphore>,
 }
@@ -25,13 +23,13 @@ pub struct KeyedBlockingPool {
 // === impl KeyedBlockingPool ===
 
 impl KeyedBlockingPool {
-    /// At most `threads` at once.
+    /// Uses at most `threads` threads at the same time.
     pub fn new(threads: usize) -> Self {
         Self { keys: Mutex::default(), threads: Arc::new(Semaphore::new(threads)) }
     }
 
-    /// Runs `work` on another thread, after other work of the same key. Can be dropped at any time: work that has begun
-    /// goes on, and other work has no effect. `None` if it panicked, or if the runtime is ending.
+    /// Runs `work` on another thread, after earlier work with the same key. Cancel-safe: work that has started continues, work
+    /// that has not is discarded. `None` if it panicked or the runtime shuts down.
     pub async fn run<T: Send + 'static>(&self, key: &str, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         let turn = self.turn(key).await?;
         let thread = Arc::clone(&self.threads).acquire_owned().await.ok()?;
@@ -43,13 +41,13 @@ impl KeyedBlockingPool {
         tokio::task::spawn_blocking(work).await.ok()
     }
 
-    /// Whether there is work of this key.
+    /// Whether work with this key is running.
     pub fn is_busy(&self, key: &str) -> bool {
         let keys = lock(&self.keys);
         keys.get(key).is_some_and(|turns| turns.available_permits() == 0)
     }
 
-    /// How many threads are free.
+    /// Number of unused threads.
     pub fn free(&self) -> usize {
         self.threads.available_permits()
     }
@@ -60,7 +58,7 @@ impl KeyedBlockingPool {
             match keys.get(key) {
                 Some(turns) => Arc::clone(turns),
                 None => {
-                    // Whoever waits or works holds a second reference.
+                    // Running and waiting work holds a second reference.
                     keys.retain(|_, turns| Arc::strong_count(turns) > 1);
                     Arc::clone(keys.entry(key.into()).or_insert_with(|| Arc::new(Semaphore::new(1))))
                 }
@@ -93,7 +91,7 @@ mod tests {
         let waiting = pool.run("slow", || 2);
         tokio::pin!(waiting);
         assert!(timeout(Duration::from_millis(10), &mut waiting).await.is_err());
-        assert_eq!(pool.run("fast", || 3).await, Some(3), "whoever waits for a key holds no thread");
+        assert_eq!(pool.run("fast", || 3).await, Some(3), "waiting for a key occupies no thread");
         release.send(()).unwrap();
         assert_eq!(waiting.await, Some(2));
         assert_eq!(hanging.await.unwrap(), Some(true));

@@ -1,10 +1,10 @@
-//! The two clocks, read in one place. Below `cmd`, `poll` and `web` the time is an argument.
+//! Access to the clocks. Only `cmd`, `poll`, `routes` and `web` read them; other modules take the time as an argument.
 
 use std::time::SystemTime;
 
 use crate::model::ClockTime;
 
-/// Now. The monotonic part is tokio's, which tests can pause.
+/// The current time. The monotonic clock is tokio's, which tests can pause.
 pub fn now() -> ClockTime {
     ClockTime { mono: tokio::time::Instant::now().into_std(), wall: SystemTime::now().into() }
 }

@@ -1,8 +1,8 @@
-//! Reading the files that users name: configuration, credentials, certificates.
+//! Reads configuration, credential and certificate files.
 //!
-//! A path in a configuration can lead anywhere: to a FIFO whose writer never comes, to `/dev/zero`, to a sparse file of a
-//! gigabyte. So every file is opened without waiting, must be a regular one, and has a limit of size. What a file system
-//! itself takes is not bounded here: whoever must not wait calls this on a thread of [`crate::blocking`].
+//! A configured path can refer to a FIFO without a writer, to `/dev/zero`, or to a sparse file of a gigabyte. Every file is
+//! therefore opened without blocking, must be a regular file, and has a size limit. A hanging file system still blocks:
+//! asynchronous code calls these functions on a thread of [`crate::blocking`].
 
 use std::{
     fmt,
@@ -16,23 +16,23 @@ use rustix::fs::OFlags;
 
 use crate::secret::looks_like_secret;
 
-/// The limit for files that people write: configuration, fleets. 4 MiB are some 20,000 clusters.
+/// Size limit of configuration and fleet files, in bytes. 4 MiB hold about 20,000 clusters.
 pub const MAX_TEXT: u64 = 4 * 1024 * 1024;
 
-/// The stack of threads that read files of the user and understand them: YAML takes up to 8 KiB a level, several times that
-/// without optimisation, and 64 KiB are for the resolver, which has the same threads. What is not touched costs nothing.
+/// Stack size of the threads that parse files, in bytes. Parsing YAML needs up to 8 KiB per level, several times that in a debug
+/// build. The DNS resolver, which runs on the same threads, needs 64 KiB. Unused stack occupies no memory.
 pub const STACK: usize = 1024 * 1024;
 
-/// The limit for certificates and keys: several times what an operating system trusts.
+/// Size limit of certificate and key files, in bytes: several times the size of an operating system's CA bundle.
 pub const MAX_PEM: u64 = 2 * 1024 * 1024;
 
-/// The limit for a token or a password.
+/// Size limit of token and password files, in bytes.
 pub const MAX_SECRET: u64 = 64 * 1024;
 
-/// What stands for the name of the cluster in a path.
+/// Placeholder for the name of the cluster in a path.
 const PLACEHOLDER: &str = "{name}";
 
-/// A file that a user named.
+/// A path from the configuration. `Debug` hides it, because it could be a secret in the wrong place.
 #[derive(Clone, Eq, Hash, PartialEq)]
 pub struct ConfiguredPath {
     folder: Box<Path>,
@@ -40,38 +40,33 @@ pub struct ConfiguredPath {
     written: Box<Path>,
 }
 
-/// A file's bytes, and what it was when they were read.
 #[derive(Debug)]
 pub struct Content {
-    /// All of it.
     pub bytes: Vec<u8>,
-    /// Of the open file, so that it belongs to the bytes.
+    /// Metadata of the open file, so that it belongs to `bytes`.
     pub metadata: Metadata,
 }
 
-/// What tells two versions of a file apart without reading it. A replaced symbolic link shows as another inode.
+/// Device, inode, size and times of a file, to detect changes without reading it. A replaced symbolic link changes the inode.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct FileStamp([i64; 7]);
 
-/// Why a file cannot be used. The words follow the file's name and a colon.
+/// Why a file cannot be read. The message follows the path and a colon.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum FileError {
-    /// The system refuses to open or read it.
-    #[error("permission denied; the exporter's user must be able to read it and to enter its folder")]
+    #[error("permission denied; the exporter's user must be able to read the file and to enter its directory")]
     Denied,
-    /// Another failure of the system, in its words without their number.
+    /// Any other IO error.
     #[error("cannot be read: {0}")]
     Io(String),
-    /// There is none.
     #[error("no such file")]
     Missing,
-    /// A folder, a FIFO, a device, a socket.
+    /// A directory, FIFO, device or socket.
     #[error("is not a regular file")]
     NotRegular,
-    /// More than the limit, in bytes.
+    /// The limit in bytes.
     #[error("is larger than {} KiB, the limit for this kind of file", .0 / 1024)]
     TooLarge(u64),
-    /// Text in another encoding.
     #[error("is not UTF-8; save it as UTF-8 (some editors write UTF-16 or Latin-1)")]
     Utf8,
 }
@@ -79,17 +74,17 @@ pub enum FileError {
 // === impl ConfiguredPath ===
 
 impl ConfiguredPath {
-    /// `written` as it stands in a file of `folder`.
+    /// `written` is the path in the configuration file, relative to its directory `folder`.
     pub fn new(folder: &Path, written: &Path) -> Self {
         Self { folder: folder.into(), path: folder.join(written).into(), written: written.into() }
     }
 
-    /// Whether the file is another one for each cluster.
+    /// Whether the path contains `{name}`.
     pub fn has_placeholder(&self) -> bool {
         self.written.to_str().is_some_and(|written| written.contains(PLACEHOLDER))
     }
 
-    /// The file of the cluster `name`, which must not lead out of the folder.
+    /// Replaces `{name}`. The name must have been checked: it must not lead to another directory.
     pub fn for_cluster(&self, name: &str) -> Self {
         match self.written.to_str() {
             Some(written) => Self::new(&self.folder, Path::new(&written.replace(PLACEHOLDER, name))),
@@ -97,20 +92,19 @@ impl ConfiguredPath {
         }
     }
 
-    /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What to call it in a message. Whoever puts a secret where the path of its file belongs gets an error about a file
-    /// that is not there; so what leads nowhere is not repeated. Looks at the file system.
+    /// The path for messages. If it does not exist, it is replaced by a general text, because it could be a secret in place of
+    /// the path. Accesses the file system.
     pub fn redacted(&self) -> String {
         let text = self.path.display().to_string();
         let in_folder = || self.written.components().count() > 1 && self.path.parent().is_some_and(Path::is_dir);
         if !looks_like_secret(&text) && (self.written.is_absolute() || self.path.exists() || in_folder()) {
             text
         } else {
-            "the file named there (not repeated, for it leads nowhere and could be a secret itself)".to_owned()
+            "the configured file (path not shown: it does not exist and could be a secret)".to_owned()
         }
     }
 }
@@ -121,7 +115,6 @@ impl From<PathBuf> for ConfiguredPath {
     }
 }
 
-/// Nothing of it: it could be a secret.
 impl fmt::Debug for ConfiguredPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConfiguredPath").finish_non_exhaustive()
@@ -131,14 +124,13 @@ impl fmt::Debug for ConfiguredPath {
 // === impl FileStamp ===
 
 impl FileStamp {
-    /// What the file looks like now; `None` if there is none.
+    /// `None` if the file does not exist or cannot be accessed.
     pub fn of(path: &Path) -> Option<Self> {
         fs::metadata(path).ok().map(|metadata| Self::from_metadata(&metadata))
     }
 
-    /// The same, of a file that is open.
     pub fn from_metadata(of: &Metadata) -> Self {
-        // Casts that wrap are fine: only equality counts.
+        // The casts may wrap, because only equality matters.
         Self([
             of.dev() as i64,
             of.ino() as i64,
@@ -155,9 +147,9 @@ impl FileStamp {
 ///
 /// # Errors
 ///
-/// When there is none, or it is of another kind or larger.
+/// When the file does not exist, cannot be read, is not a regular file, or is larger than `limit`.
 pub fn read(path: &Path, limit: u64) -> Result<Content, FileError> {
-    // NONBLOCK: a FIFO without a writer is opened at once, and then refused. It changes nothing for regular files.
+    // NONBLOCK: opening a FIFO without a writer must not block. It has no effect on regular files.
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
     let flags = i32::try_from(flags.bits()).unwrap_or_default();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
@@ -169,7 +161,7 @@ pub fn read(path: &Path, limit: u64) -> Result<Content, FileError> {
         return Err(FileError::TooLarge(limit));
     }
     let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default());
-    // It may grow while it is read.
+    // The file may grow while it is read.
     file.take(limit + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
         return Err(FileError::TooLarge(limit));
@@ -177,7 +169,7 @@ pub fn read(path: &Path, limit: u64) -> Result<Content, FileError> {
     Ok(Content { bytes, metadata })
 }
 
-/// Reads a text file of at most `limit` bytes, without a byte order mark.
+/// Reads a text file of at most `limit` bytes. A byte order mark is removed.
 ///
 /// # Errors
 ///
@@ -195,11 +187,11 @@ impl From<io::Error> for FileError {
             io::ErrorKind::IsADirectory => Self::NotRegular,
             // ENXIO: a socket, or a device without a driver.
             _ if err.raw_os_error() == Some(6) => Self::NotRegular,
-            io::ErrorKind::NotADirectory => Self::Io("a part of its path is not a folder".to_owned()),
-            io::ErrorKind::StaleNetworkFileHandle => Self::Io("its network file system has lost it".to_owned()),
+            io::ErrorKind::NotADirectory => Self::Io("a component of its path is not a directory".to_owned()),
+            io::ErrorKind::StaleNetworkFileHandle => Self::Io("stale network file handle".to_owned()),
             io::ErrorKind::TimedOut => Self::Io("its file system does not answer".to_owned()),
             io::ErrorKind::InvalidFilename => Self::Io("its name is too long".to_owned()),
-            io::ErrorKind::InvalidInput => Self::Io("its name holds a NUL byte".to_owned()),
+            io::ErrorKind::InvalidInput => Self::Io("its name contains a NUL byte".to_owned()),
             // ELOOP, which has no stable name yet.
             _ if err.raw_os_error() == Some(40) => Self::Io("its symbolic links form a loop".to_owned()),
             _ if matches!(err.raw_os_error(), Some(23 | 24)) => Self::Io("too many files are open".to_owned()),
@@ -265,7 +257,7 @@ mod tests {
         check(path("fifo"), Err("not a regular file"));
         check(path("socket"), Err("not a regular file"));
         check(path("none"), Err("no such file"));
-        check(path("good").join("below"), Err("not a folder"));
+        check(path("good").join("below"), Err("not a directory"));
         check(path("loop"), Err("form a loop"));
         check(path(&"x".repeat(300)), Err("too long"));
         check("/dev/zero".into(), Err("not a regular file"));

@@ -1,4 +1,4 @@
-//! Arguments -> command -> exit status; nothing else. The map is in the library's documentation.
+//! Parses the arguments and runs the command. The library's documentation describes the program.
 
 use std::process::ExitCode;
 

@@ -1,24 +1,22 @@
-//! Asking the running program to read its configuration again, from wherever the request comes.
+//! Requests to reload the configuration, from SIGHUP, HTTP or the timer.
 
 use tokio::sync::{mpsc, oneshot};
 
-/// What came of a reload, for each file, as text for a person: what changed, or every error. Without secrets.
+/// The result of a reload as text for users: what changed, or all errors. Contains no secrets.
 pub type Outcome = Result<String, String>;
 
-/// Asks for reloads. Cheap to clone.
+/// Requests reloads. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Trigger(mpsc::Sender<oneshot::Sender<Outcome>>);
 
-/// The requests, for the one who reloads.
+/// Receives the requests.
 #[derive(Debug)]
 pub struct ReloadRequests(mpsc::Receiver<oneshot::Sender<Outcome>>);
 
-/// As many as there can be requests by default.
+/// At least the default of `--web.max-requests`.
 const WAITING: usize = 64;
 
-/// A trigger and its other end.
 pub fn channel() -> (Trigger, ReloadRequests) {
-    // One reload answers all requests that wait.
     let (sender, receiver) = mpsc::channel(WAITING);
     (Trigger(sender), ReloadRequests(receiver))
 }
@@ -26,7 +24,7 @@ pub fn channel() -> (Trigger, ReloadRequests) {
 // === impl Trigger ===
 
 impl Trigger {
-    /// Reloads, and waits for the outcome.
+    /// Requests a reload and waits for its result.
     pub async fn reload(&self) -> Outcome {
         let (sender, receiver) = oneshot::channel();
         let ending = || "the program is ending".to_owned();
@@ -38,8 +36,8 @@ impl Trigger {
 // === impl ReloadRequests ===
 
 impl ReloadRequests {
-    /// Waits for requests: where the outcome of one reload goes, for all that have come so far. Never ends when nobody can ask
-    /// any more. Can be dropped at any time.
+    /// Waits for a request and returns all pending ones, which one reload serves. Each element receives the result. Pending
+    /// forever once all triggers are dropped. Cancel-safe.
     pub async fn next(&mut self) -> Vec<oneshot::Sender<Outcome>> {
         let Some(first) = self.0.recv().await else { return std::future::pending().await };
         let mut requests = vec![first];

@@ -1,4 +1,4 @@
-//! A string that cannot be printed, and is overwritten when it is no longer needed.
+//! Secret strings: not printable, and overwritten when dropped.
 
 use std::{
     fmt,
@@ -9,32 +9,32 @@ use bytes::Bytes;
 use hyper::header::HeaderValue;
 use zeroize::{Zeroize, Zeroizing};
 
-/// A token or a password. It has no `Display`, its `Debug` hides it, and [`Secret::expose`] is easy to search for.
+/// A token or a password. It has no `Display`, and `Debug` hides the value; [`Secret::expose`] is the only access.
 ///
-/// What is made of it on the way into a request is overwritten, too. Beyond are buffers of hyper, rustls and the system.
+/// Headers and bodies made from it are overwritten as well. Copies in buffers of hyper, rustls and the kernel are not.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Secret(Zeroizing<Box<str>>);
 
 // === impl Secret ===
 
 impl Secret {
-    /// Takes a secret in.
+    /// Copies `secret`, which is not overwritten.
     pub fn new(secret: &str) -> Self {
         Self(Zeroizing::new(secret.into()))
     }
 
-    /// Takes a secret out of a string, which is overwritten.
+    /// Copies the secret and overwrites `text`.
     pub fn take(mut text: String) -> Self {
         let secret = Self::new(&text);
         text.zeroize();
         secret
     }
 
-    /// The value of a header that begins with this scheme.
+    /// The value of an `Authorization` header: `SCHEME SECRET`.
     ///
     /// # Errors
     ///
-    /// When it holds what no header can.
+    /// When the secret contains a character that is not allowed in a header.
     pub fn header(&self, scheme: &str) -> Result<HeaderValue, hyper::header::InvalidHeaderValue> {
         let text = [scheme, " ", self.expose()].concat();
         let mut value = HeaderValue::from_maybe_shared(Self::bytes(text.into_bytes()))?;
@@ -42,17 +42,17 @@ impl Secret {
         Ok(value)
     }
 
-    /// Bytes that are overwritten with the last use of them.
+    /// Bytes that are overwritten when the last reference is dropped.
     pub fn bytes(bytes: Vec<u8>) -> Bytes {
         Bytes::from_owner(Zeroizing::new(bytes))
     }
 
-    /// The secret itself: for the request that needs it, and nothing else.
+    /// The secret, to be used in a request only.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Whether `bytes` hold the secret, so that a text from outside is not repeated when it does.
+    /// Whether `bytes` contain the secret. Used to reject responses that echo it.
     pub fn is_in(&self, bytes: &[u8]) -> bool {
         !self.0.is_empty() && bytes.windows(self.0.len()).any(|window| window == self.0.as_bytes())
     }
@@ -70,7 +70,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Whether a text holds a secret of a known form: a token as Qumulo makes them, or a PEM block of a private key.
+/// Whether a text contains a Qumulo token or a PEM block.
 pub fn looks_like_secret(text: &str) -> bool {
     ["access-v1:", "session-v1:", "-----BEGIN"].iter().any(|mark| text.contains(mark))
 }

@@ -25,7 +25,7 @@ class CommandLine(Case):
         (self.folder / "token").unlink()
         code, _, stderr = run("check-config", config)
         self.assertEqual(code, 1)
-        self.assertIn(f'{config}:1:12: cluster "a": authorization.credentials_file: the file named there (not repeated', stderr)
+        self.assertIn(f'{config}:1:12: cluster "a": authorization.credentials_file: the configured file (path not shown', stderr)
         bad = ROOT / "tests/config/bad/everything_at_once.yml"
         code, _, stderr = run("check-config", bad)
         self.assertEqual((code, stderr.replace(f"{bad.parent}/", "")), (1, bad.with_suffix(".txt").read_text()))
