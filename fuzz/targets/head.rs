@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::{
     Request, Response, StatusCode,
     body::{Bytes, Incoming},
@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 struct Echo;
 
 impl Handler for Echo {
-    async fn handle(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn handle(&self, request: Request<Incoming>) -> Response<Bytes> {
         let line = format!("{} {}\n", request.method(), request.uri());
         match request.into_body().collect().await {
             Ok(body) => respond::text(StatusCode::OK, [line.as_bytes(), &body.to_bytes()].concat()),

@@ -22,7 +22,7 @@ pub fn run(args: &CheckConfigArgs) -> ExitCode {
     let checked = check(&file);
     let mut wrong = ConfigErrors::default();
     wrong.extend(checked.as_ref().err().cloned().unwrap_or_default());
-    wrong.extend(web.err().map(web_config::WebConfigErrors::into_errors).unwrap_or_default());
+    wrong.extend(web.err().unwrap_or_default());
     match checked {
         Ok((count, warnings)) if wrong.is_empty() => {
             let plural = if count == 1 { "" } else { "s" };

@@ -11,7 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     cli::WebArgs,
-    clock, limits,
+    clock,
+    config::ConfigErrors,
+    limits,
     reload::{self, ReloadRequests},
     routes::{Health, Routes, UrlPrefix},
     service,
@@ -22,7 +24,7 @@ use crate::{
         policy::{ListenerPolicy, fixed},
         server::{self, Limits},
     },
-    web_config::{WebConfig, WebConfigErrors},
+    web_config::WebConfig,
 };
 
 /// Descriptors that are neither connections nor polls: listening sockets, files, the runtime's own.
@@ -66,7 +68,7 @@ pub fn bind(
     let tls = web_config.as_ref().is_some_and(|config| config.policy().borrow().tls.is_some());
     let prefix = UrlPrefix::new(web.external_url.clone(), web.route_prefix.as_deref());
     for listener in &listeners {
-        tracing::info!(address = %listener.local_addr()?, path = prefix.inner(&web.telemetry_path), tls, "listening");
+        tracing::info!(address = %listener.local_addr()?, path = prefix.add(&web.telemetry_path), tls, "listening");
     }
     for listener in &health {
         tracing::info!(address = %listener.local_addr()?, "listening for health checks");
@@ -92,7 +94,7 @@ fn page_url(address: SocketAddr, tls: bool, prefix: &UrlPrefix) -> String {
         IpAddr::V4(ip) => ip.to_string(),
         IpAddr::V6(ip) => format!("[{ip}]"),
     };
-    format!("{}://{host}:{}{}", if tls { "https" } else { "http" }, address.port(), prefix.inner("/"))
+    format!("{}://{host}:{}{}", if tls { "https" } else { "http" }, address.port(), prefix.add("/"))
 }
 
 /// Half of the descriptors at most, so that the connections of clients leave enough for the polls.
@@ -125,22 +127,21 @@ pub fn telemetry(web: &WebArgs) -> anyhow::Result<Arc<Telemetry>> {
 fn web_config(web: &WebArgs, telemetry: &Arc<Telemetry>) -> anyhow::Result<Option<Arc<WebConfig>>> {
     let Some(file) = &web.web_config_file else { return Ok(None) };
     let telemetry = telemetry.clone();
-    let observer = move |outcome: Result<&ListenerPolicy, &WebConfigErrors>, good: bool| {
+    let observer = move |outcome: Result<&ListenerPolicy, &ConfigErrors>, good: bool| {
         match outcome {
             Ok(policy) => {
-                telemetry.web_config_loaded(policy.tls.as_ref().map(|tls| tls.not_after));
+                telemetry.web_config_loaded(policy.tls.as_ref().and_then(|tls| tls.not_after));
                 tracing::info!(tls = policy.tls.is_some(), users = policy.users.is_some(), "web configuration loaded");
             }
             Err(refusal) => {
-                super::log_errors(refusal.errors(), "cannot use the web configuration, the last good one stays");
+                super::log_errors(refusal, "cannot use the web configuration, the last good one stays");
             }
         }
         if !good {
             telemetry.web_config_refused();
         }
     };
-    let opened = WebConfig::open(file, Box::new(observer));
-    Ok(Some(Arc::new(opened.map_err(WebConfigErrors::into_errors)?)))
+    Ok(Some(Arc::new(WebConfig::open(file, Box::new(observer))?)))
 }
 
 impl BoundListeners {

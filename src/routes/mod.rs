@@ -1,4 +1,4 @@
-//! What each path answers. Everything is in memory: no answer waits for a cluster.
+//! The paths of the exporter. All data is in memory: no response waits for a cluster.
 
 mod url_prefix;
 
@@ -10,7 +10,6 @@ use std::sync::{
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::{
     HeaderMap, Request, Response, StatusCode,
     body::Incoming,
@@ -36,10 +35,10 @@ use crate::{
 /// Prometheus' text format.
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// The label `handler` of paths that do not exist; their names would make it unbounded.
+/// The label `handler` of paths that do not exist: with their names it would have any number of values.
 const OTHER: &str = "other";
 
-/// How a client reached the proxy in front of the exporter: what every proxy can be told to send.
+/// The scheme by which a client reached the proxy in front of the exporter.
 const FORWARDED_PROTO: &str = "x-forwarded-proto";
 
 const CLUSTERS: &str = "/api/v1/clusters";
@@ -48,28 +47,26 @@ const HEALTHY: &str = "/-/healthy";
 const INDEX: &str = "/";
 const PROBE: &str = "/probe";
 const READY: &str = "/-/ready";
-/// The one path that has an effect.
+/// The only path that has an effect.
 const RELOAD: &str = "/-/reload";
-/// Below it are the pages of the runbooks.
+/// The list of runbooks; each is a page below it.
 const RUNBOOKS: &str = "/runbooks/";
 
-/// All paths but that of the metrics, which is the user's choice.
+/// All paths but that of the metrics, which is configurable.
 const FIXED: [&str; 8] = [CLUSTERS, DISCOVERY, HEALTHY, INDEX, PROBE, READY, RELOAD, RUNBOOKS];
 
-/// Whether a path has a meaning of its own, or is in a folder where others have or may get one, so that metrics cannot be
-/// there.
+/// Whether the metrics cannot be at `path`, because it is one of the exporter's own paths or in a folder of them.
 pub fn is_taken(path: &str) -> bool {
     let folder = |path: &str| path.split('/').nth(1).unwrap_or_default().to_owned();
     FIXED.iter().any(|fixed| *fixed == path || (fixed.matches('/').count() > 1 && folder(fixed) == folder(path)))
 }
 
-/// The exporter's answers.
 #[derive(Debug)]
 pub struct Routes {
     metrics_path: String,
     page_policy: HeaderValue,
     prefix: UrlPrefix,
-    /// Sticky: what has been ready once stays ready, whatever clusters come later.
+    /// Stays set: the exporter remains ready when clusters are added later.
     ready: AtomicBool,
     store: Store,
     telemetry: Arc<Telemetry>,
@@ -80,8 +77,8 @@ pub struct Routes {
 // === impl Routes ===
 
 impl Routes {
-    /// Serves the clusters of `store`, with the metrics at `metrics_path` below the `prefix`. Without a `trigger` nobody can
-    /// reload.
+    /// Serves the clusters of `store`, with the metrics at `metrics_path` below the `prefix`. Without a `trigger` reloads are
+    /// refused.
     pub fn new(
         store: Store,
         telemetry: Arc<Telemetry>,
@@ -93,18 +90,17 @@ impl Routes {
         Self { metrics_path, page_policy, prefix, ready, store, telemetry, trigger }
     }
 
-    /// The response to a request.
-    pub async fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
+    pub async fn respond<B>(&self, request: &Request<B>) -> Response<Bytes> {
         let path = request.uri().path();
-        match (self.prefix.inside(path), self.prefix.home(path)) {
-            (_, Some(home)) => respond::found(&home),
-            (Some(path), None) => self.answer_inside(request, path).await,
+        match (self.prefix.strip(path), self.prefix.redirect(path)) {
+            (_, Some(target)) => respond::found(&target),
+            (Some(path), None) => self.respond_below(request, path).await,
             (None, None) => respond::not_found(),
         }
     }
 
-    /// The response to a request for a path below the prefix.
-    async fn answer_inside<B>(&self, request: &Request<B>, path: &str) -> Response<Full<Bytes>> {
+    /// `path` is that of the request, without the prefix.
+    async fn respond_below<B>(&self, request: &Request<B>, path: &str) -> Response<Bytes> {
         let (query, headers) = (request.uri().query(), request.headers());
         let Some(route) = self.route(path) else { return respond::not_found() };
         let allowed = if route == RELOAD { "POST, OPTIONS" } else { "GET, HEAD, OPTIONS" };
@@ -124,7 +120,7 @@ impl Routes {
         }
     }
 
-    /// The route that a path leads to, as the label `handler` names it: all runbooks are one.
+    /// The label `handler` of a path, which is the same for all runbooks; `None` if there is no such path.
     fn route(&self, path: &str) -> Option<&str> {
         let route = if path.starts_with(RUNBOOKS) { RUNBOOKS } else { path };
         let routes = [&*self.metrics_path].into_iter().chain(FIXED);
@@ -132,7 +128,7 @@ impl Routes {
     }
 
     /// The list of runbooks, or one of them.
-    fn runbook(&self, path: &str, headers: &HeaderMap) -> Response<Full<Bytes>> {
+    fn runbook(&self, path: &str, headers: &HeaderMap) -> Response<Bytes> {
         let page = match path.strip_prefix(RUNBOOKS).unwrap_or_default() {
             "" => Some(page::runbooks::index()),
             name => page::runbooks::page(name),
@@ -143,22 +139,22 @@ impl Routes {
         }
     }
 
-    /// Counts a response to a request for a path below the prefix.
+    /// Counts a response. `path` is without the prefix, `None` for a path that is not below it.
     fn count(&self, path: Option<&str>, status: StatusCode) {
         let route = path.and_then(|path| self.route(path));
         self.telemetry.count_request(route.unwrap_or(OTHER), status.as_u16());
     }
 
-    fn html(&self, headers: &HeaderMap, page: String) -> Response<Full<Bytes>> {
-        let mut answer = respond::compressible(headers, respond::HTML, page);
-        let set = answer.headers_mut();
+    fn html(&self, headers: &HeaderMap, page: String) -> Response<Bytes> {
+        let mut response = respond::compressible(headers, respond::HTML, page);
+        let set = response.headers_mut();
         set.insert(CONTENT_SECURITY_POLICY, self.page_policy.clone());
         set.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
         set.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        answer
+        response
     }
 
-    fn metrics(&self, headers: &HeaderMap) -> Response<Full<Bytes>> {
+    fn metrics(&self, headers: &HeaderMap) -> Response<Bytes> {
         let now = clock::now();
         let mut text = Text::default();
         metrics::render(&self.store.view(), &now, &mut text);
@@ -167,7 +163,7 @@ impl Routes {
         respond::compressible(headers, METRICS, text)
     }
 
-    fn ready(&self) -> Response<Full<Bytes>> {
+    fn ready(&self) -> Response<Bytes> {
         if self.ready.load(Ordering::Relaxed) || self.store.view().all_polled() {
             self.ready.store(true, Ordering::Relaxed);
             return respond::text(StatusCode::OK, "Ready.\n");
@@ -175,8 +171,8 @@ impl Routes {
         respond::text(StatusCode::SERVICE_UNAVAILABLE, "Not ready: some clusters have not been polled yet.\n")
     }
 
-    /// Status codes and words as in Prometheus.
-    async fn reload(&self) -> Response<Full<Bytes>> {
+    /// Status codes and texts are those of Prometheus.
+    async fn reload(&self) -> Response<Bytes> {
         let Some(trigger) = &self.trigger else {
             return respond::text(
                 StatusCode::FORBIDDEN,
@@ -190,7 +186,7 @@ impl Routes {
     }
 
     /// The status page.
-    fn index(&self, query: Option<&str>, headers: &HeaderMap) -> Response<Full<Bytes>> {
+    fn index(&self, query: Option<&str>, headers: &HeaderMap) -> Response<Bytes> {
         let report = report::report(&self.store.view(), &clock::now());
         let config_warnings = self.telemetry.config_warnings();
         let exporter = page::Exporter {
@@ -202,18 +198,17 @@ impl Routes {
         self.html(headers, page)
     }
 
-    /// The same as JSON.
-    fn clusters(&self, query: Option<&str>, headers: &HeaderMap) -> Response<Full<Bytes>> {
+    fn clusters(&self, query: Option<&str>, headers: &HeaderMap) -> Response<Bytes> {
         let selection = Selection::new(pairs(query));
         let report = report::report(&self.store.view(), &clock::now()).filter(|cluster| selection.admits(cluster));
         let json = report::json::render(&report, Some(self.metrics_path.trim_start_matches('/')));
-        let mut answer = respond::compressible(headers, respond::JSON, json);
-        answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        answer
+        let mut response = respond::compressible(headers, respond::JSON, json);
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
     }
 
-    /// One cluster's series, from the store: nothing is polled.
-    fn probe(&self, query: Option<&str>, headers: &HeaderMap) -> Response<Full<Bytes>> {
+    /// The series of one cluster, from the store: nothing is polled.
+    fn probe(&self, query: Option<&str>, headers: &HeaderMap) -> Response<Bytes> {
         let Some((_, target)) = pairs(query).find(|(key, _)| key == "target") else {
             let problem = "target is missing: write /probe?target=NAME with the name of a configured cluster\n";
             return respond::text(StatusCode::BAD_REQUEST, problem);
@@ -229,22 +224,22 @@ impl Routes {
         respond::compressible(headers, METRICS, text.into_string())
     }
 
-    /// Prometheus' HTTP service discovery: each cluster is a target of its own, at the external URL, or else at the address
-    /// that was asked. Without a scheme here the scrape configuration's counts.
-    fn discovery(&self, headers: &HeaderMap, over_tls: bool) -> Response<Full<Bytes>> {
-        let header = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    /// Prometheus' HTTP service discovery. Each cluster is a target, with the address of the external URL or else of the
+    /// request. If the scheme is unknown, that of the scrape configuration is used.
+    fn discovery(&self, headers: &HeaderMap, over_tls: bool) -> Response<Bytes> {
         let (scheme, host) = match self.prefix.origin() {
             Some((scheme, host)) => (Some(scheme), Some(host)),
             None => {
-                let forwarded = header(FORWARDED_PROTO).filter(|scheme| ["http", "https"].contains(scheme));
-                let host = header(HOST.as_str()).filter(|host| is_authority(host)).map(str::to_owned);
+                let forwarded = headers.get(FORWARDED_PROTO).and_then(|scheme| scheme.to_str().ok());
+                let forwarded = forwarded.filter(|scheme| ["http", "https"].contains(scheme));
+                let host = headers.get(HOST).and_then(respond::authority).map(str::to_owned);
                 (forwarded.or(over_tls.then_some("https")), host)
             }
         };
         let Some(host) = host else {
-            return respond::text(StatusCode::BAD_REQUEST, "the Host header is missing or is no host and port\n");
+            return respond::text(StatusCode::BAD_REQUEST, "the Host header is missing or is not a host and port\n");
         };
-        let (view, path) = (self.store.view(), self.prefix.outside(PROBE));
+        let (view, path) = (self.store.view(), self.prefix.external(PROBE));
         let targets = view.clusters.iter().map(|cluster| {
             let name = cluster.name().as_str();
             let own = cluster.metadata().labels.iter();
@@ -264,65 +259,55 @@ fn pairs(query: Option<&str>) -> url::form_urlencoded::Parse<'_> {
     url::form_urlencoded::parse(query.unwrap_or_default().as_bytes())
 }
 
-/// Whether this can be a target's address.
-fn is_authority(host: &str) -> bool {
-    host.parse::<hyper::http::uri::Authority>().is_ok() && !host.contains('@')
-}
-
-/// Nothing but the page's own stylesheet, known by its hash, its own search form, and the icon that is written into it.
+/// The content security policy: the page's own stylesheet (by its hash), its search form and its inline icon are allowed.
 fn page_policy() -> HeaderValue {
     let hash = STANDARD.encode(digest(&SHA256, page::STYLE.as_bytes()));
     let policy = format!(
         "default-src 'none'; style-src 'sha256-{hash}'; img-src data:; form-action 'self'; base-uri 'none'; \
          frame-ancestors 'none'"
     );
-    // Base 64 and the words above are all visible ASCII.
+    // The fallback is never used: the text is visible ASCII.
     HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
 }
 
 impl Handler for Routes {
-    async fn handle(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        self.answer(&request).await
+    async fn handle(&self, request: Request<Incoming>) -> Response<Bytes> {
+        self.respond(&request).await
     }
 
-    fn answered(&self, path: &str, status: StatusCode) {
-        self.count(self.prefix.inside(path), status);
+    fn on_response(&self, path: &str, status: StatusCode) {
+        self.count(self.prefix.strip(path), status);
     }
 
-    fn handshake_failed(&self) {
+    fn on_handshake_failure(&self) {
         self.telemetry.count_handshake_failure();
     }
 
-    fn is_open(&self, path: &str) -> bool {
-        self.prefix.inside(path).is_some_and(is_health)
-    }
-
-    fn is_limited(&self, path: &str) -> bool {
-        !self.is_open(path)
+    fn is_health_check(&self, path: &str) -> bool {
+        self.prefix.strip(path).is_some_and(is_health_check)
     }
 }
 
-/// What an orchestrator asks: for everybody, and never too many.
-fn is_health(path: &str) -> bool {
+fn is_health_check(path: &str) -> bool {
     path == HEALTHY || path == READY
 }
 
-/// The health paths of `Routes` alone, for a listener that everybody reaches without a proxy: there is no prefix.
+/// Serves only the health checks of `Routes`, without its prefix: clients of this listener do not come through a proxy.
 #[derive(Debug)]
 pub struct Health(pub Arc<Routes>);
 
 impl Handler for Health {
-    async fn handle(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn handle(&self, request: Request<Incoming>) -> Response<Bytes> {
         let path = request.uri().path();
-        if is_health(path) { self.0.answer_inside(&request, path).await } else { respond::not_found() }
+        if is_health_check(path) { self.0.respond_below(&request, path).await } else { respond::not_found() }
     }
 
-    fn answered(&self, path: &str, status: StatusCode) {
-        self.0.count(Some(path).filter(|path| is_health(path)), status);
+    fn on_response(&self, path: &str, status: StatusCode) {
+        self.0.count(Some(path).filter(|path| is_health_check(path)), status);
     }
 
-    fn is_limited(&self, _path: &str) -> bool {
-        false
+    fn is_health_check(&self, _path: &str) -> bool {
+        true
     }
 }
 

@@ -1,6 +1,5 @@
 use std::{io::Read, time::Duration};
 
-use http_body_util::BodyExt;
 use hyper::{
     Method,
     header::{ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, LOCATION},
@@ -27,10 +26,10 @@ fn at(prefix: UrlPrefix, store: &Store, trigger: Option<Trigger>) -> Routes {
 }
 
 async fn get(routes: &Routes, path: &str) -> (u16, String) {
-    let answer = routes.answer(&request(Method::GET, path)).await;
-    routes.answered(path.split('?').next().unwrap(), answer.status());
-    let status = answer.status().as_u16();
-    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    let response = routes.respond(&request(Method::GET, path)).await;
+    routes.on_response(path.split('?').next().unwrap(), response.status());
+    let status = response.status().as_u16();
+    let body = response.into_body();
     (status, String::from_utf8(body.to_vec()).unwrap())
 }
 
@@ -58,9 +57,9 @@ async fn the_metrics_of_many_clusters_are_whole_compressed_or_not() {
     let plain = get(&routes, "/metrics").await.1;
     let mut request = request(Method::GET, "/metrics");
     request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
-    let answer = routes.answer(&request).await;
-    assert_eq!(answer.headers()[CONTENT_ENCODING], "gzip");
-    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    let response = routes.respond(&request).await;
+    assert_eq!(response.headers()[CONTENT_ENCODING], "gzip");
+    let body = response.into_body();
     let mut text = String::new();
     flate2::read::GzDecoder::new(&*body).read_to_string(&mut text).unwrap();
     let clusters = |text: &str| text.lines().filter(|line| line.contains("cluster=")).collect::<Vec<_>>().join("\n");
@@ -78,8 +77,8 @@ async fn metrics_are_the_clusters_and_the_exporter() {
     assert_eq!(status, 200);
     assert!(text.contains("qumulo_encryption_polls_total{cluster=\"one\"} 0\n"), "{text}");
     assert!(text.contains("process_open_fds"), "{text}");
-    let answer = routes.answer(&request(Method::GET, "/metrics")).await;
-    assert_eq!(answer.headers()[CONTENT_TYPE], METRICS);
+    let response = routes.respond(&request(Method::GET, "/metrics")).await;
+    assert_eq!(response.headers()[CONTENT_TYPE], METRICS);
 }
 
 #[tokio::test]
@@ -102,8 +101,8 @@ async fn index_links_relatively() {
 #[tokio::test]
 async fn page_allows_its_own_style_and_nothing_else() {
     let routes = routes(&Store::default());
-    let answer = routes.answer(&request(Method::GET, "/")).await;
-    let policy = answer.headers()[CONTENT_SECURITY_POLICY].to_str().unwrap().to_owned();
+    let response = routes.respond(&request(Method::GET, "/")).await;
+    let policy = response.headers()[CONTENT_SECURITY_POLICY].to_str().unwrap().to_owned();
     assert!(policy.starts_with("default-src 'none'; style-src 'sha256-") && !policy.contains("unsafe"), "{policy}");
 }
 
@@ -138,8 +137,8 @@ async fn discovery_lists_each_cluster_at_the_address_that_was_asked() {
     }]);
     assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), expect);
     for bad in ["", "a b", "user@host", "a/b"] {
-        let answer = routes.answer(&Request::get("/sd").header(HOST, bad).body(()).unwrap()).await;
-        assert_eq!(answer.status(), 400, "{bad}");
+        let response = routes.respond(&Request::get("/sd").header(HOST, bad).body(()).unwrap()).await;
+        assert_eq!(response.status(), 400, "{bad}");
     }
 }
 
@@ -150,14 +149,14 @@ async fn discovery_knows_the_way_through_a_proxy() {
     let check =
         async |external: Option<&str>, prefix: Option<&str>, over_tls: bool, forwarded: &str, expect: [&str; 3]| {
             let paths = UrlPrefix::new(external.map(|url| url.parse().unwrap()), prefix);
-            let path = paths.inner("/sd");
+            let path = paths.add("/sd");
             let mut request = request(Method::GET, &path);
             request.headers_mut().insert(FORWARDED_PROTO, HeaderValue::from_str(forwarded).unwrap());
             if over_tls {
                 request.extensions_mut().insert(OverTls);
             }
-            let answer = at(paths, &store, None).answer(&request).await;
-            let body = answer.into_body().collect().await.unwrap().to_bytes();
+            let response = at(paths, &store, None).respond(&request).await;
+            let body = response.into_body();
             let found: serde_json::Value = serde_json::from_slice(&body).unwrap();
             let label = |name: &str| found[0]["labels"][name].as_str().unwrap_or_default().to_owned();
             let target = found[0]["targets"][0].as_str().unwrap().to_owned();
@@ -184,13 +183,13 @@ async fn every_path_is_below_the_prefix() {
         let outside = if path == "/" { 302 } else { 404 };
         assert_eq!(get(&routes, path).await.0, outside, "{path}");
     }
-    assert!(routes.is_open("/q/-/healthy") && !routes.is_open("/-/healthy"));
-    assert_eq!(routes.answer(&request(Method::GET, "/q")).await.headers()[LOCATION], "/q/");
+    assert!(routes.is_health_check("/q/-/healthy") && !routes.is_health_check("/-/healthy"));
+    assert_eq!(routes.respond(&request(Method::GET, "/q")).await.headers()[LOCATION], "/q/");
     let (_, text) = get(&routes, "/q/metrics").await;
     assert!(text.contains("http_requests_total{code=\"200\",handler=\"/runbooks/\"} 2\n"), "{text}");
     // Kubernetes asks the other listener without a proxy.
     let health = Health(Arc::new(routes));
-    assert!(!health.is_limited(HEALTHY));
+    assert!(health.is_health_check(HEALTHY));
 }
 
 #[tokio::test]
@@ -210,9 +209,9 @@ async fn json_can_be_filtered_by_state() {
 #[tokio::test]
 async fn reload_is_by_post_and_only_where_it_is_allowed() {
     let check = async |routes: &Routes, method: Method, code: u16, words: &str| {
-        let answer = routes.answer(&request(method, RELOAD)).await;
-        let status = answer.status().as_u16();
-        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        let response = routes.respond(&request(method, RELOAD)).await;
+        let status = response.status().as_u16();
+        let body = response.into_body();
         let body = String::from_utf8(body.to_vec()).unwrap();
         assert!(status == code && body.contains(words), "{status} {body}");
     };
@@ -234,15 +233,15 @@ async fn reload_is_by_post_and_only_where_it_is_allowed() {
     tokio::join!(reloading, asking);
     drop(requests);
     check(&allowing, Method::POST, 500, "ending").await;
-    assert!(allowing.is_limited(RELOAD) && !allowing.is_limited("/-/healthy"));
+    assert!(!allowing.is_health_check(RELOAD) && allowing.is_health_check("/-/healthy"));
 }
 
 #[tokio::test]
 async fn nothing_is_changed_by_a_request() {
     let routes = routes(&Store::default());
     for path in ["/", "/metrics", "/api/v1/clusters", "/probe", "/sd", "/-/healthy", "/-/ready"] {
-        let answer = routes.answer(&request(Method::POST, path)).await;
-        assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED, "{path}");
-        assert_eq!(answer.headers()[ALLOW], "GET, HEAD, OPTIONS", "{path}");
+        let response = routes.respond(&request(Method::POST, path)).await;
+        assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED, "{path}");
+        assert_eq!(response.headers()[ALLOW], "GET, HEAD, OPTIONS", "{path}");
     }
 }

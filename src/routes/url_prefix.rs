@@ -1,19 +1,19 @@
-//! Where the exporter's paths are, and where others find them when a reverse proxy stands in front.
+//! The paths of the exporter, as it serves them and as clients see them behind a reverse proxy.
 
 use url::Url;
 
-/// From `--web.external-url` and `--web.route-prefix`, which mean what they mean in Prometheus.
+/// `--web.external-url` and `--web.route-prefix`, which have the same meaning as in Prometheus.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct UrlPrefix {
     external: Option<Url>,
-    /// In front of every path, without a slash at its end.
+    /// Prepended to every path that is served. Has no trailing slash.
     prefix: String,
 }
 
 // === impl UrlPrefix ===
 
 impl UrlPrefix {
-    /// Without a `prefix` the paths begin as that of the external URL.
+    /// Without a `prefix`, the path of the external URL is the prefix.
     pub fn new(external: Option<Url>, prefix: Option<&str>) -> Self {
         let prefix = prefix.or(external.as_ref().map(Url::path)).unwrap_or_default();
         let prefix = match prefix.trim_matches('/') {
@@ -23,29 +23,29 @@ impl UrlPrefix {
         Self { external, prefix }
     }
 
-    /// A path behind the prefix, with it.
-    pub fn inner(&self, path: &str) -> String {
+    /// Adds the prefix.
+    pub fn add(&self, path: &str) -> String {
         format!("{}{path}", self.prefix)
     }
 
-    /// A path without the prefix; `None` for one that is not below it.
-    pub fn inside<'a>(&self, path: &'a str) -> Option<&'a str> {
+    /// Removes the prefix. `None` if the path is not below it.
+    pub fn strip<'a>(&self, path: &'a str) -> Option<&'a str> {
         path.strip_prefix(&*self.prefix).filter(|path| path.starts_with('/'))
     }
 
-    /// Where to go instead, for whoever knows the host alone or forgot the slash at the end.
-    pub fn home(&self, path: &str) -> Option<String> {
-        (!self.prefix.is_empty() && (path == "/" || path == self.prefix)).then(|| self.inner("/"))
+    /// Where to redirect a request for the host alone, or for the prefix without a trailing slash.
+    pub fn redirect(&self, path: &str) -> Option<String> {
+        (!self.prefix.is_empty() && (path == "/" || path == self.prefix)).then(|| self.add("/"))
     }
 
-    /// The path as others ask for it.
-    pub fn outside(&self, path: &str) -> String {
+    /// The path as clients see it.
+    pub fn external(&self, path: &str) -> String {
         self.external
             .as_ref()
-            .map_or_else(|| self.inner(path), |url| format!("{}{path}", url.path().trim_end_matches('/')))
+            .map_or_else(|| self.add(path), |url| format!("{}{path}", url.path().trim_end_matches('/')))
     }
 
-    /// Scheme, and host and port, as others ask for them, if somebody said so.
+    /// Scheme, and host and port, of the external URL.
     pub fn origin(&self) -> Option<(&str, String)> {
         let url = self.external.as_ref()?;
         // Prometheus 3 adds no port of its own.
@@ -65,8 +65,8 @@ mod tests {
                      outside: &str,
                      origin: Option<(&str, &str)>| {
             let prefix = UrlPrefix::new(external.map(|url| url.parse().unwrap()), prefix);
-            assert_eq!(prefix.inside(inside), Some("/sd"), "{external:?} {prefix:?}");
-            assert_eq!(prefix.outside("/probe"), outside, "{external:?} {prefix:?}");
+            assert_eq!(prefix.strip(inside), Some("/sd"), "{external:?} {prefix:?}");
+            assert_eq!(prefix.external("/probe"), outside, "{external:?} {prefix:?}");
             assert_eq!(prefix.origin(), origin.map(|(scheme, host)| (scheme, host.to_owned())));
         };
         check(None, None, "/sd", "/probe", None);
@@ -82,12 +82,12 @@ mod tests {
     fn what_is_not_below_the_prefix_is_not_there() {
         let prefix = UrlPrefix::new(None, Some("/q"));
         for path in ["/sd", "/", "/q", "/qsd", "/Q/sd", "//q/sd", "q/sd", ""] {
-            assert_eq!(prefix.inside(path), None, "{path}");
+            assert_eq!(prefix.strip(path), None, "{path}");
         }
         assert_eq!(
-            ["/", "/q", "/q/", "/sd"].map(|path| prefix.home(path)),
+            ["/", "/q", "/q/", "/sd"].map(|path| prefix.redirect(path)),
             [Some("/q/".into()), Some("/q/".into()), None, None]
         );
-        assert_eq!(UrlPrefix::default().home("/"), None);
+        assert_eq!(UrlPrefix::default().redirect("/"), None);
     }
 }

@@ -1,10 +1,10 @@
 //! Basic authentication (RFC 7617) against bcrypt hashes.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     fmt,
     str::FromStr,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -13,48 +13,40 @@ use hyper::{HeaderMap, header::AUTHORIZATION};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
-use crate::{blocking::KeyedBlockingPool, lock::lock};
+use crate::blocking::KeyedBlockingPool;
 
-/// Wrong verdicts kept. bcrypt takes some 60 ms, which a scraper every few seconds should not cost.
-const CACHED: usize = 100;
-
-/// Comparisons that may wait: some seconds of work. More are told to come back, so that a flood of guesses grows no queue.
+/// Password comparisons that may wait. Each takes some 60 ms, and a flood of guesses must not grow the queue without bound.
 const WAITING: usize = 32;
 
-/// What came of looking at a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Verdict {
-    /// One of the users.
     Admitted,
-    /// Too many passwords are being compared.
+    /// Too many comparisons are waiting.
     Busy,
-    /// Nobody, or a wrong password.
+    /// No credentials, or wrong ones.
     Refused,
 }
 
-/// A bcrypt hash of a password. It cannot be printed.
+/// A bcrypt hash of a password. Not shown by `Debug`.
 #[derive(Clone, Eq, PartialEq)]
 pub struct PasswordHash(String);
 
-/// Users and their passwords' hashes.
+/// The users of the listener.
 #[derive(Debug)]
 pub struct Users {
     hashes: BTreeMap<String, PasswordHash>,
-    /// Shared with the users before a reload: a client that is known stays known, and a flood of guesses gets no second queue.
-    checks: Arc<Checks>,
+    checks: Arc<PasswordChecks>,
 }
 
-/// Passwords that are being compared, and those that were.
+/// Shared with the users of the next configuration, so that a reload makes known clients wait for no comparison.
 #[derive(Debug)]
-struct Checks {
-    /// One at a time, so that wrong passwords keep one core busy at most; on a thread that nothing else uses.
+struct PasswordChecks {
+    /// One comparison at a time: guessing keeps one core busy at most.
     pool: KeyedBlockingPool,
-    /// By user, the digest of user, hash and password that were right: guessing evicts none.
-    right: Mutex<HashMap<String, Digest>>,
-    /// Comparisons that wait or are under way.
+    /// By user, the digest of user, hash and password that were right.
+    known: Mutex<HashMap<String, Digest>>,
+    /// Permits for comparisons that wait or run.
     waiting: Semaphore,
-    /// The same digests, of wrong ones: a scraper with an old password should cost nothing either.
-    wrong: Mutex<HashSet<Digest>>,
 }
 
 type Digest = [u8; 32];
@@ -82,69 +74,57 @@ impl fmt::Debug for PasswordHash {
 // === impl Users ===
 
 impl Users {
-    /// `None` if there are none: then everybody is admitted.
+    /// `None` without users: then no password is needed.
     pub fn new(hashes: BTreeMap<String, PasswordHash>) -> Option<Self> {
-        let checks = Checks {
+        let checks = PasswordChecks {
             pool: KeyedBlockingPool::new(1),
-            right: Mutex::default(),
+            known: Mutex::default(),
             waiting: Semaphore::new(WAITING),
-            wrong: Mutex::default(),
         };
         (!hashes.is_empty()).then(|| Self { hashes, checks: Arc::new(checks) })
     }
 
-    /// Knows the passwords that `old` knew; one whose hash has changed does not fit any more.
-    pub fn remember_from(&mut self, old: &Self) {
+    /// Takes over the known passwords of `old`. One whose hash has changed does not match any more.
+    pub fn inherit(&mut self, old: &Self) {
         self.checks = old.checks.clone();
-        lock(&self.checks.right).retain(|user, _| self.hashes.contains_key(user));
+        self.known().retain(|user, _| self.hashes.contains_key(user));
     }
 
-    /// Whether a request with these headers comes from one of them. A password that was right before is known at once.
+    /// Checks the credentials of a request. A password that was right before needs no comparison.
     ///
-    /// A name that nobody has is compared with somebody's hash, always the same for the same name, so that the time taken
-    /// does not tell which names exist, whatever the costs of the hashes are.
-    pub async fn admit(&self, request: &HeaderMap) -> Verdict {
+    /// An unknown user name is compared with a decoy, always the same for that name, so that the response time does not
+    /// reveal which names exist, even if the hashes have different costs.
+    pub async fn authenticate(&self, request: &HeaderMap) -> Verdict {
         let Some((user, password)) = credentials(request) else { return Verdict::Refused };
-        let known = self.hashes.get(&user);
-        let Some(hash) = known.or_else(|| self.decoy(&user)).cloned() else { return Verdict::Refused };
-        let (checks, key) = (&self.checks, digest(&[user.as_bytes(), hash.0.as_bytes(), &password]));
-        if lock(&checks.right).get(&user) == Some(&key) {
+        let hash = self.hashes.get(&user);
+        let is_user = hash.is_some();
+        let Some(hash) = hash.or_else(|| self.decoy(&user)).cloned() else { return Verdict::Refused };
+        let key = digest(&[user.as_bytes(), hash.0.as_bytes(), &password]);
+        if self.known().get(&user) == Some(&key) {
             return Verdict::Admitted;
         }
-        if lock(&checks.wrong).contains(&key) {
-            return Verdict::Refused;
-        }
-        let Ok(_place) = checks.waiting.try_acquire() else { return Verdict::Busy };
+        let Ok(_permit) = self.checks.waiting.try_acquire() else { return Verdict::Busy };
         let compare = move || bcrypt::verify(password, &hash.0).unwrap_or(false);
-        if checks.pool.run("", compare).await.unwrap_or(false) && known.is_some() {
-            lock(&checks.right).insert(user, key);
+        if self.checks.pool.run("", compare).await.unwrap_or(false) && is_user {
+            self.known().insert(user, key);
             return Verdict::Admitted;
         }
-        checks.remember_wrong(key);
         Verdict::Refused
     }
 
-    /// Somebody's hash for a name that nobody has.
     fn decoy(&self, user: &str) -> Option<&PasswordHash> {
         let all: Vec<&[u8]> = self.hashes.values().map(|hash| hash.0.as_bytes()).chain([user.as_bytes()]).collect();
         let number = digest(&all).first().copied().map(usize::from)?;
         self.hashes.values().nth(number % self.hashes.len().max(1))
     }
-}
 
-impl Checks {
-    /// A full set loses a tenth, chosen by the set's random order.
-    fn remember_wrong(&self, key: Digest) {
-        let mut wrong = lock(&self.wrong);
-        if wrong.len() >= CACHED {
-            let mut kept = 0..CACHED - CACHED / 10;
-            wrong.retain(|_| kept.next().is_some());
-        }
-        wrong.insert(key);
+    fn known(&self) -> MutexGuard<'_, HashMap<String, Digest>> {
+        // After a panic it is still a valid map.
+        self.checks.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// User and password, if the request has them. A password may hold colons, a name may not.
+/// User and password. A password may contain colons, a user name may not.
 fn credentials(request: &HeaderMap) -> Option<(String, Zeroizing<Vec<u8>>)> {
     let (scheme, encoded) = request.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {
@@ -156,7 +136,7 @@ fn credentials(request: &HeaderMap) -> Option<(String, Zeroizing<Vec<u8>>)> {
     Some((String::from_utf8(user.to_vec()).ok()?, password.get(1..)?.to_vec().into()))
 }
 
-/// Each part with its length, so that no two lists of parts read the same.
+/// Includes the length of each part, so that different lists of parts have different digests.
 fn digest(parts: &[&[u8]]) -> Digest {
     let mut context = Context::new(&SHA256);
     for part in parts {
@@ -202,38 +182,27 @@ mod tests {
                 (":", false),
                 ("alice", false),
             ] {
-                assert_eq!(users.admit(&basic(pair)).await == Verdict::Admitted, expect, "{pair}");
+                assert_eq!(users.authenticate(&basic(pair)).await == Verdict::Admitted, expect, "{pair}");
             }
         }
         for text in ["", "Basic", "Basic !!", "Bearer YTpi", "basic"] {
-            assert_eq!(users.admit(&headers(text)).await, Verdict::Refused, "{text}");
+            assert_eq!(users.authenticate(&headers(text)).await, Verdict::Refused, "{text}");
         }
-        assert_eq!(users.admit(&HeaderMap::new()).await, Verdict::Refused);
+        assert_eq!(users.authenticate(&HeaderMap::new()).await, Verdict::Refused);
         assert_eq!(
-            users.admit(&headers(&format!("bAsIc {}", STANDARD.encode("bob:b")))).await,
+            users.authenticate(&headers(&format!("bAsIc {}", STANDARD.encode("bob:b")))).await,
             Verdict::Admitted,
             "any case"
         );
     }
 
     #[tokio::test]
-    async fn guessing_evicts_no_right_password_and_grows_nothing() {
-        let users = users();
-        assert_eq!(users.admit(&basic("bob:b")).await, Verdict::Admitted);
-        for number in 0..CACHED + 30 {
-            assert_eq!(users.admit(&basic(&format!("bob:{number}"))).await, Verdict::Refused);
-        }
-        assert!(lock(&users.checks.wrong).len() <= CACHED);
-        assert_eq!(lock(&users.checks.right).len(), 1);
-    }
-
-    #[tokio::test]
     async fn a_flood_of_guesses_is_turned_away_and_a_known_user_does_not_wait() {
         let users = users();
-        assert_eq!(users.admit(&basic("bob:b")).await, Verdict::Admitted);
+        assert_eq!(users.authenticate(&basic("bob:b")).await, Verdict::Admitted);
         let _all = users.checks.waiting.acquire_many(u32::try_from(WAITING).unwrap()).await.unwrap();
-        assert_eq!(users.admit(&basic("bob:guess")).await, Verdict::Busy);
-        assert_eq!(users.admit(&basic("bob:b")).await, Verdict::Admitted);
+        assert_eq!(users.authenticate(&basic("bob:guess")).await, Verdict::Busy);
+        assert_eq!(users.authenticate(&basic("bob:b")).await, Verdict::Admitted);
     }
 
     /// A reload while somebody guesses passwords.
@@ -241,21 +210,29 @@ mod tests {
     async fn known_users_stay_known_as_long_as_their_hash_is_the_same() {
         let old = users();
         for pair in ["alice:colon:in it", "bob:b"] {
-            assert_eq!(old.admit(&basic(pair)).await, Verdict::Admitted);
+            assert_eq!(old.authenticate(&basic(pair)).await, Verdict::Admitted);
         }
         let mut hashes = old.hashes.clone();
         hashes.insert("bob".to_owned(), bcrypt::hash("new", 4).unwrap().parse().unwrap());
         let mut new = Users::new(hashes).unwrap();
-        new.remember_from(&old);
+        new.inherit(&old);
         let _all = old.checks.waiting.acquire_many(u32::try_from(WAITING).unwrap()).await.unwrap();
-        assert_eq!(new.admit(&basic("alice:colon:in it")).await, Verdict::Admitted);
-        assert_eq!(new.admit(&basic("bob:b")).await, Verdict::Busy, "with another hash everything is checked anew");
+        assert_eq!(new.authenticate(&basic("alice:colon:in it")).await, Verdict::Admitted);
+        assert_eq!(
+            new.authenticate(&basic("bob:b")).await,
+            Verdict::Busy,
+            "with another hash everything is checked anew"
+        );
         drop(_all);
-        assert_eq!(new.admit(&basic("bob:b")).await, Verdict::Refused);
-        assert_eq!(new.admit(&basic("bob:new")).await, Verdict::Admitted);
+        assert_eq!(new.authenticate(&basic("bob:b")).await, Verdict::Refused);
+        assert_eq!(new.authenticate(&basic("bob:new")).await, Verdict::Admitted);
         let mut alone = Users::new(BTreeMap::from([("bob".to_owned(), new.hashes["bob"].clone())])).unwrap();
-        alone.remember_from(&new);
-        assert_eq!(alone.admit(&basic("alice:colon:in it")).await, Verdict::Refused, "a removed user is not known");
+        alone.inherit(&new);
+        assert_eq!(
+            alone.authenticate(&basic("alice:colon:in it")).await,
+            Verdict::Refused,
+            "a removed user is not known"
+        );
     }
 
     #[test]

@@ -1,15 +1,13 @@
-//! One connection: the TLS handshake, then each request's way to the handler.
+//! One connection: the TLS handshake, then the way of each request to the handler.
 
-use std::{
-    convert::Infallible, future::poll_fn, io, net::SocketAddr, pin::pin, sync::Arc, task::Poll, time::SystemTime,
-};
+use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
+use http_body_util::Full;
 use hyper::{
-    Request, Response, StatusCode, Version,
+    HeaderMap, Request, Response, StatusCode, Version,
     body::Incoming,
-    header::{CONNECTION, DATE, HOST, HeaderValue, WWW_AUTHENTICATE},
+    header::{CONNECTION, HOST, HeaderValue, WWW_AUTHENTICATE},
     server::conn::http1,
     service::service_fn,
 };
@@ -19,10 +17,11 @@ use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    sync::{Semaphore, watch},
     task::yield_now,
     time::{Instant, sleep_until, timeout},
 };
+use tokio_io_timeout::TimeoutWriter;
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
@@ -35,39 +34,35 @@ use crate::web::{
     respond,
     server::Limits,
     tls::{self, Tls},
-    write_timeout::WriteTimeout,
 };
 
-/// For a request's head, in bytes. Ours need a few hundred; hyper's default of 400 KiB is a gift to an attacker with
-/// many connections.
+/// Limit for the head of a request, in bytes. A scrape needs a few hundred; hyper's default is 400 KiB for each connection.
 const MAX_HEAD: usize = 16 * 1024;
 
-/// What the kernel may keep of a connection, in bytes: it would take megabytes for a client that sends or leaves unread a lot,
-/// and counts them against the memory limit of a container.
+/// Limits for the kernel's buffers of a connection, in bytes. By default they grow to megabytes for a client that sends or
+/// leaves unread a lot, and they count against the memory limit of a container.
 const SEND_BUFFER: usize = 64 * 1024;
 const RECEIVE_BUFFER: usize = 32 * 1024;
 
-/// What connections have in common on the way to the handler.
+/// The part of request handling that all connections of a server share.
 #[derive(Debug)]
 pub(super) struct RequestPipeline<H> {
     handler: Arc<H>,
-    handshakes: Semaphore,
+    handshake_turn: Semaphore,
     http: http1::Builder,
     limits: Limits,
     policy: watch::Receiver<Arc<ListenerPolicy>>,
-    /// `None` is no limit.
-    requests: Option<Arc<Semaphore>>,
+    requests: Semaphore,
     shutdown: CancellationToken,
 }
 
-/// What is known about one connection.
 #[derive(Debug)]
 pub(super) struct ConnectionContext {
-    /// When the client's certificate expires.
+    /// When the client certificate expires, if there is a verified one.
     pub(super) expires: Option<Instant>,
     pub(super) guard: ConnectionGuard,
     pub(super) peer: SocketAddr,
-    /// The policy that admitted it.
+    /// The policy at the time of the handshake.
     pub(super) policy: Arc<ListenerPolicy>,
 }
 
@@ -82,33 +77,30 @@ impl<H: Handler> RequestPipeline<H> {
     ) -> Self {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
-            .header_read_timeout(limits.time.head)
+            .header_read_timeout(limits.head)
             // A client may close its sending side after its request and still read the response.
             .half_close(true)
-            .max_buf_size(MAX_HEAD)
-            // hyper's own stays in the future when the clock is set back.
-            .auto_date_header(false);
-        let requests = (limits.max_requests > 0)
-            .then(|| Arc::new(Semaphore::new(limits.max_requests.min(Semaphore::MAX_PERMITS))));
-        Self { handler, handshakes: Semaphore::new(1), http, limits, policy, requests, shutdown }
+            .max_buf_size(MAX_HEAD);
+        let max_requests = if limits.max_requests == 0 { usize::MAX } else { limits.max_requests };
+        let requests = Semaphore::new(max_requests.min(Semaphore::MAX_PERMITS));
+        Self { handler, handshake_turn: Semaphore::new(1), http, limits, policy, requests, shutdown }
     }
 
-    /// A connection from `accept` to its end.
+    /// Serves an accepted connection until it ends.
     pub(super) async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, guard: ConnectionGuard) {
-        let socket = SockRef::from(&stream);
-        // Failing to set these costs speed or memory, nothing else.
+        // If these fail, the connection is slower or needs more memory, and works.
         let _ = stream.set_nodelay(true);
-        let _ = socket.set_send_buffer_size(SEND_BUFFER);
-        let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
-        let stream = WriteTimeout::new(stream, self.limits.time.write);
+        let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
+        let _ = SockRef::from(&stream).set_recv_buffer_size(RECEIVE_BUFFER);
+        let stream = self.limit_writes(stream);
         let policy = self.policy.borrow().clone();
         let mut context = ConnectionContext { expires: None, guard, peer, policy: policy.clone() };
         let Some(tls) = &policy.tls else { return self.serve(stream, &context).await };
         let handshake = tokio::select! {
             biased;
             () = self.ending(&context) => return,
-            () = context.guard.closing() => return,
-            handshake = timeout(self.limits.time.handshake, self.handshake(stream, tls)) => handshake,
+            () = context.guard.evicted() => return,
+            handshake = timeout(self.limits.handshake, self.handshake(stream, tls)) => handshake,
         };
         match handshake.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
             Ok(stream) => {
@@ -116,18 +108,28 @@ impl<H: Handler> RequestPipeline<H> {
                 self.serve(stream, &context).await;
             }
             Err(err) => {
-                self.handler.handshake_failed();
+                self.handler.on_handshake_failure();
                 debug!(%peer, %err, "TLS handshake failed");
             }
         }
     }
 
+    /// hyper has no time limit for sending a response.
+    pub(super) fn limit_writes<S>(&self, stream: S) -> impl AsyncRead + AsyncWrite + Send + Unpin + use<S, H>
+    where
+        S: AsyncRead + AsyncWrite + Send,
+    {
+        let mut stream = TimeoutWriter::new(stream);
+        stream.set_timeout(Some(self.limits.write));
+        Box::pin(stream)
+    }
+
     async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S, tls: &Tls) -> io::Result<TlsStream<S>> {
-        // A client that says nothing holds up no other.
+        // Read before the turn is taken, so that a silent client blocks no other.
         let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
-        // The signature takes milliseconds, here and not when it is awaited. One at a time, and all that is ready runs in between,
-        // so that a flood of handshakes leaves time for requests.
-        let turn = self.handshakes.acquire().await;
+        let turn = self.handshake_turn.acquire().await;
+        // This computes the signature, which takes milliseconds. Other ready tasks run before the next handshake, so a
+        // flood of handshakes leaves time for requests.
         let accept = hello.into_stream(tls.config.clone());
         yield_now().await;
         drop(turn);
@@ -139,28 +141,22 @@ impl<H: Handler> RequestPipeline<H> {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin,
     {
-        let service = service_fn(|request| async move { Ok::<_, Infallible>(self.answer(request, context).await) });
+        let service = service_fn(|request| self.respond(request, context));
         let mut http = pin!(self.http.serve_connection(TokioIo::new(stream), service));
-        let mut ending = pin!(self.ending(context));
-        let mut ends = false;
-        let mut serving = poll_fn(|cx| {
-            if !ends && ending.as_mut().poll(cx).is_ready() {
-                ends = true;
-                http.as_mut().graceful_shutdown();
-            }
-            // hyper panics when HTTP has no date for the time of the clock.
-            if respond::date(SystemTime::now()).is_none() {
-                return Poll::Ready(Ok(()));
-            }
-            http.as_mut().poll(cx)
-        });
         let ended = tokio::select! {
             biased;
-            () = context.guard.closing() => return,
-            ended = &mut serving => ended,
+            () = context.guard.evicted() => return,
+            () = self.ending(context) => {
+                http.as_mut().graceful_shutdown();
+                tokio::select! {
+                    () = context.guard.evicted() => return,
+                    ended = http => ended,
+                }
+            }
+            ended = http.as_mut() => ended,
         };
         if let Err(err) = ended {
-            // The client's doing, or its network's: nothing that an operator has to act on.
+            // Caused by the client or its network: no action for an operator.
             debug!(peer = %context.peer, %err, "connection ended early");
         }
     }
@@ -180,20 +176,20 @@ impl<H: Handler> RequestPipeline<H> {
         }
     }
 
-    async fn answer(&self, mut request: Request<Incoming>, context: &ConnectionContext) -> Response<Full<Bytes>> {
-        context.guard.begin();
+    async fn respond(
+        &self,
+        mut request: Request<Incoming>,
+        context: &ConnectionContext,
+    ) -> Result<Response<Full<Bytes>>, Infallible> {
+        context.guard.start_request();
         if context.policy.tls.is_some() {
             request.extensions_mut().insert(OverTls);
         }
         let (uri, policy) = (request.uri().clone(), self.policy.borrow().clone());
         let (mut head, body) = self.admit_and_handle(request, context, &policy).await.into_parts();
-        policy.decorate(&mut head.headers);
-        if let Some(date) = respond::date(SystemTime::now()) {
-            head.headers.insert(DATE, date);
-        }
-        self.handler.answered(uri.path(), head.status);
-        let Ok(body) = body.collect().await;
-        Response::from_parts(head, Full::new(context.guard.answer(body.to_bytes()).await))
+        policy.set_headers(&mut head.headers);
+        self.handler.on_response(uri.path(), head.status);
+        Ok(Response::from_parts(head, Full::new(context.guard.track_body(body).await)))
     }
 
     async fn admit_and_handle(
@@ -201,50 +197,47 @@ impl<H: Handler> RequestPipeline<H> {
         request: Request<Incoming>,
         context: &ConnectionContext,
         policy: &ListenerPolicy,
-    ) -> Response<Full<Bytes>> {
-        if context.policy.superseded.is_cancelled() || context.expires.is_some_and(|expires| expires <= Instant::now())
-        {
+    ) -> Response<Bytes> {
+        let has_expired = context.expires.is_some_and(|expires| expires <= Instant::now());
+        if has_expired || context.policy.superseded.is_cancelled() {
             return superseded();
         }
         if !has_one_host(&request) {
-            return respond::text(
-                StatusCode::BAD_REQUEST,
-                "400 the request needs one Host header with a host and port\n",
-            );
+            let problem = "400 the request needs one Host header with a host and port\n";
+            return respond::text(StatusCode::BAD_REQUEST, problem);
         }
-        if let Some(refusal) = self.refuse(policy, &request).await {
-            return refusal;
-        }
-        let Ok(_permit) = self.permit(&request).await else { return overloaded(self.limits.max_requests) };
-        match timeout(self.limits.time.handler, self.handler.handle(request)).await {
-            Ok(answer) => answer,
-            Err(_) => respond::text(StatusCode::SERVICE_UNAVAILABLE, "The request took too long.\n"),
-        }
-    }
-
-    /// Rate limit first, then authentication, as in the original.
-    async fn refuse(&self, policy: &ListenerPolicy, request: &Request<Incoming>) -> Option<Response<Full<Bytes>>> {
-        if self.handler.is_open(request.uri().path()) {
-            return None;
-        }
-        if policy.rate.as_ref().is_some_and(|rate| !rate.admit(Instant::now())) {
-            return Some(respond::text(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests\n"));
-        }
-        match policy.users.as_ref()?.admit(request.headers()).await {
-            Verdict::Admitted => None,
-            Verdict::Busy => Some(busy()),
-            Verdict::Refused => Some(unauthorized()),
-        }
-    }
-
-    /// A permit for requests that need one, after a moment if need be.
-    async fn permit(&self, request: &Request<Incoming>) -> Result<Option<OwnedSemaphorePermit>, ()> {
-        match &self.requests {
-            Some(requests) if self.handler.is_limited(request.uri().path()) => {
-                let permit = timeout(self.limits.patience, requests.clone().acquire_owned()).await;
-                permit.ok().and_then(Result::ok).map(Some).ok_or(())
+        let _permit = if self.handler.is_health_check(request.uri().path()) {
+            None
+        } else {
+            if let Some(refusal) = refuse(policy, request.headers()).await {
+                return refusal;
             }
-            _ => Ok(None),
+            match timeout(self.limits.patience, self.requests.acquire()).await {
+                Ok(Ok(permit)) => Some(permit),
+                _ => return overloaded(self.limits.max_requests),
+            }
+        };
+        let response = timeout(self.limits.handler, self.handler.handle(request)).await;
+        response.unwrap_or_else(|_| respond::text(StatusCode::SERVICE_UNAVAILABLE, "The request took too long.\n"))
+    }
+}
+
+/// The response to a request over the rate limit, or else without a right password: in this order, as in the Prometheus
+/// exporter toolkit.
+async fn refuse(policy: &ListenerPolicy, headers: &HeaderMap) -> Option<Response<Bytes>> {
+    if policy.rate.as_ref().is_some_and(|rate| !rate.admit(Instant::now())) {
+        return Some(respond::text(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests\n"));
+    }
+    match policy.users.as_ref()?.authenticate(headers).await {
+        Verdict::Admitted => None,
+        Verdict::Busy => {
+            let problem = "Too many passwords are being checked, try again later.\n";
+            Some(respond::text(StatusCode::SERVICE_UNAVAILABLE, problem))
+        }
+        Verdict::Refused => {
+            let mut response = respond::text(StatusCode::UNAUTHORIZED, "Unauthorized\n");
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic"));
+            Some(response)
         }
     }
 }
@@ -254,35 +247,23 @@ fn has_one_host<B>(request: &Request<B>) -> bool {
     let mut hosts = request.headers().get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {
         (None, _) => request.version() < Version::HTTP_11,
-        (Some(host), None) => host.to_str().is_ok_and(|host| {
-            host.is_empty() || (host.parse::<hyper::http::uri::Authority>().is_ok() && !host.contains('@'))
-        }),
+        (Some(host), None) => host.is_empty() || respond::authority(host).is_some(),
         _ => false,
     }
 }
 
-fn unauthorized() -> Response<Full<Bytes>> {
-    let mut answer = respond::text(StatusCode::UNAUTHORIZED, "Unauthorized\n");
-    answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic"));
-    answer
+fn superseded() -> Response<Bytes> {
+    let problem = "This connection is no longer allowed: the TLS settings have changed or the client certificate has expired. \
+                   Connect again.\n";
+    let mut response = respond::text(StatusCode::FORBIDDEN, problem);
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
-fn busy() -> Response<Full<Bytes>> {
-    respond::text(StatusCode::SERVICE_UNAVAILABLE, "Too many passwords are being checked, try again later.\n")
-}
-
-fn superseded() -> Response<Full<Bytes>> {
-    let words = "This connection is no longer allowed: the TLS settings have changed or the client certificate has expired. \
-                 Connect again.\n";
-    let mut answer = respond::text(StatusCode::FORBIDDEN, words);
-    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    answer
-}
-
-/// In the words of the Prometheus client libraries, which operators may search their logs for.
-fn overloaded(max: usize) -> Response<Full<Bytes>> {
-    let message = format!("Limit of concurrent requests reached ({max}), try again later.\n");
-    respond::text(StatusCode::SERVICE_UNAVAILABLE, message)
+/// The text of the Prometheus client libraries, which operators may search their logs for.
+fn overloaded(max: usize) -> Response<Bytes> {
+    let problem = format!("Limit of concurrent requests reached ({max}), try again later.\n");
+    respond::text(StatusCode::SERVICE_UNAVAILABLE, problem)
 }
 
 #[cfg(test)]

@@ -1,40 +1,27 @@
-//! What a server serves.
+//! The interface between the server and the code that answers requests.
 
 use std::future::Future;
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::{Request, Response, StatusCode, body::Incoming};
 
-/// Marks, in the extensions of a request, that it came over TLS.
+/// A request extension: the request arrived over TLS.
 #[derive(Clone, Copy, Debug)]
 pub struct OverTls;
 
-/// What the requests of a server are answered with.
+/// Answers the requests of a server.
 pub trait Handler: Send + Sync + 'static {
-    /// The answer to one request. Implementations that have everything in memory simply never await.
-    ///
-    /// A HEAD request is to be answered like a GET: the server leaves the body out and keeps its length.
-    fn handle(&self, request: Request<Incoming>) -> impl Future<Output = Response<Full<Bytes>>> + Send;
+    /// Returns the response to a request. HEAD is handled like GET: hyper omits the body and keeps its length.
+    fn handle(&self, request: Request<Incoming>) -> impl Future<Output = Response<Bytes>> + Send;
 
-    /// Told of every answer to a request, those of the server itself (too many requests) included: for counting.
-    fn answered(&self, path: &str, status: StatusCode) {
-        let _ = (path, status);
-    }
+    /// Called for every response, including those that the server makes itself (such as 401 and 429).
+    fn on_response(&self, _path: &str, _status: StatusCode) {}
 
-    /// Told of every TLS handshake that failed.
-    fn handshake_failed(&self) {}
+    fn on_handshake_failure(&self) {}
 
-    /// Whether `path` is for everybody, without password and rate limit.
-    fn is_open(&self, path: &str) -> bool {
-        let _ = path;
+    /// Whether `path` is a health check. Health checks need no password and no client is limited in making them: an
+    /// orchestrator must not restart an exporter because it is busy.
+    fn is_health_check(&self, _path: &str) -> bool {
         false
-    }
-
-    /// Whether requests for `path` are under the limit of concurrent requests. Health checks are not to be: an overload
-    /// is no reason for an orchestrator to kill the process.
-    fn is_limited(&self, path: &str) -> bool {
-        let _ = path;
-        true
     }
 }

@@ -6,120 +6,117 @@ use std::{
     str::FromStr,
 };
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::SockRef;
 use thiserror::Error;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
-/// Connections that the kernel keeps waiting for us: enough for every scraper of a large site at once.
-const BACKLOG: i32 = 1024;
+use crate::address;
 
-/// Where to listen, as Prometheus exporters write it: `:10979`, `127.0.0.1:0`, `[::1]:9100` or `host:port`.
+/// Connections that wait in the kernel to be accepted.
+const BACKLOG: u32 = 1024;
+
+/// An address as Prometheus exporters write it: `:10979`, `127.0.0.1:0`, `[::1]:9100` or `host:port`.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct ListenAddress {
     host: Host,
     port: u16,
 }
 
-/// Text that is no listen address; the message says what to write instead.
-#[derive(Clone, Debug, Eq, Error, PartialEq)]
-#[error("bad listen address {text:?}: {problem}; write `:PORT`, `HOST:PORT` or `[IPv6]:PORT`, such as `:10979`")]
-pub struct BadListenAddress {
-    text: String,
-    problem: &'static str,
-}
-
-/// A listening socket that could not be had.
-#[derive(Debug, Error)]
-pub enum BindError {
-    /// Somebody else listens there.
-    #[error(
-        "cannot listen on {address}: address in use; stop the other process (`ss -ltnp` shows it) or choose another \
-         address with {flag}"
-    )]
-    InUse {
-        /// Where it was asked for.
-        flag: &'static str,
-        /// The address as it was asked for.
-        address: ListenAddress,
-    },
-    /// No permission, usually because the port is below 1024.
-    #[error(
-        "cannot listen on {address}: permission denied; choose a port of 1024 or above with {flag}, or grant \
-         CAP_NET_BIND_SERVICE"
-    )]
-    Permission {
-        /// Where it was asked for.
-        flag: &'static str,
-        /// The address as it was asked for.
-        address: ListenAddress,
-    },
-    /// The host part has no address.
-    #[error("cannot listen on {address}: {host:?} cannot be resolved; use an IP address of this machine")]
-    Resolve {
-        /// The address as it was asked for.
-        address: ListenAddress,
-        /// Its host part.
-        host: String,
-        /// What the resolver said.
-        source: io::Error,
-    },
-    /// Anything else, such as an address that no interface of this machine has.
-    #[error("cannot listen on {address}; check {flag}")]
-    Other {
-        /// Where it was asked for.
-        flag: &'static str,
-        /// The address as it was asked for.
-        address: ListenAddress,
-        /// What the system said.
-        source: io::Error,
-    },
-}
-
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 enum Host {
-    /// Every address of this machine, IPv6 and IPv4.
+    /// All addresses, IPv6 and IPv4.
     Any,
     Ip(IpAddr),
     Name(String),
 }
 
+/// Text that is not a listen address.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+#[error("bad listen address {text:?}: {problem}")]
+pub struct ListenAddressError {
+    text: String,
+    problem: String,
+}
+
+/// Why a socket could not be bound, and what to do.
+#[derive(Debug, Error)]
+#[error("cannot listen on {address}: {problem}")]
+pub struct BindError {
+    address: ListenAddress,
+    problem: String,
+}
+
 /// Binds every address of a flag, or none: the first failure drops the sockets already bound.
 ///
-/// Call it inside a tokio runtime with IO enabled: the sockets are registered there. Names are resolved here, blocking,
-/// because nothing is served yet.
+/// Must be called inside a tokio runtime. Resolves names, and blocks for that.
 ///
 /// # Errors
 ///
-/// The first address that cannot be had, with what to do about it.
+/// The first address that cannot be bound.
 pub fn bind(addresses: &[ListenAddress], flag: &'static str) -> Result<Vec<TcpListener>, BindError> {
-    addresses.iter().map(|address| bind_one(address, flag)).collect()
+    let bind_one = |address: &ListenAddress| {
+        let bound = match &address.host {
+            Host::Any => listen_on_all(address.port),
+            Host::Ip(ip) => listen(SocketAddr::new(*ip, address.port)),
+            Host::Name(name) => resolve(name, address.port).and_then(listen),
+        };
+        bound.map_err(|err| {
+            let problem = match err.kind() {
+                io::ErrorKind::AddrInUse => format!(
+                    "address in use; stop the other process (`ss -ltnp` shows it) or choose another address with {flag}"
+                ),
+                io::ErrorKind::PermissionDenied => format!(
+                    "permission denied; choose a port of 1024 or above with {flag}, or grant CAP_NET_BIND_SERVICE"
+                ),
+                _ => format!("{err}; check {flag}"),
+            };
+            BindError { address: address.clone(), problem }
+        })
+    };
+    addresses.iter().map(bind_one).collect()
 }
 
 // === impl ListenAddress ===
 
 impl ListenAddress {
-    /// The address for one IP address and port; port 0 lets the system choose.
+    /// With port 0 the system chooses one.
     pub fn new(ip: IpAddr, port: u16) -> Self {
         Self { host: Host::Ip(ip), port }
     }
 
-    /// Every address of this machine, IPv6 and IPv4.
+    /// All addresses, IPv6 and IPv4.
     pub fn any(port: u16) -> Self {
         Self { host: Host::Any, port }
     }
 }
 
 impl FromStr for ListenAddress {
-    type Err = BadListenAddress;
+    type Err = ListenAddressError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bad = |problem| BadListenAddress { text: text.to_owned(), problem };
-        let (host, port) = text.rsplit_once(':').ok_or_else(|| bad("the port is missing"))?;
+        let error = |problem: String| ListenAddressError { text: text.to_owned(), problem };
+        let malformed =
+            |problem: &str| error(format!("{problem}; write `:PORT`, `HOST:PORT` or `[IPv6]:PORT`, such as `:10979`"));
+        let (host, port) = text.rsplit_once(':').ok_or_else(|| malformed("the port is missing"))?;
         if port.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(bad("the port is not a number"));
+            return Err(malformed("the port is not a number"));
         }
-        let port = port.parse().map_err(|_| bad("the port is above 65535"))?;
-        let host = parse_host(host).map_err(bad)?;
+        let port = port.parse().map_err(|_| malformed("the port is above 65535"))?;
+        let bracketed = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let host = match (host, bracketed) {
+            ("", _) => Host::Any,
+            (_, Some(ip)) => match ip.parse::<Ipv6Addr>() {
+                Ok(ip) => Host::Ip(ip.into()),
+                Err(_) => return Err(malformed("no IPv6 address in the brackets")),
+            },
+            _ if host.parse::<Ipv6Addr>().is_ok() => return Err(malformed("an IPv6 address needs brackets")),
+            _ if host.contains(':') => return Err(malformed("more than one colon")),
+            _ => {
+                // Forms such as 0177.0.0.1 are errors: resolvers take them for another address than people do.
+                address::host(host).map_err(|err| error(format!("the host {err}")))?;
+                host.parse().map_or_else(|_| Host::Name(host.to_owned()), Host::Ip)
+            }
+        };
         Ok(Self { host, port })
     }
 }
@@ -134,51 +131,20 @@ impl fmt::Display for ListenAddress {
     }
 }
 
-fn parse_host(host: &str) -> Result<Host, &'static str> {
-    if host.is_empty() {
-        return Ok(Host::Any);
-    }
-    if let Some(ip) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        return ip.parse().map(|ip: Ipv6Addr| Host::Ip(ip.into())).map_err(|_| "no IPv6 address in the brackets");
-    }
-    if let Ok(ip) = host.parse::<IpAddr>() {
-        return if ip.is_ipv4() { Ok(Host::Ip(ip)) } else { Err("an IPv6 address needs brackets") };
-    }
-    if host.contains(':') {
-        return Err("more than one colon");
-    }
-    if !host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_')) {
-        return Err("the host is neither a name nor an IP address");
-    }
-    Ok(Host::Name(host.to_owned()))
-}
-
 // === bind ===
 
-fn bind_one(address: &ListenAddress, flag: &'static str) -> Result<TcpListener, BindError> {
-    let listened = match &address.host {
-        Host::Any => listen_anywhere(address.port),
-        Host::Ip(ip) => listen(SocketAddr::new(*ip, address.port)),
-        Host::Name(name) => listen(resolve(address, name)?),
-    };
-    listened.map_err(|source| match source.kind() {
-        io::ErrorKind::AddrInUse => BindError::InUse { flag, address: address.clone() },
-        io::ErrorKind::PermissionDenied => BindError::Permission { flag, address: address.clone() },
-        _ => BindError::Other { flag, address: address.clone(), source },
-    })
+fn resolve(name: &str, port: u16) -> io::Result<SocketAddr> {
+    let failed =
+        |reason: String| io::Error::other(format!("{name:?} cannot be resolved ({reason}); use an IP address"));
+    let mut found = (name, port).to_socket_addrs().map_err(|err| failed(err.to_string()))?;
+    found.next().ok_or_else(|| failed("it has no address".to_owned()))
 }
 
-fn resolve(address: &ListenAddress, name: &str) -> Result<SocketAddr, BindError> {
-    let failed = |source| BindError::Resolve { address: address.clone(), host: name.to_owned(), source };
-    let mut found = (name, address.port).to_socket_addrs().map_err(failed)?;
-    found.next().ok_or_else(|| failed(io::Error::other("the name has no address")))
-}
-
-/// Both families on one socket, or IPv4 alone where the kernel has no IPv6.
-fn listen_anywhere(port: u16) -> io::Result<TcpListener> {
+/// Both address families on one socket, or IPv4 alone if the kernel has no IPv6.
+fn listen_on_all(port: u16) -> io::Result<TcpListener> {
     match listen(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port)) {
-        // A taken or forbidden port is the answer: IPv4 would hide it, serving only half of the clients.
-        Err(error) if !matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied) => {
+        // Not for a port that is taken or forbidden: IPv4 would hide the error and serve only half of the clients.
+        Err(err) if !matches!(err.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied) => {
             listen(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port))
         }
         listened => listened,
@@ -186,17 +152,15 @@ fn listen_anywhere(port: u16) -> io::Result<TcpListener> {
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
-        // The system's default (net.ipv6.bindv6only) differs between machines.
-        socket.set_only_v6(false)?;
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if address.ip() == Ipv6Addr::UNSPECIFIED {
+        // The default is a setting of the system (net.ipv6.bindv6only).
+        SockRef::from(&socket).set_only_v6(false)?;
     }
-    // Else a restart has to wait for the old connections' TIME_WAIT.
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
+    // Otherwise a restart would have to wait for old connections in TIME_WAIT.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 #[cfg(test)]
@@ -228,7 +192,13 @@ mod tests {
         check("::1:9100", Err("needs brackets"));
         check("[127.0.0.1]:1", Err("no IPv6 address in the brackets"));
         check("http://host:1", Err("more than one colon"));
-        check("a b:1", Err("neither a name nor an IP address"));
+        for text in ["0177.0.0.1:80", "127.1:80", "2130706433:80", "0x7f.1:80", "127.0.0.01:80", "1.2.3.256:80"] {
+            check(text, Err("the host has an invalid IPv4 address; write four decimal numbers without zeros in front"));
+        }
+        check("a b:1", Err("the host holds a space"));
+        check("a/b:1", Err("the host has an invalid host name"));
+        check("${HOST}:1", Err("the host holds a placeholder"));
+        check("\u{ff11}27.0.0.1:1", Err("not ASCII"));
     }
 
     #[tokio::test]
@@ -255,7 +225,8 @@ mod tests {
     async fn unknown_host_is_named() {
         // Longer than a name can be, so that no name server is asked.
         let host = "x".repeat(300);
-        let error = bind(&[format!("{host}:0").parse().unwrap()], "--web.listen-address").unwrap_err().to_string();
+        let address = ListenAddress { host: Host::Name(host.clone()), port: 0 };
+        let error = bind(&[address], "--web.listen-address").unwrap_err().to_string();
         assert!(error.contains(&format!("{host:?} cannot be resolved")), "{error}");
     }
 }

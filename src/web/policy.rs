@@ -1,4 +1,4 @@
-//! What the listener asks of every connection and request.
+//! The rules for connections and requests.
 
 use std::sync::Arc;
 
@@ -11,17 +11,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::{basic_auth::Users, rate_limit::RateLimit, tls::Tls};
 
-/// The rules at one time. The default is none: plain HTTP for everybody.
+/// The default is plain HTTP without restrictions.
 #[derive(Debug, Default)]
 pub struct ListenerPolicy {
-    /// Set on every response, over what a handler says.
+    /// Set on every response; they replace those of the handler.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     pub rate: Option<Arc<RateLimit>>,
-    /// Cancelled when a policy with other rules for connections replaces this one: what it admitted has to end.
+    /// Cancelled when a policy with other rules for TLS replaces this one: the connections that it admitted have to end.
     pub superseded: CancellationToken,
     /// `None` is plain HTTP.
     pub tls: Option<Tls>,
-    /// `None` is everybody.
+    /// `None`: no password is needed.
     pub users: Option<Users>,
 }
 
@@ -31,26 +31,26 @@ pub fn fixed(policy: ListenerPolicy) -> watch::Receiver<Arc<ListenerPolicy>> {
 }
 
 impl ListenerPolicy {
-    /// Takes over from `old` what a change must not lose: the tokens of an unchanged rate limit, passwords that are known
-    /// to be right, and connections if the rules for them are the same. Returns what to cancel once this policy is in force.
-    pub fn succeed(&mut self, old: &Self) -> Option<CancellationToken> {
+    /// Takes over from `old` what a reload must not reset: the tokens of an unchanged rate limit, known passwords, and the
+    /// connections if the rules for TLS are the same. If not, the returned token has to be cancelled once this policy is in
+    /// force.
+    pub fn inherit(&mut self, old: &Self) -> Option<CancellationToken> {
         if let (Some(new), Some(old)) = (&self.rate, &old.rate)
             && new.is_like(old)
         {
             self.rate = Some(old.clone());
         }
         if let (Some(new), Some(old)) = (&mut self.users, &old.users) {
-            new.remember_from(old);
+            new.inherit(old);
         }
-        let rules = |policy: &Self| policy.tls.as_ref().map(|tls| tls.rules.clone());
-        if rules(self) == rules(old) {
+        if self.tls.as_ref().map(|tls| &tls.rules) == old.tls.as_ref().map(|tls| &tls.rules) {
             self.superseded = old.superseded.clone();
             return None;
         }
         Some(old.superseded.clone())
     }
 
-    pub fn decorate(&self, headers: &mut HeaderMap) {
+    pub fn set_headers(&self, headers: &mut HeaderMap) {
         for (name, value) in &self.headers {
             headers.insert(name.clone(), value.clone());
         }

@@ -1,10 +1,11 @@
-//! Requests per time over all clients: a bucket of tokens.
+//! The rate limit for requests of all clients together: a token bucket.
 
-use std::{sync::Mutex, time::Duration};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use tokio::time::Instant;
-
-use crate::lock::lock;
 
 /// A bucket that holds `burst` tokens and gets one back every `interval`; a request takes one.
 #[derive(Debug)]
@@ -21,19 +22,18 @@ struct Bucket {
 }
 
 impl RateLimit {
-    /// A full bucket. With `burst` 0 nothing is ever admitted, as in the original.
+    /// A full bucket. With `burst` 0 no request is admitted, as in the Prometheus exporter toolkit.
     pub fn new(interval: Duration, burst: u32) -> Self {
         Self { burst, interval, bucket: Mutex::new(Bucket { at: Instant::now(), tokens: f64::from(burst) }) }
     }
 
-    /// Whether both limit in the same way.
     pub fn is_like(&self, other: &Self) -> bool {
         (self.burst, self.interval) == (other.burst, other.interval)
     }
 
-    /// Takes a token, if there is one.
     pub fn admit(&self, now: Instant) -> bool {
-        let mut bucket = lock(&self.bucket);
+        // After a panic it is still a valid bucket.
+        let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
         let since = now.saturating_duration_since(bucket.at);
         bucket.at = now;
         bucket.tokens = (bucket.tokens + since.div_duration_f64(self.interval)).min(f64::from(self.burst));

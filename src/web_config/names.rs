@@ -1,25 +1,13 @@
-//! The names that Go gives to versions, suites and curves, and what rustls has of them.
+//! The names that Go gives to versions, cipher suites and curves, and their counterparts in rustls.
+
+use std::time::Duration;
 
 use rustls::{
-    CipherSuite, NamedGroup, SupportedCipherSuite, SupportedProtocolVersion,
+    NamedGroup, SupportedCipherSuite, SupportedProtocolVersion,
     crypto::{CryptoProvider, SupportedKxGroup},
     version::{TLS12, TLS13},
 };
 
-/// In Go's list of suites that are not insecure, but not in rustls, which has no CBC and no static RSA.
-const NOT_OFFERED: [&str; 9] = [
-    "TLS_RSA_WITH_AES_128_CBC_SHA",
-    "TLS_RSA_WITH_AES_256_CBC_SHA",
-    "TLS_RSA_WITH_AES_128_GCM_SHA256",
-    "TLS_RSA_WITH_AES_256_GCM_SHA384",
-    "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA",
-    "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA",
-    "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA",
-    "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA",
-    "TLS_RSA_WITH_3DES_EDE_CBC_SHA",
-];
-
-/// TLS 1.2 or 1.3.
 pub fn version(name: &str) -> Result<&'static SupportedProtocolVersion, String> {
     match name {
         "TLS12" => Ok(&TLS12),
@@ -29,29 +17,23 @@ pub fn version(name: &str) -> Result<&'static SupportedProtocolVersion, String> 
     }
 }
 
-/// A suite for TLS 1.2; `None` for those of 1.3, which a list does not restrict in Go.
-pub fn suite(name: &str, provider: &CryptoProvider) -> Result<Option<SupportedCipherSuite>, String> {
-    let suite = match name {
-        "TLS_AES_128_GCM_SHA256" | "TLS_AES_256_GCM_SHA384" | "TLS_CHACHA20_POLY1305_SHA256" => return Ok(None),
-        "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256" => CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
-        "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384" => CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
-        "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256" => CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
-        "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256" => CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
-        "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384" => CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
-        "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256" => CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
-        _ if NOT_OFFERED.contains(&name) => {
-            return Err(format!(
+pub fn suite(name: &str, provider: &CryptoProvider) -> Result<SupportedCipherSuite, String> {
+    // Go and rustls have different names for suites of TLS 1.3 only.
+    let is_meant = |suite: &&SupportedCipherSuite| {
+        suite.suite().as_str().is_some_and(|suite| suite.replace("TLS13_", "TLS_") == name)
+    };
+    provider.cipher_suites.iter().find(is_meant).copied().ok_or_else(|| {
+        if name.contains("_CBC_") || name.starts_with("TLS_RSA_") {
+            format!(
                 "{name} is not supported, for suites with CBC or without forward secrecy are not secure; remove it, or \
                  write TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 or TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"
-            ));
+            )
+        } else {
+            format!("unknown cipher: {name}")
         }
-        _ => return Err(format!("unknown cipher: {name}")),
-    };
-    let found = provider.cipher_suites.iter().find(|each| each.suite() == suite);
-    found.map(|suite| Some(*suite)).ok_or_else(|| format!("{name} is not supported; remove it"))
+    })
 }
 
-/// A key exchange group.
 pub fn curve(name: &str, provider: &CryptoProvider) -> Result<&'static dyn SupportedKxGroup, String> {
     let group = match name {
         "CurveP256" => NamedGroup::secp256r1,
@@ -65,10 +47,10 @@ pub fn curve(name: &str, provider: &CryptoProvider) -> Result<&'static dyn Suppo
     found.copied().ok_or_else(|| format!("{name} is not supported; remove it"))
 }
 
-/// A duration as Go writes it: `1s`, `1.5s`, `1m30s`, `0`.
-pub fn go_duration(text: &str) -> Option<std::time::Duration> {
+/// Parses a duration as Go writes it: `1s`, `1.5s`, `1m30s`, `0`.
+pub fn go_duration(text: &str) -> Option<Duration> {
     if text == "0" {
-        return Some(std::time::Duration::ZERO);
+        return Some(Duration::ZERO);
     }
     let (mut rest, mut seconds) = (text, 0.0);
     while !rest.is_empty() {
@@ -88,7 +70,7 @@ pub fn go_duration(text: &str) -> Option<std::time::Duration> {
         seconds += number.parse::<f64>().ok()? * unit;
         rest = after;
     }
-    if text.is_empty() { None } else { std::time::Duration::try_from_secs_f64(seconds).ok() }
+    if text.is_empty() { None } else { Duration::try_from_secs_f64(seconds).ok() }
 }
 
 #[cfg(test)]
@@ -98,7 +80,7 @@ mod tests {
     #[test]
     fn durations_are_gos() {
         let check = |text: &str, millis: Option<u64>| {
-            assert_eq!(go_duration(text), millis.map(std::time::Duration::from_millis), "{text}");
+            assert_eq!(go_duration(text), millis.map(Duration::from_millis), "{text}");
         };
         check("1s", Some(1000));
         check("1.5s", Some(1500));

@@ -1,8 +1,8 @@
-//! The web configuration file as it is written, key by key as the Prometheus exporter toolkit documents it
-//! (`docs/web-configuration.md` there). No `Debug`: it holds secrets. `deploy/web-config.schema.json` is
-//! made from these types, and the file is held against it before.
+//! The keys of the web configuration file, as the Prometheus exporter toolkit documents them (`docs/web-configuration.md`
+//! there). `deploy/web-config.schema.json` is generated from these types, and files are validated against it before they are
+//! deserialized. No `Debug`: they hold secrets.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
@@ -27,18 +27,20 @@ pub struct RawTls {
     /// PEM; the file wins, as for the next two.
     #[cfg_attr(test, schemars(extend("x-secret" = true)))]
     pub cert: Option<String>,
-    pub cert_file: Option<PathBuf>,
+    pub cert_file: Option<String>,
     #[cfg_attr(test, schemars(extend("x-secret" = true)))]
     pub key: Option<String>,
-    pub key_file: Option<PathBuf>,
+    pub key_file: Option<String>,
     #[cfg_attr(test, schemars(extend("x-secret" = true)))]
     pub client_ca: Option<String>,
-    pub client_ca_file: Option<PathBuf>,
+    pub client_ca_file: Option<String>,
     pub client_auth_type: Option<String>,
     pub client_allowed_sans: Option<Vec<String>>,
     pub min_version: Option<String>,
     pub max_version: Option<String>,
     pub cipher_suites: Option<Vec<String>>,
+    /// Accepted, without effect, as in Go since 1.17.
+    #[allow(dead_code)]
     pub prefer_server_cipher_suites: Option<bool>,
     pub curve_preferences: Option<Vec<String>>,
 }
@@ -47,7 +49,7 @@ pub struct RawTls {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RawHttp {
-    /// Accepted. Either way it is HTTP/1.1 that is spoken, which every client of the other knows.
+    /// Accepted, without effect: the listener speaks HTTP/1.1 only.
     #[allow(dead_code)]
     pub http2: Option<bool>,
     pub headers: Option<BTreeMap<String, String>>,

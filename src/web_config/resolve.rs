@@ -1,4 +1,4 @@
-//! What the operator wrote -> the rules of the listener, or every error.
+//! Turns the web configuration file into the policy of the listener, or reports every error.
 
 use std::{
     collections::BTreeMap,
@@ -7,10 +7,14 @@ use std::{
 };
 
 use hyper::header::{HeaderName, HeaderValue};
-use rustls::{crypto::CryptoProvider, pki_types::PrivateKeyDer};
-use zeroize::Zeroizing;
-
+use rustls::{
+    SupportedCipherSuite, SupportedProtocolVersion,
+    crypto::CryptoProvider,
+    pki_types::PrivateKeyDer,
+    version::{TLS12, TLS13},
+};
 use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
 
 use super::{
     names,
@@ -20,7 +24,7 @@ use crate::{
     config::ConfigErrors,
     file::{self, ConfiguredPath},
     trust::{
-        TrustStore,
+        TrustStore, not_after,
         pem::{self, PemError},
     },
     web::{
@@ -31,7 +35,7 @@ use crate::{
     },
 };
 
-/// The five headers that may be set, and to what; none is anything.
+/// The headers that may be set, and their allowed values; none means any.
 const HEADERS: [(&str, &[&str]); 5] = [
     ("Content-Security-Policy", &[]),
     ("Strict-Transport-Security", &[]),
@@ -40,50 +44,32 @@ const HEADERS: [(&str, &[&str]); 5] = [
     ("X-XSS-Protection", &[]),
 ];
 
-/// The section under examination.
+/// Resolves `tls_server_config`.
 struct TlsSection<'a> {
     folder: &'a Path,
     errors: &'a mut ConfigErrors,
     raw: &'a RawTls,
 }
 
-/// The files that are named in `raw`, whatever is in them.
+/// An empty value counts as absent, as in the exporter toolkit.
+fn given(value: &Option<String>) -> Option<&str> {
+    value.as_deref().filter(|value| !value.is_empty())
+}
+
+/// The files that are named in `raw`.
 pub fn files(raw: &Raw, folder: &Path) -> Vec<PathBuf> {
     let tls = raw.tls_server_config.iter();
     let files = tls.flat_map(|tls| [&tls.cert_file, &tls.key_file, &tls.client_ca_file]);
-    files.flatten().filter(|file| !file.as_os_str().is_empty()).map(|file| folder.join(file)).collect()
+    files.filter_map(given).map(|file| folder.join(file)).collect()
 }
 
-/// Turns the file into rules, which count if there were no errors.
+/// The result is valid if no errors were added.
 pub fn resolve(raw: &Raw, folder: &Path, errors: &mut ConfigErrors) -> ListenerPolicy {
-    if let Some(tls) = &raw.tls_server_config {
-        names_need_a_certificate(tls, errors);
-    }
-    let tls = raw.tls_server_config.as_ref().filter(|raw| is_enabled(raw));
-    let tls = tls.and_then(|raw| TlsSection { folder, errors, raw }.resolve());
+    let tls = raw.tls_server_config.as_ref().and_then(|raw| TlsSection { folder, errors, raw }.resolve());
     let headers = headers(raw.http_server_config.as_ref().unwrap_or(&RawHttp::default()), errors);
     let users = users(raw.basic_auth_users.as_ref(), errors);
     let rate = rate(raw.rate_limit.as_ref().unwrap_or(&RawRate::default()), errors);
     ListenerPolicy { headers, rate, superseded: CancellationToken::new(), tls, users }
-}
-
-/// Anybody can make a certificate with these names, and leave it out where none is demanded.
-fn names_need_a_certificate(raw: &RawTls, errors: &mut ConfigErrors) {
-    let named = raw.client_allowed_sans.as_ref().is_some_and(|names| !names.is_empty());
-    if named && raw.client_auth_type.as_deref() != Some("RequireAndVerifyClientCert") {
-        errors.add(
-            "tls_server_config.client_allowed_sans",
-            "protects nothing unless clients must have a certificate from a trusted CA: set client_auth_type to \
-             RequireAndVerifyClientCert",
-        );
-    }
-}
-
-/// As in the original: the versions alone do not switch it on.
-fn is_enabled(raw: &RawTls) -> bool {
-    let texts = [&raw.cert, &raw.key, &raw.client_ca, &raw.client_auth_type].into_iter().flatten();
-    let files = [&raw.cert_file, &raw.key_file, &raw.client_ca_file].into_iter().flatten();
-    texts.map(|text| !text.is_empty()).chain(files.map(|file| !file.as_os_str().is_empty())).any(|set| set)
 }
 
 fn headers(raw: &RawHttp, errors: &mut ConfigErrors) -> Vec<(HeaderName, HeaderValue)> {
@@ -139,88 +125,93 @@ fn rate(raw: &RawRate, errors: &mut ConfigErrors) -> Option<Arc<RateLimit>> {
 
 impl TlsSection<'_> {
     fn resolve(mut self) -> Option<Tls> {
-        let chain = self.pem("cert", self.raw.cert.as_ref(), self.raw.cert_file.as_ref(), pem::chain);
-        if chain.is_none() && !self.is_given(self.raw.cert.as_ref(), self.raw.cert_file.as_ref()) {
-            self.error("cert_file", "missing one of cert or cert_file");
+        let raw = self.raw;
+        let is_verified = given(&raw.client_auth_type) == Some("RequireAndVerifyClientCert");
+        if raw.client_allowed_sans.as_ref().is_some_and(|names| !names.is_empty()) && !is_verified {
+            // Anybody can make a certificate with these names, and omit it where none is required.
+            self.error(
+                "client_allowed_sans",
+                "protects nothing unless clients must have a certificate from a trusted CA: set client_auth_type to \
+                 RequireAndVerifyClientCert",
+            );
         }
-        let key = self.key();
+        let RawTls { cert, cert_file, key, key_file, client_ca, client_ca_file, client_auth_type, .. } = raw;
+        // The other keys alone do not enable TLS, as in the exporter toolkit.
+        let enabling = [cert, cert_file, key, key_file, client_ca, client_ca_file, client_auth_type];
+        enabling.into_iter().find_map(given)?;
+        let chain = self.required_pem("cert", cert, cert_file, pem::chain);
+        let key: Option<PrivateKeyDer<'_>> = self.required_pem("key", key, key_file, pem::private_key);
         let client = self.client();
-        let rules = self.rules();
         let versions = self.versions();
         let provider = self.provider();
-        let settings = tls::ListenerTls {
-            chain: chain?,
-            client: client?,
-            ignore_client_order: self.raw.prefer_server_cipher_suites.unwrap_or(true),
-            key: key?,
-            provider: Arc::new(provider?),
-            rules,
-            versions: versions?,
-        };
-        Tls::new(settings).map_err(|problem| self.error("cert_file", format!("cannot be used: {problem}"))).ok()
+        let (chain, client) = (chain?, client?);
+        let not_after = chain.first().and_then(not_after);
+        let verifies_clients = client.as_ref().is_some_and(|client| client.store.is_some());
+        match tls::server_config(chain, key?, client, provider?, &versions?) {
+            Ok(config) => Some(Tls { config: Arc::new(config), not_after, rules: self.rules(), verifies_clients }),
+            Err(problem) => {
+                self.error("cert_file", format!("cannot be used: {problem}"));
+                None
+            }
+        }
     }
 
-    /// Everything in this section but the listener's own certificate and key.
+    /// See [`Tls::rules`].
     fn rules(&self) -> String {
         let RawTls { client_auth_type, client_allowed_sans, client_ca, client_ca_file, .. } = self.raw;
         let RawTls { min_version, max_version, cipher_suites, curve_preferences, .. } = self.raw;
-        let file = client_ca_file.iter().filter_map(|file| file::read(&self.folder.join(file), file::MAX_PEM).ok());
-        let ca: Vec<Vec<u8>> =
-            file.map(|content| content.bytes).chain(client_ca.clone().map(String::into_bytes)).collect();
-        format!(
-            "{client_auth_type:?} {client_allowed_sans:?} {ca:?} {min_version:?} {max_version:?} {cipher_suites:?} \
-             {curve_preferences:?}"
-        )
+        let file = given(client_ca_file).and_then(|file| file::read(&self.folder.join(file), file::MAX_PEM).ok());
+        let ca = file.map_or_else(|| client_ca.clone().unwrap_or_default().into_bytes(), |file| file.bytes);
+        let client = (client_auth_type, client_allowed_sans, ca);
+        format!("{:?}", (client, min_version, max_version, cipher_suites, curve_preferences))
     }
 
-    fn is_given(&self, text: Option<&String>, file: Option<&PathBuf>) -> bool {
-        text.is_some_and(|text| !text.is_empty()) || file.is_some_and(|file| !file.as_os_str().is_empty())
-    }
-
-    /// What is in the PEM text of a setting that can stand in the file or in one of its own.
+    /// Parses the PEM text of a setting, which is inline or in a file. `None` if it is absent or invalid.
     fn pem<T>(
         &mut self,
         key: &str,
-        text: Option<&String>,
-        file: Option<&PathBuf>,
+        text: &Option<String>,
+        file: &Option<String>,
         parse: impl FnOnce(&[u8]) -> Result<T, PemError>,
     ) -> Option<T> {
-        let file = file.filter(|file| !file.as_os_str().is_empty());
-        let (key, read) = match file {
+        let (key, bytes) = match given(file) {
             Some(file) => {
-                let named = ConfiguredPath::new(self.folder, file);
-                let read = file::read(named.path(), file::MAX_PEM).map(|content| content.bytes);
-                (format!("{key}_file"), read.map_err(|err| format!("cannot use {}: {err}", named.redacted())))
+                let path = ConfiguredPath::new(self.folder, Path::new(file));
+                let read = file::read(path.path(), file::MAX_PEM).map(|content| content.bytes);
+                (format!("{key}_file"), read.map_err(|err| format!("cannot use {}: {err}", path.redacted())))
             }
-            None => (key.to_owned(), Ok(text.filter(|text| !text.is_empty())?.clone().into_bytes())),
+            None => (key.to_owned(), Ok(given(text)?.as_bytes().to_vec())),
         };
-        let parsed = read.and_then(|bytes| parse(&Zeroizing::new(bytes)).map_err(|err| err.to_string()));
+        let parsed = bytes.and_then(|bytes| parse(&Zeroizing::new(bytes)).map_err(|err| err.to_string()));
         parsed.map_err(|problem| self.error(&key, problem)).ok()
     }
 
-    fn key(&mut self) -> Option<PrivateKeyDer<'static>> {
-        if !self.is_given(self.raw.key.as_ref(), self.raw.key_file.as_ref()) {
-            self.error("key_file", "missing one of key or key_file");
-            return None;
+    fn required_pem<T>(
+        &mut self,
+        key: &str,
+        text: &Option<String>,
+        file: &Option<String>,
+        parse: impl FnOnce(&[u8]) -> Result<T, PemError>,
+    ) -> Option<T> {
+        if [text, file].into_iter().all(|value| given(value).is_none()) {
+            self.error(&format!("{key}_file"), format!("missing one of {key} or {key}_file"));
         }
-        self.pem("key", self.raw.key.as_ref(), self.raw.key_file.as_ref(), pem::private_key)
+        self.pem(key, text, file, parse)
     }
 
-    /// The outer `None` is an error; the inner one asks nothing of clients.
+    /// The outer `None` is an error, the inner one requests no certificate.
     fn client(&mut self) -> Option<Option<ClientAuth>> {
-        let raw = self.raw;
-        let (mandatory, verified) = match raw.client_auth_type.as_deref().unwrap_or_default() {
-            "" | "NoClientCert" => {
-                if self.is_given(raw.client_ca.as_ref(), raw.client_ca_file.as_ref()) {
-                    self.error(
-                        "client_auth_type",
-                        "client CA's have been configured without a Client Auth Policy; write \
-                         RequireAndVerifyClientCert",
-                    );
-                    return None;
-                }
-                return Some(None);
+        let RawTls { client_ca, client_ca_file, client_auth_type, client_allowed_sans, .. } = self.raw;
+        let has_ca = [client_ca, client_ca_file].into_iter().any(|value| given(value).is_some());
+        let (mandatory, is_verified) = match given(client_auth_type).unwrap_or("NoClientCert") {
+            "NoClientCert" if has_ca => {
+                self.error(
+                    "client_auth_type",
+                    "client CA's have been configured without a Client Auth Policy; write RequireAndVerifyClientCert",
+                );
+                return None;
             }
+            "NoClientCert" => return Some(None),
             "RequestClientCert" => (false, false),
             "RequireAnyClientCert" | "RequireClientCert" => (true, false),
             "VerifyClientCertIfGiven" => (false, true),
@@ -234,77 +225,67 @@ impl TlsSection<'_> {
                 return None;
             }
         };
-        let store = if verified { Some(Arc::new(self.trust_store()?)) } else { None };
-        let allowed_sans = raw.client_allowed_sans.clone().unwrap_or_default();
-        Some(Some(ClientAuth { allowed_sans, mandatory, store }))
-    }
-
-    /// Without a client CA those of the system, as in Go.
-    fn trust_store(&mut self) -> Option<TrustStore> {
-        let raw = self.raw;
-        if self.is_given(raw.client_ca.as_ref(), raw.client_ca_file.as_ref()) {
-            return self.pem("client_ca", raw.client_ca.as_ref(), raw.client_ca_file.as_ref(), pem::trust_store);
-        }
-        let store = TrustStore::system();
-        if store.is_empty() {
+        let store = match (is_verified, has_ca) {
+            (false, _) => None,
+            (true, true) => Some(self.pem("client_ca", client_ca, client_ca_file, pem::trust_store)?),
+            // As in Go.
+            (true, false) => Some(TrustStore::system()),
+        };
+        if store.as_ref().is_some_and(TrustStore::is_empty) {
             self.error("client_ca_file", "is missing, and this system has no CA certificates");
             return None;
         }
-        Some(store)
+        Some(Some(ClientAuth { allowed_sans: client_allowed_sans.clone().unwrap_or_default(), mandatory, store }))
     }
 
-    fn versions(&mut self) -> Option<Vec<&'static rustls::SupportedProtocolVersion>> {
-        let (min, max) = (self.raw.min_version.as_deref(), self.raw.max_version.as_deref());
-        let min = names::version(min.filter(|name| !name.is_empty()).unwrap_or("TLS12"));
-        let max = names::version(max.filter(|name| !name.is_empty()).unwrap_or("TLS13"));
-        for (key, version) in [("min_version", &min), ("max_version", &max)] {
-            if let Err(problem) = version {
-                self.error(key, problem.clone());
-            }
-        }
-        let (min, max) = (min.ok()?.version, max.ok()?.version);
-        let all = [&rustls::version::TLS12, &rustls::version::TLS13];
-        let range = u16::from(min)..=u16::from(max);
-        let versions: Vec<_> = all.into_iter().filter(|each| range.contains(&u16::from(each.version))).collect();
-        if versions.is_empty() {
+    fn versions(&mut self) -> Option<Vec<&'static SupportedProtocolVersion>> {
+        let raw = self.raw;
+        let mut bound = |key, value, default| {
+            let version = names::version(given(value).unwrap_or(default)).map_err(|problem| self.error(key, problem));
+            version.ok().map(|version| u16::from(version.version))
+        };
+        let (min, max) =
+            (bound("min_version", &raw.min_version, "TLS12"), bound("max_version", &raw.max_version, "TLS13"));
+        let range = min?..=max?;
+        if range.is_empty() {
             self.error("max_version", "is below min_version");
             return None;
         }
-        Some(versions)
+        Some([&TLS12, &TLS13].into_iter().filter(|each| range.contains(&u16::from(each.version))).collect())
     }
 
-    /// What is offered, in the order of the lists.
     fn provider(&mut self) -> Option<CryptoProvider> {
         let mut provider = rustls::crypto::aws_lc_rs::default_provider();
-        let mut good = true;
-        if let Some(wanted) = self.raw.cipher_suites.as_ref().filter(|list| !list.is_empty()) {
-            let mut suites: Vec<_> =
-                provider.cipher_suites.iter().copied().filter(|suite| suite.tls13().is_some()).collect();
-            for (index, name) in wanted.iter().enumerate() {
-                match names::suite(name, &provider) {
-                    Ok(suite) => suites.extend(suite),
-                    Err(problem) => {
-                        self.error(&format!("cipher_suites[{index}]"), problem);
-                        good = false;
-                    }
-                }
-            }
-            provider.cipher_suites = suites;
+        let suites = self.each("cipher_suites", &self.raw.cipher_suites, |name| names::suite(name, &provider));
+        let groups = self.each("curve_preferences", &self.raw.curve_preferences, |name| names::curve(name, &provider));
+        let (suites, groups) = (suites?, groups?);
+        if !suites.is_empty() {
+            // As in Go, the list does not restrict TLS 1.3.
+            let is_tls13 = |suite: &SupportedCipherSuite| suite.tls13().is_some();
+            provider.cipher_suites.retain(is_tls13);
+            provider.cipher_suites.extend(suites.into_iter().filter(|suite| !is_tls13(suite)));
         }
-        if let Some(wanted) = self.raw.curve_preferences.as_ref().filter(|list| !list.is_empty()) {
-            let mut groups = Vec::new();
-            for (index, name) in wanted.iter().enumerate() {
-                match names::curve(name, &provider) {
-                    Ok(group) => groups.push(group),
-                    Err(problem) => {
-                        self.error(&format!("curve_preferences[{index}]"), problem);
-                        good = false;
-                    }
-                }
-            }
+        if !groups.is_empty() {
             provider.kx_groups = groups;
         }
-        good.then_some(provider)
+        Some(provider)
+    }
+
+    /// Looks up each name of a list.
+    fn each<T>(
+        &mut self,
+        key: &str,
+        names: &Option<Vec<String>>,
+        find: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<Vec<T>> {
+        // Collected first, so that every error is reported.
+        let found: Vec<Option<T>> = names
+            .iter()
+            .flatten()
+            .enumerate()
+            .map(|(index, name)| find(name).map_err(|problem| self.error(&format!("{key}[{index}]"), problem)).ok())
+            .collect();
+        found.into_iter().collect()
     }
 
     fn error(&mut self, key: &str, problem: impl Into<String>) {

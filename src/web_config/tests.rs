@@ -56,7 +56,7 @@ async fn a_file_that_hangs_is_named_and_changes_nothing() {
     let told = Arc::new(std::sync::Mutex::new(Vec::new()));
     let observer = {
         let told = told.clone();
-        move |outcome: Result<&ListenerPolicy, &WebConfigErrors>, good: bool| {
+        move |outcome: Result<&ListenerPolicy, &ConfigErrors>, good: bool| {
             told.lock().unwrap().push((outcome.is_ok(), good))
         }
     };

@@ -7,7 +7,6 @@ use std::{
     time::Duration,
 };
 
-use http_body_util::BodyExt;
 use hyper::Request;
 use qumulo_encryption_exporter::{
     client::{TlsSettings, TransportPool},
@@ -117,8 +116,8 @@ impl Ground {
         let telemetry = Arc::new(Telemetry::new(&clock::now(), true).unwrap());
         let routes =
             Routes::new(self.fleet.store.clone(), telemetry, "/metrics".to_owned(), UrlPrefix::default(), None);
-        let answer = routes.answer(&Request::get("/").body(()).unwrap()).await;
-        String::from_utf8(answer.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
+        let response = routes.respond(&Request::get("/").body(()).unwrap()).await;
+        String::from_utf8(response.into_body().to_vec()).unwrap()
     }
 }
 

@@ -12,9 +12,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::{Request, Response, StatusCode, body::Incoming};
 use qumulo_encryption_exporter::{
+    config::ConfigErrors,
     web::{
         handler::Handler,
         listen::{ListenAddress, bind},
@@ -22,7 +22,7 @@ use qumulo_encryption_exporter::{
         respond,
         server::{Limits, serve},
     },
-    web_config::{WebConfig, WebConfigErrors},
+    web_config::WebConfig,
 };
 use rustls::{
     ClientConfig, HandshakeKind, RootCertStore,
@@ -45,16 +45,16 @@ const VALID: [i32; 2] = [2000, 2100];
 const EXPIRED: [i32; 2] = [2000, 2001];
 
 #[derive(Default)]
-struct Site {
+struct TestHandler {
     failed_handshakes: AtomicUsize,
 }
 
-impl Handler for Site {
-    async fn handle(&self, _: Request<Incoming>) -> Response<Full<Bytes>> {
+impl Handler for TestHandler {
+    async fn handle(&self, _: Request<Incoming>) -> Response<Bytes> {
         respond::text(StatusCode::OK, "come in\n")
     }
 
-    fn handshake_failed(&self) {
+    fn on_handshake_failure(&self) {
         self.failed_handshakes.fetch_add(1, Ordering::SeqCst);
     }
 }
@@ -67,7 +67,7 @@ struct Listener {
     /// What the observer was told: whether the files could be used, and whether all files are in use.
     outcomes: Arc<Mutex<Vec<(bool, bool)>>>,
     port: u16,
-    site: Arc<Site>,
+    handler: Arc<TestHandler>,
     _serving: AbortOnDropHandle<usize>,
 }
 
@@ -80,15 +80,15 @@ impl Listener {
         write(folder.path(), "web.yml", &web_config(lines));
         let outcomes: Arc<Mutex<Vec<_>>> = Arc::default();
         let told = outcomes.clone();
-        let observer = move |outcome: Result<&_, &WebConfigErrors>, good| {
+        let observer = move |outcome: Result<&_, &ConfigErrors>, good| {
             told.lock().unwrap().push((outcome.is_ok(), good));
         };
         let config = Arc::new(WebConfig::open(&folder.path().join("web.yml"), Box::new(observer)).unwrap());
         let listeners = bind(&[ListenAddress::new(Ipv4Addr::LOCALHOST.into(), 0)], "").unwrap();
-        let (port, site) = (listeners[0].local_addr().unwrap().port(), Arc::new(Site::default()));
-        let serving = serve(listeners, site.clone(), config.policy(), Limits::default(), CancellationToken::new());
+        let (port, handler) = (listeners[0].local_addr().unwrap().port(), Arc::new(TestHandler::default()));
+        let serving = serve(listeners, handler.clone(), config.policy(), Limits::default(), CancellationToken::new());
         let _serving = AbortOnDropHandle::new(tokio::spawn(serving));
-        Self { authority, config, folder, outcomes, port, site, _serving }
+        Self { authority, config, folder, outcomes, port, handler, _serving }
     }
 
     fn write(&self, name: &str, text: &str) {
@@ -214,7 +214,7 @@ async fn clients_are_asked_for_what_the_policy_says() {
             assert_eq!(listener.admits(*certificate).await, expect, "{lines}");
         }
         let refused = expect.iter().filter(|admitted| !**admitted).count();
-        until(|| listener.site.failed_handshakes.load(Ordering::SeqCst) == refused).await;
+        until(|| listener.handler.failed_handshakes.load(Ordering::SeqCst) == refused).await;
     }
 }
 

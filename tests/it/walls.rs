@@ -58,7 +58,7 @@ const WALLS: &[(&str, &[&str])] = &[
     ("store", &["lock", "model"]),
     ("telemetry", &["lock", "logging", "metrics", "model"]),
     ("trust", &[]),
-    ("web", &["blocking", "lock", "trust"]),
+    ("web", &["address", "blocking", "lock", "trust"]),
     ("web_config", &["config", "blocking", "file", "trust", "web"]),
 ];
 

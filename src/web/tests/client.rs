@@ -7,7 +7,7 @@ pub(super) struct Client<S> {
 }
 
 #[derive(Debug)]
-pub(super) struct Reply {
+pub(super) struct Response {
     pub(super) status: u16,
     head: String,
     pub(super) body: Vec<u8>,
@@ -25,32 +25,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     /// Sends a request without a body; `headers` are whole lines.
-    pub(super) async fn ask(&mut self, method: &str, path: &str, headers: &str) {
+    pub(super) async fn request(&mut self, method: &str, path: &str, headers: &str) {
         self.send(&format!("{method} {path} HTTP/1.1\r\nHost: test\r\n{headers}\r\n")).await;
     }
 
-    pub(super) async fn get(&mut self, path: &str) -> Reply {
-        self.ask("GET", path, "").await;
-        self.reply().await
+    pub(super) async fn get(&mut self, path: &str) -> Response {
+        self.request("GET", path, "").await;
+        self.response().await
     }
 
-    pub(super) async fn reply(&mut self) -> Reply {
-        let mut reply = self.head().await;
-        let length = reply.header("content-length").map_or(0, |length| length.parse().unwrap());
-        reply.body = vec![0; length];
-        self.stream.read_exact(&mut reply.body).await.unwrap();
-        reply
+    pub(super) async fn response(&mut self) -> Response {
+        let mut response = self.head().await;
+        let length = response.header("content-length").map_or(0, |length| length.parse().unwrap());
+        response.body = vec![0; length];
+        self.stream.read_exact(&mut response.body).await.unwrap();
+        response
     }
 
-    /// A reply's head alone; its body, if any, is left unread.
-    pub(super) async fn head(&mut self) -> Reply {
+    /// A response's head alone; its body, if any, is left unread.
+    pub(super) async fn head(&mut self) -> Response {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             head.push(self.stream.read_u8().await.unwrap());
         }
         let head = String::from_utf8(head).unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        Reply { status, head, body: Vec::new() }
+        Response { status, head, body: Vec::new() }
     }
 
     /// Reads until the connection ends, in whatever way; how many bytes came.
@@ -61,9 +61,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 }
 
-// === impl Reply ===
+// === impl Response ===
 
-impl Reply {
+impl Response {
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         let mut pairs = self.head.lines().filter_map(|line| line.split_once(": "));
         pairs.find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value)

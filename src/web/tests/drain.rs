@@ -12,15 +12,15 @@ async fn idle_connections_close_and_requests_in_flight_finish() {
     let mut idle = server.connect().await;
     assert_eq!(idle.get("/metrics").await.status, 200);
     let mut busy = server.connect().await;
-    busy.ask("GET", "/wait", "").await;
-    server.site.entered.notified().await;
+    busy.request("GET", "/wait", "").await;
+    server.handler.entered.notified().await;
 
     server.shutdown.cancel();
     assert_eq!(idle.rest().await, 0);
     assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, server.port)).await.is_err(), "nobody listens any more");
-    server.site.release.notify_one();
-    let reply = busy.reply().await;
-    assert_eq!((reply.text(), reply.header("connection")), ("waited\n", Some("close")));
+    server.handler.release.notify_one();
+    let response = busy.response().await;
+    assert_eq!((response.text(), response.header("connection")), ("waited\n", Some("close")));
     assert_eq!(busy.rest().await, 0);
     assert_eq!(server.stop().await, 0);
 }
@@ -42,10 +42,10 @@ async fn hung_requests_are_aborted() {
     let mut idle = server.connect().await;
     assert_eq!(idle.get("/metrics").await.status, 200);
     let mut hung = server.connect().await;
-    hung.ask("GET", "/wait", "").await;
-    server.site.entered.notified().await;
+    hung.request("GET", "/wait", "").await;
+    server.handler.entered.notified().await;
     let mut unread = server.connect().await;
-    unread.ask("GET", "/large", "").await;
+    unread.request("GET", "/large", "").await;
     unread.head().await;
 
     server.shutdown.cancel();

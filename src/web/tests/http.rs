@@ -15,13 +15,13 @@ async fn connection_is_kept() {
     let server = Server::start(Limits::default());
     let mut client = server.connect().await;
     for _ in 0..3 {
-        let reply = client.get("/metrics").await;
-        assert_eq!((reply.status, reply.text()), (200, &*metrics()));
-        assert_eq!(reply.header("content-type"), Some("text/plain; charset=utf-8"));
-        assert_eq!(reply.header("x-content-type-options"), Some("nosniff"));
-        assert_eq!(reply.header("vary"), Some("Accept-Encoding"));
-        assert_eq!(reply.header("content-encoding"), None);
-        assert!(reply.header("date").unwrap().ends_with(" GMT"));
+        let response = client.get("/metrics").await;
+        assert_eq!((response.status, response.text()), (200, &*metrics()));
+        assert_eq!(response.header("content-type"), Some("text/plain; charset=utf-8"));
+        assert_eq!(response.header("x-content-type-options"), Some("nosniff"));
+        assert_eq!(response.header("vary"), Some("Accept-Encoding"));
+        assert_eq!(response.header("content-encoding"), None);
+        assert!(response.header("date").unwrap().ends_with(" GMT"));
     }
     assert_eq!(server.stop().await, 0);
 }
@@ -32,7 +32,7 @@ async fn requests_in_one_packet_are_all_answered() {
     let mut client = server.connect().await;
     client.send(&"GET /-/healthy HTTP/1.1\r\nHost: test\r\n\r\n".repeat(20)).await;
     for _ in 0..20 {
-        assert_eq!(client.reply().await.text(), "healthy\n");
+        assert_eq!(client.response().await.text(), "healthy\n");
     }
 }
 
@@ -40,10 +40,10 @@ async fn requests_in_one_packet_are_all_answered() {
 async fn head_has_the_headers_of_get_and_no_body() {
     let server = Server::start(Limits::default());
     let mut client = server.connect().await;
-    client.ask("HEAD", "/metrics", "").await;
-    let reply = client.head().await;
-    assert_eq!(reply.status, 200);
-    assert_eq!(reply.header("content-length"), Some(&*metrics().len().to_string()));
+    client.request("HEAD", "/metrics", "").await;
+    let response = client.head().await;
+    assert_eq!(response.status, 200);
+    assert_eq!(response.header("content-length"), Some(&*metrics().len().to_string()));
     assert_eq!(client.get("/-/healthy").await.text(), "healthy\n", "nothing of a body is in the way");
 }
 
@@ -52,12 +52,12 @@ async fn gzip_when_asked_for() {
     let server = Server::start(Limits::default());
     let mut client = server.connect().await;
     for _ in 0..2 {
-        client.ask("GET", "/metrics", "Accept-Encoding: deflate\r\nAccept-Encoding: gzip;q=0.5\r\n").await;
-        let reply = client.reply().await;
-        assert_eq!(reply.header("content-encoding"), Some("gzip"));
-        assert_eq!(reply.header("vary"), Some("Accept-Encoding"));
+        client.request("GET", "/metrics", "Accept-Encoding: deflate\r\nAccept-Encoding: gzip;q=0.5\r\n").await;
+        let response = client.response().await;
+        assert_eq!(response.header("content-encoding"), Some("gzip"));
+        assert_eq!(response.header("vary"), Some("Accept-Encoding"));
         let mut plain = String::new();
-        GzDecoder::new(&*reply.body).read_to_string(&mut plain).unwrap();
+        GzDecoder::new(&*response.body).read_to_string(&mut plain).unwrap();
         assert_eq!(plain, metrics());
     }
 }
@@ -67,18 +67,18 @@ async fn post_body_reaches_the_handler() {
     let server = Server::start(Limits::default());
     let mut client = server.connect().await;
     client.send("POST /echo HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\r\nhello").await;
-    assert_eq!(client.reply().await.text(), "hello");
+    assert_eq!(client.response().await.text(), "hello");
 }
 
 #[tokio::test]
 async fn half_closed_client_gets_its_answer() {
     let server = Server::start(Limits::default());
     let mut client = server.connect().await;
-    client.ask("GET", "/wait", "").await;
+    client.request("GET", "/wait", "").await;
     client.stream.shutdown().await.unwrap();
-    server.site.entered.notified().await;
-    server.site.release.notify_one();
-    assert_eq!(client.reply().await.text(), "waited\n");
+    server.handler.entered.notified().await;
+    server.handler.release.notify_one();
+    assert_eq!(client.response().await.text(), "waited\n");
     assert_eq!(client.rest().await, 0);
 }
 
@@ -101,7 +101,7 @@ async fn panic_ends_its_connection_only() {
     assert_eq!(bystander.get("/metrics").await.status, 200);
     for _ in 0..3 {
         let mut client = server.connect().await;
-        client.ask("GET", "/panic", "").await;
+        client.request("GET", "/panic", "").await;
         assert_eq!(client.rest().await, 0);
     }
     assert_eq!(bystander.get("/metrics").await.status, 200);
@@ -184,7 +184,7 @@ async fn no_request_can_be_hidden_in_another() {
         let got: Vec<_> = answer
             .split("HTTP/1.")
             .skip(1)
-            .filter_map(|reply| reply.get(2..5))
+            .filter_map(|response| response.get(2..5))
             .filter(|status| status.parse::<u16>().is_ok())
             .collect();
         assert_eq!(got, answers, "{text:?} got {answer:?}");

@@ -22,7 +22,7 @@ use crate::web::{
     listen::{ListenAddress, bind},
     policy::{ListenerPolicy, fixed},
     server::{Limits, serve},
-    tests::{Server, Site, client::Client},
+    tests::{Server, TestHandler, client::Client},
     tls::Tls,
 };
 
@@ -30,15 +30,15 @@ use crate::web::{
 async fn requests_that_wait_for_their_answer_are_limited() {
     let server = Server::start(Limits { max_requests: 1, patience: Duration::ZERO, ..Limits::default() });
     let mut waiting = server.connect().await;
-    waiting.ask("GET", "/wait", "").await;
-    server.site.entered.notified().await;
+    waiting.request("GET", "/wait", "").await;
+    server.handler.entered.notified().await;
     let mut other = server.connect().await;
     let refused = other.get("/metrics").await;
     assert_eq!(refused.status, 503);
     assert_eq!(refused.text(), "Limit of concurrent requests reached (1), try again later.\n");
     assert_eq!(other.get("/-/healthy").await.status, 200, "health checks are not limited");
-    server.site.release.notify_one();
-    assert_eq!(waiting.reply().await.status, 200);
+    server.handler.release.notify_one();
+    assert_eq!(waiting.response().await.status, 200);
     assert_eq!(other.get("/metrics").await.status, 200);
 }
 
@@ -48,7 +48,7 @@ async fn answers_that_are_not_read_keep_nobody_out() {
     let mut readers = Vec::new();
     for _ in 0..3 {
         let mut slow = server.connect().await;
-        slow.ask("GET", "/large", "").await;
+        slow.request("GET", "/large", "").await;
         assert_eq!(slow.head().await.status, 200);
         readers.push(slow);
     }
@@ -77,13 +77,13 @@ async fn zero_is_no_limit_of_requests() {
     let mut clients = Vec::new();
     for _ in 0..50 {
         let mut client = server.connect().await;
-        client.ask("GET", "/wait", "").await;
-        server.site.entered.notified().await;
+        client.request("GET", "/wait", "").await;
+        server.handler.entered.notified().await;
         clients.push(client);
     }
     for mut client in clients {
-        server.site.release.notify_one();
-        assert_eq!(client.reply().await.status, 200);
+        server.handler.release.notify_one();
+        assert_eq!(client.response().await.status, 200);
     }
 }
 
@@ -116,8 +116,8 @@ async fn all_sockets_share_the_limit_of_connections() {
     let ports: Vec<_> = listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
     let limits = Limits { max_connections: 1, ..Limits::default() };
     let shutdown = CancellationToken::new();
-    let site = Arc::new(Site::default());
-    let task = tokio::spawn(serve(listeners, site, fixed(ListenerPolicy::default()), limits, shutdown.clone()));
+    let handler = Arc::new(TestHandler::default());
+    let task = tokio::spawn(serve(listeners, handler, fixed(ListenerPolicy::default()), limits, shutdown.clone()));
     for port in ports.into_iter().cycle().take(6) {
         let mut client = Client::new(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap());
         assert_eq!(client.get("/-/healthy").await.status, 200);
@@ -166,8 +166,8 @@ async fn a_flood_of_handshakes_leaves_time_for_others() {
     let noting = Arc::new(Noting { key: Arc::new(key.unwrap()), steps: steps.clone(), times: Mutex::default() });
     let builder = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().unwrap();
     let config = Arc::new(builder.with_no_client_auth().with_cert_resolver(noting.clone()));
-    let tls = Some(Tls { config, not_after: 0, rules: String::new(), verifies_clients: false });
-    let server = Server::guarded(Limits::default(), ListenerPolicy { tls, ..ListenerPolicy::default() });
+    let tls = Some(Tls { config, not_after: None, rules: String::new(), verifies_clients: false });
+    let server = Server::with_policy(Limits::default(), ListenerPolicy { tls, ..ListenerPolicy::default() });
     let mut clients = Vec::new();
     for _ in 0..CLIENTS {
         clients.push(server.connect().await);

@@ -1,4 +1,4 @@
-//! The listener as its clients see it: real sockets on port 0, no sleeping.
+//! The listener over real sockets on port 0.
 
 mod client;
 mod drain;
@@ -10,7 +10,7 @@ mod time;
 use std::{future::pending, net::Ipv4Addr, sync::Arc};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::{Request, Response, StatusCode, body::Incoming};
 use tokio::{net::TcpStream, sync::Notify, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -27,28 +27,28 @@ use crate::web::{
 /// More than the kernel buffers for a client that does not read.
 const LARGE: usize = 64 * 1024 * 1024;
 
-/// A handler with a page for each situation.
+/// Has a path for each behaviour that a test needs.
 #[derive(Default)]
-struct Site {
+struct TestHandler {
     /// `/wait` has begun.
     entered: Notify,
-    /// `/wait` may answer.
+    /// `/wait` may respond.
     release: Notify,
 }
 
 /// A running server.
 struct Server {
     port: u16,
-    site: Arc<Site>,
+    handler: Arc<TestHandler>,
     shutdown: CancellationToken,
-    /// Gives the number of aborted connections.
+    /// Returns the number of aborted connections.
     task: JoinHandle<usize>,
 }
 
-// === impl Site ===
+// === impl TestHandler ===
 
-impl Handler for Site {
-    async fn handle(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+impl Handler for TestHandler {
+    async fn handle(&self, request: Request<Incoming>) -> Response<Bytes> {
         match (request.method().as_str(), request.uri().path()) {
             ("POST", "/echo") => match request.into_body().collect().await {
                 Ok(body) => respond::text(StatusCode::OK, body.to_bytes()),
@@ -70,12 +70,8 @@ impl Handler for Site {
         }
     }
 
-    fn is_open(&self, path: &str) -> bool {
+    fn is_health_check(&self, path: &str) -> bool {
         path == "/-/healthy"
-    }
-
-    fn is_limited(&self, path: &str) -> bool {
-        path != "/-/healthy"
     }
 }
 
@@ -83,23 +79,23 @@ impl Handler for Site {
 
 impl Server {
     fn start(limits: Limits) -> Self {
-        Self::guarded(limits, ListenerPolicy::default())
+        Self::with_policy(limits, ListenerPolicy::default())
     }
 
-    fn guarded(limits: Limits, policy: ListenerPolicy) -> Self {
+    fn with_policy(limits: Limits, policy: ListenerPolicy) -> Self {
         let listeners = bind(&[ListenAddress::new(Ipv4Addr::LOCALHOST.into(), 0)], "").unwrap();
         let port = listeners[0].local_addr().unwrap().port();
-        let site = Arc::new(Site::default());
+        let handler = Arc::new(TestHandler::default());
         let shutdown = CancellationToken::new();
-        let task = tokio::spawn(serve(listeners, Arc::clone(&site), fixed(policy), limits, shutdown.clone()));
-        Self { port, site, shutdown, task }
+        let task = tokio::spawn(serve(listeners, Arc::clone(&handler), fixed(policy), limits, shutdown.clone()));
+        Self { port, handler, shutdown, task }
     }
 
     async fn connect(&self) -> Client<TcpStream> {
         Client::new(TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await.unwrap())
     }
 
-    /// Shuts down; how many connections were aborted.
+    /// Shuts down; returns how many connections were aborted.
     async fn stop(self) -> usize {
         self.shutdown.cancel();
         self.task.await.unwrap()

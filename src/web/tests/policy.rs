@@ -9,7 +9,7 @@ use crate::web::{
     policy::ListenerPolicy,
     rate_limit::RateLimit,
     server::Limits,
-    tests::{Server, client::Reply},
+    tests::{Server, client::Response},
 };
 
 /// `alice:secret` in base 64.
@@ -23,15 +23,15 @@ fn users() -> Option<Users> {
     Users::new(BTreeMap::from([("alice".to_owned(), hash)]))
 }
 
-async fn get(server: &Server, path: &str, headers: &str) -> Reply {
+async fn get(server: &Server, path: &str, headers: &str) -> Response {
     let mut client = server.connect().await;
-    client.ask("GET", path, headers).await;
-    client.reply().await
+    client.request("GET", path, headers).await;
+    client.response().await
 }
 
 #[tokio::test]
 async fn users_come_in_and_others_do_not() {
-    let server = Server::guarded(Limits::default(), ListenerPolicy { users: users(), ..ListenerPolicy::default() });
+    let server = Server::with_policy(Limits::default(), ListenerPolicy { users: users(), ..ListenerPolicy::default() });
     for (path, headers, status) in [
         ("/metrics", ALICE, 200),
         ("/metrics", WRONG, 401),
@@ -41,26 +41,26 @@ async fn users_come_in_and_others_do_not() {
         ("/-/healthy", "", 200),
         ("/-/healthy", WRONG, 200),
     ] {
-        let reply = get(&server, path, headers).await;
-        assert_eq!(reply.status, status, "{path} {headers}");
-        assert_eq!(reply.header("www-authenticate"), (status == 401).then_some("Basic"));
+        let response = get(&server, path, headers).await;
+        assert_eq!(response.status, status, "{path} {headers}");
+        assert_eq!(response.header("www-authenticate"), (status == 401).then_some("Basic"));
     }
 }
 
 #[tokio::test]
 async fn a_connection_goes_on_after_a_refusal() {
-    let server = Server::guarded(Limits::default(), ListenerPolicy { users: users(), ..ListenerPolicy::default() });
+    let server = Server::with_policy(Limits::default(), ListenerPolicy { users: users(), ..ListenerPolicy::default() });
     let mut client = server.connect().await;
     assert_eq!(client.get("/metrics").await.status, 401);
-    client.ask("GET", "/metrics", ALICE).await;
-    assert_eq!(client.reply().await.status, 200);
+    client.request("GET", "/metrics", ALICE).await;
+    assert_eq!(client.response().await.status, 200);
 }
 
 #[tokio::test]
 async fn requests_over_the_rate_are_refused_before_passwords_are_looked_at() {
     let rate = Some(Arc::new(RateLimit::new(Duration::from_secs(3600), 2)));
     let server =
-        Server::guarded(Limits::default(), ListenerPolicy { rate, users: users(), ..ListenerPolicy::default() });
+        Server::with_policy(Limits::default(), ListenerPolicy { rate, users: users(), ..ListenerPolicy::default() });
     for status in [200, 200, 429] {
         assert_eq!(get(&server, "/metrics", ALICE).await.status, status);
     }
@@ -73,10 +73,10 @@ async fn headers_are_set_on_every_answer() {
     let header = |name, value| (HeaderName::from_static(name), HeaderValue::from_static(value));
     let headers = vec![header("x-frame-options", "deny"), header("x-content-type-options", "nosniff")];
     let server =
-        Server::guarded(Limits::default(), ListenerPolicy { headers, users: users(), ..ListenerPolicy::default() });
+        Server::with_policy(Limits::default(), ListenerPolicy { headers, users: users(), ..ListenerPolicy::default() });
     for (path, headers) in [("/metrics", ALICE), ("/metrics", ""), ("/-/healthy", "")] {
-        let reply = get(&server, path, headers).await;
-        assert_eq!(reply.header("x-frame-options"), Some("deny"), "{path}");
-        assert_eq!(reply.header("x-content-type-options"), Some("nosniff"), "{path}");
+        let response = get(&server, path, headers).await;
+        assert_eq!(response.header("x-frame-options"), Some("deny"), "{path}");
+        assert_eq!(response.header("x-content-type-options"), Some("nosniff"), "{path}");
     }
 }

@@ -12,28 +12,31 @@ use crate::web::{
     connection::{ConnectionContext, RequestPipeline},
     policy::{ListenerPolicy, fixed},
     registry::ConnectionRegistry,
-    server::{Limits, TimeLimits},
-    tests::{LARGE, Server, Site, client::Client},
-    write_timeout::WriteTimeout,
+    server::Limits,
+    tests::{LARGE, Server, TestHandler, client::Client},
 };
 
-const LIMITS: TimeLimits = TimeLimits {
+const LIMITS: Limits = Limits {
+    max_connections: 1,
+    max_requests: 0,
+    max_unread: usize::MAX,
+    patience: Duration::from_secs(1),
     handshake: Duration::from_secs(30),
     head: Duration::from_secs(120),
     handler: Duration::from_secs(60),
     write: Duration::from_secs(30),
+    drain: Duration::from_secs(60),
 };
 
 /// A connection being served.
 async fn connected() -> Client<DuplexStream> {
     let (client, server) = duplex(1024);
-    let stream = WriteTimeout::new(server, LIMITS.write);
-    let guard = ConnectionRegistry::new(1, usize::MAX).admit(Ipv4Addr::LOCALHOST.into()).await;
+    let guard = ConnectionRegistry::new(1, usize::MAX).register(Ipv4Addr::LOCALHOST.into()).await;
     tokio::spawn(async move {
-        let limits = Limits { time: LIMITS, ..Limits::default() };
         let policy = fixed(ListenerPolicy::default());
-        let pipeline = RequestPipeline::new(Arc::new(Site::default()), policy, limits, CancellationToken::new());
+        let pipeline = RequestPipeline::new(Arc::new(TestHandler::default()), policy, LIMITS, CancellationToken::new());
         let peer = (Ipv4Addr::LOCALHOST, 1).into();
+        let stream = pipeline.limit_writes(server);
         pipeline.serve(stream, &ConnectionContext { expires: None, guard, peer, policy: Arc::default() }).await;
     });
     Client::new(client)
@@ -77,13 +80,13 @@ async fn handler_that_hangs_or_waits_for_a_body() {
         ("POST", "/echo", "Content-Length: 5\r\nExpect: 100-continue\r\n"),
     ] {
         let mut client = connected().await;
-        client.ask(method, path, headers).await;
+        client.request(method, path, headers).await;
         let start = Instant::now();
-        let mut reply = client.head().await;
-        if reply.status == 100 {
-            reply = client.head().await;
+        let mut response = client.head().await;
+        if response.status == 100 {
+            response = client.head().await;
         }
-        assert_eq!(reply.status, 503);
+        assert_eq!(response.status, 503);
         assert!(start.elapsed().abs_diff(LIMITS.handler) <= Duration::from_millis(2), "after {:?}", start.elapsed());
     }
 }
@@ -91,7 +94,7 @@ async fn handler_that_hangs_or_waits_for_a_body() {
 #[tokio::test(start_paused = true)]
 async fn answer_that_is_not_read() {
     let mut client = connected().await;
-    client.ask("GET", "/large", "").await;
+    client.request("GET", "/large", "").await;
     client.head().await;
     let start = Instant::now();
     sleep(LIMITS.write + Duration::from_secs(1)).await;
@@ -112,10 +115,9 @@ async fn scrapes_keep_their_connection() {
 
 #[tokio::test]
 async fn slow_reader_on_a_socket() {
-    let time = TimeLimits { write: Duration::from_millis(50), ..LIMITS };
-    let server = Server::start(Limits { time, drain: Duration::from_secs(60), ..Limits::default() });
+    let server = Server::start(Limits { write: Duration::from_millis(50), ..LIMITS });
     let mut client = server.connect().await;
-    client.ask("GET", "/large", "").await;
+    client.request("GET", "/large", "").await;
     client.head().await;
     assert_eq!(server.stop().await, 0, "the time limit ended it, not the drain's");
     assert!(client.rest().await < LARGE);
