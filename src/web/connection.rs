@@ -87,19 +87,17 @@ impl<H: Handler> RequestPipeline<H> {
     }
 
     /// Serves an accepted connection until it ends.
-    pub(super) async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, guard: ConnectionGuard) {
+    pub(super) async fn connection(&self, stream: TcpStream, peer: SocketAddr, guard: ConnectionGuard) {
         // If these fail, the connection is slower or needs more memory, and works.
         let _ = stream.set_nodelay(true);
         let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
         let _ = SockRef::from(&stream).set_recv_buffer_size(RECEIVE_BUFFER);
-        let stream = self.limit_writes(stream);
         let policy = self.policy.borrow().clone();
         let mut context = ConnectionContext { expires: None, guard, peer, policy: policy.clone() };
         let Some(tls) = &policy.tls else { return self.serve(stream, &context).await };
         let handshake = tokio::select! {
             biased;
             () = self.ending(&context) => return,
-            () = context.guard.evicted() => return,
             handshake = timeout(self.limits.handshake, self.handshake(stream, tls)) => handshake,
         };
         match handshake.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
@@ -112,16 +110,6 @@ impl<H: Handler> RequestPipeline<H> {
                 debug!(%peer, %err, "TLS handshake failed");
             }
         }
-    }
-
-    /// hyper has no time limit for sending a response.
-    pub(super) fn limit_writes<S>(&self, stream: S) -> impl AsyncRead + AsyncWrite + Send + Unpin + use<S, H>
-    where
-        S: AsyncRead + AsyncWrite + Send,
-    {
-        let mut stream = TimeoutWriter::new(stream);
-        stream.set_timeout(Some(self.limits.write));
-        Box::pin(stream)
     }
 
     async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S, tls: &Tls) -> io::Result<TlsStream<S>> {
@@ -139,19 +127,18 @@ impl<H: Handler> RequestPipeline<H> {
     /// Serves `stream` until the client, a limit, a change of the policy or the shutdown ends it.
     pub(super) async fn serve<S>(&self, stream: S, context: &ConnectionContext)
     where
-        S: AsyncRead + AsyncWrite + Send + Unpin,
+        S: AsyncRead + AsyncWrite + Send,
     {
+        // hyper has no time limit for sending a response.
+        let mut stream = TimeoutWriter::new(stream);
+        stream.set_timeout(Some(self.limits.write));
         let service = service_fn(|request| self.respond(request, context));
-        let mut http = pin!(self.http.serve_connection(TokioIo::new(stream), service));
+        let mut http = pin!(self.http.serve_connection(TokioIo::new(Box::pin(stream)), service));
         let ended = tokio::select! {
             biased;
-            () = context.guard.evicted() => return,
             () = self.ending(context) => {
                 http.as_mut().graceful_shutdown();
-                tokio::select! {
-                    () = context.guard.evicted() => return,
-                    ended = http => ended,
-                }
+                http.await
             }
             ended = http.as_mut() => ended,
         };
@@ -163,16 +150,11 @@ impl<H: Handler> RequestPipeline<H> {
 
     /// Waits until the connection has to end after the request in flight.
     async fn ending(&self, context: &ConnectionContext) {
-        let expiry = async {
-            match context.expires {
-                Some(expires) => sleep_until(expires).await,
-                None => std::future::pending().await,
-            }
-        };
+        let expires = context.expires.unwrap_or_else(Instant::now);
         tokio::select! {
             () = self.shutdown.cancelled() => {}
             () = context.policy.superseded.cancelled() => {}
-            () = expiry => {}
+            () = sleep_until(expires), if context.expires.is_some() => {}
         }
     }
 

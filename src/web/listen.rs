@@ -18,16 +18,9 @@ const BACKLOG: u32 = 1024;
 /// An address as Prometheus exporters write it: `:10979`, `127.0.0.1:0`, `[::1]:9100` or `host:port`.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct ListenAddress {
-    host: Host,
+    /// A name or an IP address without brackets. Empty: all addresses, IPv6 and IPv4.
+    host: String,
     port: u16,
-}
-
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-enum Host {
-    /// All addresses, IPv6 and IPv4.
-    Any,
-    Ip(IpAddr),
-    Name(String),
 }
 
 /// Text that is not a listen address.
@@ -55,10 +48,9 @@ pub struct BindError {
 /// The first address that cannot be bound.
 pub fn bind(addresses: &[ListenAddress], flag: &'static str) -> Result<Vec<TcpListener>, BindError> {
     let bind_one = |address: &ListenAddress| {
-        let bound = match &address.host {
-            Host::Any => listen_on_all(address.port),
-            Host::Ip(ip) => listen(SocketAddr::new(*ip, address.port)),
-            Host::Name(name) => resolve(name, address.port).and_then(listen),
+        let bound = match &*address.host {
+            "" => listen_on_all(address.port),
+            host => resolve(host, address.port).and_then(listen),
         };
         bound.map_err(|err| {
             let problem = match err.kind() {
@@ -81,12 +73,12 @@ pub fn bind(addresses: &[ListenAddress], flag: &'static str) -> Result<Vec<TcpLi
 impl ListenAddress {
     /// With port 0 the system chooses one.
     pub fn new(ip: IpAddr, port: u16) -> Self {
-        Self { host: Host::Ip(ip), port }
+        Self { host: ip.to_string(), port }
     }
 
     /// All addresses, IPv6 and IPv4.
     pub fn any(port: u16) -> Self {
-        Self { host: Host::Any, port }
+        Self { host: String::new(), port }
     }
 }
 
@@ -103,41 +95,30 @@ impl FromStr for ListenAddress {
         }
         let port = port.parse().map_err(|_| malformed("the port is above 65535"))?;
         let bracketed = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-        let host = match (host, bracketed) {
-            ("", _) => Host::Any,
-            (_, Some(ip)) => match ip.parse::<Ipv6Addr>() {
-                Ok(ip) => Host::Ip(ip.into()),
-                Err(_) => return Err(malformed("no IPv6 address in the brackets")),
-            },
-            _ if host.parse::<Ipv6Addr>().is_ok() => return Err(malformed("an IPv6 address needs brackets")),
-            _ if host.contains(':') => return Err(malformed("more than one colon")),
-            _ => {
-                // Forms such as 0177.0.0.1 are errors: resolvers take them for another address than people do.
-                address::host(host).map_err(|err| error(format!("the host {err}")))?;
-                host.parse().map_or_else(|_| Host::Name(host.to_owned()), Host::Ip)
-            }
-        };
-        Ok(Self { host, port })
+        match bracketed {
+            Some(ip) if ip.parse::<Ipv6Addr>().is_err() => return Err(malformed("no IPv6 address in the brackets")),
+            None if host.parse::<Ipv6Addr>().is_ok() => return Err(malformed("an IPv6 address needs brackets")),
+            None if host.contains(':') => return Err(malformed("more than one colon")),
+            // Forms such as 0177.0.0.1 are errors: resolvers take them for another address than people do.
+            None if !host.is_empty() => address::host(host).map_err(|err| error(format!("the host {err}")))?,
+            _ => {}
+        }
+        Ok(Self { host: bracketed.unwrap_or(host).to_owned(), port })
     }
 }
 
 impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.host {
-            Host::Any => write!(f, ":{}", self.port),
-            Host::Ip(ip) => SocketAddr::new(*ip, self.port).fmt(f),
-            Host::Name(name) => write!(f, "{name}:{}", self.port),
-        }
+        let Self { host, port } = self;
+        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
     }
 }
 
 // === bind ===
 
-fn resolve(name: &str, port: u16) -> io::Result<SocketAddr> {
-    let failed =
-        |reason: String| io::Error::other(format!("{name:?} cannot be resolved ({reason}); use an IP address"));
-    let mut found = (name, port).to_socket_addrs().map_err(|err| failed(err.to_string()))?;
-    found.next().ok_or_else(|| failed("it has no address".to_owned()))
+fn resolve(host: &str, port: u16) -> io::Result<SocketAddr> {
+    let address = (host, port).to_socket_addrs().ok().and_then(|mut found| found.next());
+    address.ok_or_else(|| io::Error::other(format!("{host:?} cannot be resolved; use an IP address of this machine")))
 }
 
 /// Both address families on one socket, or IPv4 alone if the kernel has no IPv6.
@@ -225,7 +206,7 @@ mod tests {
     async fn unknown_host_is_named() {
         // Longer than a name can be, so that no name server is asked.
         let host = "x".repeat(300);
-        let address = ListenAddress { host: Host::Name(host.clone()), port: 0 };
+        let address = ListenAddress { host: host.clone(), port: 0 };
         let error = bind(&[address], "--web.listen-address").unwrap_err().to_string();
         assert!(error.contains(&format!("{host:?} cannot be resolved")), "{error}");
     }

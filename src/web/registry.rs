@@ -159,9 +159,9 @@ fn network(ip: IpAddr) -> IpAddr {
 // === impl ConnectionGuard ===
 
 impl ConnectionGuard {
-    /// Waits until the registry evicts the connection.
-    pub(super) async fn evicted(&self) {
-        self.evicted.cancelled().await;
+    /// Cancelled when the connection has to be closed at once.
+    pub(super) fn evicted(&self) -> CancellationToken {
+        self.evicted.clone()
     }
 
     /// Marks the connection as busy until its response is passed to [`Self::track_body`].

@@ -96,7 +96,10 @@ async fn accept<H: Handler>(
         match listener.accept().await {
             Ok((stream, peer)) => {
                 let guard = registry.register(peer.ip()).await;
-                connections.spawn(pipeline.clone().connection(stream, peer, guard));
+                let (evicted, pipeline) = (guard.evicted(), pipeline.clone());
+                connections.spawn(async move {
+                    evicted.run_until_cancelled(pipeline.connection(stream, peer, guard)).await;
+                });
             }
             // The client closed the connection before it was accepted.
             Err(err) if matches!(err.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) => {}

@@ -10,7 +10,6 @@ mod resolve;
 
 use std::{
     convert::Infallible,
-    fmt,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -79,27 +78,23 @@ fn read_text(path: &Path) -> Text {
 
 /// Makes a policy of the text of a web configuration file and the current content of the files that it names.
 fn interpret(path: &Path, text: &Text) -> (Stamps, Result<ListenerPolicy, ConfigErrors>) {
-    let mut stamps = Stamps::new();
+    let mut errors = ConfigErrors::default();
+    let document = match text.as_deref().map(Document::parse) {
+        Ok(Ok(document)) => document,
+        Ok(Err(error)) => {
+            errors.push(ConfigError { file: Some(path.to_owned()), ..error });
+            return (Stamps::new(), Err(errors));
+        }
+        Err(err) => {
+            let problem = format!("{err}; name another one with --web.config.file");
+            return (Stamps::new(), Err(ConfigErrors::of_file(path, problem)));
+        }
+    };
     let folder = path.parent().unwrap_or(Path::new(""));
-    let policy = parse(path, text).and_then(|document| {
-        let mut errors = ConfigErrors::default();
-        let raw: Raw = document.read(SCHEMA, &mut errors);
-        stamps = stamp(resolve::files(&raw, folder));
-        let policy = resolve::resolve(&raw, folder, &mut errors);
-        errors.locate(path, &document).or(policy)
-    });
-    (stamps, policy)
-}
-
-fn parse(path: &Path, text: &Text) -> Result<Document, ConfigErrors> {
-    let text = text
-        .as_ref()
-        .map_err(|err| ConfigErrors::of_file(path, format!("{err}; name another one with --web.config.file")))?;
-    Document::parse(text).map_err(|error| {
-        let mut errors = ConfigErrors::default();
-        errors.push(ConfigError { file: Some(path.to_owned()), ..error });
-        errors
-    })
+    let raw: Raw = document.read(SCHEMA, &mut errors);
+    let stamps = stamp(resolve::files(&raw, folder));
+    let policy = resolve::resolve(&raw, folder, &mut errors);
+    (stamps, errors.locate(path, &document).or(policy))
 }
 
 fn stamp(files: impl IntoIterator<Item = PathBuf>) -> Stamps {
@@ -220,12 +215,6 @@ impl WebConfig {
             superseded.cancel();
         }
         Ok(())
-    }
-}
-
-impl fmt::Debug for WebConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WebConfig").field("path", &self.path).finish_non_exhaustive()
     }
 }
 

@@ -1,4 +1,4 @@
-//! The listener behind a web configuration file, as clients with all kinds of certificates find it.
+//! The listener with a web configuration file: TLS, client certificates, reloads.
 
 use std::{
     fs, io,
@@ -64,7 +64,7 @@ struct Listener {
     authority: Authority,
     config: Arc<WebConfig>,
     folder: TempDir,
-    /// What the observer was told: whether the files could be used, and whether all files are in use.
+    /// The arguments of the observer: whether the files could be used, and whether all files are in use.
     outcomes: Arc<Mutex<Vec<(bool, bool)>>>,
     port: u16,
     handler: Arc<TestHandler>,
@@ -72,16 +72,16 @@ struct Listener {
 }
 
 impl Listener {
-    /// With these lines under `tls_server_config`; `clients.pem` is the authority of clients.
+    /// `lines` are added to `tls_server_config`; `clients.pem` holds the clients' CA certificate.
     async fn start(lines: &str, clients: &Authority) -> Self {
         let (authority, folder) = (Authority::new("Listeners"), tempfile::tempdir().unwrap());
         write(folder.path(), "clients.pem", &clients.pem());
         install(folder.path(), &authority.issue("localhost", VALID));
         write(folder.path(), "web.yml", &web_config(lines));
         let outcomes: Arc<Mutex<Vec<_>>> = Arc::default();
-        let told = outcomes.clone();
+        let recorded = outcomes.clone();
         let observer = move |outcome: Result<&_, &ConfigErrors>, good| {
-            told.lock().unwrap().push((outcome.is_ok(), good));
+            recorded.lock().unwrap().push((outcome.is_ok(), good));
         };
         let config = Arc::new(WebConfig::open(&folder.path().join("web.yml"), Box::new(observer)).unwrap());
         let listeners = bind(&[ListenAddress::new(Ipv4Addr::LOCALHOST.into(), 0)], "").unwrap();
@@ -95,13 +95,13 @@ impl Listener {
         write(self.folder.path(), name, text);
     }
 
-    /// The answer to a client with this certificate, that trusts `authority`.
-    async fn ask(&self, authority: &Authority, certificate: Option<&Issued>) -> io::Result<String> {
-        Ok(self.ask_as(&Arc::new(client(authority, certificate))).await?.0)
+    /// The response to a client with this certificate that trusts `authority`.
+    async fn request(&self, authority: &Authority, certificate: Option<&Issued>) -> io::Result<String> {
+        Ok(self.request_as(&Arc::new(client(authority, certificate))).await?.0)
     }
 
-    /// The answer, and what the handshake was like.
-    async fn ask_as(&self, config: &Arc<ClientConfig>) -> io::Result<(String, Option<HandshakeKind>)> {
+    /// The response, and the kind of handshake.
+    async fn request_as(&self, config: &Arc<ClientConfig>) -> io::Result<(String, Option<HandshakeKind>)> {
         let mut stream = self.connect(config).await?;
         stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await?;
         let mut text = String::new();
@@ -114,7 +114,7 @@ impl Listener {
         TlsConnector::from(config.clone()).connect(ServerName::try_from("localhost").unwrap(), stream).await
     }
 
-    /// A connection that has served a request and is kept.
+    /// A connection on which one request was served.
     async fn keep(&self, certificate: Option<&Issued>) -> TlsStream<TcpStream> {
         let mut stream = self.connect(&Arc::new(client(&self.authority, certificate))).await.unwrap();
         assert!(is_served(&mut stream).await);
@@ -130,11 +130,11 @@ impl Listener {
     }
 
     async fn admits(&self, certificate: Option<&Issued>) -> bool {
-        self.ask(&self.authority, certificate).await.is_ok_and(|text| text.ends_with("come in\n"))
+        self.request(&self.authority, certificate).await.is_ok_and(|text| text.ends_with("come in\n"))
     }
 }
 
-/// A client with this certificate, that trusts `authority`.
+/// A client with this certificate that trusts `authority`.
 fn client(authority: &Authority, certificate: Option<&Issued>) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(authority.pem().as_bytes()).unwrap()).unwrap();
@@ -151,7 +151,7 @@ fn client(authority: &Authority, certificate: Option<&Issued>) -> ClientConfig {
     }
 }
 
-/// Whether one more request is answered.
+/// Whether one more request is served.
 async fn is_served(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> bool {
     let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     let mut answer = Vec::new();
@@ -175,7 +175,7 @@ fn web_config(lines: &str) -> String {
     format!("tls_server_config:\n  cert_file: listener.pem\n  key_file: listener.key\n{lines}")
 }
 
-/// In one step, as tools that renew certificates do it.
+/// Replaces a file in one step, as tools that renew certificates do.
 fn write(folder: &Path, name: &str, text: &str) {
     fs::write(folder.join("new"), text).unwrap();
     fs::rename(folder.join("new"), folder.join(name)).unwrap();
@@ -244,7 +244,7 @@ async fn no_session_is_resumed_where_certificates_are_asked_for() {
         let listener = Listener::start(lines, &clients).await;
         let config = Arc::new(client(&listener.authority, Some(&good)));
         let kind = async || {
-            let (answer, kind) = listener.ask_as(&config).await.unwrap();
+            let (answer, kind) = listener.request_as(&config).await.unwrap();
             assert!(answer.ends_with("come in\n"), "{lines}");
             kind.map(|kind| if kind == Resumed { Resumed } else { Full })
         };
@@ -261,13 +261,13 @@ async fn a_renewed_certificate_is_used_at_the_next_handshake() {
     install(listener.folder.path(), &new.issue("localhost", VALID));
     listener.config.refresh_certificates().await;
     listener.config.refresh_certificates().await;
-    assert_eq!(listener.outcomes(), [(true, true); 2], "told once");
+    assert_eq!(listener.outcomes(), [(true, true); 2], "reported once");
     assert!(!listener.admits(None).await, "the old authority is not enough any more");
-    assert!(listener.ask(&new, None).await.is_ok());
+    assert!(listener.request(&new, None).await.is_ok());
     assert!(is_served(&mut kept).await, "what is open goes on");
 }
 
-/// Whoever can make the file change must not get a full bucket for it.
+/// A reload must not refill the bucket of an unchanged rate limit.
 #[tokio::test]
 async fn an_edit_fills_no_bucket() {
     let clients = Authority::new("Clients");
@@ -300,7 +300,7 @@ async fn a_file_that_cannot_be_used_changes_nothing() {
             listener.config.refresh_certificates().await;
             listener.config.refresh_certificates().await;
             expect.push(outcome);
-            assert_eq!(listener.outcomes(), expect, "{name}: each change is told once");
+            assert_eq!(listener.outcomes(), expect, "{name}: each change is reported once");
             assert!(listener.admits(Some(&good)).await && !listener.admits(None).await, "{name}");
         }
     }
@@ -318,7 +318,7 @@ async fn a_file_that_cannot_be_used_changes_nothing() {
     assert!(is_served(&mut kept).await, "what is open goes on");
 }
 
-/// However much of an edit is in the file, nothing of it counts before somebody asks for it.
+/// However much of the file is written, it has no effect before a reload.
 #[tokio::test]
 async fn edits_count_when_a_reload_is_asked_for() {
     let clients = Authority::new("Clients");
@@ -328,7 +328,7 @@ async fn edits_count_when_a_reload_is_asked_for() {
     );
     let listener = Listener::start(&lines, &clients).await;
     let (before, text) = (listener.policy(), web_config(&lines));
-    for end in 0..text.len() {
+    for end in (0..text.len()).step_by(9) {
         fs::write(listener.folder.path().join("web.yml"), &text[..end]).unwrap();
         listener.config.refresh_certificates().await;
         assert!(Arc::ptr_eq(&before, &listener.policy()), "cut at {end}");
@@ -436,23 +436,24 @@ async fn connections_go_on_when_their_rules_stay() {
 #[tokio::test]
 async fn a_connection_ends_with_its_clients_certificate() {
     let clients = Authority::new("Clients");
-    for (lines, ends) in [
-        (VERIFY, true),
-        ("  client_auth_type: VerifyClientCertIfGiven\n  client_ca_file: clients.pem\n", true),
-        ("  client_auth_type: RequireAnyClientCert\n", false),
-    ] {
+    let check = async |lines: &str, ends: bool| {
         let listener = Listener::start(lines, &clients).await;
         let short = clients.issue_for("a.example.com", Duration::from_secs(1));
-        let (mut kept, mut asking) = (listener.keep(Some(&short)).await, listener.keep(Some(&short)).await);
+        let (mut idle, mut busy) = (listener.keep(Some(&short)).await, listener.keep(Some(&short)).await);
         if ends {
-            assert_ended(&mut kept, lines).await;
-            let refused = async { while is_served(&mut asking).await {} };
-            tokio::time::timeout(Duration::from_secs(20), refused).await.expect("the other one ends as well");
+            assert_ended(&mut idle, lines).await;
+            let refused = async { while is_served(&mut busy).await {} };
+            tokio::time::timeout(Duration::from_secs(20), refused).await.expect("the busy one ends as well");
         } else {
             tokio::time::sleep(Duration::from_millis(2100)).await;
-            assert!(is_served(&mut kept).await && is_served(&mut asking).await);
+            assert!(is_served(&mut idle).await && is_served(&mut busy).await);
         }
-    }
+    };
+    tokio::join!(
+        check(VERIFY, true),
+        check("  client_auth_type: VerifyClientCertIfGiven\n  client_ca_file: clients.pem\n", true),
+        check("  client_auth_type: RequireAnyClientCert\n", false),
+    );
 }
 
 #[tokio::test]
