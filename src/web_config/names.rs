@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use rustls::{
-    NamedGroup, SupportedCipherSuite, SupportedProtocolVersion,
-    crypto::{CryptoProvider, SupportedKxGroup},
+    SupportedCipherSuite, SupportedProtocolVersion,
+    crypto::{
+        SupportedKxGroup,
+        aws_lc_rs::{ALL_CIPHER_SUITES, kx_group},
+    },
     version::{TLS12, TLS13},
 };
 
@@ -17,12 +20,12 @@ pub fn version(name: &str) -> Result<&'static SupportedProtocolVersion, String> 
     }
 }
 
-pub fn suite(name: &str, provider: &CryptoProvider) -> Result<SupportedCipherSuite, String> {
+pub fn suite(name: &str) -> Result<SupportedCipherSuite, String> {
     // Go and rustls have different names for suites of TLS 1.3 only.
     let is_meant = |suite: &&SupportedCipherSuite| {
         suite.suite().as_str().is_some_and(|suite| suite.replace("TLS13_", "TLS_") == name)
     };
-    provider.cipher_suites.iter().find(is_meant).copied().ok_or_else(|| {
+    ALL_CIPHER_SUITES.iter().find(is_meant).copied().ok_or_else(|| {
         if name.contains("_CBC_") || name.starts_with("TLS_RSA_") {
             format!(
                 "{name} is not supported, for suites with CBC or without forward secrecy are not secure; remove it, or \
@@ -34,17 +37,15 @@ pub fn suite(name: &str, provider: &CryptoProvider) -> Result<SupportedCipherSui
     })
 }
 
-pub fn curve(name: &str, provider: &CryptoProvider) -> Result<&'static dyn SupportedKxGroup, String> {
-    let group = match name {
-        "CurveP256" => NamedGroup::secp256r1,
-        "CurveP384" => NamedGroup::secp384r1,
-        "X25519" => NamedGroup::X25519,
-        "X25519MLKEM768" => NamedGroup::X25519MLKEM768,
-        "CurveP521" => return Err("CurveP521 is not supported; write CurveP384, CurveP256 or X25519".to_owned()),
-        _ => return Err(format!("unknown curve: {name}; write CurveP256, CurveP384 or X25519")),
-    };
-    let found = provider.kx_groups.iter().find(|each| each.name() == group);
-    found.copied().ok_or_else(|| format!("{name} is not supported; remove it"))
+pub fn curve(name: &str) -> Result<&'static dyn SupportedKxGroup, String> {
+    match name {
+        "CurveP256" => Ok(kx_group::SECP256R1),
+        "CurveP384" => Ok(kx_group::SECP384R1),
+        "X25519" => Ok(kx_group::X25519),
+        "X25519MLKEM768" => Ok(kx_group::X25519MLKEM768),
+        "CurveP521" => Err("CurveP521 is not supported; write CurveP384, CurveP256 or X25519".to_owned()),
+        _ => Err(format!("unknown curve: {name}; write CurveP256, CurveP384 or X25519")),
+    }
 }
 
 /// Parses a duration as Go writes it: `1s`, `1.5s`, `1m30s`, `0`.

@@ -10,7 +10,6 @@ use hyper::header::{HeaderName, HeaderValue};
 use rustls::{
     SupportedCipherSuite, SupportedProtocolVersion,
     crypto::CryptoProvider,
-    pki_types::PrivateKeyDer,
     version::{TLS12, TLS13},
 };
 use tokio_util::sync::CancellationToken;
@@ -18,7 +17,7 @@ use zeroize::Zeroizing;
 
 use super::{
     names,
-    raw::{Raw, RawHttp, RawRate, RawTls},
+    raw::{Raw, RawRate, RawTls},
 };
 use crate::{
     config::ConfigErrors,
@@ -66,15 +65,18 @@ pub fn files(raw: &Raw, folder: &Path) -> Vec<PathBuf> {
 /// The result is valid if no errors were added.
 pub fn resolve(raw: &Raw, folder: &Path, errors: &mut ConfigErrors) -> ListenerPolicy {
     let tls = raw.tls_server_config.as_ref().and_then(|raw| TlsSection { folder, errors, raw }.resolve());
-    let headers = headers(raw.http_server_config.as_ref().unwrap_or(&RawHttp::default()), errors);
-    let users = users(raw.basic_auth_users.as_ref(), errors);
-    let rate = rate(raw.rate_limit.as_ref().unwrap_or(&RawRate::default()), errors);
+    let headers = headers(raw.http_server_config.iter().flat_map(|http| http.headers.iter().flatten()), errors);
+    let users = users(raw.basic_auth_users.iter().flatten(), errors);
+    let rate = raw.rate_limit.as_ref().and_then(|raw| rate(raw, errors));
     ListenerPolicy { headers, rate, superseded: CancellationToken::new(), tls, users }
 }
 
-fn headers(raw: &RawHttp, errors: &mut ConfigErrors) -> Vec<(HeaderName, HeaderValue)> {
+fn headers<'a>(
+    raw: impl Iterator<Item = (&'a String, &'a String)>,
+    errors: &mut ConfigErrors,
+) -> Vec<(HeaderName, HeaderValue)> {
     let mut headers = Vec::new();
-    for (name, text) in raw.headers.iter().flatten() {
+    for (name, text) in raw {
         let place = format!("http_server_config.headers.{name}");
         let Some((_, allowed)) = HEADERS.iter().find(|(each, _)| each == name) else {
             let names = HEADERS.map(|(name, _)| name).join(", ");
@@ -93,9 +95,9 @@ fn headers(raw: &RawHttp, errors: &mut ConfigErrors) -> Vec<(HeaderName, HeaderV
     headers
 }
 
-fn users(raw: Option<&BTreeMap<String, String>>, errors: &mut ConfigErrors) -> Option<Users> {
+fn users<'a>(raw: impl Iterator<Item = (&'a String, &'a String)>, errors: &mut ConfigErrors) -> Option<Users> {
     let mut users = BTreeMap::new();
-    for (name, hash) in raw.into_iter().flatten() {
+    for (name, hash) in raw {
         let place = format!("basic_auth_users.{name}");
         if name.contains(':') {
             errors.add(place, "a user's name cannot hold a colon: HTTP ends it there");
@@ -139,8 +141,13 @@ impl TlsSection<'_> {
         // The other keys alone do not enable TLS, as in the exporter toolkit.
         let enabling = [cert, cert_file, key, key_file, client_ca, client_ca_file, client_auth_type];
         enabling.into_iter().find_map(given)?;
-        let chain = self.required_pem("cert", cert, cert_file, pem::chain);
-        let key: Option<PrivateKeyDer<'_>> = self.required_pem("key", key, key_file, pem::private_key);
+        for (name, values) in [("cert", [cert, cert_file]), ("key", [key, key_file])] {
+            if values.into_iter().all(|value| given(value).is_none()) {
+                self.error(&format!("{name}_file"), format!("missing one of {name} or {name}_file"));
+            }
+        }
+        let chain = self.pem("cert", cert, cert_file, pem::chain);
+        let key = self.pem("key", key, key_file, pem::private_key);
         let client = self.client();
         let versions = self.versions();
         let provider = self.provider();
@@ -172,7 +179,7 @@ impl TlsSection<'_> {
         key: &str,
         text: &Option<String>,
         file: &Option<String>,
-        parse: impl FnOnce(&[u8]) -> Result<T, PemError>,
+        parse: fn(&[u8]) -> Result<T, PemError>,
     ) -> Option<T> {
         let (key, bytes) = match given(file) {
             Some(file) => {
@@ -184,19 +191,6 @@ impl TlsSection<'_> {
         };
         let parsed = bytes.and_then(|bytes| parse(&Zeroizing::new(bytes)).map_err(|err| err.to_string()));
         parsed.map_err(|problem| self.error(&key, problem)).ok()
-    }
-
-    fn required_pem<T>(
-        &mut self,
-        key: &str,
-        text: &Option<String>,
-        file: &Option<String>,
-        parse: impl FnOnce(&[u8]) -> Result<T, PemError>,
-    ) -> Option<T> {
-        if [text, file].into_iter().all(|value| given(value).is_none()) {
-            self.error(&format!("{key}_file"), format!("missing one of {key} or {key}_file"));
-        }
-        self.pem(key, text, file, parse)
     }
 
     /// The outer `None` is an error, the inner one requests no certificate.
@@ -256,8 +250,8 @@ impl TlsSection<'_> {
 
     fn provider(&mut self) -> Option<CryptoProvider> {
         let mut provider = rustls::crypto::aws_lc_rs::default_provider();
-        let suites = self.each("cipher_suites", &self.raw.cipher_suites, |name| names::suite(name, &provider));
-        let groups = self.each("curve_preferences", &self.raw.curve_preferences, |name| names::curve(name, &provider));
+        let suites = self.each("cipher_suites", &self.raw.cipher_suites, names::suite);
+        let groups = self.each("curve_preferences", &self.raw.curve_preferences, names::curve);
         let (suites, groups) = (suites?, groups?);
         if !suites.is_empty() {
             // As in Go, the list does not restrict TLS 1.3.
@@ -276,7 +270,7 @@ impl TlsSection<'_> {
         &mut self,
         key: &str,
         names: &Option<Vec<String>>,
-        find: impl Fn(&str) -> Result<T, String>,
+        find: fn(&str) -> Result<T, String>,
     ) -> Option<Vec<T>> {
         // Collected first, so that every error is reported.
         let found: Vec<Option<T>> = names
