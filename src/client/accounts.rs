@@ -1,32 +1,29 @@
-//! Accounts whose password was refused, so that none is locked: neither by one cluster that tries again and again, nor by
-//! many that share the account. What is known belongs to the account at its place, and outlives a reload.
+//! Keeps accounts from being locked by refused passwords: neither by one cluster that retries, nor by many that share the
+//! account. The state outlives a reload of the configuration.
 
 use std::{
-    collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard},
+    collections::HashMap,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
-use tokio::{
-    sync::watch,
-    time::{Instant as Timer, timeout_at},
-};
+use tokio::time::{Instant as Timer, sleep};
 
 use crate::{lock::lock, secret::Secret};
 
-/// The pause after the first refused password; it doubles with each further one.
+/// The pause after the first refusal of a password; it doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(300);
 
-/// The longest such pause. Refused logins come at 0, 5, 15, 35 and 65 minutes, which is below the thresholds at
-/// which directories lock accounts.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1800);
+/// The longest such pause. Attempts come at 0, 5, 15, 35 and 65 minutes, which is below the thresholds at which
+/// directories lock accounts.
+const MAX_PAUSE: Duration = Duration::from_secs(1800);
 
-/// While nobody knows whether a password is good, one attempt is under way at a time; but not longer than this, so that a
-/// cluster that hangs does not hold up the others that share the account.
-const TURN: Duration = Duration::from_secs(1);
+/// Until a password is known to be good, only one attempt is in progress, but at most for this long: a cluster that
+/// hangs must not hold up the others that share the account.
+const PENDING_LIMIT: Duration = Duration::from_secs(1);
 
-/// Refused passwords to remember of an account: of several files for it, each can be wrong.
-const REMEMBERED: usize = 8;
+/// How often a waiting attempt checks whether it may begin.
+const PENDING_CHECK: Duration = Duration::from_millis(20);
 
 /// All accounts.
 #[derive(Clone, Debug, Default)]
@@ -34,12 +31,12 @@ pub struct Accounts(Arc<Mutex<HashMap<Account, State>>>);
 
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Account {
-    /// Host and port of the cluster or of the proxy.
-    pub place: String,
+    /// Of the cluster or of the proxy.
+    pub host_and_port: String,
     pub username: String,
 }
 
-/// A password that may be sent; tells how that went.
+/// A password that may be sent now. The caller reports the outcome with [`Self::accepted`] or [`Self::refused`].
 #[derive(Debug)]
 pub struct Attempt {
     account: Account,
@@ -49,10 +46,10 @@ pub struct Attempt {
     password: Secret,
 }
 
-/// A password that was refused, and is not sent yet.
+/// The password was refused and must not be sent yet.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Paused {
-    /// What was said when it was refused.
+    /// The message of the refusal.
     pub message: String,
     pub remaining: Duration,
 }
@@ -61,17 +58,14 @@ pub struct Paused {
 struct State {
     /// The password that was accepted last.
     accepted: Option<Secret>,
-    /// Changes whenever an attempt has ended.
-    ended: watch::Sender<()>,
-    refused: VecDeque<Refused>,
-    /// When an attempt began whose outcome is not known.
-    trying: Option<Timer>,
+    /// When the attempt in progress began, if there is one.
+    pending: Option<Timer>,
+    refused: HashMap<Secret, Refused>,
 }
 
 #[derive(Debug)]
 struct Refused {
     message: String,
-    password: Secret,
     times: u32,
     until: Instant,
 }
@@ -79,39 +73,34 @@ struct Refused {
 // === impl Accounts ===
 
 impl Accounts {
-    /// Waits until `password` may be sent, which is at once if it is known to be good.
+    /// Waits until `password` may be sent: at once if it is known to be good.
     ///
     /// # Errors
     ///
-    /// When it was refused a short time ago.
+    /// When it was refused recently.
     pub async fn attempt(&self, account: Account, password: Secret, now: Instant) -> Result<Attempt, Paused> {
-        loop {
-            let (mut ended, turn) = {
-                let mut states = self.states();
-                let state = states.entry(account.clone()).or_default();
-                if let Some(refused) = state.refused.iter().find(|refused| refused.password == password)
-                    && refused.until > now
-                {
-                    return Err(Paused { message: refused.message.clone(), remaining: refused.until - now });
-                }
-                let turn = state.trying.map(|since| since + TURN).filter(|turn| *turn > Timer::now());
-                match turn.filter(|_| state.accepted.as_ref() != Some(&password)) {
-                    Some(turn) => (state.ended.subscribe(), turn),
-                    None => {
-                        if state.accepted.as_ref() != Some(&password) {
-                            state.trying = Some(Timer::now());
-                        }
-                        break;
-                    }
-                }
-            };
-            let _ = timeout_at(turn, ended.changed()).await;
+        while !self.begin(&account, &password, now)? {
+            sleep(PENDING_CHECK).await;
         }
         Ok(Attempt { account, accounts: self.clone(), now, password })
     }
 
-    fn states(&self) -> MutexGuard<'_, HashMap<Account, State>> {
-        lock(&self.0)
+    fn begin(&self, account: &Account, password: &Secret, now: Instant) -> Result<bool, Paused> {
+        let mut states = lock(&self.0);
+        let state = states.entry(account.clone()).or_default();
+        if let Some(refused) = state.refused.get(password)
+            && refused.until > now
+        {
+            return Err(Paused { message: refused.message.clone(), remaining: refused.until - now });
+        }
+        if state.accepted.as_ref() == Some(password) {
+            return Ok(true);
+        }
+        if state.pending.is_some_and(|since| since.elapsed() < PENDING_LIMIT) {
+            return Ok(false);
+        }
+        state.pending = Some(Timer::now());
+        Ok(true)
     }
 }
 
@@ -123,56 +112,37 @@ impl Attempt {
     }
 
     pub fn accepted(&self) {
-        let mut states = self.accounts.states();
+        let mut states = lock(&self.accounts.0);
         let state = states.entry(self.account.clone()).or_default();
         if state.accepted.as_ref() != Some(&self.password) {
-            state.refused.retain(|refused| refused.password != self.password);
+            state.refused.remove(&self.password);
             state.accepted = Some(self.password.clone());
-            state.over();
+            state.pending = None;
         }
     }
 
-    /// Returns how long the password is not sent again. `message` is for those who would send it meanwhile.
+    /// Returns how long the password is not sent again. `message` is shown to whoever would send it meanwhile.
     pub fn refused(&self, message: &str) -> Duration {
-        let mut states = self.accounts.states();
+        let mut states = lock(&self.accounts.0);
         let state = states.entry(self.account.clone()).or_default();
-        let before = state.refused.iter().position(|refused| refused.password == self.password);
-        let times = before.and_then(|index| state.refused.remove(index)).map_or(0, |refused| refused.times);
-        let pause = FIRST_PAUSE.saturating_mul(1 << times.min(8)).min(LONGEST_PAUSE);
-        state.refused.push_back(Refused {
-            message: message.to_owned(),
-            password: self.password.clone(),
-            times: times.saturating_add(1),
-            until: self.now + pause,
-        });
-        if state.refused.len() > REMEMBERED {
-            state.refused.pop_front();
-        }
-        if state.accepted.as_ref() == Some(&self.password) {
-            state.accepted = None;
-        }
-        state.over();
+        let times = state.refused.get(&self.password).map_or(0, |refused| refused.times);
+        let pause = FIRST_PAUSE.saturating_mul(1 << times.min(8)).min(MAX_PAUSE);
+        let refused = Refused { message: message.to_owned(), times: times.saturating_add(1), until: self.now + pause };
+        state.refused.insert(self.password.clone(), refused);
+        state.accepted.take_if(|accepted| *accepted == self.password);
+        state.pending = None;
         pause
     }
 }
 
-/// Its outcome may still be unknown, as of a proxy that cannot be reached: then it is the next one's turn.
+/// If the outcome is still unknown (a proxy that cannot be reached), the next attempt may begin.
 impl Drop for Attempt {
     fn drop(&mut self) {
-        if let Some(state) = self.accounts.states().get_mut(&self.account)
+        if let Some(state) = lock(&self.accounts.0).get_mut(&self.account)
             && state.accepted.as_ref() != Some(&self.password)
         {
-            state.over();
+            state.pending = None;
         }
-    }
-}
-
-// === impl State ===
-
-impl State {
-    fn over(&mut self) {
-        self.trying = None;
-        self.ended.send_replace(());
     }
 }
 
@@ -183,7 +153,7 @@ mod tests {
     use super::*;
 
     fn account() -> Account {
-        Account { place: "proxy.test:3128".to_owned(), username: "monitor".to_owned() }
+        Account { host_and_port: "proxy.test:3128".to_owned(), username: "monitor".to_owned() }
     }
 
     #[tokio::test(start_paused = true)]
@@ -221,13 +191,13 @@ mod tests {
         let (accounts, now) = (Accounts::default(), Instant::now());
         let attempt = || accounts.attempt(account(), Secret::new("password"), now);
         let first = attempt().await.unwrap();
-        assert!(timeout(TURN / 2, attempt()).await.is_err(), "waits for the first one");
+        assert!(timeout(PENDING_LIMIT / 2, attempt()).await.is_err(), "waits for the first one");
         let (second, ()) = tokio::join!(attempt(), async { drop(first) });
         let second = second.unwrap();
         // The second one hangs: the others go on one by one.
         let begun = Timer::now();
         let third = attempt().await.unwrap();
-        assert!(begun.elapsed() >= TURN / 2, "{:?}", begun.elapsed());
+        assert!(begun.elapsed() >= PENDING_LIMIT / 2, "{:?}", begun.elapsed());
         third.accepted();
         let _many: Vec<_> = [attempt().await.unwrap(), attempt().await.unwrap()].into();
         drop(second);

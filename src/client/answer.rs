@@ -58,7 +58,7 @@ pub async fn read_body(mut response: Response, limit: usize) -> Result<Vec<u8>, 
 
 /// Whether a body holds one of these secrets, as it is or in a JSON string. The shortest ones are words of the API by
 /// chance, and protect nothing.
-pub fn repeats(body: &[u8], secrets: &[Secret]) -> bool {
+pub fn contains_secret(body: &[u8], secrets: &[Secret]) -> bool {
     const SHORTEST: usize = 4;
     let secrets: Vec<&Secret> = secrets.iter().filter(|secret| secret.expose().len() >= SHORTEST).collect();
     let in_text = |text: &[u8]| secrets.iter().any(|secret| secret.is_in(text));
@@ -128,10 +128,10 @@ mod tests {
             r#"["the \"quoted\" one"]"#,
             r#""the \u0022quoted\u0022 one""#,
         ] {
-            assert!(repeats(body.as_bytes(), &secrets), "{body}");
+            assert!(contains_secret(body.as_bytes(), &secrets), "{body}");
         }
         for body in ["", "{}", r#"{"status": "hunter"}"#, r#"{"a": ["hun", "ter2"]}"#, "abc"] {
-            assert!(!repeats(body.as_bytes(), &secrets), "{body}");
+            assert!(!contains_secret(body.as_bytes(), &secrets), "{body}");
         }
     }
 

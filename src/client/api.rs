@@ -15,56 +15,41 @@ use url::Url;
 
 use super::{
     accounts::Attempt,
-    answer::{self, ApiResponse, BodyError, read_body, repeats, retry_after},
+    answer::{self, ApiResponse, BodyError, contains_secret, read_body, retry_after},
     error::{self, Peer},
-    transport::Connector,
-    verify::CertificateRecorder,
+    lock::lock,
 };
 use crate::{
-    lock::lock,
     model::{CredentialRejection, FailureReason, PollFailure},
     secret::Secret,
 };
 
-/// Larger than any answer of these endpoints by two orders of magnitude.
+/// In bytes. A hundred times the largest response of these endpoints.
 const MAX_BODY: usize = 256 * 1024;
 
-/// One cluster's REST API. Its connections end with it.
+/// One cluster's REST API, for one poll. Dropping it closes the connections.
 #[derive(Debug)]
 pub struct Api {
     base: Url,
     client: reqwest::Client,
     peer: Arc<Peer>,
     proxy_login: Option<Attempt>,
-    /// Once the proxy refused its password, nothing more is sent in this poll.
+    /// Set when the proxy refused the password; nothing more is sent in this poll then.
     proxy_refused: OnceLock<PollFailure>,
-    /// What no response may repeat.
+    /// No response may contain one of these.
     secrets: Mutex<Vec<Secret>>,
 }
 
 // === impl Api ===
 
 impl Api {
-    /// The API below `base`. Nothing is sent yet.
-    ///
-    /// # Errors
-    ///
-    /// When the cluster cannot be reached with these settings.
-    pub fn new(
-        base: Url,
-        connector: &Connector,
-        peer: Arc<Peer>,
-        proxy_login: Option<Attempt>,
-        recorder: Arc<CertificateRecorder>,
-    ) -> Result<Self, PollFailure> {
-        let client = connector
-            .client(&base, recorder, peer.client_cert_requested.clone())
-            .map_err(|why| error::no_client(why, &peer))?;
+    /// The API below `base`.
+    pub fn new(base: Url, client: reqwest::Client, peer: Arc<Peer>, proxy_login: Option<Attempt>) -> Self {
         let secrets = proxy_login.iter().map(|login| login.password().clone()).collect();
-        Ok(Self { base, client, peer, proxy_login, proxy_refused: OnceLock::new(), secrets: Mutex::new(secrets) })
+        Self { base, client, peer, proxy_login, proxy_refused: OnceLock::new(), secrets: Mutex::new(secrets) }
     }
 
-    /// A secret of this cluster, which no response may repeat.
+    /// Rejects responses that contain `secret` from now on.
     pub fn guard(&self, secret: &Secret) {
         let mut secrets = lock(&self.secrets);
         if !secrets.contains(secret) {
@@ -72,13 +57,12 @@ impl Api {
         }
     }
 
-    fn is_secret(&self, body: &[u8]) -> bool {
-        repeats(body, &lock(&self.secrets))
+    fn shows_secret(&self, body: &[u8]) -> bool {
+        contains_secret(body, &lock(&self.secrets))
     }
 
-    /// Host and port.
-    pub fn place(&self) -> &str {
-        &self.peer.place
+    pub fn host_and_port(&self) -> &str {
+        &self.peer.host_and_port
     }
 
     /// `GET path`.
@@ -94,20 +78,21 @@ impl Api {
             self.guard(token);
         }
         let response = self.send(request).await?;
-        if self.is_secret(&response.body) {
-            return Err(malformed("the answer repeats the credential; is this a Qumulo cluster?"));
+        if self.shows_secret(&response.body) {
+            return Err(malformed("the response contains the credential; is this a Qumulo cluster?"));
         }
         Ok(response)
     }
 
-    /// `POST /v1/session/login`, the only request that is no GET.
+    /// `POST /v1/session/login`, the only request that is not a GET.
     ///
     /// # Errors
     ///
     /// Without a complete response.
     pub async fn login(&self, username: &str, password: &Secret) -> Result<ApiResponse, PollFailure> {
         let login = Login { password: password.expose(), username };
-        let body = serde_json::to_vec(&login).map_err(|_| malformed("the login cannot be written as JSON"))?;
+        let body =
+            serde_json::to_vec(&login).map_err(|_| malformed("the user name or password cannot be encoded as JSON"))?;
         let request = self.request(Method::POST, "v1/session/login")?;
         let request = request.header(CONTENT_TYPE, "application/json").body(Secret::bytes(body));
         self.guard(password);
@@ -115,19 +100,19 @@ impl Api {
     }
 
     fn request(&self, method: Method, path: &str) -> Result<RequestBuilder, PollFailure> {
-        let url = self.base.join(path).map_err(|_| malformed("the cluster's url cannot be extended by a path"))?;
+        let url = self.base.join(path).map_err(|_| malformed("no path can be added to url"))?;
         Ok(self.client.request(method, url))
     }
 
-    /// A response that is whole. An error that repeats a secret loses its body here, so that nothing behind this function can
-    /// log or show it; its status still counts, because a refused password must slow down the next attempt even if an
-    /// answer such as "wrong username or password" happens to hold it.
+    /// Returns a complete response. Clears an error body that contains a secret, so that no caller can log or show it; the
+    /// status is kept because it drives the retry interval, even if "wrong username or password" contains the password by
+    /// chance.
     async fn send(&self, request: RequestBuilder) -> Result<ApiResponse, PollFailure> {
         if let Some(refused) = self.proxy_refused.get() {
             return Err(refused.clone());
         }
         let asked = Instant::now();
-        let response = request.send().await.map_err(|err| self.no_answer(&err))?;
+        let response = request.send().await.map_err(|err| self.no_response(&err))?;
         if let Some(login) = &self.proxy_login {
             login.accepted();
         }
@@ -136,31 +121,31 @@ impl Api {
         let mut body = match read_body(response, MAX_BODY).await {
             Ok(body) => body,
             Err(BodyError::TooLarge) => {
-                return Err(malformed("the answer is larger than 256 KiB; is this a Qumulo cluster?"));
+                return Err(malformed("the response is larger than 256 KiB; is this a Qumulo cluster?"));
             }
-            // A connection that ends without the end mark of TLS may have been cut, which a JSON object shows.
+            // A connection that ends without close_notify may have been cut; a complete JSON object shows that it was not.
             Err(BodyError::Broken { body, err })
                 if error::is_end(&err) && serde_json::from_slice::<Object>(&body).is_ok() =>
             {
                 body
             }
-            Err(BodyError::Broken { err, .. }) => return Err(self.no_answer(&err)),
+            Err(BodyError::Broken { err, .. }) => return Err(self.no_response(&err)),
         };
-        if status != StatusCode::OK && self.is_secret(&body) {
+        if status != StatusCode::OK && self.shows_secret(&body) {
             body.clear();
         }
         Ok(ApiResponse { body, clock, retry_after, status })
     }
 
-    fn no_answer(&self, err: &reqwest::Error) -> PollFailure {
-        let failure = error::no_answer(err, &self.peer);
+    fn no_response(&self, err: &reqwest::Error) -> PollFailure {
+        let failure = error::no_response(err, &self.peer);
         let Some(login) = &self.proxy_login else { return failure };
         match (failure.reason, failure.rejection) {
             (FailureReason::Proxy, Some(CredentialRejection::LockoutRisk)) => {
                 let retry_after = Some(login.refused(&failure.message));
                 self.proxy_refused.get_or_init(|| PollFailure { retry_after, ..failure }).clone()
             }
-            // It was the cluster's answer, by way of the proxy.
+            // It was the cluster that failed, through the proxy.
             (FailureReason::Tls | FailureReason::Malformed, _) => {
                 login.accepted();
                 failure

@@ -1,13 +1,12 @@
 //! The credential of one cluster: an access token, or a session that is renewed when it ends.
 
-use std::{path::Path, time::Instant};
+use std::time::Instant;
 
 use reqwest::StatusCode;
 use zeroize::Zeroize;
 
 use super::{
     accounts::{Account, Accounts, Paused},
-    answer::ApiResponse,
     api::Api,
     decode, error,
     secret_file::{SecretError, SecretFile},
@@ -19,25 +18,29 @@ use crate::{
     secret::Secret,
 };
 
-/// What the cluster is asked with.
+/// The credential of one cluster.
 #[derive(Debug)]
-pub enum Auth {
-    /// A session.
-    Session(Session),
-    /// An access token.
-    Token(SecretFile),
+pub struct Auth {
+    /// The access token, or the password of the login.
+    file: SecretFile,
+    login: Option<Login>,
 }
 
-/// A login, and the token that it gave.
 #[derive(Debug)]
-pub struct Session {
-    password: SecretFile,
-    /// The token, valid for ten hours; its end shows as a 401. And the password that it was given for.
-    token: Option<(Secret, Secret)>,
+struct Login {
+    session: Option<Session>,
     username: String,
 }
 
-/// What credentials need beside the cluster.
+/// The token of a login, valid for ten hours; when it ends, the cluster responds with 401.
+#[derive(Debug)]
+struct Session {
+    /// The password that it was issued for.
+    password: Secret,
+    token: Secret,
+}
+
+/// What the clusters share.
 #[derive(Clone, Copy, Debug)]
 pub struct Resources<'a> {
     pub accounts: &'a Accounts,
@@ -49,34 +52,29 @@ pub struct Resources<'a> {
 // === impl Auth ===
 
 impl Auth {
-    /// Reads nothing yet.
     pub fn new(credential: &Credential) -> Self {
         match credential.clone() {
             Credential::Login { username, password } => {
-                Self::Session(Session { password: SecretFile::password(password), token: None, username })
+                Self { file: SecretFile::password(password), login: Some(Login { session: None, username }) }
             }
-            Credential::Token(source) => Self::Token(SecretFile::token(source)),
+            Credential::Token(source) => Self { file: SecretFile::token(source), login: None },
         }
     }
 
-    /// The token to send. Without a session this logs in.
+    /// The token to send. Logs in if there is no session.
     ///
     /// # Errors
     ///
     /// When there is no credential, or the login fails.
     pub async fn token(&mut self, api: &Api, with: Resources<'_>) -> Result<Secret, PollFailure> {
-        match self {
-            Self::Token(file) => file.get(with.files).await.map_err(no_secret),
-            Self::Session(session) => {
-                let password = session.password.get(with.files).await.map_err(no_secret)?;
-                match &session.token {
-                    Some((token, used)) if *used == password => {
-                        api.guard(&password);
-                        Ok(token.clone())
-                    }
-                    _ => session.login(api, with, password).await,
-                }
+        let secret = self.file.get(with.files).await.map_err(no_secret)?;
+        match &mut self.login {
+            None => Ok(secret),
+            Some(Login { session: Some(session), .. }) if session.password == secret => {
+                api.guard(&secret);
+                Ok(session.token.clone())
             }
+            Some(login) => login.log_in(api, with, secret).await,
         }
     }
 
@@ -92,97 +90,53 @@ impl Auth {
         with: Resources<'_>,
         refused: &Secret,
     ) -> Result<Option<Secret>, PollFailure> {
-        match self {
-            Self::Token(file) => {
-                let token = file.read(with.files).await.map_err(no_secret)?;
-                Ok((token != *refused).then_some(token))
-            }
-            Self::Session(session) => {
-                let password = session.password.get(with.files).await.map_err(no_secret)?;
-                session.login(api, with, password).await.map(Some)
-            }
+        let secret = self.file.get(with.files).await.map_err(no_secret)?;
+        match &mut self.login {
+            None => Ok((secret != *refused).then_some(secret)),
+            Some(login) => login.log_in(api, with, secret).await.map(Some),
         }
     }
 
-    /// Reads the file of the credential, to see whether it can be used.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot.
-    pub fn check(&mut self) -> Result<Option<String>, SecretError> {
-        match self {
-            Self::Session(session) => session.password.check(),
-            Self::Token(file) => file.check(),
-        }
-    }
-
-    /// Whether the file of the credential changed since it was last read.
-    pub async fn changed(&self, files: &KeyedBlockingPool) -> bool {
-        self.file().changed(files).await
-    }
-
-    /// The file's path, for messages.
-    pub fn path(&self) -> Option<&Path> {
-        self.file().path()
-    }
-
-    fn file(&self) -> &SecretFile {
-        match self {
-            Self::Session(session) => &session.password,
-            Self::Token(file) => file,
-        }
+    pub fn file(&self) -> &SecretFile {
+        &self.file
     }
 }
 
-// === impl Session ===
+// === impl Login ===
 
-impl Session {
-    async fn login(&mut self, api: &Api, with: Resources<'_>, password: Secret) -> Result<Secret, PollFailure> {
-        self.token = None;
-        let failure = match self.log_in(api, with, &password).await {
-            Err(failure) if failure.rejection == Some(CredentialRejection::LockoutRisk) => failure,
-            outcome => return outcome,
-        };
-        // The file may have been replaced while the request was under way.
-        let again = self.password.read(with.files).await.map_err(no_secret)?;
-        if again == password { Err(failure) } else { self.log_in(api, with, &again).await }
-    }
-
-    async fn log_in(&mut self, api: &Api, with: Resources<'_>, password: &Secret) -> Result<Secret, PollFailure> {
-        let account = Account { place: api.place().to_owned(), username: self.username.clone() };
+impl Login {
+    async fn log_in(&mut self, api: &Api, with: Resources<'_>, password: Secret) -> Result<Secret, PollFailure> {
+        self.session = None;
+        let account = Account { host_and_port: api.host_and_port().to_owned(), username: self.username.clone() };
         let attempt = with.accounts.attempt(account, password.clone(), with.now).await;
         let attempt = attempt.map_err(|paused| not_yet(FailureReason::Authentication, paused))?;
-        let mut answer = api.login(&self.username, password).await?;
-        match answer.status {
+        let mut response = api.login(&self.username, &password).await?;
+        match response.status {
             StatusCode::OK => {
                 attempt.accepted();
-                let token = decode::bearer_token(&answer.body);
-                answer.body.zeroize();
+                let token = decode::bearer_token(&response.body);
+                response.body.zeroize();
                 let token = token.map_err(|err| PollFailure::new(FailureReason::Malformed, err.to_string()))?;
-                self.token = Some((token.clone(), password.clone()));
+                self.session = Some(Session { password, token: token.clone() });
                 Ok(token)
             }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                let message = self.refused(&answer);
+                let (status, username) = (error::status_and_class(&response), &self.username);
+                let message = format!(
+                    "the cluster refused the login of \"{username}\" ({status}); it is retried rarely, so that the account is \
+                     not locked, and at once when the password changes"
+                );
                 let retry_after = Some(attempt.refused(&message));
                 let failure = PollFailure::new(FailureReason::Authentication, message);
                 Err(PollFailure { rejection: Some(CredentialRejection::LockoutRisk), retry_after, ..failure })
             }
-            // Nobody knows whether such an attempt counts, so it slows down, unless the cluster says when to come again.
+            // Such an attempt may count towards a lock, so it slows down, unless the cluster says when to come again.
             _ => {
-                let failure = error::bad_status(&answer, "/v1/session/login");
+                let failure = error::bad_status(&response, "/v1/session/login");
                 let rejection = failure.retry_after.is_none().then_some(CredentialRejection::NoLockout);
                 Err(PollFailure { rejection, ..failure })
             }
         }
-    }
-
-    fn refused(&self, answer: &ApiResponse) -> String {
-        let (status, username) = (error::status_and_class(answer), &self.username);
-        format!(
-            "the cluster refused the login of \"{username}\" ({status}); it is repeated rarely, so that the account is not \
-             locked, and at once when the password changes"
-        )
     }
 }
 
@@ -197,7 +151,7 @@ pub fn not_yet(reason: FailureReason, paused: Paused) -> PollFailure {
 }
 
 fn no_secret(err: SecretError) -> PollFailure {
-    let text = format!("there is no credential to send: {err}");
+    let text = format!("no credential to send: {err}");
     PollFailure {
         rejection: Some(CredentialRejection::NoLockout),
         ..PollFailure::new(FailureReason::Authentication, text)

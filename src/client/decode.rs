@@ -23,16 +23,16 @@ use crate::{
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum DecodeError {
     /// JSON, but not an object.
-    #[error("the answer is JSON but not an object")]
+    #[error("the response is JSON but not an object")]
     NoObject,
     /// No `status`, or one that is no string.
-    #[error("the answer has no `status` that is a string")]
+    #[error("the response has no string `status`")]
     NoStatus,
     /// A login without a token.
-    #[error("the answer to the login has no usable `bearer_token`")]
+    #[error("the response to the login has no usable `bearer_token`")]
     NoToken,
     /// No JSON at all. The answer itself is not repeated: it can be anything.
-    #[error("the answer is not JSON (line {line}, column {column})")]
+    #[error("the response is not JSON (line {line}, column {column})")]
     Syntax {
         /// Line of the first error, from 1.
         line: usize,

@@ -1,14 +1,6 @@
-//! What went wrong -> the model's closed list, with words that say what to do.
+//! Errors of requests, as failures of a poll: the reason, and a message that says what to do.
 
-use std::{
-    error::Error,
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{error::Error, io, time::Duration};
 
 use reqwest::StatusCode;
 use url::Url;
@@ -18,91 +10,62 @@ use super::{
     decode, error_text,
     resolve::DnsError,
     settings::{ProxyAccount, TransportSettings},
-    transport::NoClient,
-    verify,
+    verify::VerifyError,
 };
 use crate::model::{CredentialRejection, FailureReason, PollFailure};
 
-/// Whom a request went to, for messages.
+/// The server that requests go to, for messages.
 #[derive(Clone, Debug)]
 pub struct Peer {
-    /// Whether the cluster asked for a client certificate in this poll.
-    pub client_cert_requested: Arc<AtomicBool>,
-    /// The time limit of connecting.
     pub connect_timeout: Duration,
-    /// Host and port of the cluster.
-    pub place: String,
-    /// The proxy in between.
+    pub host_and_port: String,
     pub proxy: Option<ProxyInfo>,
+    /// Whether its certificate is verified against the system's CA certificates, whatever `tls_config` says.
+    pub system_trust: bool,
 }
 
-/// A proxy, for messages.
 #[derive(Clone, Debug)]
 pub struct ProxyInfo {
-    /// Where its user and password are written, if it gets any.
+    /// Where its user and password are configured, if it has them.
     pub account: Option<&'static str>,
-    /// Host and port.
-    pub place: String,
+    pub host_and_port: String,
 }
 
 impl Peer {
     pub fn new(url: &Url, transport: &TransportSettings) -> Self {
-        let proxy = transport.proxy_for(url);
-        let proxy = proxy
-            .map(|(url, account)| ProxyInfo { account: account.map(ProxyAccount::origin), place: host_and_port(url) });
-        Self {
-            client_cert_requested: Arc::default(),
-            connect_timeout: transport.connect_timeout,
-            place: host_and_port(url),
-            proxy,
-        }
+        let proxy = transport.proxy_for(url).map(|(url, account)| ProxyInfo {
+            account: account.map(ProxyAccount::origin),
+            host_and_port: host_and_port(url),
+        });
+        let connect_timeout = transport.connect_timeout;
+        Self { connect_timeout, host_and_port: host_and_port(url), proxy, system_trust: false }
     }
 }
 
-/// Host and port.
 pub fn host_and_port(url: &Url) -> String {
     let port = url.port_or_known_default().map(|port| format!(":{port}")).unwrap_or_default();
     format!("{}{port}", url.host_str().unwrap_or_default())
 }
 
-/// Nothing to send a request with.
-pub fn no_client(why: NoClient, peer: &Peer) -> PollFailure {
-    let place = &peer.place;
-    match why {
-        NoClient::Http => PollFailure::new(FailureReason::Connect, format!("{place} cannot be connected to")),
-        NoClient::NoTls => PollFailure::new(FailureReason::Tls, format!("{place} needs TLS, and there is none")),
-        NoClient::ProxyIpv6 => {
-            let text =
-                format!("{place} cannot be reached by its IPv6 address through a proxy; set url to a name of it");
-            PollFailure::new(FailureReason::Proxy, text)
-        }
-    }
-}
-
-/// A request that got no answer, or a part of it.
-pub fn no_answer(err: &reqwest::Error, peer: &Peer) -> PollFailure {
-    // The library's type has no name outside of it; the tests with proxies hold its words.
+/// The failure of a request without a complete response.
+pub fn no_response(err: &reqwest::Error, peer: &Peer) -> PollFailure {
+    // The type of this error is private to the library; the tests with proxies check its text.
     let tunnel =
         causes(err).map(ToString::to_string).find_map(|text| text.strip_prefix("tunnel error: ").map(str::to_owned));
     match (tunnel, &peer.proxy) {
-        (Some(tunnel), Some(proxy)) => through(&tunnel, err, proxy, peer),
-        _ => direct(err, &peer.place, peer),
+        (Some(tunnel), Some(proxy)) => proxy_failed(&tunnel, err, proxy, peer),
+        _ => direct(err, peer),
     }
 }
 
-/// The proxy did not make a connection to the cluster.
-fn through(
-    tunnel: &str,
-    err: &reqwest::Error,
-    ProxyInfo { account, place: proxy }: &ProxyInfo,
-    peer: &Peer,
-) -> PollFailure {
-    let place = &peer.place;
+/// The proxy did not connect to the cluster.
+fn proxy_failed(tunnel: &str, err: &reqwest::Error, proxy: &ProxyInfo, peer: &Peer) -> PollFailure {
+    let (ProxyInfo { account, host_and_port: proxy }, cluster) = (proxy, &peer.host_and_port);
     let text = match (tunnel, account) {
         ("proxy authorization required", Some(origin)) => {
             let text = format!(
-                "the proxy {proxy} refused the user and password of {origin} (407); they are tried again rarely, so that \
-                 the account is not locked, and at once when the password changes"
+                "the proxy {proxy} refused the user and password of {origin} (407); they are retried rarely, so that the \
+                 account is not locked, and at once when the password changes"
             );
             return PollFailure {
                 rejection: Some(CredentialRejection::LockoutRisk),
@@ -110,74 +73,68 @@ fn through(
             };
         }
         ("proxy authorization required", None) => format!(
-            "the proxy {proxy} wants a user and password (407); set proxy_authorization beside proxy_url, or write them \
-             into HTTPS_PROXY"
+            "the proxy {proxy} requires a user and password (407); set proxy_authorization, or add them to HTTPS_PROXY"
         ),
-        ("failed to create underlying connection", _) => unreachable_proxy(err, proxy, peer),
+        ("failed to create underlying connection", _) => {
+            let proxy = Peer { host_and_port: proxy.clone(), system_trust: true, ..peer.clone() };
+            format!("the proxy cannot be used: {}", direct(err, &proxy).message)
+        }
         ("unsuccessful", _) => format!(
-            "the proxy {proxy} does not connect to {place}: it answered CONNECT with something else than 200; its log \
-             says why"
+            "the proxy {proxy} did not connect to {cluster}: its response to CONNECT was not 200; see the proxy's log"
         ),
-        _ => format!("the proxy {proxy} ended the connection before it connected to {place}"),
+        _ => format!("the proxy {proxy} closed the connection before it connected to {cluster}"),
     };
     PollFailure::new(FailureReason::Proxy, text)
 }
 
-/// With a proxy that speaks TLS, `tls_config` has nothing to do.
-fn unreachable_proxy(err: &reqwest::Error, proxy: &str, peer: &Peer) -> String {
-    let failure = direct(err, proxy, peer);
-    let advice = match failure.reason {
-        FailureReason::Tls => {
-            "; a proxy is verified by this system's certificate authorities and by its own name, not by tls_config"
-        }
-        _ => "",
-    };
-    format!("the proxy cannot be used: {}{advice}", failure.message)
-}
-
-fn direct(err: &reqwest::Error, place: &str, peer: &Peer) -> PollFailure {
+fn direct(err: &reqwest::Error, Peer { connect_timeout, host_and_port: peer, system_trust, .. }: &Peer) -> PollFailure {
     let mut hyper = causes(err).filter_map(|cause| cause.downcast_ref::<hyper::Error>());
     let io = causes(err).filter_map(|cause| cause.downcast_ref::<io::Error>()).last();
     let (reason, text) = if let Some(tls) = causes(err).find_map(|cause| cause.downcast_ref()) {
-        let requested = peer.client_cert_requested.load(Ordering::Relaxed);
-        let text = verify::refusal_text(tls).unwrap_or_else(|| error_text::tls(tls, requested));
-        (FailureReason::Tls, format!("TLS with {place} failed: {text}"))
+        (FailureReason::Tls, format!("TLS with {peer} failed: {}", tls_problem(tls, *system_trust)))
     } else if let Some(dns) = causes(err).find_map(|cause| cause.downcast_ref::<DnsError>()) {
         (FailureReason::Dns, dns.to_string())
     } else if io.is_some_and(|err| err.kind() == io::ErrorKind::TimedOut) {
-        (FailureReason::Timeout, format!("no connection to {place}: the network gave no answer"))
+        (FailureReason::Timeout, format!("no connection to {peer}: no response from the network"))
     } else if err.is_timeout() {
-        let limit = peer.connect_timeout;
-        (FailureReason::Timeout, format!("no connection to {place} within {limit:?}, half of poll_timeout"))
-    } else if hyper.any(is_no_http) {
-        let text = "the answer is not HTTP; compare scheme and port in url with those of the REST API";
-        (FailureReason::Malformed, format!("{place} does not speak HTTP: {text}"))
+        (FailureReason::Timeout, format!("no connection to {peer} within {connect_timeout:?}, half of poll_timeout"))
+    } else if hyper.any(is_not_http) {
+        (FailureReason::Malformed, format!("{peer} does not speak HTTP; check scheme and port in url"))
     } else {
-        let begin = if err.is_connect() { "cannot connect to" } else { "the connection to" };
-        let broke = if err.is_connect() { "" } else { " broke" };
-        let text = io.map_or_else(|| "it ended before the answer did".to_owned(), error_text::io);
-        (FailureReason::Connect, format!("{begin} {place}{broke}: {text}"))
+        let problem = io.map_or_else(|| error_text::CLOSED_EARLY.to_owned(), error_text::io);
+        let text = if err.is_connect() { "cannot connect to" } else { "connection lost to" };
+        (FailureReason::Connect, format!("{text} {peer}: {problem}"))
     };
     PollFailure::new(reason, text)
 }
 
-/// Something that is no answer; or something before the request, for which hyper has no question of its own.
-fn is_no_http(err: &hyper::Error) -> bool {
+fn tls_problem(err: &rustls::Error, system_trust: bool) -> String {
+    match VerifyError::from_rustls(err) {
+        Some(err) if system_trust => {
+            format!("{}; it is verified against this system's CA certificates, not by tls_config", err.problem)
+        }
+        Some(err) => err.to_string(),
+        None => error_text::tls(err),
+    }
+}
+
+/// A response that is not HTTP, or data before the request was sent, for which hyper has no predicate.
+fn is_not_http(err: &hyper::Error) -> bool {
     let known =
         err.is_canceled() || err.is_closed() || err.is_incomplete_message() || err.is_timeout() || err.is_user();
     err.is_parse() || (!known && err.source().is_none())
 }
 
-/// Whether the connection ended without the end mark of TLS, which says nothing about an answer that is complete.
+/// Whether the connection ended without TLS' close_notify, which does not matter if the response is complete.
 pub fn is_end(err: &reqwest::Error) -> bool {
     let mut io = causes(err).filter_map(|cause| cause.downcast_ref::<io::Error>());
     io.any(|err| err.kind() == io::ErrorKind::UnexpectedEof)
 }
 
-/// An answer with another HTTP status than 200. `asked` is the path, for the message.
-pub fn bad_status(answer: &ApiResponse, asked: &str) -> PollFailure {
-    let status = status_and_class(answer);
-    let (reason, message) = match answer.status {
+/// The failure for a response to `path` with an HTTP status other than 200.
+pub fn bad_status(response: &ApiResponse, path: &str) -> PollFailure {
+    let status = status_and_class(response);
+    let (reason, message) = match response.status {
         StatusCode::UNAUTHORIZED => (
             FailureReason::Authentication,
             format!("the cluster refused the credential ({status}); it may have expired or been disabled"),
@@ -185,29 +142,29 @@ pub fn bad_status(answer: &ApiResponse, asked: &str) -> PollFailure {
         StatusCode::FORBIDDEN => {
             (FailureReason::Permission, format!("the credential lacks PRIVILEGE_ENCRYPTION_READ ({status})"))
         }
-        StatusCode::NOT_FOUND => (FailureReason::Unsupported, format!("the cluster has no {asked} ({status})")),
+        StatusCode::NOT_FOUND => (FailureReason::Unsupported, format!("the cluster does not have {path} ({status})")),
         StatusCode::TOO_MANY_REQUESTS => {
-            (FailureReason::RateLimited, format!("the cluster asked for fewer requests ({status})"))
+            (FailureReason::RateLimited, format!("the cluster limits the rate of requests ({status})"))
         }
         code if code.is_redirection() => (
             FailureReason::HttpError,
             format!(
-                "{asked} was answered with a redirect ({status}), which is not followed; set url to the cluster itself"
+                "the cluster redirects {path} ({status}), which the exporter does not follow; set url to the cluster itself"
             ),
         ),
-        _ => (FailureReason::HttpError, format!("{asked} was answered with HTTP {status}")),
+        _ => (FailureReason::HttpError, format!("the cluster responds to {path} with HTTP {status}")),
     };
     let rejection = (reason == FailureReason::Authentication).then_some(CredentialRejection::NoLockout);
-    PollFailure { message, reason, rejection, retry_after: answer.retry_after }
+    PollFailure { message, reason, rejection, retry_after: response.retry_after }
 }
 
 /// `401, http_unauthorized_error`, or `401` alone, for messages.
-pub fn status_and_class(answer: &ApiResponse) -> String {
-    let class = decode::error_class(&answer.body).map(|class| format!(", {class}")).unwrap_or_default();
-    format!("{}{class}", answer.status.as_u16())
+pub fn status_and_class(response: &ApiResponse) -> String {
+    let class = decode::error_class(&response.body).map(|class| format!(", {class}")).unwrap_or_default();
+    format!("{}{class}", response.status.as_u16())
 }
 
-/// The chain of causes, outermost first. `io::Error` hides what it wraps from `source()`, so it is opened here.
+/// The chain of causes, outermost first. `io::Error::source()` skips the error that it wraps.
 fn causes<'a>(err: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(err), |&err: &&'a (dyn Error + 'static)| {
         match err.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {

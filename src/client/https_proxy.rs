@@ -1,7 +1,7 @@
-//! TLS with a proxy, which has nothing to do with TLS with the cluster behind it: the proxy is verified against its own
-//! name and the system's CA certificates, and is not shown the cluster's client certificate.
+//! TLS with a proxy, which is independent of TLS with the cluster behind it: the proxy is verified against its own name
+//! and the system's CA certificates, and does not get the cluster's client certificate.
 //!
-//! reqwest uses one configuration for both handshakes. They are told apart by their order: on each new connection the
+//! reqwest uses one TLS configuration for both handshakes. They are told apart by their order: on each new connection the
 //! proxy comes first. Within a handshake, rustls chooses the client certificate before it verifies the server's.
 
 use std::{cell::Cell, sync::Arc};
@@ -10,7 +10,7 @@ use reqwest::ClientBuilder;
 use rustls::{
     ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
     client::{
-        ResolvesClientCert, WebPkiServerVerifier,
+        ResolvesClientCert,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
     pki_types::{CertificateDer, ServerName, UnixTime},
@@ -18,26 +18,28 @@ use rustls::{
 };
 use tower::util::MapFutureLayer;
 
+use super::verify::ServerVerifier;
+
 tokio::task_local! {
-    /// Certificates verified so far on the connection that is being made.
+    /// The number of certificates verified on the connection that is being set up.
     static VERIFIED: Cell<u32>;
 }
 
 #[derive(Debug)]
 struct ProxyFirst {
-    cluster: Arc<dyn ServerCertVerifier>,
-    proxy: Arc<WebPkiServerVerifier>,
+    cluster: Arc<ServerVerifier>,
+    proxy: Arc<ServerVerifier>,
 }
 
 #[derive(Debug)]
 struct ClusterOnly(Arc<dyn ResolvesClientCert>);
 
-/// Makes a client that connects with `tls`, by way of a proxy that speaks TLS.
+/// Configures a client that connects with `tls` through a proxy that speaks TLS.
 pub fn prepare(
     builder: ClientBuilder,
     mut tls: ClientConfig,
-    cluster: Arc<dyn ServerCertVerifier>,
-    proxy: Arc<WebPkiServerVerifier>,
+    cluster: Arc<ServerVerifier>,
+    proxy: Arc<ServerVerifier>,
 ) -> ClientBuilder {
     tls.dangerous().set_certificate_verifier(Arc::new(ProxyFirst { cluster, proxy }));
     tls.client_auth_cert_resolver = Arc::new(ClusterOnly(tls.client_auth_cert_resolver));
@@ -46,15 +48,15 @@ pub fn prepare(
         .connector_layer(MapFutureLayer::new(|connecting| VERIFIED.scope(Cell::new(0), connecting)))
 }
 
-/// Outside of a connection that is being made nothing is known, and nobody is taken for the cluster.
+/// 0 if no connection is being set up, so that an unexpected caller is not taken for the cluster.
 fn verified() -> u32 {
     VERIFIED.try_with(Cell::get).unwrap_or_default()
 }
 
 impl ProxyFirst {
     /// The verifier of the handshake whose certificate was verified last.
-    fn current(&self) -> &dyn ServerCertVerifier {
-        if verified() > 1 { &*self.cluster } else { &*self.proxy }
+    fn current(&self) -> &ServerVerifier {
+        if verified() > 1 { &self.cluster } else { &self.proxy }
     }
 }
 

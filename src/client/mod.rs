@@ -42,7 +42,6 @@ use self::{
     auth::{Auth, Resources},
     decode::{DecodeError, DecodedStatus, V2Answer},
     error::Peer,
-    kms_probe::ProbeRate,
     verify::CertificateRecorder,
 };
 pub use self::{
@@ -94,9 +93,11 @@ pub struct Client {
     decided: Option<Instant>,
     details: Arc<Details>,
     support: ApiSupport,
-    kms_probes: ProbeRate,
-    /// Where the key was at the last answer.
+    /// Polls that did not get through to the cluster; each makes the next one begin with another address.
+    failed_connections: usize,
+    /// The key store in the last response.
     key_store: Option<KeyStore>,
+    last_kms_probe: Option<Instant>,
     peer: Arc<Peer>,
     pool: Arc<TransportPool>,
     /// The session whose privileges are known: they stay the same until it ends.
@@ -147,8 +148,9 @@ impl Client {
             decided: None,
             details: Arc::default(),
             support: ApiSupport::V2(None),
-            kms_probes: ProbeRate::default(),
+            failed_connections: 0,
             key_store: None,
+            last_kms_probe: None,
             peer: Arc::new(Peer::new(&settings.url, &settings.transport)),
             pool,
             privileges_of: None,
@@ -160,7 +162,7 @@ impl Client {
 
     /// Whether the file of a credential changed since it was last read.
     pub async fn credential_changed(&self) -> bool {
-        self.auth.changed(self.pool.files()).await || self.pool.changed(&self.settings.transport).await
+        self.auth.file().changed(self.pool.files()).await || self.pool.changed(&self.settings.transport).await
     }
 
     /// Reads the file of the credential here and now, without sending anything. Says what works but should not stay so.
@@ -168,8 +170,8 @@ impl Client {
     /// # Errors
     ///
     /// When it cannot be read or holds nothing useful.
-    pub fn check_credential(&mut self) -> Result<Option<String>, SecretError> {
-        self.auth.check()
+    pub fn check_credential(&self) -> Result<Option<String>, SecretError> {
+        self.auth.file().check()
     }
 
     /// When the certificate of the REST API expires that was shown last, also if it was refused because it has expired.
@@ -194,15 +196,16 @@ impl Client {
                     self.refresh_details(now, deadline, key_store, &session).await;
                 }
                 let details = self.details.clone();
-                let kms_probe = (self.settings.kms_probe.as_ref())
-                    .and_then(|networks| self.pool.probe(details.kms.as_ref()?, networks, &mut self.kms_probes, now));
+                let kms_probe = (self.settings.kms_probe.as_ref()).and_then(|networks| {
+                    self.pool.probe_kms(details.kms.as_ref()?, networks, &mut self.last_kms_probe, now)
+                });
                 Ok(PollResult { api, clock, dates, details, key_store, kms_probe, status })
             }
             Err(failure) => {
                 // After an outage the cluster may be another version.
                 self.revisit = None;
                 if matches!(failure.reason, FailureReason::Connect | FailureReason::Tls | FailureReason::Timeout) {
-                    self.pool.turn(self.settings.url.host_str().unwrap_or_default());
+                    self.failed_connections = self.failed_connections.wrapping_add(1);
                 }
                 Err(failure)
             }
@@ -222,8 +225,9 @@ impl Client {
                 Some(attempt.map_err(|paused| auth::not_yet(FailureReason::Proxy, paused))?)
             }
         };
-        let (url, peer) = (self.settings.url.clone(), self.peer.clone());
-        let api = Api::new(url, &connector, peer, proxy_login, self.certificate.clone())?;
+        let url = self.settings.url.clone();
+        let client = connector.client(&url, self.certificate.clone(), self.failed_connections)?;
+        let api = Api::new(url, client, self.peer.clone(), proxy_login);
         self.phase = PollPhase::Credential;
         let pool = self.pool.clone();
         let with = Resources { accounts: pool.accounts(), files: pool.files(), now };
@@ -263,7 +267,7 @@ impl Client {
             Some(V2Answer::PreRelease(key_store)) => self.fall_back(session, key_store).await,
             None if self.spoke_v2(now) => Err(PollFailure::new(
                 FailureReason::Unsupported,
-                format!("/{STATUS_V2} is gone (404), which it answered a short time ago; is the cluster starting?"),
+                format!("/{STATUS_V2} is gone (404), although it existed recently; is the cluster starting?"),
             )),
             None => self.fall_back(session, KeyStore::Local).await,
         }
@@ -286,7 +290,7 @@ impl Client {
         let decoded = self.v1(session, key_store).await?.ok_or_else(|| {
             PollFailure::new(
                 FailureReason::Unsupported,
-                format!("the cluster has neither /{STATUS_V2} nor /{STATUS_V1} (404); Core 3.1.5 is needed at least"),
+                format!("the cluster has neither /{STATUS_V2} nor /{STATUS_V1} (404); Core 3.1.5 or later is required"),
             )
         })?;
         self.support = ApiSupport::V1(key_store);
@@ -402,19 +406,20 @@ impl Client {
     }
 
     fn too_slow(&self) -> PollFailure {
-        let (place, limit) = (&self.peer.place, self.settings.timeout);
+        let (cluster, limit) = (&self.peer.host_and_port, self.settings.timeout);
         let file = match self.phase {
             PollPhase::Answer => None,
             PollPhase::Certificates => Some("a file of tls_config or proxy_authorization"),
             // With a login, it may also be the cluster that is waited for.
             PollPhase::Credential => self
                 .auth
+                .file()
                 .path()
                 .filter(|path| self.pool.files().is_busy(&transport::folder(path)))
                 .map(|_| "the file of the credential"),
         };
         let text = match file {
-            None => format!("no complete answer from {place} within {limit:?} (poll_timeout)"),
+            None => format!("no complete response from {cluster} within {limit:?} (poll_timeout)"),
             Some(file) => {
                 format!("{file} cannot be read within {limit:?} (poll_timeout): its file system does not answer")
             }

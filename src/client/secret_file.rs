@@ -1,6 +1,4 @@
-//! A secret in a file that may change at any time.
-//!
-//! The file is looked at (one `stat`) before every poll, on another thread: its file system may hang.
+//! A secret in a file. The file is read for every poll, on another thread because its file system may hang.
 
 use std::{os::unix::fs::MetadataExt, path::Path};
 
@@ -9,55 +7,37 @@ use zeroize::Zeroizing;
 use super::{settings::SecretSource, transport::folder};
 use crate::{
     blocking::KeyedBlockingPool,
-    file::FileStamp,
-    file::{self, ConfiguredPath, FileError},
+    file::{self, ConfiguredPath, FileError, FileStamp},
     secret::Secret,
 };
 
-/// Turns a file's text into the secret in it, or says what is wrong with it.
+/// Extracts the secret from a file's text; the error says what is wrong with the text, without repeating it.
 type Parse = fn(&str) -> Result<Secret, &'static str>;
 
-/// Why there is no secret.
+/// A file that cannot be read or holds no usable secret.
 #[derive(Debug, thiserror::Error)]
-pub enum SecretError {
-    /// The content is of no use.
-    #[error("{path}: {problem}")]
-    Content {
-        /// What to call the file.
-        path: String,
-        /// What is wrong with it and what belongs there.
-        problem: &'static str,
-    },
-    /// The file cannot be read.
-    #[error("{path}: {source}")]
-    File {
-        /// What to call the file.
-        path: String,
-        /// Why not. Told in the message.
-        source: FileError,
-    },
+#[error("{path}: {problem}")]
+pub struct SecretError {
+    path: String,
+    problem: String,
 }
 
-/// A secret, and what the file looked like when it was read.
 #[derive(Debug)]
 pub struct SecretFile {
-    loaded: Option<Secret>,
     parse: Parse,
+    /// The file's stamp when it was last read; `None` if it did not exist.
     seen: Option<FileStamp>,
     source: SecretSource,
-    /// The file that was warned about.
+    /// The stamp at the last warning about its permissions, so that each version of the file is warned about once.
     warned: Option<FileStamp>,
 }
 
-/// What to say of a file that is readable for all.
-const EXPOSED: &str = "every user of this machine can read a secret: chmod o-r the file";
+const WORLD_READABLE: &str = "the file with the secret is world-readable; run `chmod o-r` on it";
 
-/// What a look at a file gave.
 struct ReadOutcome {
-    /// Whether every user of this machine can read it.
-    exposed: bool,
     secret: Result<Secret, SecretError>,
-    seen: Option<FileStamp>,
+    stamp: Option<FileStamp>,
+    world_readable: bool,
 }
 
 // === impl SecretFile ===
@@ -65,59 +45,57 @@ struct ReadOutcome {
 impl SecretFile {
     /// An access token: bare, or the JSON file that `qq` writes.
     pub fn token(source: SecretSource) -> Self {
-        Self { loaded: None, parse: parse_token, seen: None, source, warned: None }
+        Self { parse: parse_token, seen: None, source, warned: None }
     }
 
     /// A password: the file's text without its last line break.
     pub fn password(source: SecretSource) -> Self {
-        Self { loaded: None, parse: parse_password, seen: None, source, warned: None }
+        Self { parse: parse_password, seen: None, source, warned: None }
     }
 
-    /// The secret, read again if the file changed.
+    /// Reads the file.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read or holds nothing useful; the last good secret is not used then, because somebody
-    /// took it away.
+    /// When it cannot be read or holds no usable secret. The last good secret is not used then: removing the file
+    /// withdraws it.
     pub async fn get(&mut self, files: &KeyedBlockingPool) -> Result<Secret, SecretError> {
-        let known = self.loaded.as_ref().and(self.seen.clone());
-        self.look(files, known).await
+        let file = match &self.source {
+            SecretSource::File(file) => file.clone(),
+            SecretSource::Fixed(secret) => return Ok(secret.clone()),
+        };
+        let (folder, parse) = (folder(file.path()), self.parse);
+        match files.run(&folder, move || read(&file, parse)).await {
+            Some(outcome) => self.take(outcome),
+            None => Err(SecretError { path: folder, problem: "the exporter is shutting down".to_owned() }),
+        }
     }
 
-    /// The secret, read again whatever the file looks like: for the moment after a refusal.
+    /// As [`Self::get`], on the current thread.
     ///
     /// # Errors
     ///
     /// As [`Self::get`].
-    pub async fn read(&mut self, files: &KeyedBlockingPool) -> Result<Secret, SecretError> {
-        self.look(files, None).await
-    }
-
-    /// Reads the file here and now.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::get`].
-    pub fn load(&mut self) -> Result<Secret, SecretError> {
+    pub fn get_blocking(&mut self) -> Result<Secret, SecretError> {
         match &self.source {
-            SecretSource::File(file) => self.take(look(&file.clone(), self.parse)),
+            SecretSource::File(file) => self.take(read(&file.clone(), self.parse)),
             SecretSource::Fixed(secret) => Ok(secret.clone()),
         }
     }
 
-    /// Reads the file here and now, to see whether it can be used; says what should not stay so.
+    /// Checks, on the current thread, that the file holds a usable secret; returns a warning about its permissions.
     ///
     /// # Errors
     ///
     /// As [`Self::get`].
     pub fn check(&self) -> Result<Option<String>, SecretError> {
         let SecretSource::File(file) = &self.source else { return Ok(None) };
-        let ReadOutcome { exposed, secret, .. } = look(file, self.parse);
+        let ReadOutcome { secret, world_readable, .. } = read(file, self.parse);
         secret?;
-        Ok(exposed.then(|| format!("{}: {EXPOSED}", file.path().display())))
+        Ok(world_readable.then(|| format!("{}: {WORLD_READABLE}", file.path().display())))
     }
 
-    /// Whether the file is another one than when it was last read (or tried to be).
+    /// Whether the file differs from the last one read, or now exists or no longer does.
     pub async fn changed(&self, files: &KeyedBlockingPool) -> bool {
         let Some(path) = self.path() else { return false };
         let owned = path.to_owned();
@@ -125,7 +103,6 @@ impl SecretFile {
         now.is_some_and(|now| now != self.seen)
     }
 
-    /// The file's path, if there is one.
     pub fn path(&self) -> Option<&Path> {
         match &self.source {
             SecretSource::File(file) => Some(file.path()),
@@ -133,56 +110,38 @@ impl SecretFile {
         }
     }
 
-    /// Looks at the file, and reads it unless it is still the `known` one.
-    async fn look(&mut self, files: &KeyedBlockingPool, known: Option<FileStamp>) -> Result<Secret, SecretError> {
-        let file = match &self.source {
-            SecretSource::File(file) => file.clone(),
-            SecretSource::Fixed(secret) => return Ok(secret.clone()),
-        };
-        let parse = self.parse;
-        let key = folder(file.path());
-        let changed = move || {
-            let now = known.is_some().then(|| FileStamp::of(file.path())).flatten();
-            if known.is_some() && now == known { None } else { Some(look(&file, parse)) }
-        };
-        match (files.run(&key, changed).await, &self.loaded) {
-            (Some(None), Some(secret)) => Ok(secret.clone()),
-            (Some(Some(look)), _) => self.take(look),
-            // Only while the program ends.
-            _ => Err(SecretError::File { path: key, source: FileError::Io("the program is ending".to_owned()) }),
-        }
-    }
-
-    fn take(&mut self, look: ReadOutcome) -> Result<Secret, SecretError> {
-        let ReadOutcome { exposed, secret, seen } = look;
-        (self.loaded, self.seen) = (None, seen);
-        if exposed
+    fn take(&mut self, outcome: ReadOutcome) -> Result<Secret, SecretError> {
+        self.seen = outcome.stamp;
+        if outcome.world_readable
             && self.warned != self.seen
             && let Some(path) = self.path()
         {
-            // `qq auth_create_access_token --file` leaves the file readable for all (umask).
+            // `qq auth_create_access_token --file` leaves the file world-readable (umask).
             let path = path.display().to_string();
-            tracing::warn!(%path, "{EXPOSED}");
+            tracing::warn!(%path, "{WORLD_READABLE}");
             self.warned.clone_from(&self.seen);
         }
-        Ok(self.loaded.insert(secret?).clone())
+        outcome.secret
     }
 }
 
-/// Reads the file. Can take as long as its file system does.
-fn look(file: &ConfiguredPath, parse: Parse) -> ReadOutcome {
-    let path = file.path();
-    let unusable = |source| SecretError::File { path: file.redacted(), source };
-    match file::read(path, file::MAX_SECRET) {
-        Err(err) => ReadOutcome { exposed: false, secret: Err(unusable(err)), seen: FileStamp::of(path) },
+fn read(file: &ConfiguredPath, parse: Parse) -> ReadOutcome {
+    let error = |problem| SecretError { path: file.redacted(), problem };
+    match file::read(file.path(), file::MAX_SECRET) {
+        Err(err) => ReadOutcome {
+            secret: Err(error(err.to_string())),
+            stamp: FileStamp::of(file.path()),
+            world_readable: false,
+        },
         Ok(content) => {
             let bytes = Zeroizing::new(content.bytes);
-            let text = std::str::from_utf8(&bytes).map_err(|_| unusable(FileError::Utf8));
-            let content_error = |problem| SecretError::Content { path: file.redacted(), problem };
-            let secret = text.and_then(|text| parse(text).map_err(content_error));
-            // Of the open file: replaced since, it has changed.
-            let seen = Some(FileStamp::from_metadata(&content.metadata));
-            ReadOutcome { exposed: content.metadata.mode() & 0o004 != 0, secret, seen }
+            let text = std::str::from_utf8(&bytes).map_err(|_| FileError::Utf8.to_string());
+            ReadOutcome {
+                secret: text.and_then(|text| parse(text).map_err(str::to_owned)).map_err(error),
+                // Of the open file: if it was replaced meanwhile, it counts as changed.
+                stamp: Some(FileStamp::from_metadata(&content.metadata)),
+                world_readable: content.metadata.mode() & 0o004 != 0,
+            }
         }
     }
 }
@@ -192,21 +151,21 @@ pub(super) fn parse_token(text: &str) -> Result<Secret, &'static str> {
     let text = text.trim_start_matches('\u{feff}').trim();
     let token = if text.starts_with('{') { token_in_json(text)? } else { Secret::new(text) };
     if token.expose().is_empty() {
-        Err("it is empty; write the access token into it")
+        Err("the file is empty; write the access token into it")
     } else if token.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
         Ok(token)
     } else {
-        Err("it holds more than a token (a space, a line break or a character outside ASCII)")
+        Err("not an access token: it contains a space, a line break or a non-ASCII character")
     }
 }
 
 fn token_in_json(text: &str) -> Result<Secret, &'static str> {
-    let mut json: serde_json::Value = serde_json::from_str(text).map_err(|_| "it starts with { but is not JSON")?;
+    let mut json: serde_json::Value = serde_json::from_str(text).map_err(|_| "starts with { but is not JSON")?;
     if json.get("version").is_some_and(|version| version != 1) {
-        return Err("its `version` is not 1, the only one that is known");
+        return Err("`version` is not 1, the only supported version");
     }
     let Some(serde_json::Value::String(token)) = json.get_mut("bearer_token").map(serde_json::Value::take) else {
-        return Err("it is JSON without a `bearer_token` that is a string");
+        return Err("JSON without a string `bearer_token`");
     };
     Ok(Secret::take(token))
 }
@@ -215,7 +174,7 @@ pub(super) fn parse_password(text: &str) -> Result<Secret, &'static str> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let line = text.strip_suffix('\n').unwrap_or(text);
     let password = line.strip_suffix('\r').unwrap_or(line);
-    if password.is_empty() { Err("it is empty; write the password into it") } else { Ok(Secret::new(password)) }
+    if password.is_empty() { Err("the file is empty; write the password into it") } else { Ok(Secret::new(password)) }
 }
 
 #[cfg(test)]
@@ -267,7 +226,7 @@ mod tests {
         assert!(message.starts_with(&format!("{}: no such file", path.display())), "{message}");
         fs::write(&path, "hunter2 hunter3")?;
         let message = file.get(&pool).await.unwrap_err().to_string();
-        assert!(message.contains("it holds more than a token") && !message.contains("hunter"), "{message}");
+        assert!(message.contains("not an access token") && !message.contains("hunter"), "{message}");
         fs::write(&path, "x".repeat(file::MAX_SECRET as usize + 1))?;
         assert!(file.get(&pool).await.unwrap_err().to_string().contains("64 KiB"));
         Ok(())

@@ -1,11 +1,11 @@
-//! How clusters are reached. A [`Connector`] holds what clusters with the same settings share: the CA certificates, the
-//! client certificate, the proxy. Each poll makes an HTTP client of its own from it, so that each poll connects anew and
-//! sees what any new client would see.
+//! How clusters are reached. A [`Connector`] holds what clusters with the same settings share: CA certificates, client
+//! certificate, proxy. Each poll makes an HTTP client of its own from it, so that each poll connects anew and sees what any
+//! new client would see.
 
 use std::{
     collections::HashMap,
     fmt, io,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     path::Path,
     sync::{
         Arc, Mutex, OnceLock,
@@ -17,135 +17,113 @@ use std::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use reqwest::{Proxy, dns, header::HeaderValue, redirect::Policy, retry};
 use rustls::{
-    ClientConfig, RootCertStore,
-    client::{Resumption, WebPkiServerVerifier},
+    ClientConfig,
+    client::Resumption,
     crypto::CryptoProvider,
     pki_types::ServerName,
     version::{TLS12, TLS13},
 };
-use url::{Host, Url};
+use url::Url;
 use zeroize::Zeroizing;
 
 use super::{
     accounts::{Account, Accounts},
-    error, error_text, https_proxy,
-    kms_probe::{Networks, ProbeRate, Probes},
+    error::host_and_port,
+    error_text, https_proxy,
+    kms_probe::{Networks, Probes},
+    lock::lock,
     pem::{client_cert_error, client_certificate, trust_store},
     resolve::{self, DnsError, DnsResolver},
-    secret_file::{SecretError, SecretFile},
+    secret_file::SecretFile,
     settings::{ProxyAccount, ProxySettings, TlsSettings, TransportSettings},
-    verify::{CertificateRecorder, RequestRecorder, ServerVerifier, Trust},
+    verify::{CertificateRecorder, ServerVerifier, Trust},
 };
 use crate::{
     blocking::KeyedBlockingPool,
     file::FileStamp,
-    lock::lock,
-    model::{KmsProbe, KmsServer},
+    model::{FailureReason, KmsProbe, KmsServer, PollFailure},
     secret::Secret,
     trust::{TrustStore, WallClock},
 };
 
 const USER_AGENT: &str = concat!("qumulo-encryption-exporter/", env!("CARGO_PKG_VERSION"));
 
-/// Threads for files of clusters. A folder whose file system hangs holds one.
-const FILES: usize = 64;
+/// Threads that read files of clusters. A folder whose file system hangs occupies one.
+const FILE_THREADS: usize = 64;
 
-/// Why a connector cannot be built. The words follow the cluster's key.
+/// Why a connector cannot be built. The text follows the cluster's key in the configuration.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum TransportError {
-    /// A file of `tls_config` is of no use.
     #[error("tls_config.{key}: {path} {problem}")]
-    File {
-        /// The configuration's key.
-        key: &'static str,
-        /// What to call the file.
-        path: String,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// The runtime is ending.
-    #[error("the program is ending")]
-    Ending,
-    /// There is no authority to trust.
+    File { key: &'static str, path: String, problem: String },
     #[error(
-        "no certificate authorities found on this system; install the package ca-certificates or set tls_config.ca_file \
-         (--cluster.ca-file)"
+        "no CA certificates found on this system; install the package ca-certificates or, for clusters, set \
+         tls_config.ca_file (--cluster.ca-file)"
     )]
     NoSystemRoots,
-    #[error(
-        "no certificate authorities found on this system, which the https proxy needs; install the package ca-certificates"
-    )]
-    NoSystemRootsForProxy,
     #[error("the user and password of {origin} cannot be sent in a header")]
     ProxyHeader { origin: &'static str },
     #[error("proxy_authorization.password_file: {0}")]
     ProxyPassword(String),
-    /// The name to verify is none.
     #[error("tls_config.server_name is neither a host name nor an IP address")]
     ServerName,
-    /// What rustls says.
+    #[error("the exporter is shutting down")]
+    ShuttingDown,
     #[error("TLS cannot be set up: {0}")]
     Tls(String),
 }
 
-/// The connectors of all clusters.
+/// What all clusters share.
 #[derive(Debug)]
 pub struct TransportPool {
     accounts: Accounts,
-    resolver: Arc<DnsResolver>,
-    /// Renewed files that are of no use, and what was said about them.
-    broken: Mutex<HashMap<TransportSettings, TransportError>>,
-    connectors: Mutex<HashMap<TransportSettings, Shared>>,
+    connectors: Mutex<HashMap<TransportSettings, Loaded>>,
     files: KeyedBlockingPool,
-    good: Arc<AtomicBool>,
+    files_are_good: Arc<AtomicBool>,
     probes: Probes,
     provider: Arc<CryptoProvider>,
-    /// For proxies. Read once, and only if they are needed: it takes some milliseconds. `None` if there are none.
-    system: OnceLock<Option<Arc<WebPkiServerVerifier>>>,
+    resolver: Arc<DnsResolver>,
     system_roots: OnceLock<Arc<TrustStore>>,
 }
 
-/// What clusters with the same settings share.
+/// A connector and the stamps of the files that it was built from.
+#[derive(Debug)]
+struct Loaded {
+    connector: Arc<Connector>,
+    files: Vec<Option<FileStamp>>,
+    /// Why the current files cannot be used, as logged.
+    problem: Option<TransportError>,
+}
+
 pub struct Connector {
-    proxy: Option<Proxied>,
+    proxy: Option<ProxyConnector>,
     resolver: Resolver,
     settings: TransportSettings,
-    /// For plain HTTP it trusts nobody.
+    /// For plain HTTP, too: then it accepts no certificate.
     tls: ClientConfig,
     verifier: ServerVerifier,
 }
 
-struct Proxied {
-    login: Option<(Account, Secret, HeaderValue)>,
-    /// Verifies a proxy that speaks TLS.
-    system: Option<Arc<WebPkiServerVerifier>>,
+struct ProxyConnector {
+    login: Option<ProxyLogin>,
+    /// For a proxy that speaks TLS.
+    verifier: Option<Arc<ServerVerifier>>,
 }
 
-/// Why there is no client for a cluster.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum NoClient {
-    /// The library refuses what it is given.
-    Http,
-    /// https was asked for, with a connector for plain HTTP.
-    NoTls,
-    /// A proxy is in between, and the cluster is named by an IPv6 address.
-    ProxyIpv6,
+struct ProxyLogin {
+    account: Account,
+    header: HeaderValue,
+    password: Secret,
 }
 
-/// Looks names up on threads of its own, each lookup shared by all who ask for the same name.
 #[derive(Clone)]
 struct Resolver {
-    resolver: Arc<DnsResolver>,
-    /// Whether other addresses than loopback ones are left out, so that a token never crosses a network without TLS
-    /// even if `localhost` were made to point elsewhere.
+    /// Whether other addresses than loopback are left out, so that a token never crosses a network without TLS, not even
+    /// if `localhost` resolves to another host.
     only_loopback: bool,
-}
-
-/// A connector, and what its files looked like when it was built.
-#[derive(Debug)]
-struct Shared {
-    connector: Arc<Connector>,
-    files: Vec<Option<FileStamp>>,
+    resolver: Arc<DnsResolver>,
+    /// How many addresses to move to the end of the list.
+    skip: usize,
 }
 
 impl Default for TransportPool {
@@ -157,45 +135,60 @@ impl Default for TransportPool {
 // === impl TransportPool ===
 
 impl TransportPool {
-    /// A pool with a resolver of its own.
+    /// A pool that resolves host names with `lookup`.
     pub fn with_lookup(lookup: impl Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync + 'static) -> Self {
         Self {
             accounts: Accounts::default(),
-            resolver: Arc::new(DnsResolver::new(lookup)),
-            broken: Mutex::default(),
             connectors: Mutex::default(),
-            files: KeyedBlockingPool::new(FILES),
-            good: Arc::new(AtomicBool::new(true)),
+            files: KeyedBlockingPool::new(FILE_THREADS),
+            files_are_good: Arc::new(AtomicBool::new(true)),
             probes: Probes::default(),
             provider: Arc::new(rustls::crypto::aws_lc_rs::default_provider()),
-            system: OnceLock::new(),
+            resolver: Arc::new(DnsResolver::new(lookup)),
             system_roots: OnceLock::new(),
         }
     }
 
-    /// Whether no renewed file is of no use; kept up to date.
+    /// False while a renewed file of a cluster cannot be used; kept up to date.
     pub fn files_are_good(&self) -> Arc<AtomicBool> {
-        self.good.clone()
+        self.files_are_good.clone()
     }
 
-    /// The connector for these settings: a shared one, unless there is none yet or its files changed. Reads files, so it may
-    /// take as long as their file systems do.
+    /// The connector for these settings: a shared one, unless its files changed. Reads files, so it takes as long as their
+    /// file systems do. Logs once when renewed files cannot be used, and once when they can be used again.
     ///
     /// # Errors
     ///
-    /// When a file cannot be used or there is nothing to trust.
+    /// When a file cannot be used or there are no CA certificates.
     pub fn load(&self, settings: &TransportSettings) -> Result<Arc<Connector>, TransportError> {
-        let files = fingerprints(settings);
-        if let Some(shared) = lock(&self.connectors).get(settings).filter(|shared| shared.files == files) {
-            return Ok(shared.connector.clone());
+        let files = stamps(settings);
+        if let Some(loaded) =
+            lock(&self.connectors).get(settings).filter(|loaded| loaded.files == files && loaded.problem.is_none())
+        {
+            return Ok(loaded.connector.clone());
         }
-        let connector = self.build(settings, settings.tls.is_none())?;
-        let shared = Shared { connector: connector.clone(), files };
-        lock(&self.connectors).insert(settings.clone(), shared);
-        Ok(connector)
+        let built = self.build(settings, settings.tls.is_none());
+        let mut connectors = lock(&self.connectors);
+        match (connectors.get_mut(settings), &built) {
+            (Some(Loaded { problem, .. }), Err(err)) if problem.as_ref() != Some(err) => {
+                tracing::error!(%err, "cannot use a renewed file, the last good one stays");
+                *problem = Some(err.clone());
+            }
+            (before, Ok(connector)) => {
+                if before.is_some_and(|before| before.problem.is_some()) {
+                    tracing::info!("renewed files of clusters are in use");
+                }
+                let loaded = Loaded { connector: connector.clone(), files, problem: None };
+                connectors.insert(settings.clone(), loaded);
+            }
+            _ => {}
+        }
+        self.note_problems(&connectors);
+        built
     }
 
-    /// The connector to poll with. While renewed files are of no use (one of two is written), it is the one before.
+    /// As [`Self::load`], on another thread. While renewed files cannot be used (of two, one may be written already), it is
+    /// the last good connector.
     ///
     /// # Errors
     ///
@@ -211,83 +204,69 @@ impl TransportPool {
             self.files
                 .run(&pool_key(settings.files()), move || pool.load(&settings))
                 .await
-                .unwrap_or(Err(TransportError::Ending))
+                .unwrap_or(Err(TransportError::ShuttingDown))
         };
-        self.note(settings, loaded.as_ref().err());
-        loaded.or_else(|err| lock(&self.connectors).get(settings).map(|shared| shared.connector.clone()).ok_or(err))
+        loaded.or_else(|err| lock(&self.connectors).get(settings).map(|loaded| loaded.connector.clone()).ok_or(err))
     }
 
-    /// Whether the files that connections depend on changed since the connector was built.
+    /// Whether the files changed since the connector was built.
     pub(super) async fn changed(self: &Arc<Self>, settings: &TransportSettings) -> bool {
         if settings.files().is_empty() {
             return false;
         }
         let owned = settings.clone();
-        let now = self.files.run(&pool_key(settings.files()), move || fingerprints(&owned)).await;
-        now.is_some_and(|now| lock(&self.connectors).get(settings).is_none_or(|shared| shared.files != now))
+        let now = self.files.run(&pool_key(settings.files()), move || stamps(&owned)).await;
+        now.is_some_and(|now| lock(&self.connectors).get(settings).is_none_or(|loaded| loaded.files != now))
     }
 
-    /// What a key management server shows.
-    pub(super) fn probe(
+    /// See [`Probes::probe`].
+    pub(super) fn probe_kms(
         &self,
         server: &KmsServer,
         networks: &Networks,
-        rate: &mut ProbeRate,
+        last: &mut Option<Instant>,
         now: Instant,
     ) -> Option<KmsProbe> {
-        self.probes.probe(server, networks, rate, &self.resolver, &self.provider, now)
+        self.probes.probe(server, networks, last, &self.resolver, &self.provider, now)
     }
 
     pub(super) fn accounts(&self) -> &Accounts {
         &self.accounts
     }
 
-    /// Where files are read.
+    /// The threads that read files.
     pub(super) fn files(&self) -> &KeyedBlockingPool {
         &self.files
     }
 
-    /// Begins with another address of `host` from now on.
-    pub(super) fn turn(&self, host: &str) {
-        self.resolver.turn(host);
-    }
-
-    /// Forgets the connectors that nobody needs any more.
+    /// Drops the connectors of other settings.
     pub fn retain(&self, needed: impl Fn(&TransportSettings) -> bool) {
-        lock(&self.connectors).retain(|settings, _| needed(settings));
-        let mut broken = lock(&self.broken);
-        broken.retain(|settings, _| needed(settings));
-        self.good.store(broken.is_empty(), Ordering::Relaxed);
+        let mut connectors = lock(&self.connectors);
+        connectors.retain(|settings, _| needed(settings));
+        self.note_problems(&connectors);
     }
 
-    /// Says once what is wrong with renewed files, and once that it is over.
-    fn note(&self, settings: &TransportSettings, problem: Option<&TransportError>) {
-        let mut broken = lock(&self.broken);
-        match problem {
-            None if broken.remove(settings).is_some() => tracing::info!("renewed files of clusters are in use"),
-            Some(err) if broken.get(settings) != Some(err) => {
-                tracing::error!(%err, "cannot use a renewed file, the last good one stays");
-                broken.insert(settings.clone(), err.clone());
-            }
-            _ => return,
-        }
-        self.good.store(broken.is_empty(), Ordering::Relaxed);
+    fn note_problems(&self, connectors: &HashMap<TransportSettings, Loaded>) {
+        let good = connectors.values().all(|loaded| loaded.problem.is_none());
+        self.files_are_good.store(good, Ordering::Relaxed);
     }
 
-    /// A connector for requests that carry no credential, and may thus go to any host in plain HTTP.
+    /// A connector for requests without a credential, which may go to any host in plain HTTP.
     pub(super) fn open(&self, settings: &TransportSettings) -> Result<Arc<Connector>, TransportError> {
         self.build(settings, false)
     }
 
     fn build(&self, settings: &TransportSettings, only_loopback: bool) -> Result<Arc<Connector>, TransportError> {
-        let resolver = Resolver { resolver: self.resolver.clone(), only_loopback };
-        let https = settings.tls.is_some();
+        let resolver = Resolver { only_loopback, resolver: self.resolver.clone(), skip: 0 };
         let (tls, verifier) = self.tls(settings.tls.as_ref())?;
         let proxy = match &settings.proxy {
-            ProxySettings::Url { account, url, .. } if https => Some(Proxied {
-                login: account.as_ref().map(|account| proxy_login(account, url)).transpose()?,
-                system: match url.scheme() {
-                    "https" => Some(self.system().ok_or(TransportError::NoSystemRootsForProxy)?),
+            ProxySettings::Url { account, url, .. } if settings.tls.is_some() => Some(ProxyConnector {
+                login: account.as_ref().map(|account| ProxyLogin::load(account, url)).transpose()?,
+                verifier: match url.scheme() {
+                    "https" => {
+                        let trust = Trust::Store(self.system_roots()?);
+                        Some(Arc::new(ServerVerifier::new(trust, None, self.provider.clone())))
+                    }
                     _ => None,
                 },
             }),
@@ -296,12 +275,11 @@ impl TransportPool {
         Ok(Arc::new(Connector { proxy, resolver, settings: settings.clone(), tls, verifier }))
     }
 
-    /// Without settings, what is never used is still wanted by the library: it trusts nobody.
     fn tls(&self, settings: Option<&TlsSettings>) -> Result<(ClientConfig, ServerVerifier), TransportError> {
-        let nothing = TlsSettings::default();
+        let default = TlsSettings::default();
         let (settings, trust) = match settings {
             Some(settings) => (settings, self.trust(settings)?),
-            None => (&nothing, Trust::Pins(Vec::new())),
+            None => (&default, Trust::Nothing),
         };
         let versions: &[_] = if settings.only_tls13 { &[&TLS13] } else { &[&TLS13, &TLS12] };
         let name = settings
@@ -311,7 +289,7 @@ impl TransportPool {
         let verifier = ServerVerifier::new(trust, name.transpose()?, self.provider.clone());
         let config = ClientConfig::builder_with_details(self.provider.clone(), Arc::new(WallClock))
             .with_protocol_versions(versions)
-            .map_err(|err| TransportError::Tls(error_text::tls(&err, false)))?
+            .map_err(|err| TransportError::Tls(error_text::tls(&err)))?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier.clone()));
         let mut config = match &settings.client {
@@ -321,7 +299,7 @@ impl TransportPool {
                 config.with_client_auth_cert(chain, key).map_err(|err| client_cert_error(files, &err))?
             }
         };
-        // A resumed session shows no certificate.
+        // The server of a resumed session shows no certificate.
         config.resumption = Resumption::disabled();
         Ok((config, verifier))
     }
@@ -340,45 +318,39 @@ impl TransportPool {
         Ok(Trust::Store(store))
     }
 
-    /// Read once, and only if a cluster needs them: it takes some milliseconds.
+    /// Reads them at the first call only.
     fn system_roots(&self) -> Result<Arc<TrustStore>, TransportError> {
         let store = self.system_roots.get_or_init(|| Arc::new(TrustStore::system()));
         if store.is_empty() { Err(TransportError::NoSystemRoots) } else { Ok(store.clone()) }
-    }
-
-    /// The verifier of proxies by the system's CA certificates, one for all.
-    fn system(&self) -> Option<Arc<WebPkiServerVerifier>> {
-        let read = || {
-            let mut roots = RootCertStore::empty();
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), self.provider.clone()).build().ok()
-        };
-        self.system.get_or_init(read).clone()
     }
 }
 
 // === impl Connector ===
 
 impl Connector {
-    /// A client for one poll of `target`.
+    /// A client for one poll of `target`. `skip` is how many of the host's addresses to try last: TCP tries all of them, but
+    /// one that accepts the connection and then hangs would be the first one in every poll.
     ///
     /// # Errors
     ///
-    /// When it cannot be reached with these settings.
+    /// When the target does not fit the settings.
     pub fn client(
         &self,
         target: &Url,
         recorder: Arc<CertificateRecorder>,
-        client_cert_requested: Arc<AtomicBool>,
-    ) -> Result<reqwest::Client, NoClient> {
+        skip: usize,
+    ) -> Result<reqwest::Client, PollFailure> {
         let https = self.settings.tls.is_some();
         if https != (target.scheme() == "https") {
-            return Err(NoClient::NoTls);
+            let text = format!("{} needs TLS, which is not configured", host_and_port(target));
+            return Err(PollFailure::new(FailureReason::Tls, text));
         }
-        let client = reqwest::Client::builder()
+        let unusable =
+            |_| PollFailure::new(FailureReason::Connect, "no HTTP client can be set up for url or proxy_url");
+        let mut client = reqwest::Client::builder()
             .https_only(https)
             .connect_timeout(self.settings.connect_timeout)
-            .dns_resolver(self.resolver.clone())
+            .dns_resolver(Resolver { skip, ..self.resolver.clone() })
             .http1_only()
             .no_proxy()
             .pool_idle_timeout(None)
@@ -386,41 +358,30 @@ impl Connector {
             .referer(false)
             .retry(retry::never())
             .user_agent(USER_AGENT);
-        let mut tls = self.tls.clone();
-        tls.client_auth_cert_resolver = RequestRecorder::new(tls.client_auth_cert_resolver, client_cert_requested);
-        let verifier = Arc::new(self.verifier.with_recorder(recorder));
-        let client = match (&self.proxy, self.settings.proxy_for(target)) {
-            (Some(proxied), Some((url, _))) => {
-                // https://github.com/seanmonstar/reqwest/issues/3094
-                if let Some(Host::Ipv6(_)) = target.host() {
-                    return Err(NoClient::ProxyIpv6);
-                }
-                let mut proxy = Proxy::all(url.as_str()).map_err(|_| NoClient::Http)?;
-                if let Some((_, _, header)) = &proxied.login {
-                    proxy = proxy.custom_http_auth(header.clone());
-                }
-                let client = client.proxy(proxy);
-                match &proxied.system {
-                    Some(system) => https_proxy::prepare(client, tls, verifier, system.clone()),
-                    None => {
-                        tls.dangerous().set_certificate_verifier(verifier);
-                        client.tls_backend_preconfigured(tls)
-                    }
-                }
+        let proxy = self.settings.proxy_for(target).zip(self.proxy.as_ref());
+        if let Some(((url, _), connector)) = proxy {
+            let mut proxy = Proxy::all(url.as_str()).map_err(unusable)?;
+            if let Some(login) = &connector.login {
+                proxy = proxy.custom_http_auth(login.header.clone());
             }
-            _ => {
+            client = client.proxy(proxy);
+        }
+        let (mut tls, verifier) = (self.tls.clone(), Arc::new(self.verifier.with_recorder(recorder)));
+        let client = match proxy.and_then(|(_, connector)| connector.verifier.clone()) {
+            Some(proxy) => https_proxy::prepare(client, tls, verifier, proxy),
+            None => {
                 tls.dangerous().set_certificate_verifier(verifier);
                 client.tls_backend_preconfigured(tls)
             }
         };
-        client.build().map_err(|_| NoClient::Http)
+        client.build().map_err(unusable)
     }
 
     /// The account on the proxy for `target`, and its password.
     pub fn proxy_login(&self, target: &Url) -> Option<(Account, Secret)> {
         self.settings.proxy_for(target)?;
-        let (account, password, _) = self.proxy.as_ref()?.login.as_ref()?;
-        Some((account.clone(), password.clone()))
+        let login = self.proxy.as_ref()?.login.as_ref()?;
+        Some((login.account.clone(), login.password.clone()))
     }
 }
 
@@ -432,37 +393,49 @@ impl fmt::Debug for Connector {
 
 impl dns::Resolve for Resolver {
     fn resolve(&self, name: dns::Name) -> dns::Resolving {
-        let (addresses, only_loopback) = (self.resolver.clone(), self.only_loopback);
+        let Self { only_loopback, resolver, skip } = self.clone();
         Box::pin(async move {
-            let host = name.as_str().to_owned();
-            let found = addresses.ask(&host, only_loopback).await;
-            let found = found.map_err(|problem| DnsError { host, problem })?;
-            Ok(Box::new(found.into_iter()) as dns::Addrs)
+            let mut found = resolver.lookup(name.as_str()).await?;
+            found.retain(|address| !only_loopback || address.is_loopback());
+            if found.is_empty() {
+                let host = name.as_str().to_owned();
+                return Err(DnsError { host, problem: "it has no loopback address" }.into());
+            }
+            let skip = skip % found.len();
+            found.rotate_left(skip);
+            // Port 0 stands for the URL's port.
+            Ok(Box::new(found.into_iter().map(|address| SocketAddr::new(address, 0))) as dns::Addrs)
         })
     }
 }
 
-/// The account on a proxy, its password, and both as the proxy is told (RFC 7617).
-fn proxy_login(account: &ProxyAccount, url: &Url) -> Result<(Account, Secret, HeaderValue), TransportError> {
-    let mut file = SecretFile::password(account.password.clone());
-    let password = file.load().map_err(|err: SecretError| TransportError::ProxyPassword(err.to_string()))?;
-    let pair = Zeroizing::new([&account.username, ":", password.expose()].concat());
-    let encoded = Secret::take(BASE64_STANDARD.encode(&*pair));
-    let header = encoded.header("Basic").map_err(|_| TransportError::ProxyHeader { origin: account.origin() })?;
-    Ok((Account { place: error::host_and_port(url), username: account.username.clone() }, password, header))
+// === impl ProxyLogin ===
+
+impl ProxyLogin {
+    /// With the header of RFC 7617.
+    fn load(account: &ProxyAccount, url: &Url) -> Result<Self, TransportError> {
+        let ProxyAccount { password, username } = account;
+        let password = SecretFile::password(password.clone())
+            .get_blocking()
+            .map_err(|err| TransportError::ProxyPassword(err.to_string()))?;
+        let pair = Zeroizing::new([username, ":", password.expose()].concat());
+        let encoded = Secret::take(BASE64_STANDARD.encode(&*pair));
+        let header = encoded.header("Basic").map_err(|_| TransportError::ProxyHeader { origin: account.origin() })?;
+        let account = Account { host_and_port: host_and_port(url), username: username.clone() };
+        Ok(Self { account, header, password })
+    }
 }
 
-/// What the files that connections depend on look like now.
-fn fingerprints(settings: &TransportSettings) -> Vec<Option<FileStamp>> {
+fn stamps(settings: &TransportSettings) -> Vec<Option<FileStamp>> {
     settings.files().into_iter().map(FileStamp::of).collect()
 }
 
-/// The key of files in a [`KeyedBlockingPool`]: that of the first one's folder.
+/// The key of these files in a [`KeyedBlockingPool`]: the folder of the first one.
 fn pool_key(files: Vec<&Path>) -> String {
     folder(files.first().copied().unwrap_or(Path::new("")))
 }
 
-/// The key of a file's folder.
+/// The key of a file in a [`KeyedBlockingPool`].
 pub(super) fn folder(path: &Path) -> String {
     path.parent().unwrap_or(path).to_string_lossy().into_owned()
 }

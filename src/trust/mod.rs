@@ -67,25 +67,39 @@ pub enum Culprit {
     Leaf,
 }
 
-#[derive(Clone, Debug, Eq, PartialEq)]
+/// What is wrong with a certificate: the rest of a sentence about it.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Problem {
-    /// It is signed in a way that is not supported.
+    #[error("or one of its chain has an unsupported signature, such as SHA-1 or RSA below 2048 bits")]
     Algorithm,
+    /// Also of a CA that was renewed under the same name with another key.
+    #[error("is not signed by a trusted CA")]
     BadSignature,
+    #[error("is a CA certificate that is not trusted itself")]
     CaAsLeaf,
-    /// An extension marked as critical that is not supported.
+    #[error("has the critical extension {0}, which is not supported")]
     CriticalExtension(String),
+    #[error("has expired")]
     Expired,
+    #[error("has a name that a CA of its chain may not certify")]
     NameConstraint,
+    #[error("signed another certificate, which its keyUsage does not allow")]
     NoCertSign,
+    #[error("signed another certificate but is not a CA")]
     NotCa,
+    #[error("is not valid yet")]
     NotYetValid,
+    #[error("allows fewer intermediate certificates than there are")]
     PathLength,
+    #[error("is not allowed for this use by its extendedKeyUsage")]
     Purpose,
-    /// Too many certificates or signatures.
+    #[error("has a chain that is too long to verify")]
     TooComplex,
+    #[error("cannot be parsed")]
     Unparsable,
+    #[error("is not signed by a trusted CA")]
     UnknownIssuer,
+    #[error("is of X.509 version {0}; only version 3 is supported")]
     Version(u32),
 }
 

@@ -165,14 +165,7 @@ fn cut(line: usize) -> PemError {
 }
 
 fn unusable(line: usize, problem: &Problem, advice: &str) -> PemError {
-    let problem = match problem {
-        Problem::Version(version) => format!("is of X.509 version {version}, which is not supported; {advice}"),
-        Problem::CriticalExtension(extension) => {
-            format!("has the critical extension {extension}, which is not supported; {advice}")
-        }
-        _ => "cannot be parsed".to_owned(),
-    };
-    error(line, format!("the certificate {problem}"))
+    error(line, format!("the certificate {problem}; {advice}"))
 }
 
 // === impl Block ===

@@ -132,7 +132,7 @@ class Trust(Case):
         self.assertTrue(10 < sum(got.values()) < len(got) - 10, got)
 
     def test_what_an_alert_means(self):
-        """Alert 40 alone says little: what the server asked for before, and the kind of its key, say more."""
+        """Alert 40 has several causes, and the message names them."""
         self.openssl("req", "-x509", "-newkey", "rsa-pss", "-pkeyopt", "rsa_keygen_bits:2048", "-nodes", "-keyout", "pss.key",
                      "-out", "pss.pem", "-subj", "/CN=pss", "-addext", NAME, "-addext", "basicConstraints=critical,CA:FALSE")
         (self.folder / "token").write_text("token")
@@ -149,8 +149,8 @@ class Trust(Case):
         done = subprocess.run([EXPORTER, "status", "--output", "json", "--config.file", "exporter.yml"], cwd=self.folder,
                               capture_output=True, text=True, timeout=120)
         clusters = {each["name"]: each["last_poll_failure"]["message"] for each in json.loads(done.stdout)["clusters"]}
-        self.assertIn("it demands a client certificate", clusters["demands"])
-        self.assertIn("no cipher suite or kind of key in common with the exporter (keys of RSA-PSS,", clusters["pss"])
+        self.assertIn("requires another client certificate", clusters["demands"])
+        self.assertIn("no cipher suite or key type in common (RSA-PSS,", clusters["pss"])
 
     def listens(self, port):
         with socket.socket() as probe:

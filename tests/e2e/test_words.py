@@ -52,13 +52,13 @@ class Words(Case):
     def test_what_openssl_serves(self):
         rsa, san = ("-newkey", "rsa:2048"), ("-addext", "subjectAltName=IP:127.0.0.1")
         for make, options, words in (
-            ((*rsa, *san), ("-tls1_2", "-cipher", "ECDHE-RSA-AES128-SHA"), "no cipher suite or kind of key in common"),
-            ((*rsa, *san), ("-tls1_2", "-cipher", "AES128-GCM-SHA256"), "no cipher suite or kind of key in common"),
-            ((*rsa, *san), ("-tls1_1", "-cipher", "ALL:@SECLEVEL=0"), "no version of TLS in common"),
+            ((*rsa, *san), ("-tls1_2", "-cipher", "ECDHE-RSA-AES128-SHA"), "no cipher suite or key type in common"),
+            ((*rsa, *san), ("-tls1_2", "-cipher", "AES128-GCM-SHA256"), "no cipher suite or key type in common"),
+            ((*rsa, *san), ("-tls1_1", "-cipher", "ALL:@SECLEVEL=0"), "no TLS version in common"),
             (("-newkey", "rsa:1024", *san), ("-cipher", "ALL:@SECLEVEL=0"), "RSA key of 1024 bits"),
             (rsa, (), "has no subjectAltName"),
             ((*rsa, "-addext", "subjectAltName=DNS:other.example.com"), (), "not for 127.0.0.1 but for other.example.com"),
-            ((*rsa, *san), ("-Verify", "1"), "wants a client certificate"),
+            ((*rsa, *san), ("-Verify", "1"), "requires a client certificate"),
             ((*rsa, *san, "-addext", "extendedKeyUsage=clientAuth"), (), None),
             ((*rsa, *san, "-addext", "1.2.3.4=critical,ASN1:NULL"), (), None),
             ((*rsa, *san), (), "is not JSON"),
@@ -73,13 +73,13 @@ class Words(Case):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate, key)
         for answer, words in (
-            (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", "broke: it ended before the answer did"),
-            (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{", "broke: it ended before the answer did"),
-            (b"HTTP/1.1 200 OK\r\nContent-Len", "broke: it ended before the answer did"),
+            (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", ": closed before the response was complete"),
+            (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{", ": closed before the response was complete"),
+            (b"HTTP/1.1 200 OK\r\nContent-Len", ": closed before the response was complete"),
             (b"HTTP/1.1 2000 OK\r\n\r\n", "does not speak HTTP"),
-            (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", "broke"),
+            (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", "connection lost to"),
             (b"HTTP/1.1 200 OK\r\nA: " + b"x" * 500000 + b"\r\n\r\n", "does not speak HTTP"),
-            (b"", "broke: it ended before the answer did"),
+            (b"", ": closed before the response was complete"),
         ):
             listener = socket.create_server(("127.0.0.1", 0))
 
@@ -109,7 +109,7 @@ class Words(Case):
         self.addCleanup(server.shutdown)
         self.assertIn("does not speak TLS on this port", self.message(server.server_port))
         key, certificate = self.certificate("-newkey", "rsa:2048")
-        self.assertRegex(self.message(self.serve(key, certificate), scheme="http"), "does not speak HTTP|broke: it ended")
+        self.assertRegex(self.message(self.serve(key, certificate), scheme="http"), "does not speak HTTP|: closed before")
 
 
 if __name__ == "__main__":

@@ -88,16 +88,17 @@ async fn names_without_an_address_are_dns_failures() {
 async fn connections_that_fail() {
     use FailureReason::{Connect, Malformed};
     check_failure(|spec| spec.faults.down = true, Connect, "cannot connect to 127.0.0.1:").await;
-    check_failure(|spec| spec.faults.reset = true, Connect, "broke").await;
-    check_failure(|spec| spec.faults.drop = true, Connect, "broke").await;
-    check_bare("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"status\": \"Enc", Connect, "broke").await;
+    check_failure(|spec| spec.faults.reset = true, Connect, "connection lost to ").await;
+    check_failure(|spec| spec.faults.drop = true, Connect, "connection lost to ").await;
+    check_bare("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"status\": \"Enc", Connect, "connection lost to ")
+        .await;
     check_bare("SSH-2.0-OpenSSH_9.2\r\n", Malformed, "does not speak HTTP").await;
 }
 
 #[tokio::test]
 async fn the_time_limit_holds_wherever_a_cluster_stops() {
     use FailureReason::Timeout;
-    check_failure(|spec| spec.faults.hang = true, Timeout, "no complete answer from 127.0.0.1:").await;
+    check_failure(|spec| spec.faults.hang = true, Timeout, "no complete response from 127.0.0.1:").await;
     check_failure(|spec| spec.faults.stall_body = true, Timeout, "within 300ms").await;
     check_failure(|spec| spec.faults.hang_handshake = true, Timeout, "within 300ms").await;
     check_failure(|spec| spec.faults.trickle = Some(Duration::from_millis(50)), Timeout, "within 300ms").await;
@@ -121,23 +122,27 @@ async fn answers_that_are_no_status() {
     check_failure(|spec| spec.auth.token_enabled = false, Authentication, "401, http_unauthorized_error").await;
     check_failure(|spec| spec.auth.privileges.clear(), Permission, "PRIVILEGE_ENCRYPTION_READ (403").await;
     check_code(404, "9", Unsupported, "neither /v2/encryption/key-store/status nor /v1/encryption/status", None).await;
-    check_code(429, "120", RateLimited, "fewer requests (429", Some(120)).await;
-    check_code(429, "soon", RateLimited, "fewer requests", None).await;
-    check_code(429, "100000", RateLimited, "fewer requests", Some(3600)).await;
+    check_code(429, "120", RateLimited, "limits the rate of requests (429", Some(120)).await;
+    check_code(429, "soon", RateLimited, "limits the rate of requests", None).await;
+    check_code(429, "100000", RateLimited, "limits the rate of requests", Some(3600)).await;
     check_code(503, "60", HttpError, "HTTP 503, http_service_unavailable_error", Some(60)).await;
     check_code(500, "60", HttpError, "HTTP 500, http_internal_server_error", None).await;
     let html = |spec: &mut ClusterSpec| {
         (spec.faults.http_status, spec.body) = (Some(503), Some("<html>starting</html>".to_owned()));
     };
-    check_failure(html, HttpError, "/v2/encryption/key-store/status was answered with HTTP 503").await;
+    check_failure(html, HttpError, "the cluster responds to /v2/encryption/key-store/status with HTTP 503").await;
 }
 
 #[tokio::test]
 async fn redirects_are_not_followed() {
     let target = Lab::new(|_| {}).await;
     let location = Some(format!("{}/v2/encryption/key-store/status", target.cluster.url()));
-    let failure = check_failure(|spec| spec.faults.redirect = location, FailureReason::HttpError, "redirect (302)");
-    assert!(failure.await.message.contains("is not followed"));
+    let failure = check_failure(
+        |spec| spec.faults.redirect = location,
+        FailureReason::HttpError,
+        "redirects /v2/encryption/key-store/status (302)",
+    );
+    assert!(failure.await.message.contains("does not follow"));
     assert_eq!(target.cluster.counts().connections, 0);
 }
 
@@ -146,11 +151,11 @@ async fn answers_that_cannot_be_understood() {
     let check_body = async |body: &str, words: &str| {
         check_failure(|spec| spec.body = Some(body.to_owned()), FailureReason::Malformed, words).await;
     };
-    check_body("<html>Qumulo</html>", "/v2/encryption/key-store/status: the answer is not JSON").await;
+    check_body("<html>Qumulo</html>", "/v2/encryption/key-store/status: the response is not JSON").await;
     check_body("[]", "not an object").await;
-    check_body("{}", "no `status`").await;
-    check_body("{\"status\": 7}", "no `status`").await;
-    check_body("", "the answer is not JSON").await;
+    check_body("{}", "no string `status`").await;
+    check_body("{\"status\": 7}", "no string `status`").await;
+    check_body("", "the response is not JSON").await;
     check_failure(|spec| spec.faults.truncate = true, FailureReason::Malformed, "not JSON (line 1").await;
     check_failure(|spec| spec.faults.oversize = Some(300_000), FailureReason::Malformed, "larger than 256 KiB").await;
     let endless = |spec: &mut ClusterSpec| (spec.faults.oversize, spec.faults.chunked) = (Some(u64::MAX), true);

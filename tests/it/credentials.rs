@@ -114,7 +114,7 @@ async fn files_without_a_secret_are_named_and_nothing_is_sent() {
         }
         let name = if log_in { "password" } else { "token" };
         let path = lab.write(name, "");
-        check(&lab, &path, "it is empty").await;
+        check(&lab, &path, "the file is empty").await;
         fs::remove_file(&path).unwrap();
         check(&lab, &path, "no such file").await;
         fs::create_dir(&path).unwrap();
@@ -124,7 +124,7 @@ async fn files_without_a_secret_are_named_and_nothing_is_sent() {
         check(&lab, &path, "is not UTF-8").await;
     }
     lab.settings.credential = Credential::Token(SecretSource::File(lab.write("token", "hunter2 and more").into()));
-    assert_fails(lab.poll().await, FailureReason::Authentication, "token: it holds more than a token");
+    assert_fails(lab.poll().await, FailureReason::Authentication, "token: not an access token");
     assert_eq!(lab.cluster.counts().connections, 0);
 }
 
@@ -227,7 +227,7 @@ async fn a_session_is_not_given_up_for_a_file_with_the_same_password() {
 /// The lines about this lab's files that can be read by everybody.
 fn exposed(lab: &Lab) -> usize {
     let folder = lab.folder.path().display().to_string();
-    leak::logged("can read a secret").iter().filter(|line| line.contains(&folder)).count()
+    leak::logged("world-readable").iter().filter(|line| line.contains(&folder)).count()
 }
 
 #[tokio::test]

@@ -179,7 +179,7 @@ rows! {
     refused: "its port refuses connections", "connect", "connection refused", "next poll",
         |g| { g.names.set(Name::Wrong); g.proxy.set(Toxic::Cut(0)); },
         |g| { g.names.set(Name::Right); g.proxy.set(Toxic::None); };
-    reset: "connections are reset", "connect", "it was reset", "next poll",
+    reset: "connections are reset", "connect", "connection reset", "next poll",
         |g| g.proxy.set(Toxic::Reset(0)),
         |g| g.proxy.set(Toxic::None);
     half_open: "packets are silently dropped", "timeout", "within", "next poll",
@@ -188,19 +188,19 @@ rows! {
     handshake: "the TLS handshake hangs", "timeout", "no connection to", "next poll",
         |g| { g.change(|spec| spec.faults.hang_handshake = true); g.install(&g.leaf); },
         |g| g.change(|spec| spec.faults.hang_handshake = false);
-    hang: "it accepts requests and never responds", "timeout", "no complete answer from", "next poll",
+    hang: "it accepts requests and never responds", "timeout", "no complete response from", "next poll",
         |g| g.change(|spec| spec.faults.hang = true),
         |g| g.change(|spec| spec.faults.hang = false);
-    stall: "a response stops halfway", "timeout", "no complete answer from", "next poll",
+    stall: "a response stops halfway", "timeout", "no complete response from", "next poll",
         |g| g.change(|spec| spec.faults.stall_body = true),
         |g| g.change(|spec| spec.faults.stall_body = false);
     trickle: "a response arrives too slowly, byte by byte", "timeout", "within", "next poll",
         |g| g.proxy.set(Toxic::Slow(Duration::from_millis(20))),
         |g| g.proxy.set(Toxic::None);
-    cut: "connections are closed instead of a response", "connect", "it ended before the answer did", "next poll",
+    cut: "connections are closed instead of a response", "connect", "closed before the response was complete", "next poll",
         |g| g.change(|spec| spec.faults.drop = true),
         |g| g.change(|spec| spec.faults.drop = false);
-    altered: "a middlebox alters traffic", "tls", "is there a device in between", "next poll",
+    altered: "a middlebox alters traffic", "tls", "does a middlebox alter the traffic", "next poll",
         |g| g.proxy.set(Toxic::Alter(100)),
         |g| g.proxy.set(Toxic::None);
     truncated: "the response is truncated", "malformed", "/v2/encryption/key-store/status", "next poll",
@@ -209,13 +209,13 @@ rows! {
     oversize: "the response does not end", "malformed", "larger than 256 KiB", "next poll",
         |g| g.change(|spec| spec.faults.oversize = Some(1 << 40)),
         |g| g.change(|spec| spec.faults.oversize = None);
-    redirect: "it redirects", "http_error", "is not followed", "next poll",
+    redirect: "it redirects", "http_error", "does not follow", "next poll",
         |g| g.change(|spec| spec.faults.redirect = Some("https://elsewhere.example/".to_owned())),
         |g| g.change(|spec| spec.faults.redirect = None);
     server_error: "it responds with 500 or 503", "http_error", "HTTP 503", "next poll",
         |g| g.change(|spec| spec.faults.http_status = Some(503)),
         |g| g.change(|spec| spec.faults.http_status = None);
-    rate_limit: "it responds with 429", "rate_limited", "asked for fewer requests", "next poll after the `Retry-After`",
+    rate_limit: "it responds with 429", "rate_limited", "limits the rate of requests", "next poll after the `Retry-After`",
         |g| g.change(|spec| (spec.faults.http_status, spec.faults.retry_after) = (Some(429), Some("1".to_owned()))),
         |g| g.change(|spec| (spec.faults.http_status, spec.faults.retry_after) = (None, None));
     another_certificate: "its certificate is not trusted", "tls", "is not signed by a trusted CA", "next poll with a trusted one",

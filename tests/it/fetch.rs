@@ -29,13 +29,13 @@ async fn every_answer_that_is_none_is_named() {
     let length = |bytes: usize| format!("HTTP/1.1 200 OK\r\nContent-Length: {bytes}\r\n\r\n");
     for (head, bytes, expect) in [
         (reply("200 OK", "{}"), 0, Ok(&b"{}"[..])),
-        (reply("401 Unauthorized", "no"), 0, Err("asks for a password, and this command gives none")),
-        (reply("503 Service Unavailable", "later"), 0, Err("answered with HTTP 503")),
-        (reply("302 Found", ""), 0, Err("answered with HTTP 302")),
-        (length(5), 4, Err("it ended before the answer did")),
+        (reply("401 Unauthorized", "no"), 0, Err("requires a password, which this command cannot send")),
+        (reply("503 Service Unavailable", "later"), 0, Err("responds with HTTP 503")),
+        (reply("302 Found", ""), 0, Err("responds with HTTP 302")),
+        (length(5), 4, Err("closed before the response was complete")),
         (length(TOO_MUCH), TOO_MUCH, Err("is larger than 64 MiB")),
         ("HTTP/1.1 200 OK\r\n\r\n".to_owned(), TOO_MUCH, Err("is larger than 64 MiB")),
-        ("nonsense\r\n\r\n".to_owned(), 0, Err("does not speak HTTP; compare scheme and port of --exporter.url")),
+        ("nonsense\r\n\r\n".to_owned(), 0, Err("does not speak HTTP; check scheme and port in --exporter.url")),
     ] {
         let server = answering(head.clone(), bytes).await;
         let got = fetch(&format!("http://127.0.0.1:{}/x", server.port).parse().unwrap()).await;

@@ -218,5 +218,5 @@ async fn a_server_without_a_suite_in_common_is_unreachable_and_the_log_says_why(
     let lines = leak::logged(&format!("port={}", server.port));
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(lines[0].contains("level=warn") && lines[0].contains("cannot read the certificate of a KMS"), "{lines:?}");
-    assert!(lines[0].contains("no TLS version, cipher suite or kind of key in common"), "{lines:?}");
+    assert!(lines[0].contains("no TLS version, cipher suite or key type in common"), "{lines:?}");
 }
