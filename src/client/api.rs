@@ -15,9 +15,9 @@ use url::Url;
 
 use super::{
     accounts::Attempt,
-    answer::{self, ApiResponse, BodyError, contains_secret, read_body, retry_after},
     error::{self, Peer},
     lock::lock,
+    response::{self, ApiResponse, BodyError, contains_secret, read_body, retry_after},
 };
 use crate::{
     model::{CredentialRejection, FailureReason, PollFailure},
@@ -117,7 +117,7 @@ impl Api {
             login.accepted();
         }
         let (status, headers) = (response.status(), response.headers());
-        let (clock, retry_after) = (answer::clock(headers, asked, Instant::now()), retry_after(status, headers));
+        let (clock, retry_after) = (response::clock(headers, asked, Instant::now()), retry_after(status, headers));
         let mut body = match read_body(response, MAX_BODY).await {
             Ok(body) => body,
             Err(BodyError::TooLarge) => {

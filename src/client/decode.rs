@@ -54,7 +54,7 @@ pub struct DecodedStatus {
 
 /// What answered at `/v2/encryption/key-store/status`.
 #[derive(Clone, Debug, PartialEq)]
-pub enum V2Answer {
+pub enum V2Response {
     /// Core 6.2.1 and 6.2.1.2: `{"type": "ENCRYPTION_TYPE_…", "value": {…}}`. It has no status that can be relied on,
     /// so the older endpoint is asked; the key store is known from here.
     PreRelease(KeyStore),
@@ -68,10 +68,10 @@ pub enum V2Answer {
 ///
 /// Only without a `status` that is a string; everything else that is not decoded is [`KeyStore::Unknown`],
 /// [`Status::Unknown`] or [`Date::Unreadable`].
-pub fn status_v2(body: &[u8]) -> Result<V2Answer, DecodeError> {
+pub fn status_v2(body: &[u8]) -> Result<V2Response, DecodeError> {
     let answer = object(body)?;
     if let Some(key_store) = pre_release(&answer) {
-        return Ok(V2Answer::PreRelease(key_store));
+        return Ok(V2Response::PreRelease(key_store));
     }
     let status = status(&answer)?;
     let key_store = match answer.get("type").and_then(Value::as_str) {
@@ -80,7 +80,7 @@ pub fn status_v2(body: &[u8]) -> Result<V2Answer, DecodeError> {
         _ => KeyStore::Unknown,
     };
     let dates = Dates::from_fn(|field| date(answer.get(field.label())));
-    Ok(V2Answer::Status(DecodedStatus { dates, key_store, status }))
+    Ok(V2Response::Status(DecodedStatus { dates, key_store, status }))
 }
 
 /// Decodes `GET /v1/encryption/status`, which knows two statuses and one date. `key_store` is what else is known:
@@ -217,7 +217,7 @@ fn date(value: Option<&Value>) -> Date {
 }
 
 /// RFC 3339 with any number of fractional digits (clusters send 0 to 9, trailing zeros stripped).
-pub(super) fn timestamp(text: &str) -> Option<Timestamp> {
+pub fn timestamp(text: &str) -> Option<Timestamp> {
     Timestamp::new(DateTime::parse_from_rfc3339(text).ok()?.with_timezone(&Utc))
 }
 

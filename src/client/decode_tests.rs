@@ -5,8 +5,8 @@ use super::*;
 
 fn v2(answer: &Value) -> DecodedStatus {
     match status_v2(answer.to_string().as_bytes()).unwrap() {
-        V2Answer::Status(decoded) => decoded,
-        V2Answer::PreRelease(_) => panic!("taken for the pre-release shape: {answer}"),
+        V2Response::Status(decoded) => decoded,
+        V2Response::PreRelease(_) => panic!("taken for the pre-release shape: {answer}"),
     }
 }
 
@@ -135,7 +135,7 @@ fn answer_without_a_status_is_an_error() {
 #[test]
 fn pre_release_shape_is_recognised() {
     let check = |answer: Value, expect: KeyStore| {
-        assert_eq!(status_v2(answer.to_string().as_bytes()), Ok(V2Answer::PreRelease(expect)), "{answer}");
+        assert_eq!(status_v2(answer.to_string().as_bytes()), Ok(V2Response::PreRelease(expect)), "{answer}");
     };
     check(json!({ "type": "ENCRYPTION_TYPE_LOCAL", "value": { "status": "Encrypted" } }), KeyStore::Local);
     check(json!({ "type": "ENCRYPTION_TYPE_KMIP", "value": { "hostname": "kms" } }), KeyStore::Kms);

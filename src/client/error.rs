@@ -6,9 +6,9 @@ use reqwest::StatusCode;
 use url::Url;
 
 use super::{
-    answer::ApiResponse,
     decode, error_text,
     resolve::DnsError,
+    response::ApiResponse,
     settings::{ProxyAccount, TransportSettings},
     verify::VerifyError,
 };

@@ -7,8 +7,8 @@ use tokio::time::timeout;
 use url::Url;
 
 use super::{
-    answer::{BodyError, read_body},
     error::{self, Peer},
+    response::{BodyError, read_body},
     settings::{ProxySettings, TlsSettings, TransportSettings},
     transport::TransportPool,
 };

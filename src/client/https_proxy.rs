@@ -7,98 +7,41 @@
 use std::{cell::Cell, sync::Arc};
 
 use reqwest::ClientBuilder;
-use rustls::{
-    ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
-    client::{
-        ResolvesClientCert,
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    },
-    pki_types::{CertificateDer, ServerName, UnixTime},
-    sign::CertifiedKey,
-};
+use rustls::{ClientConfig, SignatureScheme, client::ResolvesClientCert, sign::CertifiedKey};
 use tower::util::MapFutureLayer;
 
-use super::verify::ServerVerifier;
-
 tokio::task_local! {
-    /// The number of certificates verified on the connection that is being set up.
-    static VERIFIED: Cell<u32>;
+    /// The number of certificates that were shown on the connection that is being set up.
+    static SHOWN: Cell<u32>;
 }
 
-#[derive(Debug)]
-struct ProxyFirst {
-    cluster: Arc<ServerVerifier>,
-    proxy: Arc<ServerVerifier>,
-}
-
+/// The client certificate, but not for the proxy.
 #[derive(Debug)]
 struct ClusterOnly(Arc<dyn ResolvesClientCert>);
 
-/// Configures a client that connects with `tls` through a proxy that speaks TLS.
-pub fn prepare(
-    builder: ClientBuilder,
-    mut tls: ClientConfig,
-    cluster: Arc<ServerVerifier>,
-    proxy: Arc<ServerVerifier>,
-) -> ClientBuilder {
-    tls.dangerous().set_certificate_verifier(Arc::new(ProxyFirst { cluster, proxy }));
+/// Configures a client that connects through a proxy that speaks TLS. The verifier in `tls` has to count certificates.
+pub fn prepare(builder: ClientBuilder, mut tls: ClientConfig) -> ClientBuilder {
     tls.client_auth_cert_resolver = Arc::new(ClusterOnly(tls.client_auth_cert_resolver));
     builder
         .tls_backend_preconfigured(tls)
-        .connector_layer(MapFutureLayer::new(|connecting| VERIFIED.scope(Cell::new(0), connecting)))
+        .connector_layer(MapFutureLayer::new(|connecting| SHOWN.scope(Cell::new(0), connecting)))
 }
 
-/// 0 if no connection is being set up, so that an unexpected caller is not taken for the cluster.
-fn verified() -> u32 {
-    VERIFIED.try_with(Cell::get).unwrap_or_default()
+/// To be called when a server has shown its certificate.
+pub fn count_certificate() {
+    let _ = SHOWN.try_with(|shown| shown.set(shown.get() + 1));
 }
 
-impl ProxyFirst {
-    /// The verifier of the handshake whose certificate was verified last.
-    fn current(&self) -> &ServerVerifier {
-        if verified() > 1 { &self.cluster } else { &self.proxy }
-    }
-}
-
-impl ServerCertVerifier for ProxyFirst {
-    fn verify_server_cert(
-        &self,
-        leaf: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        name: &ServerName<'_>,
-        ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let _ = VERIFIED.try_with(|count| count.set(count.get() + 1));
-        self.current().verify_server_cert(leaf, intermediates, name, ocsp, now)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.current().verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.current().verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.cluster.supported_verify_schemes()
-    }
+/// Whether the last certificate was the proxy's. True where no connection is being set up, so that an unexpected caller is
+/// not taken for the cluster.
+pub fn is_from_proxy() -> bool {
+    SHOWN.try_with(Cell::get).unwrap_or_default() < 2
 }
 
 impl ResolvesClientCert for ClusterOnly {
     fn resolve(&self, issuers: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        if verified() > 0 { self.0.resolve(issuers, schemes) } else { None }
+        let is_proxy = SHOWN.try_with(Cell::get).unwrap_or_default() == 0;
+        if is_proxy { None } else { self.0.resolve(issuers, schemes) }
     }
 
     fn has_certs(&self) -> bool {

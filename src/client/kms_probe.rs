@@ -213,7 +213,7 @@ async fn certificate_expiry(
     provider: Arc<CryptoProvider>,
 ) -> Result<Timestamp, String> {
     let recorder = Arc::<CertificateRecorder>::default();
-    let verifier = ServerVerifier::new(Trust::Nothing, None, provider.clone()).with_recorder(recorder.clone());
+    let verifier = ServerVerifier::new(Trust::Nothing, None, provider.clone()).with(recorder.clone(), None);
     let config = ClientConfig::builder_with_details(provider, Arc::new(WallClock))
         .with_safe_default_protocol_versions()
         .map_err(|err| error_text::tls(&err))?

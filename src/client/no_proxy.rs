@@ -1,5 +1,5 @@
-//! Which hosts are reached without the proxy, by the rules of Go's `httpproxy`, which are those of Prometheus. Only its
-//! exception for loopback addresses is left out: nobody polls a cluster there but through a proxy on purpose.
+//! Which hosts are reached without the proxy, by the rules of Go's `httpproxy`, which Prometheus uses. Its exception for
+//! loopback addresses is left out: a cluster there is reached by a tunnel, through a proxy only on purpose.
 
 use std::{net::IpAddr, str::FromStr};
 
@@ -11,14 +11,24 @@ use url::{Host, Url};
 pub struct NoProxy(Vec<Entry>);
 
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
-enum Entry {
+struct Entry {
+    hosts: Hosts,
+    port: Option<u16>,
+}
+
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+enum Hosts {
     All,
-    Address { address: IpAddr, port: Option<u16> },
-    Name { name: String, only_below: bool, port: Option<u16> },
+    /// A host name with all names below it, or only those.
+    Domain {
+        name: String,
+        only_below: bool,
+    },
     Network(IpNet),
 }
 
-/// An entry that cannot be honoured. It is not repeated: who confuses two variables writes a password here.
+/// An invalid entry. The error does not repeat it, because somebody could mistake `no_proxy` for another variable and write
+/// a password.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("entry {number} {problem}")]
 pub struct NoProxyError {
@@ -26,27 +36,27 @@ pub struct NoProxyError {
     problem: &'static str,
 }
 
+const FORM: &str = "must be a host name, an address or a network, with a port at most";
+
 // === impl NoProxy ===
 
 impl NoProxy {
-    /// Whether `url` is reached without the proxy.
     pub fn matches(&self, url: &Url) -> bool {
-        let port = url.port_or_known_default();
-        let wants = |wanted: &Option<u16>| wanted.is_none() || *wanted == port;
         let (address, host) = match url.host() {
             Some(Host::Ipv4(address)) => (Some(IpAddr::V4(address)), ""),
             Some(Host::Ipv6(address)) => (Some(IpAddr::V6(address).to_canonical()), ""),
             Some(Host::Domain(host)) => (None, host.trim_end_matches('.')),
             None => (None, ""),
         };
-        self.0.iter().any(|entry| match entry {
-            Entry::All => true,
-            Entry::Address { address: wanted, port } => address == Some(*wanted) && wants(port),
-            Entry::Network(network) => address.is_some_and(|address| network.contains(&address)),
-            Entry::Name { name, only_below, port } => {
-                let above = host.strip_suffix(name.as_str());
-                above.is_some_and(|above| above.ends_with('.') || (above.is_empty() && !only_below)) && wants(port)
-            }
+        self.0.iter().any(|Entry { hosts, port }| {
+            let matches = match hosts {
+                Hosts::All => true,
+                Hosts::Domain { name, only_below } => host
+                    .strip_suffix(name.as_str())
+                    .is_some_and(|below| below.ends_with('.') || (below.is_empty() && !only_below)),
+                Hosts::Network(network) => address.is_some_and(|address| network.contains(&address)),
+            };
+            matches && (port.is_none() || *port == url.port_or_known_default())
         })
     }
 }
@@ -63,12 +73,8 @@ impl FromStr for NoProxy {
 }
 
 fn entry(text: &str) -> Result<Entry, &'static str> {
-    const HOST: &str = "must be a host name, an address or a network, with a port at most";
-    if text == "*" {
-        return Ok(Entry::All);
-    }
     if text.contains(char::is_whitespace) {
-        return Err("holds a blank; separate entries by commas");
+        return Err("contains a space; separate entries with commas");
     }
     if text.contains("://") {
         return Err("must be a host without a scheme");
@@ -76,46 +82,43 @@ fn entry(text: &str) -> Result<Entry, &'static str> {
     if text.contains('/') {
         let network: IpNet =
             text.parse().map_err(|_| "must be a network such as 10.20.0.0/16, or a host without a path")?;
-        return Ok(Entry::Network(network.trunc()));
+        return Ok(Entry { hosts: Hosts::Network(network.trunc()), port: None });
     }
-    if let Ok(address) = text.parse::<IpAddr>() {
-        return Ok(Entry::Address { address: address.to_canonical(), port: None });
-    }
-    if let Some(text) = text.strip_prefix('[') {
-        let (address, port) = text.split_once(']').ok_or(HOST)?;
-        let port = if port.is_empty() { None } else { Some(parse_port(port.strip_prefix(':').ok_or(HOST)?)?) };
-        let address = IpAddr::V6(address.parse().map_err(|_| HOST)?).to_canonical();
-        return Ok(Entry::Address { address, port });
-    }
-    let (host, port) = match text.split_once(':') {
-        None => (text, None),
-        Some((host, port)) => (host, Some(parse_port(port)?)),
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if text.parse::<IpAddr>().is_err() && !text.ends_with(']') => {
+            (host, Some(parse_port(port)?))
+        }
+        _ => (text, None),
     };
-    if let Ok(address) = host.parse::<IpAddr>() {
-        return Ok(Entry::Address { address, port });
-    }
-    let below = host.strip_prefix('*').unwrap_or(host);
-    let (only_below, below) = match below.strip_prefix('.') {
-        Some(below) => (true, below),
-        None => (false, below),
+    let address = match host.strip_prefix('[') {
+        Some(v6) => Some(IpAddr::V6(v6.strip_suffix(']').and_then(|v6| v6.parse().ok()).ok_or(FORM)?)),
+        None => host.parse().ok(),
     };
-    if below.contains('*') || (host.starts_with('*') && !only_below) {
+    let hosts = match address {
+        Some(address) => Hosts::Network(address.to_canonical().into()),
+        None if text == "*" => Hosts::All,
+        None => domain(host)?,
+    };
+    Ok(Entry { hosts, port })
+}
+
+fn domain(host: &str) -> Result<Hosts, &'static str> {
+    let below = host.strip_prefix("*.").or_else(|| host.strip_prefix('.'));
+    let (name, only_below) = below.map_or((host, false), |below| (below, true));
+    if name.contains('*') {
         return Err("has a * that is neither alone nor at the beginning, as in *.example.com");
     }
-    // Host names in the form in which URLs have them.
-    let Ok(Host::Domain(name)) = Host::parse(below.trim_end_matches('.')) else { return Err(HOST) };
-    let plain = |label: &str| {
+    // In the form that host names have in URLs.
+    let Ok(Host::Domain(name)) = Host::parse(name.trim_end_matches('.')) else { return Err(FORM) };
+    let is_plain = |label: &str| {
         let mut bytes = label.bytes();
         !label.is_empty() && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
     };
-    if !name.split('.').all(plain) {
-        return Err(HOST);
-    }
-    Ok(Entry::Name { name, only_below, port })
+    if name.split('.').all(is_plain) { Ok(Hosts::Domain { name, only_below }) } else { Err(FORM) }
 }
 
 fn parse_port(text: &str) -> Result<u16, &'static str> {
-    text.parse().ok().filter(|port| *port > 0).ok_or("has a port that is not a number from 1 to 65535")
+    text.parse().ok().filter(|port| *port > 0).ok_or("has an invalid port (use 1 to 65535)")
 }
 
 #[cfg(test)]

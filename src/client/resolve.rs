@@ -2,9 +2,11 @@
 
 use std::{
     fmt, io,
-    net::{IpAddr, ToSocketAddrs},
+    net::{IpAddr, SocketAddr, ToSocketAddrs},
     sync::Arc,
 };
+
+use reqwest::dns;
 
 use crate::blocking::KeyedBlockingPool;
 
@@ -25,6 +27,17 @@ pub struct DnsResolver {
     /// One lookup for each host at a time.
     pool: KeyedBlockingPool,
     lookup: Arc<Lookup>,
+}
+
+/// [`DnsResolver`] for the HTTP client of one poll.
+#[derive(Clone)]
+pub struct ClusterResolver {
+    /// Whether to leave out other addresses than loopback, so that a token never crosses a network without TLS, not even if
+    /// `localhost` resolves to another host.
+    pub only_loopback: bool,
+    pub resolver: Arc<DnsResolver>,
+    /// How many addresses to move to the end of the list.
+    pub skip: usize,
 }
 
 // === impl DnsResolver ===
@@ -48,6 +61,24 @@ impl DnsResolver {
             None => "the exporter is shutting down",
         };
         Err(DnsError { host: host.to_owned(), problem })
+    }
+}
+
+impl dns::Resolve for ClusterResolver {
+    fn resolve(&self, name: dns::Name) -> dns::Resolving {
+        let Self { only_loopback, resolver, skip } = self.clone();
+        Box::pin(async move {
+            let mut found = resolver.lookup(name.as_str()).await?;
+            found.retain(|address| !only_loopback || address.is_loopback());
+            if found.is_empty() {
+                let host = name.as_str().to_owned();
+                return Err(DnsError { host, problem: "it has no loopback address" }.into());
+            }
+            let skip = skip % found.len();
+            found.rotate_left(skip);
+            // Port 0 stands for the URL's port.
+            Ok(Box::new(found.into_iter().map(|address| SocketAddr::new(address, 0))) as dns::Addrs)
+        })
     }
 }
 

@@ -147,7 +147,7 @@ fn read(file: &ConfiguredPath, parse: Parse) -> ReadOutcome {
 }
 
 /// A bare token, or `{"bearer_token": "…", "version": 1}`.
-pub(super) fn parse_token(text: &str) -> Result<Secret, &'static str> {
+pub fn parse_token(text: &str) -> Result<Secret, &'static str> {
     let text = text.trim_start_matches('\u{feff}').trim();
     let token = if text.starts_with('{') { token_in_json(text)? } else { Secret::new(text) };
     if token.expose().is_empty() {
@@ -170,7 +170,7 @@ fn token_in_json(text: &str) -> Result<Secret, &'static str> {
     Ok(Secret::take(token))
 }
 
-pub(super) fn parse_password(text: &str) -> Result<Secret, &'static str> {
+pub fn parse_password(text: &str) -> Result<Secret, &'static str> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let line = text.strip_suffix('\n').unwrap_or(text);
     let password = line.strip_suffix('\r').unwrap_or(line);

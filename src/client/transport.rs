@@ -5,7 +5,7 @@
 use std::{
     collections::HashMap,
     fmt, io,
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     path::Path,
     sync::{
         Arc, Mutex, OnceLock,
@@ -15,7 +15,7 @@ use std::{
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use reqwest::{Proxy, dns, header::HeaderValue, redirect::Policy, retry};
+use reqwest::{Proxy, header::HeaderValue, redirect::Policy, retry};
 use rustls::{
     ClientConfig,
     client::Resumption,
@@ -33,7 +33,7 @@ use super::{
     kms_probe::{Networks, Probes},
     lock::lock,
     pem::{client_cert_error, client_certificate, trust_store},
-    resolve::{self, DnsError, DnsResolver},
+    resolve::{self, ClusterResolver, DnsResolver},
     secret_file::SecretFile,
     settings::{ProxyAccount, ProxySettings, TlsSettings, TransportSettings},
     verify::{CertificateRecorder, ServerVerifier, Trust},
@@ -97,7 +97,7 @@ struct Loaded {
 
 pub struct Connector {
     proxy: Option<ProxyConnector>,
-    resolver: Resolver,
+    resolver: ClusterResolver,
     settings: TransportSettings,
     /// For plain HTTP, too: then it accepts no certificate.
     tls: ClientConfig,
@@ -114,16 +114,6 @@ struct ProxyLogin {
     account: Account,
     header: HeaderValue,
     password: Secret,
-}
-
-#[derive(Clone)]
-struct Resolver {
-    /// Whether other addresses than loopback are left out, so that a token never crosses a network without TLS, not even
-    /// if `localhost` resolves to another host.
-    only_loopback: bool,
-    resolver: Arc<DnsResolver>,
-    /// How many addresses to move to the end of the list.
-    skip: usize,
 }
 
 impl Default for TransportPool {
@@ -257,7 +247,7 @@ impl TransportPool {
     }
 
     fn build(&self, settings: &TransportSettings, only_loopback: bool) -> Result<Arc<Connector>, TransportError> {
-        let resolver = Resolver { only_loopback, resolver: self.resolver.clone(), skip: 0 };
+        let resolver = ClusterResolver { only_loopback, resolver: self.resolver.clone(), skip: 0 };
         let (tls, verifier) = self.tls(settings.tls.as_ref())?;
         let proxy = match &settings.proxy {
             ProxySettings::Url { account, url, .. } if settings.tls.is_some() => Some(ProxyConnector {
@@ -350,7 +340,7 @@ impl Connector {
         let mut client = reqwest::Client::builder()
             .https_only(https)
             .connect_timeout(self.settings.connect_timeout)
-            .dns_resolver(Resolver { skip, ..self.resolver.clone() })
+            .dns_resolver(ClusterResolver { skip, ..self.resolver.clone() })
             .http1_only()
             .no_proxy()
             .pool_idle_timeout(None)
@@ -366,13 +356,12 @@ impl Connector {
             }
             client = client.proxy(proxy);
         }
-        let (mut tls, verifier) = (self.tls.clone(), Arc::new(self.verifier.with_recorder(recorder)));
-        let client = match proxy.and_then(|(_, connector)| connector.verifier.clone()) {
-            Some(proxy) => https_proxy::prepare(client, tls, verifier, proxy),
-            None => {
-                tls.dangerous().set_certificate_verifier(verifier);
-                client.tls_backend_preconfigured(tls)
-            }
+        let proxy_verifier = proxy.and_then(|(_, connector)| connector.verifier.clone());
+        let (mut tls, has_tls_proxy) = (self.tls.clone(), proxy_verifier.is_some());
+        tls.dangerous().set_certificate_verifier(Arc::new(self.verifier.with(recorder, proxy_verifier)));
+        let client = match has_tls_proxy {
+            true => https_proxy::prepare(client, tls),
+            false => client.tls_backend_preconfigured(tls),
         };
         client.build().map_err(unusable)
     }
@@ -388,24 +377,6 @@ impl Connector {
 impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connector").field("settings", &self.settings).finish_non_exhaustive()
-    }
-}
-
-impl dns::Resolve for Resolver {
-    fn resolve(&self, name: dns::Name) -> dns::Resolving {
-        let Self { only_loopback, resolver, skip } = self.clone();
-        Box::pin(async move {
-            let mut found = resolver.lookup(name.as_str()).await?;
-            found.retain(|address| !only_loopback || address.is_loopback());
-            if found.is_empty() {
-                let host = name.as_str().to_owned();
-                return Err(DnsError { host, problem: "it has no loopback address" }.into());
-            }
-            let skip = skip % found.len();
-            found.rotate_left(skip);
-            // Port 0 stands for the URL's port.
-            Ok(Box::new(found.into_iter().map(|address| SocketAddr::new(address, 0))) as dns::Addrs)
-        })
     }
 }
 

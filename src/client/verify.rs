@@ -24,7 +24,7 @@ use x509_parser::{
     public_key::PublicKey,
 };
 
-use super::pin::Pin;
+use super::{https_proxy, pin::Pin};
 use crate::{
     lock::lock,
     model::Timestamp,
@@ -46,8 +46,10 @@ pub enum Trust {
 #[derive(Clone, Debug)]
 pub struct ServerVerifier {
     name: Option<ServerName<'static>>,
-    recorder: Arc<CertificateRecorder>,
     provider: Arc<CryptoProvider>,
+    /// The verifier of a proxy that speaks TLS.
+    proxy: Option<Arc<Self>>,
+    recorder: Arc<CertificateRecorder>,
     trust: Arc<Trust>,
 }
 
@@ -74,12 +76,17 @@ const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 impl ServerVerifier {
     /// `name` is the name to verify instead of the URL's host.
     pub fn new(trust: Trust, name: Option<ServerName<'static>>, provider: Arc<CryptoProvider>) -> Self {
-        Self { name, provider, recorder: Arc::default(), trust: Arc::new(trust) }
+        Self { name, provider, proxy: None, recorder: Arc::default(), trust: Arc::new(trust) }
     }
 
-    /// The same verifier with another recorder.
-    pub fn with_recorder(&self, recorder: Arc<CertificateRecorder>) -> Self {
-        Self { recorder, ..self.clone() }
+    /// The same verifier with another recorder, for connections through this proxy.
+    pub fn with(&self, recorder: Arc<CertificateRecorder>, proxy: Option<Arc<Self>>) -> Self {
+        Self { proxy, recorder, ..self.clone() }
+    }
+
+    /// The verifier of the handshake in progress.
+    fn current(&self) -> &Self {
+        self.proxy.as_deref().filter(|_| https_proxy::is_from_proxy()).unwrap_or(self)
     }
 
     fn check(
@@ -249,9 +256,11 @@ impl ServerCertVerifier for ServerVerifier {
         _ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let checked = self.check(leaf, intermediates, self.name.as_ref().unwrap_or(name), now);
+        https_proxy::count_certificate();
+        let verifier = self.current();
+        let checked = verifier.check(leaf, intermediates, verifier.name.as_ref().unwrap_or(name), now);
         if let Err(VerifyError { expiry: Some(expiry), .. }) = &checked {
-            self.recorder.record(*expiry);
+            verifier.recorder.record(*expiry);
         }
         checked?;
         Ok(ServerCertVerified::assertion())
@@ -264,7 +273,7 @@ impl ServerCertVerifier for ServerVerifier {
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
-        self.check_signature(leaf, |key| verify_tls12_signature_with_raw_key(message, key, dss, algorithms))
+        self.current().check_signature(leaf, |key| verify_tls12_signature_with_raw_key(message, key, dss, algorithms))
     }
 
     fn verify_tls13_signature(
@@ -274,7 +283,7 @@ impl ServerCertVerifier for ServerVerifier {
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
-        self.check_signature(leaf, |key| verify_tls13_signature_with_raw_key(message, key, dss, algorithms))
+        self.current().check_signature(leaf, |key| verify_tls13_signature_with_raw_key(message, key, dss, algorithms))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
