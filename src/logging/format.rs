@@ -67,11 +67,15 @@ impl Pairs {
     fn push(&mut self, key: &str, value: &str, is_literal: bool) {
         let is_bare = is_literal || (self.format == LogFormat::Logfmt && is_bare(value));
         let value = if is_bare { Cow::Borrowed(value) } else { Cow::Owned(quoted(value)) };
-        let is_first = self.text.is_empty();
-        // A String takes every write.
+        let separator = match self.format {
+            _ if self.text.is_empty() => "",
+            LogFormat::Logfmt => " ",
+            LogFormat::Json => ",",
+        };
+        // Writing to a String does not fail.
         let _ = match self.format {
-            LogFormat::Logfmt => write!(self.text, "{}{key}={value}", if is_first { "" } else { " " }),
-            LogFormat::Json => write!(self.text, "{}\"{key}\":{value}", if is_first { "" } else { "," }),
+            LogFormat::Logfmt => write!(self.text, "{separator}{key}={value}"),
+            LogFormat::Json => write!(self.text, "{separator}\"{key}\":{value}"),
         };
     }
 
