@@ -195,7 +195,10 @@ mod tests {
         ] {
             let usage_error = parse(line.split(' ').map(OsString::from)).unwrap_err();
             let text = usage_error.error.to_string();
-            assert!(text.contains("looks like a token") || text.contains("cannot contain a user or password"), "{text}");
+            assert!(
+                text.contains("looks like a token") || text.contains("cannot contain a user or password"),
+                "{text}"
+            );
             assert!(!text.contains("hunter2"), "{text}");
         }
     }

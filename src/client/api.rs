@@ -16,10 +16,10 @@ use url::Url;
 use super::{
     accounts::Attempt,
     error::{self, Peer},
-    lock::lock,
     response::{self, ApiResponse, BodyError, contains_secret, read_body, retry_after},
 };
 use crate::{
+    lock::lock,
     model::{CredentialRejection, FailureReason, PollFailure},
     secret::Secret,
 };

@@ -15,11 +15,11 @@ use tokio_rustls::TlsConnector;
 
 use super::{
     error_text,
-    lock::lock,
     resolve::DnsResolver,
     verify::{CertificateRecorder, ServerVerifier, Trust, VerifyError},
 };
 use crate::{
+    lock::lock,
     model::{KmsProbe, KmsServer, Timestamp},
     trust::WallClock,
 };

@@ -31,7 +31,6 @@ use super::{
     error::host_and_port,
     error_text, https_proxy,
     kms_probe::{Networks, Probes},
-    lock::lock,
     pem::{client_cert_error, client_certificate, trust_store},
     resolve::{self, ClusterResolver, DnsResolver},
     secret_file::SecretFile,
@@ -41,6 +40,7 @@ use super::{
 use crate::{
     blocking::KeyedBlockingPool,
     file::FileStamp,
+    lock::lock,
     model::{FailureReason, KmsProbe, KmsServer, PollFailure},
     secret::Secret,
     trust::{TrustStore, WallClock},

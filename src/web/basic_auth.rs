@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     fmt,
     str::FromStr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -13,7 +13,7 @@ use hyper::{HeaderMap, header::AUTHORIZATION};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
-use crate::blocking::KeyedBlockingPool;
+use crate::{blocking::KeyedBlockingPool, lock::lock};
 
 /// Password comparisons that may wait. Each takes some 60 ms, and a flood of guesses must not grow the queue without bound.
 const WAITING: usize = 32;
@@ -120,7 +120,7 @@ impl Users {
 
     fn known(&self) -> MutexGuard<'_, HashMap<String, Digest>> {
         // After a panic it is still a valid map.
-        self.checks.known.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.checks.known)
     }
 }
 

@@ -1,11 +1,10 @@
 //! The rate limit for requests of all clients together: a token bucket.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Mutex, time::Duration};
 
 use tokio::time::Instant;
+
+use crate::lock::lock;
 
 /// A bucket that holds `burst` tokens and gets one back every `interval`; a request takes one.
 #[derive(Debug)]
@@ -32,8 +31,7 @@ impl RateLimit {
     }
 
     pub fn admit(&self, now: Instant) -> bool {
-        // After a panic it is still a valid bucket.
-        let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bucket = lock(&self.bucket);
         let since = now.saturating_duration_since(bucket.at);
         bucket.at = now;
         bucket.tokens = (bucket.tokens + since.div_duration_f64(self.interval)).min(f64::from(self.burst));

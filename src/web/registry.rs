@@ -7,13 +7,15 @@ use std::{
     cmp::Reverse,
     collections::HashMap,
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use bytes::Bytes;
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
+
+use crate::lock::lock;
 
 #[derive(Debug)]
 pub(super) struct ConnectionRegistry {
@@ -94,7 +96,7 @@ impl ConnectionRegistry {
     }
 
     pub(super) fn evict_all(&self) {
-        self.lock().connections.values().for_each(|connection| connection.evicted.cancel());
+        lock(&self.state).connections.values().for_each(|connection| connection.evicted.cancel());
     }
 
     /// Repeats `reserve` until it succeeds. After each failure one of the `evictable` connections is evicted.
@@ -107,7 +109,7 @@ impl ConnectionRegistry {
             // Created before the state is examined, so that no notification is missed.
             let changed = self.changed.notified();
             {
-                let mut state = self.lock();
+                let mut state = lock(&self.state);
                 if let Some(reserved) = reserve(&mut state) {
                     return reserved;
                 }
@@ -138,13 +140,8 @@ impl ConnectionRegistry {
     }
 
     fn update(&self, change: impl FnOnce(&mut State)) {
-        change(&mut self.lock());
+        change(&mut lock(&self.state));
         self.changed.notify_waiters();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // No code panics while holding it.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -166,7 +163,7 @@ impl ConnectionGuard {
 
     /// Marks the connection as busy until its response is passed to [`Self::track_body`].
     pub(super) fn start_request(&self) {
-        self.registry.lock().connections.entry(self.id).and_modify(|connection| connection.busy = true);
+        lock(&self.registry.state).connections.entry(self.id).and_modify(|connection| connection.busy = true);
     }
 
     /// Waits until `body` fits the limit of unread bytes, and counts it until it is dropped.
@@ -325,8 +322,8 @@ mod tests {
         let large = register(&registry, "192.0.2.3").await;
         large.start_request();
         assert_eq!(large.track_body(vec![b'x'; 20 * KIB].into()).await.len(), 20 * KIB);
-        assert_eq!(registry.lock().unread, 0);
+        assert_eq!(lock(&registry.state).unread, 0);
         drop((large, reader));
-        assert!(registry.lock().connections.is_empty());
+        assert!(lock(&registry.state).connections.is_empty());
     }
 }
