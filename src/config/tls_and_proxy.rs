@@ -326,6 +326,6 @@ mod tests {
             check(&[("https_proxy", value)], Err("https_proxy from the environment, which "));
         }
         let no_proxy = [("HTTPS_PROXY", "http://proxy.test:3128"), ("no_proxy", "good.test, a.test Secret")];
-        check(&no_proxy, Err("no_proxy in the environment, of which entry 2 contains a space"));
+        check(&no_proxy, Err("no_proxy from the environment, in which entry 2 contains a space"));
     }
 }

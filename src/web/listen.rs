@@ -174,12 +174,12 @@ mod tests {
         check("[127.0.0.1]:1", Err("no IPv6 address in the brackets"));
         check("http://host:1", Err("more than one colon"));
         for text in ["0177.0.0.1:80", "127.1:80", "2130706433:80", "0x7f.1:80", "127.0.0.01:80", "1.2.3.256:80"] {
-            check(text, Err("the host has an invalid IPv4 address; write four decimal numbers without zeros in front"));
+            check(text, Err("the host has an invalid IPv4 address; use four decimal numbers without leading zeros"));
         }
-        check("a b:1", Err("the host holds a space"));
+        check("a b:1", Err("the host contains a space"));
         check("a/b:1", Err("the host has an invalid host name"));
-        check("${HOST}:1", Err("the host holds a placeholder"));
-        check("\u{ff11}27.0.0.1:1", Err("not ASCII"));
+        check("${HOST}:1", Err("the host contains a placeholder"));
+        check("\u{ff11}27.0.0.1:1", Err("non-ASCII"));
     }
 
     #[tokio::test]

@@ -363,7 +363,7 @@ async fn an_environment_that_cannot_be_used_is_refused() {
 async fn is_refused_by_the_configuration() {
     let lab = Lab::new(|_| {}).await;
     let err = configured(&lab, true).unwrap_err();
-    assert!(err.contains("proxy_from_environment: finds ") && !leak::shows_secret(&err), "{err}");
+    assert!(err.contains("proxy_from_environment: uses ") && !leak::shows_secret(&err), "{err}");
     configured(&lab, false).unwrap();
 }
 
