@@ -3,70 +3,67 @@
 //! # Data flow
 //!
 //! ```text
-//!  YAML, flags ──► config ──► poll ◄─────── client ◄──── a cluster's REST API
-//!                              │              wire ► model
+//!  YAML, flags ──► config ──► poll ◄─────── client ◄──── REST API of a cluster
+//!                              │              JSON ► model
 //!                              ▼
-//!                            store      the latest snapshot of each cluster, and the freshness rule
+//!                            store      the latest snapshot of each cluster; freshness
 //!                              │
 //!                              ▼ view + now
-//!                     metrics, report   text, judgement; pure
+//!                     metrics, report, page   samples, findings, HTML; pure
 //!                              │
 //!                              ▼
-//!                            routes ──► web ──► Prometheus, a browser, a probe
+//!                            routes ──► web ──► Prometheus, browsers, probes
 //! ```
 //!
-//! It runs one way. A poll never waits for a scrape, a scrape never waits for a poll, and they meet in one map behind
-//! one lock.
+//! Data flows in one direction. Polls and scrapes never wait for each other; they share one map behind one lock.
 //!
 //! # Threads
 //!
-//! | thread | what it does |
+//! | thread | work |
 //! |---|---|
-//! | two tokio workers | everything that does not block: one task for each cluster ([`poll`]), the listener ([`web`], [`routes`]), reloads, signals |
-//! | tokio's blocking threads, bounded for each kind of work by [`blocking`] | what can hang or computes for long: names, files, password hashes; whoever waits for them gives up in time |
-//! | `log` | writes to standard error ([`logging::writer`]): a bounded queue, what does not fit is dropped and counted |
-//! | `grace`, once the shutdown has begun | ends the process whatever hangs ([`signals`]) |
+//! | two tokio workers | everything that does not block: one task per cluster ([`poll`]), the listener ([`web`], [`routes`]), reloads, signals |
+//! | tokio's blocking threads, limited by [`blocking`] | work that can block or takes long: name resolution, files, password hashes; callers have timeouts |
+//! | `log` | writes to standard error ([`logging::writer`]) from a bounded queue; lines that do not fit are dropped and counted |
+//! | `grace`, started by a shutdown | ends the process if the shutdown takes too long ([`signals`]) |
 //!
-//! # In which order to read
+//! # Reading order
 //!
-//! 1. [`model`]: what there is to know about a cluster's encryption. Plain values.
-//! 2. [`client`]: one question to one cluster, one outcome. Its `decode` is where the vendor's quirks are named.
-//! 3. [`store`]: the latest snapshots. [`store::Snapshot::fresh`] is the only way to read a status.
-//! 4. [`poll`]: one task per cluster, and when to ask next.
-//! 5. [`metrics`]: [`metrics::catalog`] is the one list of names; `domain` says which samples there are.
-//!    Beside it [`report`]: what to think of each cluster, for people; [`page`] shows it.
-//! 6. [`routes`]: what each path answers, on top of [`web`]: listening, limits, compression, for any handler.
-//! 7. [`config`]: what users write, held against the JSON Schemas in `deploy/`, and every error they make; [`web_config`]:
-//!    the same for the listener.
-//! 8. [`cmd`]: where all of it is put together; [`cli`] and `main` in front.
+//! 1. [`model`]: the encryption status of a cluster as plain values.
+//! 2. [`client`]: polls one cluster. `client::decode` turns JSON into the model and documents the quirks of the API.
+//! 3. [`store`]: the latest snapshot of every cluster, and the freshness rule.
+//! 4. [`poll`]: one task per cluster; `poll::schedule` decides when the next poll is due.
+//! 5. [`report`]: findings, their severity and advice. [`metrics`]: samples and text format; [`metrics::catalog`] defines
+//!    all names. [`page`]: the status page.
+//! 6. [`routes`]: the HTTP paths, on top of [`web`], which is independent of them: listener, TLS, limits, authentication.
+//! 7. [`config`]: the configuration file, its JSON Schema and its errors; [`web_config`]: the same for the listener.
+//! 8. [`cmd`]: the commands, which put everything together; [`cli`] and `main` call them.
 //!
-//! Beside the data flow: [`trust`] (which certificates are trusted, for [`client`] and [`web`]), [`address`] (URLs and hosts that
-//! mean what a person reads), [`telemetry`] (the exporter about itself), [`logging`], [`secret`] (strings that cannot be
-//! printed), [`clock`], [`mod@file`] (how users' files are read), [`blocking`] (work that can
-//! hang), [`limits`], [`lock`], [`signals`], [`reload`] (who asks for it), [`service`] (systemd). Simulated clusters, for the demonstration
-//! and for tests, are a crate of their own: [`qumulo_simulator`], in `simulator/`.
+//! Further modules: [`trust`] (certificate verification for [`client`] and [`web`]), [`address`] (strict parsing of URLs and
+//! hosts), [`telemetry`] (the exporter's own metrics), [`logging`], [`secret`] (strings that cannot be printed), [`clock`],
+//! [`mod@file`] (reading of configured files), [`blocking`] (threads for blocking work), [`limits`] (file descriptors and
+//! threads), [`lock`], [`signals`], [`reload`] (reload requests), and [`service`] (systemd). The crate
+//! [`qumulo_simulator`] in `simulator/` has simulated clusters for the demonstration and for tests.
 //!
-//! # What always holds
+//! # Invariants
 //!
-//! * **No old status is a metric.** Whoever wants one passes the time to [`store::Snapshot::fresh`]; what was seen last is for
-//!   people, who are told its age.
-//! * **One judgement.** [`report::findings`] is the table, the policy of the configuration its limits; metric, page, JSON and
-//!   `status` show it, and alert rules and dashboards read the metric.
-//! * **A view is one instant.** Whatever is rendered comes from one [`store::View`].
-//! * **The core does no IO and reads no clock**: [`model`], [`store`], [`metrics`], [`report`],
-//!   [`page`], `client::decode`, `poll::schedule`, `poll::config_diff`.
-//!   Below [`cmd`], [`poll`] and [`routes`] the time is an argument.
-//! * **Nothing is written to a cluster.** Every request is a GET, but for the login.
-//! * **A secret is a [`secret::Secret`]** from the file to the request. An answer that repeats it is refused.
-//! * **Types know no YAML and no JSON.** `config::raw` and `client::decode` are the borders.
-//! * **The simulator depends on nothing of ours**, so a wrong belief about the API cannot cancel out.
-//! * **A label's values are a closed list**, or checked to be a UUID, a version, a host, a port or an identifier of printable
-//!   ASCII, or the user's own names.
+//! * **Metrics never use a stale status.** They read it through [`store::Snapshot::fresh`], which takes the current time. Other
+//!   output may use the last known status, and states its age.
+//! * **One table of findings.** [`report::findings`] decides, with the limits of the configured policy. Metric, page, JSON and
+//!   `status` show its result; alert rules and dashboards use the metric.
+//! * **Output is consistent.** A scrape or a page is rendered from one [`store::View`].
+//! * **The core does no IO and reads no clock**: [`model`], [`store`], [`metrics`], [`report`], [`page`], `client::decode`,
+//!   `poll::schedule`, `poll::config_diff`. They take the time as an argument.
+//! * **The exporter does not write to clusters.** Every request is a GET, except the login.
+//! * **Secrets are of type [`secret::Secret`]** from the file to the request. A response that contains one is rejected.
+//! * **Only `config::raw` and `client::decode` know the formats** of the configuration file and of the API.
+//! * **The simulator does not depend on this crate**, so that an error in the understanding of the API is not repeated there.
+//! * **Label values are from a closed list**, or validated (UUID, version, host, port, printable ASCII identifier), or names
+//!   chosen by the user.
 //!
-//! Deliberately absent: writing to disk (but for the files of `simulate`), speaking KMIP (all that is ever seen of a key management server is its
-//! certificate), tracing spans, feature flags, and any gauge of a cluster that lives between two scrapes.
+//! Deliberately absent: writing to disk (except by `simulate`), KMIP (only the KMS server certificate is checked), tracing
+//! spans, feature flags, and metrics state that outlives a scrape.
 //!
-//! A test (`tests/it/walls.rs`) holds the modules' imports against the table in it.
+//! `tests/it/walls.rs` defines which module may import which, and checks it.
 
 pub mod address;
 pub mod blocking;
