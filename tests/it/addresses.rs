@@ -1,4 +1,4 @@
-//! Clusters of several addresses, some of which are dead.
+//! Clusters with several addresses, some of which do not respond.
 
 use std::{io, net::Ipv4Addr, sync::Arc, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::{
     lab::{Lab, settings},
 };
 
-/// A resolver that knows one host.
+/// A resolver with one entry.
 fn pool(addresses: &'static [Ipv4Addr]) -> Arc<TransportPool> {
     let lookup = move |host: &str| match host {
         "cluster.test" => Ok(addresses.iter().map(|address| (*address).into()).collect()),
@@ -34,7 +34,7 @@ async fn a_dead_address_costs_no_poll() {
     }
 }
 
-/// A listener whose queue is full, so that further connections get no answer at all.
+/// A listener with a full accept queue, so that further connections get no response.
 async fn hanging(port: u16) -> (TcpListener, Vec<tokio::task::JoinHandle<io::Result<TcpStream>>>) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind((DEAD, port).into()).unwrap();
@@ -60,7 +60,7 @@ async fn an_address_that_takes_no_connection_leaves_time_for_the_next() {
 async fn after_an_address_that_hangs_the_next_one_is_asked() {
     let lab = Lab::new(|_| {}).await;
     let port = lab.settings.url.port().unwrap();
-    // Takes the connection, and then nothing: TCP has no reason to try another address.
+    // Accepts the connection and then does not respond, so TCP does not try another address.
     let silent = TcpListener::bind((DEAD, port)).await.unwrap();
     let mut settings = lab.settings.clone();
     settings.url = format!("https://cluster.test:{port}").parse().unwrap();

@@ -1,4 +1,4 @@
-//! A certificate authority.
+//! A CA for tests.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,10 +8,9 @@ use rcgen::{
     date_time_ymd,
 };
 
-/// An authority.
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
-/// A certificate and its key, PEM.
+/// Certificate and key in PEM.
 pub struct Issued {
     pub certificate: String,
     pub key: String,
@@ -22,18 +21,18 @@ impl Authority {
         Self::with(name, |_| {})
     }
 
-    /// An authority that signs itself, changed.
+    /// A self-signed CA, modified by `change`.
     pub fn with(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
         Self(CertifiedIssuer::self_signed(authority(name, change), KeyPair::generate().unwrap()).unwrap())
     }
 
-    /// An authority that this one signs, changed.
+    /// An intermediate CA, modified by `change`.
     pub fn below(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
         let params = authority(name, change);
         Self(CertifiedIssuer::signed_by(params, KeyPair::generate().unwrap(), &self.0).unwrap())
     }
 
-    /// A certificate that is not a CA's, whose owner signs others all the same.
+    /// A certificate that is not a CA certificate but is used as one.
     pub fn without_right(name: &str) -> Self {
         Self::with(name, |params| {
             params.is_ca = IsCa::ExplicitNoCa;
@@ -41,22 +40,22 @@ impl Authority {
         })
     }
 
-    /// Its certificate and key, for a server or a client.
+    /// Certificate and key of the CA, for a server or a client.
     pub fn issued(&self) -> Issued {
         Issued { certificate: self.pem(), key: self.0.key().serialize_pem() }
     }
 
-    /// The authority's own certificate.
+    /// The CA certificate.
     pub fn pem(&self) -> String {
         self.0.pem()
     }
 
-    /// A certificate for `name`, valid from and to the beginning of these years.
+    /// A certificate for `name`. Valid from and until the beginning of these years.
     pub fn issue(&self, name: &str, years: [i32; 2]) -> Issued {
         self.issue_with(name, years, |_| {})
     }
 
-    /// The same, changed.
+    /// Like `issue`, modified by `change`.
     pub fn issue_with(&self, name: &str, years: [i32; 2], change: impl FnOnce(&mut CertificateParams)) -> Issued {
         let (key, mut params) = (KeyPair::generate().unwrap(), leaf(name, years));
         change(&mut params);
@@ -65,7 +64,7 @@ impl Authority {
 }
 
 impl Authority {
-    /// A certificate that expires this much from now.
+    /// A certificate that expires after `time`.
     pub fn issue_for(&self, name: &str, time: Duration) -> Issued {
         let (key, mut params) = (KeyPair::generate().unwrap(), leaf(name, [2000, 2001]));
         params.not_after = date_time_ymd(1970, 1, 1) + SystemTime::UNIX_EPOCH.elapsed().unwrap() + time;
@@ -74,39 +73,39 @@ impl Authority {
 }
 
 impl Issued {
-    /// A certificate that is its own authority.
+    /// A self-signed certificate.
     pub fn self_signed(name: &str, years: [i32; 2]) -> Self {
         let key = KeyPair::generate().unwrap();
         Self { certificate: leaf(name, years).self_signed(&key).unwrap().pem(), key: key.serialize_pem() }
     }
 
-    /// A certificate without subjectAltName, as old guides make them.
+    /// A certificate without subjectAltName, as in old instructions.
     pub fn nameless() -> Self {
         let key = KeyPair::generate().unwrap();
         Self { certificate: params("cluster.example.com").self_signed(&key).unwrap().pem(), key: key.serialize_pem() }
     }
 
-    /// With the certificate of the authority between it and the trusted one.
+    /// Appends the certificate of the intermediate CA.
     pub fn through(mut self, intermediate: &Authority) -> Self {
         self.certificate += &intermediate.pem();
         self
     }
 
-    /// Makes it the certificate of a cluster.
+    /// Sets the certificate of a simulated cluster.
     pub fn install(&self, spec: &mut ClusterSpec) {
         spec.certificate_pem = Some(self.certificate.clone());
         spec.key_pem = Some(self.key.clone());
     }
 }
 
-/// An extension marked as critical, without content.
+/// An empty critical extension.
 pub fn critical(id: &[u64]) -> Vec<CustomExtension> {
     let mut extension = CustomExtension::from_oid_content(id, vec![0x30, 0]);
     extension.set_criticality(true);
     vec![extension]
 }
 
-/// A DNS name whatever it holds.
+/// A DNS name that is not validated.
 pub fn dns(name: &str) -> SanType {
     SanType::DnsName(name.try_into().unwrap())
 }

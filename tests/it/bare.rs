@@ -1,4 +1,4 @@
-//! Servers by hand, for what no cluster does: answers word for word over plain HTTP, and bare TLS handshakes.
+//! Minimal servers for behaviour that no cluster has: literal responses over plain HTTP, and TLS handshakes alone.
 
 use std::sync::Arc;
 
@@ -19,27 +19,26 @@ use crate::{
     leak,
 };
 
-/// A running server; dropping it stops it.
+/// A running server. Dropping it stops it.
 pub struct Bare {
     pub port: u16,
     _accepting: AbortOnDropHandle<()>,
 }
 
-/// One request.
 pub struct Request {
-    /// The value of `Authorization`, or nothing.
+    /// The value of `Authorization`; empty if absent.
     pub authorization: String,
     pub body: String,
-    /// The how many-th connection this is, from 0.
+    /// Number of the connection, from 0.
     pub connection: usize,
-    /// The request line and the headers.
+    /// Request line and headers.
     pub head: String,
-    /// The how many-th request on its connection this is, from 0.
+    /// Number of the request on its connection, from 0.
     pub number: usize,
 }
 
 impl Bare {
-    /// Answers requests; `None` closes the connection.
+    /// Responds to requests; `None` closes the connection.
     pub async fn http(answer: impl Fn(&Request) -> Option<String> + Send + Sync + 'static) -> Self {
         let answer = Arc::new(answer);
         Self::serve(move |stream, connection| converse(stream, connection, answer.clone())).await
@@ -56,7 +55,7 @@ impl Bare {
         Probe::new(&settings, &Arc::<TransportPool>::default()).unwrap()
     }
 
-    /// Shakes hands, and closes.
+    /// Closes the connection after the TLS handshake.
     pub async fn tls(config: ServerConfig) -> Self {
         let acceptor = TlsAcceptor::from(Arc::new(config));
         Self::serve(move |stream, _| {
@@ -66,7 +65,7 @@ impl Bare {
         .await
     }
 
-    /// Shakes hands, and answers every request in the same words; then the connection ends without TLS' end mark.
+    /// Sends the same response to every request over TLS, then closes the connection without close_notify.
     pub async fn https(config: ServerConfig, answer: &'static str) -> Self {
         let acceptor = TlsAcceptor::from(Arc::new(config));
         Self::serve(move |stream, _| {
@@ -83,7 +82,7 @@ impl Bare {
         .await
     }
 
-    /// Gives each connection, with its number, to `serve`.
+    /// Passes each connection and its number to `serve`.
     pub async fn serve<F>(serve: impl Fn(TcpStream, usize) -> F + Send + 'static) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
@@ -101,17 +100,17 @@ impl Bare {
     }
 }
 
-/// An answer with its length.
+/// A response with `Content-Length`.
 pub fn reply(status: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len())
 }
 
-/// The answer of a healthy cluster to every request for a status.
+/// The status of a healthy cluster.
 pub fn healthy() -> String {
     reply("200 OK", r#"{"type": "Local", "status": "Encrypted"}"#)
 }
 
-/// Reads to the end of the headers; empty where the connection ends.
+/// Reads up to the end of the headers; empty if the connection is closed.
 pub async fn head(stream: &mut (impl AsyncBufReadExt + Unpin)) -> String {
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
@@ -122,13 +121,13 @@ pub async fn head(stream: &mut (impl AsyncBufReadExt + Unpin)) -> String {
     head
 }
 
-/// The value of a header, whatever the case of its name; empty where there is none.
+/// The value of a header, ignoring the case of its name; empty if absent.
 pub fn header(head: &str, name: &str) -> String {
     let lines = head.lines().filter_map(|line| line.split_once(": "));
     lines.filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.to_owned()).collect()
 }
 
-/// Answers the requests of one connection, until either side ends it.
+/// Responds to the requests of one connection until either side closes it.
 pub async fn converse(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     connection: usize,

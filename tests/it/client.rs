@@ -12,10 +12,10 @@ use crate::{
     lab::{Lab, PATIENT},
 };
 
-/// The time limit of polls that are to reach it.
+/// Timeout of polls that are expected to time out.
 const SHORT: Duration = Duration::from_millis(300);
 
-/// What a poll says of a cluster, and how often it asked which endpoint.
+/// The result of a poll and the number of requests to each endpoint.
 async fn check(change: impl FnOnce(&mut ClusterSpec), expect: (ApiVersion, KeyStore, &str), asked: [u64; 2]) {
     let lab = Lab::new(change).await;
     let reading = lab.poll().await.unwrap();
@@ -29,7 +29,7 @@ async fn check(change: impl FnOnce(&mut ClusterSpec), expect: (ApiVersion, KeySt
     assert_eq!((counts.connections, counts.identity), (1, 2), "all on one connection");
 }
 
-/// How a poll fails, and words of its message.
+/// The reason of a failed poll and a part of its message.
 async fn check_failure(change: impl FnOnce(&mut ClusterSpec), reason: FailureReason, words: &str) -> PollFailure {
     let mut lab = Lab::new(change).await;
     if reason == FailureReason::Timeout {
@@ -40,7 +40,7 @@ async fn check_failure(change: impl FnOnce(&mut ClusterSpec), reason: FailureRea
     failure
 }
 
-/// How a poll of a server by hand fails, and words of its message.
+/// The same for a poll of a minimal server.
 async fn check_bare(answer: &'static str, reason: FailureReason, words: &str) {
     let server = Bare::serve(async move |stream, _| {
         let mut stream = BufReader::new(stream);
@@ -75,7 +75,7 @@ async fn every_release_gives_its_status() {
 
 #[tokio::test]
 async fn names_without_an_address_are_dns_failures() {
-    // A label of 64 bytes cannot exist, so that no resolver asks the network. TLS would refuse it even earlier.
+    // A label of 64 bytes is invalid, so no resolver sends a query. TLS would reject it even earlier.
     let mut lab = Lab::new(|_| {}).await;
     lab.settings.url = format!("http://{}.invalid:8000", "x".repeat(64)).parse().unwrap();
     lab.settings.transport.tls = None;

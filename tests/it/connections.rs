@@ -1,4 +1,4 @@
-//! One connection for each poll.
+//! One connection per poll.
 
 use std::sync::{
     Arc,
@@ -48,7 +48,7 @@ async fn a_cluster_that_closes_after_each_answer_is_polled() {
     assert_eq!(lab.cluster.counts().connections, 7, "three polls, and four requests for what is asked rarely");
 }
 
-/// Otherwise it would be taken for the answer to the next request.
+/// A surplus response must not be taken for the response to the next request.
 #[tokio::test]
 async fn what_comes_unasked_is_no_answer() {
     let forged = reply("200 OK", r#"{"type": "Local", "status": "Not Encrypted"}"#);

@@ -1,4 +1,4 @@
-//! Tokens and sessions that end and are replaced; clusters that are upgraded.
+//! Tokens and sessions that expire and are replaced, and clusters that are upgraded.
 
 use std::{
     fs,
@@ -25,7 +25,7 @@ use crate::{
 
 const NEXT_TOKEN: &str = "access-v1:hunter2next==";
 
-/// A change that rotates the cluster's access token: the old one is refused from here on.
+/// Rotates the cluster's access token; the old one is rejected afterwards.
 fn rotate(spec: &mut ClusterSpec) {
     spec.auth.token = Some(NEXT_TOKEN.to_owned());
 }
@@ -52,7 +52,7 @@ async fn a_rotated_token_is_read_before_it_is_needed() {
 #[tokio::test]
 async fn a_token_that_is_rotated_by_symlink_is_read() {
     let mut lab = Lab::new(|_| {}).await;
-    // As Kubernetes mounts secrets: mounted -> ..data/mounted, ..data -> a folder, and the second is swapped.
+    // As Kubernetes mounts secrets: mounted -> ..data/mounted, ..data -> a directory, and the latter link is swapped.
     let [data, mounted] = ["..data", "mounted"].map(|name| lab.folder.path().join(name));
     let mount = |lab: &Lab, folder: &str, token: &str| {
         let [folder, link] = [folder, "..data_tmp"].map(|name| lab.folder.path().join(name));
@@ -72,7 +72,7 @@ async fn a_token_that_is_rotated_by_symlink_is_read() {
     assert_eq!(lab.cluster.counts().unauthorized, 0);
 }
 
-/// The file is replaced when the request with the old token is under way already.
+/// The file is replaced while the request with the old token is in flight.
 #[tokio::test]
 async fn the_poll_that_meets_the_401_reads_the_file_again() {
     let folder = tempfile::tempdir().unwrap();
@@ -128,7 +128,7 @@ async fn files_without_a_secret_are_named_and_nothing_is_sent() {
     assert_eq!(lab.cluster.counts().connections, 0);
 }
 
-/// A file that vanishes takes the credential with it, although the last one would still work.
+/// A missing file means no credential, although the last one would still work.
 #[tokio::test]
 async fn a_secret_that_was_taken_away_is_not_used() {
     for log_in in [false, true] {
@@ -148,7 +148,7 @@ async fn a_secret_that_was_taken_away_is_not_used() {
     }
 }
 
-/// A lab that logs in.
+/// A lab with a session login.
 async fn session(change: impl FnOnce(&mut ClusterSpec)) -> Lab {
     let mut lab = Lab::new(change).await;
     lab.log_in();
@@ -195,14 +195,14 @@ async fn a_wrong_password_is_sent_rarely_however_often_its_file_is_written() {
     let after = |seconds| now + Duration::from_secs(seconds);
     let words = "refused the login of \"monitor\" (401, http_unauthorized_error)";
     for (second, logins) in [(0, 1), (1, 1), (60, 1), (299, 1), (300, 2), (899, 2), (900, 3)] {
-        // The same text in a new file, as Kubernetes mounts a Secret of which another key was changed.
+        // The same content in a new file, as when another key of a Kubernetes Secret changes.
         lab.write("password", &format!("{}\n", leak::PASSWORD));
         let outcome = probe.poll_at(after(second)).await;
         assert_eq!(outcome.as_ref().unwrap_err().rejection, Some(CredentialRejection::LockoutRisk));
         assert_fails(outcome, FailureReason::Authentication, words);
         assert_eq!(lab.cluster.counts().failed_logins, logins, "after {second} s");
         assert!(!probe.client.credential_changed().await);
-        // Nor does a new client forget it, as after a reload.
+        // A new client, as after a reload, knows it too.
         if second == 60 {
             probe = lab.probe();
         }
@@ -224,7 +224,7 @@ async fn a_session_is_not_given_up_for_a_file_with_the_same_password() {
     assert_eq!(lab.cluster.counts().logins, 1);
 }
 
-/// The lines about this lab's files that can be read by everybody.
+/// The log lines about world-readable files of this lab.
 fn exposed(lab: &Lab) -> usize {
     let folder = lab.folder.path().display().to_string();
     leak::logged("world-readable").iter().filter(|line| line.contains(&folder)).count()
@@ -292,7 +292,7 @@ async fn logins_fail_as_what_they_are() {
     assert_fails(server.probe_with(credential).poll().await, FailureReason::Malformed, "no usable `bearer_token`");
 }
 
-/// What two polls give when the cluster becomes another release between them, the second one `later`.
+/// The results of two polls with an upgrade of the cluster in between, the second one `later`.
 async fn check_upgrade(from: Profile, to: Profile, later: u64, outage: bool, expect: Result<ApiVersion, &str>) {
     let lab = Lab::new(|spec| spec.profile = from).await;
     let (mut probe, now) = (lab.probe(), Instant::now());
@@ -329,7 +329,7 @@ async fn upgrades_are_noticed_and_downgrades_are_not_believed() {
     check_upgrade(Core7, Core60, 3601, false, Ok(ApiVersion::V1)).await;
 }
 
-/// Looking whether there is a newer API by now must not cost the status that the old one gives.
+/// A failed check for a newer API must not discard the status of the old one.
 #[tokio::test]
 async fn an_error_of_the_newer_api_costs_no_status_of_the_old_one() {
     let broken = Arc::new(AtomicBool::new(false));

@@ -1,4 +1,4 @@
-//! What is asked beside the status: rarely, with GETs alone, and at no cost to the status.
+//! Details: requested rarely, only with GET, and without affecting the status.
 
 use std::time::{Duration, Instant};
 
@@ -85,7 +85,7 @@ async fn they_are_asked_rarely() {
         probe.poll_at(after(second)).await.unwrap();
         assert_eq!(asked(&lab.cluster.counts()), expect, "{second}");
     }
-    // A cluster that moves its key is asked at once.
+    // Details are requested at once when the key store changes.
     lab.cluster.update(|spec| (spec.key_store_type, spec.status) = (json!("Local"), json!("Encrypted")));
     assert_eq!(probe.poll_at(after(661)).await.unwrap().details.kms, None);
     lab.cluster.update(kms);
@@ -140,14 +140,14 @@ async fn one_bad_answer_takes_nothing_away() {
         let details = probe.poll_at(after(700)).await.unwrap().details;
         assert_eq!(known(&details), [true; 4], "{fault:?}");
     }
-    // Nor does it stand for ever.
+    // Nor is it kept forever.
     let details = probe.poll_at(after(3_700)).await.unwrap().details;
     assert_eq!(known(&details), [false; 4]);
-    // It is asked again soon.
+    // It is requested again soon.
     lab.cluster.update(|spec| (spec.faults.details_fault, spec.faults.identity_fault) = (None, None));
     let details = probe.poll_at(after(3_770)).await.unwrap().details;
     assert_eq!(known(&details), [true; 4]);
-    // What the cluster refuses is gone at once, and asked for again.
+    // A detail that the cluster rejects is discarded at once and requested again.
     for status in [403, 404] {
         lab.cluster.update(|spec| spec.faults.details_fault = Some(EndpointFault::Status(status)));
         let details = probe.poll_at(after(4_400 + 1_300 * u64::from(status - 403))).await.unwrap().details;
@@ -168,7 +168,7 @@ async fn the_clock_of_the_cluster_is_compared() {
     }
 }
 
-/// Seconds until the certificate expires that a client saw.
+/// Seconds until the certificate that a client saw expires.
 fn seconds_left(client: &qumulo_encryption_exporter::client::Client) -> Option<f64> {
     Some(client.certificate()?.unix_seconds() - qumulo_encryption_exporter::clock::now().unix_seconds())
 }

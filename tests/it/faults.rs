@@ -1,5 +1,5 @@
-//! What goes wrong between the exporter and a cluster, one fault at a time: what the metrics, the log and the page say, that
-/// no other cluster notices, and how soon it is over. `docs/reliability.md` has this table.
+//! Faults between the exporter and a cluster: the effect on metrics, log and page, that other clusters are not affected, and how
+//! soon polling recovers. `docs/reliability.md` contains this table.
 use std::{
     io,
     net::{IpAddr, Ipv4Addr},
@@ -25,13 +25,13 @@ use crate::{
     toxic::{Proxy, Toxic},
 };
 
-/// The time limit of a poll of the cluster with the fault; the other one has more than enough.
+/// Poll timeout of the cluster with the fault. The other cluster has a much longer one.
 const IMPATIENT: Duration = Duration::from_secs(1);
 
-/// What the cluster's URL and certificate call it.
+/// Host name in the cluster's URL and certificate.
 const HOST: &str = "cluster.example";
 
-/// Another access token than at first.
+/// A replaced access token.
 const RENEWED: &str = "access-v1:hunter2renewed==";
 
 /// A cluster with the fault, called `faulty-…`, behind a proxy; one without, called `other`.
@@ -44,7 +44,7 @@ struct Ground {
     proxy: Proxy,
 }
 
-/// What the resolver says of the cluster's name.
+/// Resolution of the cluster's name.
 #[derive(Default)]
 struct Names(Mutex<Name>);
 
@@ -52,7 +52,7 @@ struct Names(Mutex<Name>);
 enum Name {
     #[default]
     Right,
-    /// An address where nothing listens.
+    /// An address without a listener.
     Wrong,
     Unknown,
 }
@@ -150,14 +150,14 @@ async fn check(name: &'static str, row: &Row, prepare: fn(&mut Lab), breaks: fn(
 
 struct Row {
     fault: &'static str,
-    /// The label of the failure; a dash if no poll fails.
+    /// The label `reason`; a dash if no poll fails.
     reason: &'static str,
-    /// In the log line and on the page.
+    /// Part of the log line and of the page.
     words: &'static str,
     over: &'static str,
 }
 
-/// One row, one test. In parentheses what the cluster needs beforehand.
+/// One test per row. The setup of the cluster is in parentheses.
 macro_rules! rows {
     ($($test:ident $(($prepare:path))?: $fault:literal, $reason:literal, $words:literal, $over:literal, $breaks:expr, $mends:expr;)*) => {
         const ROWS: &[Row] = &[$(Row { fault: $fault, reason: $reason, words: $words, over: $over }),*];
@@ -258,14 +258,14 @@ fn the_documentation_has_this_table() {
     assert!(document.contains(&lines), "docs/reliability.md should have:\n{lines}");
 }
 
-/// A connection that ends at any byte gives the true status or a failure, and the next poll is good.
+/// A connection that ends at any byte gives the correct status or a failure, and the next poll succeeds.
 #[tokio::test]
 async fn a_connection_cut_anywhere_never_gives_a_wrong_status() {
     let lab = Lab::new(|_| {}).await;
     let proxy = Proxy::start(lab.cluster.addr().port()).await;
     let mut settings = lab.settings.clone();
     settings.url = format!("https://127.0.0.1:{}", proxy.port()).parse().unwrap();
-    // An altered length makes one side wait for the rest.
+    // After a changed length, one side waits for the rest.
     (settings.timeout, settings.transport.connect_timeout) = (2 * IMPATIENT, IMPATIENT);
     for (step, toxic) in [(61, Toxic::Cut as fn(usize) -> Toxic), (67, Toxic::Reset), (71, Toxic::Alter)] {
         let mut failures = 0;

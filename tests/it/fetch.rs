@@ -1,11 +1,11 @@
-//! What `status --exporter.url` says of an answer that is none.
+//! Errors of `status --exporter.url` for invalid responses.
 
 use qumulo_encryption_exporter::client::fetch;
 use tokio::io::{AsyncWriteExt, BufReader};
 
 use crate::bare::{self, Bare, reply};
 
-/// Answers with a head, and then with so many bytes; the connection ends.
+/// Sends `head`, then `bytes` bytes, and closes the connection.
 async fn answering(head: String, bytes: usize) -> Bare {
     Bare::serve(move |stream, _| {
         let head = head.clone();
@@ -14,7 +14,7 @@ async fn answering(head: String, bytes: usize) -> Bare {
             bare::head(&mut stream).await;
             let body = vec![b' '; bytes];
             for piece in [head.as_bytes(), &body] {
-                // The client may have heard enough.
+                // The client may have closed the connection.
                 let _ = stream.write_all(piece).await;
             }
             let _ = stream.shutdown().await;

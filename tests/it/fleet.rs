@@ -1,4 +1,4 @@
-//! Clusters that are polled, and the metrics that come of it.
+//! Polled clusters and their metrics.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,7 +16,6 @@ use crate::lab::{Lab, until};
 pub const INTERVAL: Duration = Duration::from_millis(50);
 pub const STALE_AFTER: Duration = Duration::from_secs(300);
 
-/// Clusters that are polled.
 pub struct Fleet {
     pub labs: Vec<(&'static str, Lab)>,
     pub poller: Poller,
@@ -52,7 +51,7 @@ impl Fleet {
         self.labs.push((name, lab));
     }
 
-    /// Polls what is in the settings.
+    /// Starts to poll the clusters of `settings`.
     pub fn apply(&mut self) -> Changes {
         self.poller.apply(self.settings.clone(), &self.pool)
     }
@@ -61,7 +60,7 @@ impl Fleet {
         &self.labs.iter().find(|(each, _)| *each == name).unwrap().1
     }
 
-    /// The value of a series of a cluster at some time, if it is served.
+    /// The value of a cluster's series at a given time, if present.
     pub fn value_at(&self, now: &ClockTime, metric: &str, name: &str, label: &str) -> Option<f64> {
         let mut text = metrics::Text::default();
         metrics::render(&self.store.view(), now, &mut text);
@@ -78,14 +77,14 @@ impl Fleet {
         self.value("up", name, "")
     }
 
-    /// Failed polls of a cluster so far, whatever the reason.
+    /// Number of failed polls of a cluster, for any reason.
     pub fn failures(&self, name: &str) -> f64 {
         let of =
             |reason: FailureReason| self.value("poll_failures_total", name, &format!(",reason=\"{}\"", reason.label()));
         FailureReason::ALL.into_iter().filter_map(of).sum()
     }
 
-    /// Waits for this many more polls of a cluster.
+    /// Waits for `more` further polls of a cluster.
     pub async fn polls(&self, name: &str, more: f64) {
         let polls = || self.value("polls_total", name, "").unwrap();
         let before = polls();

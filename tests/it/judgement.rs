@@ -1,5 +1,4 @@
-//! The judgement as the metric shows it (1, 0 or absent), with restarts of the process in between, and that metric and JSON
-//! agree.
+//! The metric of findings (1, 0 or absent), also after restarts of the process; and that metric and JSON agree.
 
 use std::{
     collections::BTreeMap,
@@ -26,7 +25,7 @@ const HOUR: i64 = 3_600;
 const DAY: i64 = 86_400;
 const STALE_AFTER: i64 = 300;
 
-/// Every pair that the table of findings allows.
+/// Every pair of finding and severity.
 const PAIRS: [(&str, &[&str]); 20] = [
     ("key_not_found", &["critical"]),
     ("configuration_corrupted", &["critical"]),
@@ -50,7 +49,7 @@ const PAIRS: [(&str, &[&str]); 20] = [
     ("key_age_unknown", &["info"]),
 ];
 
-/// One cluster and the process that watches it. The time moves on by hand.
+/// One cluster and the exporter process. The time is advanced explicitly.
 struct Watch {
     metadata: ClusterMetadata,
     certificate: Option<Timestamp>,
@@ -60,7 +59,7 @@ struct Watch {
     store: Store,
 }
 
-/// What a poll brings.
+/// The result of a poll.
 #[derive(Clone, Debug)]
 struct Answer {
     clock: Option<i64>,
@@ -79,7 +78,7 @@ struct Answer {
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// The certificate of the REST API has so many seconds left.
+    /// Seconds left of the REST API certificate.
     Certificate(i64),
     Fails,
     Reads(Answer),
@@ -158,7 +157,7 @@ impl Watch {
         }
     }
 
-    /// The samples of a metric by what is behind `cluster`.
+    /// The samples of a metric by the labels after `cluster`.
     fn samples(&self, metric: &str) -> BTreeMap<String, String> {
         let mut text = metrics::Text::default();
         metrics::render(&self.store.view(), &self.clock_time(), &mut text);
@@ -173,7 +172,7 @@ impl Watch {
             .collect()
     }
 
-    /// `critical=1 warning=0`; nothing if the finding is absent.
+    /// `critical=1 warning=0`; empty if the finding is absent.
     fn finding(&self, name: &str) -> String {
         let head = format!("finding=\"{name}\",severity=\"");
         let samples = self.samples("qumulo_encryption_finding");
@@ -277,7 +276,7 @@ fn a_verdict_about_the_key_is_1_0_or_absent() {
         check(finding, &[found(), Restarts], "");
         check(finding, &[found(), Restarts, Fails], "");
         check(finding, &[found(), Restarts, found()], "critical=1");
-        // Nothing that is not fresh is a metric.
+        // A stale status is not served as a metric.
         check(finding, &[found(), Waits(STALE_AFTER)], "");
         check(finding, &[found(), Waits(STALE_AFTER), reads(KmsCannotConnect)], "critical=1");
     }
@@ -318,7 +317,7 @@ fn a_kms_that_cannot_be_used_is_critical_after_an_hour() {
     check(finding, &[gone(), Waits(HOUR), reads(Status::KmsAvailable), gone()], "critical=0 warning=1");
     check(finding, &[gone(), Waits(HOUR), Restarts, gone()], "critical=0 warning=1");
     check(finding, &[gone(), Waits(HOUR)], "");
-    // A certificate that has expired breaks nothing while the KMS is available.
+    // An expired certificate has no effect while the KMS is available.
     let expired = || Reads(Answer { certificates: [Some(-DAY), Some(DAY)], ..kms(Status::KmsAvailable) });
     check(finding, &[expired(), Waits(2 * HOUR), expired()], "critical=0 warning=0");
     check(finding, &[expired(), Waits(2 * HOUR), gone()], "critical=0 warning=1");
@@ -351,7 +350,7 @@ fn certificates_are_judged_where_they_are_known() {
         let zero =
             if finding.ends_with("expired") || finding.ends_with("critical") { "critical=0" } else { "warning=0" };
         check(finding, &[Reads(local(Status::Encrypted))], zero);
-        // Left from a KMS that was used before.
+        // Dates of a KMS that was used before.
         let certificates = [Some(-DAY), Some(DAY)];
         check(finding, &[Reads(Answer { certificates, ..local(Status::Encrypted) })], zero);
     }
@@ -380,7 +379,7 @@ fn the_policy_is_violated_met_or_nobody_can_tell() {
         (kms(Status::KmsAvailable), [met, met, met, met]),
         (kms(Status::KmsCannotConnect), [met, met, met, met]),
         (kms(odd()), ["", met, "", ""]),
-        // Where the key is says enough.
+        // The key store alone decides.
         (local(odd()), ["", met, "", violated]),
         (Answer { key_store: KeyStore::Unknown, ..local(Status::Encrypted) }, [met, met, met, ""]),
     ] {
@@ -429,7 +428,7 @@ fn the_key_is_too_old_or_its_age_is_not_known() {
         check_with(policy, "key_too_old", &[answer(), Restarts], "");
         check_with(policy, "key_age_unknown", &[answer(), Waits(STALE_AFTER)], "");
     }
-    // There is no key.
+    // A cluster that is not encrypted has no key.
     let plain = Answer { key_age: None, ..local(Status::NotEncrypted) };
     check("key_age_unknown", &[Reads(plain)], "info=0");
 }
@@ -470,7 +469,7 @@ fn access_tokens_are_critical_only_if_none_lasts_longer() {
     check(finding, &[tokens(Some(vec![Some(5 * DAY), None]))], warned);
     check(finding, &[tokens(Some(vec![Some(5 * DAY), Some(6 * DAY)]))], critical);
     check(finding, &[tokens(Some(vec![Some(5 * DAY), Some(20 * DAY)]))], warned);
-    // What has expired is not what the exporter asks with.
+    // The exporter cannot be using an expired token.
     check(finding, &[tokens(Some(vec![Some(-DAY), Some(300 * DAY)]))], none);
     check(finding, &[tokens(Some(vec![Some(60)])), Waits(2 * MINUTE)], critical);
     check(finding, &[tokens(Some(vec![Some(5 * DAY)])), Restarts], "");
@@ -540,7 +539,7 @@ fn restarts_are_forbidden_while_data_is_at_stake_or_nobody_knows() {
     assert_eq!(forbidden(&[soon()]), no);
 }
 
-/// Every combination, also those that the tests above do not think of.
+/// Every combination, including those that the tests above do not cover.
 #[test]
 fn the_metric_and_the_json_never_contradict_each_other() {
     let pairs: BTreeMap<&str, &[&str]> = PAIRS.into();
@@ -567,7 +566,7 @@ fn the_metric_and_the_json_never_contradict_each_other() {
             }
         }
     }
-    // Certificate of the API, account and clock are the same in all of the above.
+    // API certificate, account and clock are the same in all combinations.
     let others = ["api_certificate_expiring", "access_token_expiring", "clock_skew", "status_not_refreshed"];
     let others = [&others[..], &["unreadable_date", "excess_privileges"]].concat();
     for (finding, severities) in PAIRS {
@@ -605,7 +604,7 @@ fn agree(watch: &Watch, pairs: &BTreeMap<&str, &[&str]>, seen: &mut BTreeMap<(St
     let said: Vec<_> = watch.samples("qumulo_encryption_do_not_restart").into_values().collect();
     let expect = if json["up"].is_null() { vec![] } else { vec![u8::from(json["do_not_restart"] == true).to_string()] };
     assert_eq!(said, expect, "{json:#}");
-    // No advice that the state forbids.
+    // No advice that is dangerous in this state.
     let critical = json["severity"] == "critical" || json["do_not_restart"] == true;
     for finding in findings {
         let advice = finding["advice"].as_str().unwrap();

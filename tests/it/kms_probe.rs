@@ -1,4 +1,4 @@
-//! The look at a key management server itself: where the operator lets it, bounded, and never at the cost of a status.
+//! The KMS probe: only in allowed networks, limited in time and number, and without affecting the status.
 
 use std::{
     sync::{
@@ -27,7 +27,7 @@ fn loopback() -> Option<Networks> {
     Some(Networks(vec!["127.0.0.0/8".parse().unwrap()]))
 }
 
-/// A cluster whose server is at this port of this machine.
+/// A cluster whose KMS is at this port of this host.
 async fn lab(port: u16, networks: Option<Networks>) -> Lab {
     let mut lab = Lab::new(|spec| {
         (spec.key_store_type, spec.status) = (json!("KMS"), json!("KMS Available"));
@@ -38,7 +38,7 @@ async fn lab(port: u16, networks: Option<Networks>) -> Lab {
     lab
 }
 
-/// Polls until a look has ended, which is no poll's business.
+/// Polls until a probe has ended. Polls do not wait for it.
 async fn seen(probe: &mut Probe) -> KmsProbe {
     let started = Instant::now();
     loop {
@@ -68,7 +68,7 @@ async fn the_certificate_is_seen_although_the_server_wants_one_too() {
     }
 }
 
-/// A server that takes connections and says nothing, and how many it took.
+/// A server that accepts connections and does not respond, and the number of connections.
 async fn counting() -> (Bare, Arc<AtomicU64>) {
     let connections = Arc::new(AtomicU64::new(0));
     let counter = connections.clone();
@@ -104,7 +104,7 @@ async fn a_server_that_misbehaves_is_unreachable_and_costs_no_poll() {
     })
     .await;
     let endless = Bare::serve(async |mut stream, _| {
-        // Records of a handshake that never says anything.
+        // TLS records of an incomplete handshake.
         let record = [&[22, 3, 3, 0x40, 0][..], &[0; 0x4000]].concat();
         while stream.write_all(&record).await.is_ok() {}
     })
@@ -147,7 +147,7 @@ async fn clusters_that_share_a_server_share_the_look() {
     }
 }
 
-/// A KMS that shows its certificate: its address, and how many connections it took.
+/// A KMS that presents its certificate: address and number of connections.
 async fn kms() -> (SimCluster, u16) {
     let mut spec = ClusterSpec::named("kms");
     Authority::new("servers").issue("127.0.0.1", [2000, 4000]).install(&mut spec);
@@ -156,11 +156,11 @@ async fn kms() -> (SimCluster, u16) {
     (server, port)
 }
 
-/// A name with several addresses: one of them hangs or refuses, as a node that is down does.
+/// A name with several addresses, one of which hangs or refuses connections, as a node that is down does.
 #[tokio::test]
 async fn every_address_of_a_name_is_tried_in_time() {
     let (_server, port) = kms().await;
-    // Takes connections for the same port at another address, and says nothing.
+    // Accepts connections to the same port at another address and does not respond.
     let silent = tokio::net::TcpListener::bind(("127.0.0.2", port)).await.unwrap();
     for addresses in [["127.0.0.2", "127.0.0.1"], ["127.0.0.3", "127.0.0.1"], ["127.0.0.1", "127.0.0.2"]] {
         let mut lab = lab(port, loopback()).await;
@@ -180,7 +180,7 @@ async fn an_address_in_brackets_is_one() {
     assert_eq!(seen(&mut lab.probe()).await, KmsProbe::NotAllowed);
 }
 
-/// Whatever a cluster names, it causes one probe in ten minutes.
+/// Whatever address a cluster reports, it causes at most one probe in ten minutes.
 #[tokio::test]
 async fn a_cluster_that_names_one_server_after_another_causes_no_more_probes() {
     let (server, connections) = counting().await;
@@ -202,7 +202,7 @@ async fn a_cluster_that_names_one_server_after_another_causes_no_more_probes() {
     until(|| connections.load(Ordering::SeqCst) == 2).await;
 }
 
-/// Suites with CBC and without forward secrecy, as KMIP's first profile asks for them: refused by the server's alert.
+/// Cipher suites with CBC and without forward secrecy, as in KMIP's first profile. The server rejects the handshake by an alert.
 #[tokio::test]
 async fn a_server_without_a_suite_in_common_is_unreachable_and_the_log_says_why() {
     let server = Bare::serve(async |mut stream, _| {

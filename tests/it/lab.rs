@@ -1,4 +1,4 @@
-//! One simulated cluster, and the settings that reach it.
+//! A simulated cluster and the settings of its client.
 
 use std::{
     fs,
@@ -19,10 +19,10 @@ use tempfile::TempDir;
 
 use crate::leak;
 
-/// The time limit of polls that are to succeed or to fail by something else: long, for busy machines.
+/// Timeout of polls that are not expected to time out. Long, for busy hosts.
 pub const PATIENT: Duration = Duration::from_secs(20);
 
-/// A cluster, a folder, and settings with an access token in a file and a pinned certificate.
+/// A cluster, a directory, and settings with an access token in a file and a pinned certificate.
 pub struct Lab {
     pub cluster: SimCluster,
     pub folder: TempDir,
@@ -30,14 +30,14 @@ pub struct Lab {
     pub settings: ClientSettings,
 }
 
-/// A client whose every outcome is searched for secrets.
+/// A client whose results are searched for secrets.
 pub struct Probe {
     pub client: Client,
     pub settings: ClientSettings,
 }
 
 impl Lab {
-    /// A healthy cluster, changed.
+    /// A healthy cluster, modified by `change`.
     pub async fn new(change: impl FnOnce(&mut ClusterSpec)) -> Self {
         leak::collect_logs();
         let mut spec = ClusterSpec::named("lab");
@@ -54,7 +54,7 @@ impl Lab {
         lab
     }
 
-    /// Puts `text` in place of a file, in one step.
+    /// Replaces a file atomically.
     pub fn write(&self, name: &str, text: &str) -> PathBuf {
         let (path, new) = (self.folder.path().join(name), self.folder.path().join("new"));
         fs::write(&new, text).unwrap();
@@ -62,23 +62,22 @@ impl Lab {
         path
     }
 
-    /// From here on with a session login.
+    /// Switches to a session login.
     pub fn log_in(&mut self) {
         let password = SecretSource::File(self.write("password", &format!("{}\n", leak::PASSWORD)).into());
         self.settings.credential = Credential::Login { password, username: self.cluster.spec().auth.username };
     }
 
-    /// From here on with these TLS settings.
+    /// Sets the TLS settings.
     pub fn trust(&mut self, tls: TlsSettings) {
         self.settings.transport.tls = Some(tls);
     }
 
-    /// The pin of the present certificate.
+    /// The pin of the current certificate.
     pub fn pinned(&self) -> TlsSettings {
         TlsSettings { pins: vec![self.cluster.fingerprint().parse().unwrap()], ..TlsSettings::default() }
     }
 
-    /// A new client.
     pub fn probe(&self) -> Probe {
         Probe::new(&self.settings, &self.pool).unwrap()
     }
@@ -98,7 +97,6 @@ impl Drop for Lab {
 }
 
 impl Probe {
-    /// A client of these settings.
     pub fn new(settings: &ClientSettings, pool: &Arc<TransportPool>) -> Result<Self, TransportError> {
         leak::collect_logs();
         let (client, loaded) = (Client::new(settings.clone(), pool.clone()), pool.load(&settings.transport));
@@ -106,12 +104,12 @@ impl Probe {
         loaded.map(|_| Self { client, settings: settings.clone() })
     }
 
-    /// Polls now.
+    /// Polls at the current time.
     pub async fn poll(&mut self) -> Result<PollResult, PollFailure> {
         self.poll_at(Instant::now()).await
     }
 
-    /// Polls as if it were `now`, and finds no secret in anything that can be printed afterwards.
+    /// Polls as if the time were `now`, and checks that the result shows no secret.
     pub async fn poll_at(&mut self, now: Instant) -> Result<PollResult, PollFailure> {
         let outcome = self.client.poll(now).await;
         leak::check(&(&self.client, &self.settings, &outcome));
@@ -119,7 +117,7 @@ impl Probe {
     }
 }
 
-/// Settings for any address. `https` is verified against the system's authorities.
+/// Settings for any address. `https` is verified against the system's CA certificates.
 pub fn settings(url: &str, credential: Credential) -> ClientSettings {
     let transport = TransportSettings {
         connect_timeout: PATIENT,

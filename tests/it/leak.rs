@@ -1,4 +1,4 @@
-//! Planted secrets, and a watch over everything that is printed.
+//! Planted secrets, and a search for them in everything that is printed.
 
 use std::{
     fmt::Debug,
@@ -21,8 +21,8 @@ pub const PASSWORD: &str = "the \"hunter2\" password";
 /// The password of the proxy.
 pub const PROXY_PASSWORD: &str = "proxy-hunter2";
 
-/// What every planted secret holds, the same in base64 at each of its three alignments, what every session's token
-/// begins with, and what every private key does.
+/// Parts of every planted secret, also in base64 at each of the three alignments, and the beginning of every session token and
+/// private key.
 const NEEDLES: [&str; 6] = ["hunter2", "aHVudGVy", "bnRlcj", "dW50ZXIy", "session-v1:", "PRIVATE KEY"];
 
 /// Every log line of the process.
@@ -41,12 +41,12 @@ impl Write for Lines {
     }
 }
 
-/// Whether a text shows a planted secret.
+/// Whether a text contains a planted secret.
 pub fn shows_secret(text: &str) -> bool {
     NEEDLES.iter().any(|needle| text.contains(needle))
 }
 
-/// Collects the process's log lines from here on, all levels.
+/// Collects the log lines of the process at all levels.
 pub fn collect_logs() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -55,12 +55,12 @@ pub fn collect_logs() {
     });
 }
 
-/// The log lines so far that hold `text`.
+/// The log lines that contain `text`.
 pub fn logged(text: &str) -> Vec<String> {
     LINES.lock().unwrap().iter().filter(|line| line.contains(text)).cloned().collect()
 }
 
-/// Fails if `printable` or any log line shows a secret.
+/// Panics if `printable` or any log line contains a secret.
 #[track_caller]
 pub fn check(printable: &impl Debug) {
     for text in [format!("{printable:?}"), format!("{printable:#?}")] {

@@ -59,7 +59,7 @@ impl Handler for TestHandler {
     }
 }
 
-/// A listener with `web.yml` in a folder with a certificate.
+/// A listener with `web.yml` and a certificate in a directory.
 struct Listener {
     authority: Authority,
     config: Arc<WebConfig>,
@@ -196,7 +196,7 @@ async fn clients_are_asked_for_what_the_policy_says() {
     let ca = "  client_ca_file: clients.pem\n";
     let sans = "  client_allowed_sans: [prometheus.example.com]\n";
     let verify = format!("  client_auth_type: RequireAndVerifyClientCert\n{ca}");
-    // None, good, of another name, expired, of a stranger.
+    // No certificate, a valid one, one of another name, an expired one, one of an unknown CA.
     for (lines, expect) in [
         (String::new(), [true, true, true, true, true]),
         ("  client_auth_type: NoClientCert\n".to_owned(), [true, true, true, true, true]),
@@ -218,7 +218,7 @@ async fn clients_are_asked_for_what_the_policy_says() {
     }
 }
 
-/// A client whose own certificate is listed cannot make certificates for others, whatever names are allowed.
+/// A client whose own certificate is in the CA file cannot issue certificates for others, whatever names are allowed.
 #[tokio::test]
 async fn a_listed_client_vouches_for_itself_only() {
     let listed = Authority::without_right("prometheus.example.com");
@@ -233,7 +233,7 @@ async fn a_listed_client_vouches_for_itself_only() {
     assert!(!listener.admits(Some(&old.issue("prometheus.example.com", VALID))).await);
 }
 
-/// A resumed session shows no certificate again, which may have expired or be of a name that is allowed no more.
+/// A resumed session presents no certificate again; it may have expired, or its name may no longer be allowed.
 #[tokio::test]
 async fn no_session_is_resumed_where_certificates_are_asked_for() {
     use HandshakeKind::{Full, Resumed};
@@ -307,7 +307,7 @@ async fn a_file_that_cannot_be_used_changes_nothing() {
     listener.write("web.yml", "tls_server_config:\n  cert_fill: listener.pem\n");
     let refusal = listener.config.reload().await.unwrap_err().to_string();
     assert!(refusal.contains("web.yml:2:3: tls_server_config.cert_fill: "), "{refusal}");
-    // A renewed certificate is used all the same, but not everything is good now.
+    // A renewed certificate is still used, although another file is invalid.
     install(listener.folder.path(), &listener.authority.issue("localhost", VALID));
     listener.config.refresh_certificates().await;
     expect.extend([(false, false), (true, false)]);
@@ -356,7 +356,7 @@ async fn the_timer_reloads_what_was_edited_and_rests() {
         assert_eq!(listener.outcomes().last(), Some(&outcome), "{text}");
     }
     assert_eq!(listener.outcomes().len(), 3, "each edit is tried once");
-    // Written again while it is waited for.
+    // The file is written again during the wait.
     listener.write("web.yml", "half: 1\n");
     let write = async {
         tokio::time::sleep(settle / 2).await;
@@ -368,7 +368,7 @@ async fn the_timer_reloads_what_was_edited_and_rests() {
     assert_eq!(listener.outcomes().last(), Some(&(true, true)));
 }
 
-/// A connection that the new rules would not have admitted.
+/// A connection that the new rules would reject.
 #[tokio::test]
 async fn connections_end_when_the_rules_for_them_change() {
     let (clients, others) = (Authority::new("Clients"), Authority::new("Others"));
@@ -383,7 +383,7 @@ async fn connections_end_when_the_rules_for_them_change() {
     ] {
         let listener = Listener::start(before, &clients).await;
         let mut kept = listener.keep(Some(&good)).await;
-        // Half a request is under way.
+        // Half of a request has been sent.
         let mut half = listener.connect(&Arc::new(client(&listener.authority, Some(&good)))).await.unwrap();
         half.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
         assert!(listener.admits(Some(&good)).await);
@@ -395,7 +395,7 @@ async fn connections_end_when_the_rules_for_them_change() {
         let _ = half.read_to_string(&mut answer).await;
         assert!(!answer.contains("come in"), "{answer}");
     }
-    // The authority of clients is replaced, which needs no reload.
+    // The CA of the clients is replaced, which needs no reload.
     let listener = Listener::start(VERIFY, &clients).await;
     let mut kept = listener.keep(Some(&good)).await;
     listener.write("clients.pem", &others.pem());

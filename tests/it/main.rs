@@ -1,11 +1,10 @@
-//! The parts together: real sockets, real TLS, no network beyond loopback; and what is written about them.
+//! Integration tests with sockets and TLS on loopback, and checks of the documentation.
 //!
-//! `lab` is what the tests stand on: one cluster, its credentials and certificate, and a watch over every outcome and
-//! every log line, so that no test can pass while a planted secret shows. `addresses` has a resolver of its own, `bare` answers word for word what no cluster
-//! would, `proxy` is an HTTP proxy, `authority` issues certificates. `walls` is about the source, `readme` about the
-//! README.
+//! `lab` is the common fixture: one simulated cluster with credentials and certificate. It searches every result and log line for
+//! planted secrets, so no test passes if one is shown. `addresses` has its own resolver, `bare` sends literal responses, `proxy` is
+//! an HTTP proxy, `authority` issues certificates. `walls` checks the imports of modules, `readme` the documentation.
 
-// `clippy.toml` allows these in test functions; the helpers around them are tests as well.
+// `clippy.toml` allows these in test functions only; helpers of tests need it too.
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
 mod addresses;

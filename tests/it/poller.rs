@@ -1,4 +1,4 @@
-//! Poller, store and metrics together, over several clusters.
+//! Poller, store and metrics with several clusters.
 
 use std::{path::PathBuf, sync::atomic::Ordering};
 

@@ -1,4 +1,4 @@
-//! Proxies: the one that is configured, and none other.
+//! Proxies: the configured one, and no other.
 
 use std::{
     fs,
@@ -37,14 +37,14 @@ use crate::{
     tls::server,
 };
 
-/// A proxy that answers CONNECT, and remembers what it was asked.
+/// A proxy that records its CONNECT requests.
 struct Proxy {
     heads: Arc<Mutex<Vec<String>>>,
     server: Bare,
 }
 
 impl Proxy {
-    /// Lets everybody through, or answers with this.
+    /// The response to CONNECT; `None` opens the tunnel.
     async fn start(rejection: Option<&'static str>) -> Self {
         let heads = Arc::new(Mutex::new(Vec::new()));
         let seen = heads.clone();
@@ -52,7 +52,7 @@ impl Proxy {
         Self { heads, server }
     }
 
-    /// With an account whose password is in a file of the lab.
+    /// Settings with an account whose password is in a file of the lab.
     fn settings(&self, lab: &Lab, no_proxy: &str) -> ProxySettings {
         let file = lab.write("proxy-password", &format!("{PROXY_PASSWORD}\n"));
         let account = ProxyAccount { password: SecretSource::File(file.into()), username: "monitor".to_owned() };
@@ -84,11 +84,11 @@ async fn tunnel(
     let mut onward = TcpStream::connect(target).await.unwrap();
     stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
     stream.flush().await.unwrap();
-    // Ends when either side does.
+    // Ends when either side closes the connection.
     let _ = copy_bidirectional(&mut stream, &mut onward).await;
 }
 
-/// One poll of a healthy cluster through a proxy, and what the proxy was asked.
+/// One poll of a healthy cluster through a proxy, and the requests to the proxy.
 async fn poll(rejection: Option<&'static str>, no_proxy: &str) -> (Result<PollResult, PollFailure>, Vec<String>) {
     let proxy = Proxy::start(rejection).await;
     let mut lab = Lab::new(|_| {}).await;
@@ -136,7 +136,7 @@ async fn a_proxy_that_refuses_is_named_and_not_taken_for_the_cluster() {
     }
 }
 
-/// What the failure of a proxy without an account is called.
+/// The failure with a proxy without an account.
 async fn check_proxy(url: &str, words: &[&str]) {
     let mut lab = Lab::new(|_| {}).await;
     lab.settings.transport.proxy = proxied(url, None, "");
@@ -157,7 +157,7 @@ async fn a_proxy_that_is_not_there_is_named() {
         let server = Bare::serve(|_, _| async {}).await;
         server.port
     };
-    // The port of a server that has ended; accepting is over when its task is.
+    // The port of a stopped server. It stops accepting when its task ends.
     tokio::task::yield_now().await;
     check_proxy(&format!("http://127.0.0.1:{gone}"), &["the proxy cannot be used", "127.0.0.1"]).await;
     let nowhere = format!("http://{}.invalid:3128", "x".repeat(64));
@@ -220,7 +220,7 @@ async fn poll_all(probes: &mut Vec<Probe>, now: Instant) -> Vec<PollFailure> {
     failures
 }
 
-/// A wrong password, whatever the version of HTTP, for many clusters: whichever comes first sends it, and no other.
+/// A wrong password, with any HTTP version and many clusters: only the first poll sends it.
 #[tokio::test]
 async fn a_refused_account_is_not_used_by_another_cluster_either() {
     for rejection in ["HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", "HTTP/1.0 407 No\r\n\r\n"] {
@@ -247,11 +247,11 @@ async fn a_refused_account_is_not_used_by_another_cluster_either() {
             }
             assert_eq!(proxy.heads().len(), 1, "round {round}");
         }
-        // A client that is new, as after a reload, knows it as well.
+        // A new client, as after a reload, knows it too.
         probes[0] = Probe::new(&probes[0].settings, &first.pool).unwrap();
         probes[0].poll_at(now).await.unwrap_err();
         assert_eq!(proxy.heads().len(), 1);
-        // Another password is sent at once; the same one in a new file is the same one.
+        // A different password is sent at once. The same password in a new file does not count as different.
         first.write("proxy-password", "hunter2 another");
         probes[0].poll_at(now).await.unwrap_err();
         assert_eq!(proxy.heads().len(), 2);
@@ -264,7 +264,7 @@ async fn a_refused_account_is_not_used_by_another_cluster_either() {
     }
 }
 
-/// Of details, of the older API: what the proxy refuses is not asked of it again in other words.
+/// After the proxy rejects the first request, details and the older API are not requested.
 #[tokio::test]
 async fn a_password_that_is_refused_in_the_middle_of_a_poll_is_not_sent_again() {
     let heads = Arc::new(Mutex::new(Vec::new()));
@@ -279,8 +279,7 @@ async fn a_password_that_is_refused_in_the_middle_of_a_poll_is_not_sent_again() 
     assert_eq!(proxy.heads().len(), 2);
 }
 
-/// Runs a test of this file, which is ignored otherwise, in another process: the environment cannot be changed safely in this
-/// one.
+/// Runs an ignored test of this file in another process, because the environment of this one cannot be changed safely.
 async fn in_environment(test: &str, variables: &[(&str, &str)]) {
     let mut child = Command::new(std::env::current_exe().unwrap());
     child.args(["--exact", &format!("proxy::{test}"), "--ignored"]);
@@ -293,7 +292,7 @@ async fn in_environment(test: &str, variables: &[(&str, &str)]) {
     assert!(output.status.success() && text.contains("1 passed"), "{text}");
 }
 
-/// What a configuration file makes of the lab's cluster.
+/// The settings of the lab's cluster from a configuration file.
 fn configured(lab: &Lab, from_environment: bool) -> Result<ClientSettings, String> {
     let text = format!(
         "clusters: [{{name: a, url: '{}', authorization: {{credentials_file: token}}, tls_config: {{pin_sha256: ['{}']}}, \
@@ -367,8 +366,8 @@ async fn is_refused_by_the_configuration() {
     configured(&lab, false).unwrap();
 }
 
-/// The proxy is verified by the system's authorities and its own name, whatever is set for the cluster, and is not shown the
-/// cluster's client certificate.
+/// The proxy is verified with the system's CA certificates and its own name, whatever is set for the cluster, and does not
+/// receive the cluster's client certificate.
 #[tokio::test]
 async fn a_proxy_that_speaks_tls_has_nothing_to_do_with_tls_config() {
     let (folder, system) = (tempfile::tempdir().unwrap(), Authority::new("System"));
@@ -433,7 +432,7 @@ async fn polls_through_tls() {
     }
 }
 
-/// The same server, which asks for client certificates.
+/// The same server, with client authentication.
 fn optional_client_certificates(
     config: ServerConfig,
     clients: &Authority,

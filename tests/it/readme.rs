@@ -1,4 +1,4 @@
-//! The README and the pages that it leads to say what is: its tables, examples and outputs are held against the program.
+//! Compares the tables, examples and outputs in README and documentation with the program.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -29,7 +29,7 @@ const README: &str = concat!(
     include_str!("../../docs/status.md"),
 );
 
-/// The text of all fenced blocks of a language.
+/// The content of all fenced code blocks of a language.
 fn blocks(language: &str) -> Vec<&'static str> {
     let fence = format!("```{language}\n");
     README.split(fence.as_str()).skip(1).map(|rest| rest.split("```").next().unwrap()).collect()
@@ -148,7 +148,7 @@ fn defaults_in_the_text_are_the_defaults() {
     assert_eq!((default("max_requests").as_str(), default("telemetry_path").as_str()), ("40", "/metrics"));
 }
 
-/// The demonstration's first output, from the same simulated fleet.
+/// The output of `status` for the fleet of `demo`.
 #[tokio::test]
 async fn output_of_the_demonstration_is_real() {
     let fleet = Fleet::start(FleetSpec::demo()).await.unwrap();

@@ -1,4 +1,4 @@
-//! No secret shows, whatever a server answers. Every poll of the other tests is watched for this as well.
+//! No secret is shown, whatever a server responds. Every poll of the other tests is checked for this as well.
 
 use std::{
     fs,
@@ -20,11 +20,11 @@ use crate::{
     leak,
 };
 
-/// Secrets that could pass for a word of the API, which is the worst case.
+/// Secrets that look like a value of the API, which is the worst case.
 const TOKEN: &str = "hunter2_token";
 const PASSWORD: &str = "hunter2_password";
 
-/// The credential, as a server finds it in the request.
+/// The credential in the request.
 fn sent(request: &Request) -> String {
     let json = serde_json::from_str::<serde_json::Value>(&request.body).unwrap_or_default();
     let password = json["password"].as_str().unwrap_or_default();
@@ -44,8 +44,8 @@ fn error(status: &str, secret: &str) -> String {
     )
 }
 
-/// What a server that repeats the credential leads to, for a token and for a password. That it shows nowhere is checked
-/// with every poll.
+/// The result of a poll if the server echoes the credential, for a token and for a password. Every poll checks that it is not
+/// shown.
 async fn check(answer: fn(&str) -> String, expect: [FailureReason; 2]) {
     let folder = tempfile::tempdir().unwrap();
     let token = Credential::Token(SecretSource::Fixed(Secret::new(TOKEN)));
@@ -88,7 +88,7 @@ async fn a_session_that_is_repeated_shows_as_little() {
     assert!(failure.message.contains("contains the credential"), "{failure:?}");
 }
 
-/// Each letter as an escape, which JSON allows everywhere.
+/// Each letter as a JSON escape.
 fn escaped(secret: &str) -> String {
     secret.chars().map(|c| format!("\\u{:04x}", u32::from(c))).collect()
 }
@@ -102,7 +102,7 @@ async fn a_secret_in_another_spelling_of_json_shows_as_little() {
     check(|secret| error("401 No", &escaped(secret)), [Authentication; 2]).await;
 }
 
-/// The status is asked for with the session's token; it is the password that comes back, in every field that is shown.
+/// The status is requested with the session token; the response contains the password in every field that is shown.
 #[tokio::test]
 async fn the_password_of_a_login_is_looked_for_in_every_answer() {
     let folder = tempfile::tempdir().unwrap();
@@ -136,7 +136,7 @@ async fn the_password_of_a_login_is_looked_for_in_every_answer() {
     }
 }
 
-/// A refusal must slow down the next attempt, so a weak password must not turn it into something else.
+/// A rejection must delay the next attempt, even if the response contains a weak password.
 #[tokio::test]
 async fn a_refusal_that_happens_to_hold_the_password_is_a_refusal() {
     let mut lab = Lab::new(|_| {}).await;
@@ -186,7 +186,7 @@ fn the_watch_finds_secrets() {
     assert!(!leak::shows_secret("TLS with 127.0.0.1:8000 failed"));
 }
 
-/// That of the kernel alone, as SECURITY.md says: every build sees `.cargo/config.toml`.
+/// Only the kernel's random source, as SECURITY.md states: every build uses `.cargo/config.toml`.
 #[test]
 fn random_numbers_have_one_source() {
     assert_eq!(option_env!("AWS_LC_SYS_NO_JITTER_ENTROPY"), Some("1"));

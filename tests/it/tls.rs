@@ -1,4 +1,4 @@
-//! Whom the client trusts.
+//! Trust decisions of the client.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -24,15 +24,15 @@ use crate::{
     lab::Lab,
 };
 
-/// Valid today, and for as long as anybody runs this.
+/// A validity that includes the current time.
 const VALID: [i32; 2] = [2000, 4000];
 const EXPIRED: [i32; 2] = [2000, 2001];
 const FUTURE: [i32; 2] = [3999, 4000];
 
-/// A certificate of version 1 and its key, made by `openssl x509 -req -signkey` without extensions.
+/// An X.509 version 1 certificate and its key, from `openssl x509 -req -signkey` without extensions.
 const X509_V1: &str = include_str!("../fixtures/x509-v1.pem");
 
-/// Polls with the TLS settings that `trust` makes from the lab: it works, or fails as `tls` with all of these words.
+/// Polls with the TLS settings from `trust`. Succeeds, or fails with reason `tls` and all of these words.
 async fn check(change: impl FnOnce(&mut ClusterSpec), trust: impl FnOnce(&Lab) -> TlsSettings, rejection: &[&str]) {
     let mut lab = Lab::new(change).await;
     lab.trust(trust(&lab));
@@ -51,12 +51,12 @@ async fn check_poll(lab: &Lab, rejection: &[&str]) {
     }
 }
 
-/// Trusts the authorities in `pem`.
+/// Trusts the CA certificates in `pem`.
 fn ca(lab: &Lab, pem: &str) -> TlsSettings {
     TlsSettings { ca_file: Some(lab.write("ca.pem", pem).into()), ..TlsSettings::default() }
 }
 
-/// Trusts the certificate that the cluster has.
+/// Trusts the current certificate of the cluster.
 fn own(lab: &Lab) -> TlsSettings {
     ca(lab, &lab.cluster.certificate_pem())
 }
@@ -74,7 +74,7 @@ async fn a_stranger_is_refused_with_the_two_ways_to_trust_it() {
         let words = ["TLS with 127.0.0.1:", &fingerprint, "tls_config.ca_file", "tls_config.pin_sha256"];
         lab.trust(ca(&lab, &stranger));
         check_poll(&lab, &words).await;
-        // By default: the system's authorities, which a minimal system lacks.
+        // Default: the system's CA certificates, which a minimal system lacks.
         lab.trust(TlsSettings::default());
         match lab.pool.load(&lab.settings.transport) {
             Err(err) => assert!(matches!(err, TransportError::NoSystemRoots), "{err}"),
@@ -97,7 +97,7 @@ async fn a_ca_file_holds_authorities() {
     let authority = Authority::new("Authority");
     let (pem, leaf) = (authority.pem(), authority.issue("127.0.0.1", VALID));
     check(|spec| leaf.install(spec), |lab| ca(lab, &pem), &[]).await;
-    // The second one is the same by its name, as an authority is that was made anew.
+    // The second one has the same name, as a recreated CA has.
     for other in [Authority::new("Other authority"), Authority::new("Authority")] {
         let words = ["not signed by a trusted CA", "tls_config.ca_file", "tls_config.pin_sha256"];
         check(|spec| leaf.install(spec), |lab| ca(lab, &other.pem()), &words).await;
@@ -151,7 +151,7 @@ async fn a_pin_accepts_one_certificate() {
     let mut lab = Lab::new(|_| {}).await;
     lab.trust(pins(vec![other]));
     check_poll(&lab, &[&lab.cluster.fingerprint(), &other.to_string(), "pin_sha256"]).await;
-    // A pin replaces every other check, but trust in an authority does not replace the pin.
+    // A pin replaces every other check, but a trusted CA does not replace the pin.
     let pem = lab.cluster.certificate_pem();
     lab.trust(TlsSettings { pins: vec![other], ..ca(&lab, &pem) });
     check_poll(&lab, &["but pin_sha256 is"]).await;
@@ -164,7 +164,7 @@ async fn verification_can_be_skipped() {
     check(|spec| leaf.install(spec), |_| skip, &[]).await;
 }
 
-/// Whether a server of this one version can be talked to.
+/// Whether a poll succeeds with a server that supports only this version.
 async fn check_version(version: &'static SupportedProtocolVersion, only_tls13: bool, rejection: Option<&str>) {
     let issued = Issued::self_signed("127.0.0.1", VALID);
     let server = Bare::tls(server(&issued.certificate, &issued.key, version)).await;
@@ -173,7 +173,7 @@ async fn check_version(version: &'static SupportedProtocolVersion, only_tls13: b
     lab.trust(TlsSettings { only_tls13, ..ca(&lab, &issued.certificate) });
     let failure = lab.poll().await.unwrap_err();
     match rejection {
-        // The handshake was good: the server closes without an answer.
+        // The handshake succeeded: the server closes the connection without a response.
         None => assert_eq!(failure.reason, FailureReason::Connect, "{failure:?}"),
         Some(words) => check_poll(&lab, &[words]).await,
     }
@@ -184,7 +184,7 @@ pub fn server(certificate: &str, key: &str, version: &'static SupportedProtocolV
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
     let key = provider.key_provider.load_private_key(key).unwrap();
     let chain = CertificateDer::pem_slice_iter(certificate.as_bytes()).map(Result::unwrap).collect();
-    // Without the check that key and certificate fit, which cannot read every certificate.
+    // Without the check that key and certificate match, which cannot parse every certificate.
     let certified = SingleCertAndKey::from(CertifiedKey::new(chain, key));
     ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[version])
@@ -193,7 +193,7 @@ pub fn server(certificate: &str, key: &str, version: &'static SupportedProtocolV
         .with_cert_resolver(Arc::new(certified))
 }
 
-/// Certificates are public: who shows one has to prove that the key is theirs, whatever else is not looked at.
+/// Certificates are public: a server has to prove possession of the key, even if nothing else is verified.
 #[tokio::test]
 async fn a_copied_certificate_without_its_key_is_refused() {
     let (copied, own) = (Issued::self_signed("127.0.0.1", VALID), Issued::self_signed("127.0.0.1", VALID));
@@ -226,7 +226,7 @@ async fn the_version_of_tls_can_be_limited() {
     check_version(&TLS13, true, None).await;
 }
 
-/// What a client with these settings says of a server that shows a chain; nothing if it accepts it.
+/// The error of a client with these settings for a server with this chain; `None` if it accepts it.
 async fn check_shown(issued: &Issued, trust: impl Fn(&Lab) -> TlsSettings, rejection: &[&str]) {
     for version in [&TLS12, &TLS13] {
         let server = Bare::tls(server(&issued.certificate, &issued.key, version)).await;
@@ -247,7 +247,7 @@ fn pin(issued: &Issued) -> TlsSettings {
     TlsSettings { pins: vec![Pin::of(&leaf)], ..TlsSettings::default() }
 }
 
-/// Refused with these words, the last of which is the pin, and accepted with it.
+/// Rejected with these words, the last of which is the pin; accepted with that pin.
 async fn check_advice(issued: &Issued, trusted: &str, words: &[&str]) {
     let pinned = format!("pin-sha256) to its SHA-256 {}", pin(issued).pins[0]);
     check_shown(issued, |lab| ca(lab, trusted), &[words, &[pinned.as_str()]].concat()).await;
@@ -280,7 +280,7 @@ async fn the_certificate_that_has_expired_is_named() {
     check_advice(&leaf, &old.pem(), &["the trusted certificate \"Root\" has expired; set tls_config.ca_file"]).await;
 }
 
-/// The key of a cluster's own certificate in a CA file shared by several does not make certificates for the others.
+/// The key of a cluster's own certificate in a shared CA file cannot issue certificates for the other clusters.
 #[tokio::test]
 async fn a_listed_certificate_vouches_for_itself_only() {
     let listed = [
@@ -300,7 +300,7 @@ async fn a_listed_certificate_vouches_for_itself_only() {
     }
 }
 
-/// What a name check says, and whether what it advises works.
+/// The error of the name check, and whether its advice works.
 #[tokio::test]
 async fn names_that_can_never_fit_are_named() {
     let authority = Authority::new("Root");
@@ -329,7 +329,7 @@ async fn names_that_can_never_fit_are_named() {
     }
 }
 
-/// Whoever answers in the cluster's place can show any certificate, an expired one too.
+/// A server in the cluster's place can present any certificate, including an expired one.
 #[tokio::test]
 async fn only_the_clusters_own_certificate_tells_when_it_expires() {
     let authority = Authority::new("Root");
@@ -388,7 +388,7 @@ async fn clusters_may_ask_for_a_client_certificate() {
     .await;
 }
 
-/// What a client says of `tls_config` before it sends anything.
+/// Errors of `tls_config` that the client reports before it sends anything.
 async fn check_files(tls: impl FnOnce(&Lab) -> TlsSettings, words: &[&str]) {
     let mut lab = Lab::new(|_| {}).await;
     lab.trust(tls(&lab));
@@ -433,7 +433,7 @@ async fn files_of_no_use_are_named() {
     check_files(|lab| named("no name", own(lab)), &["tls_config.server_name is neither"]).await;
 }
 
-/// A server that is no TLS server.
+/// A server without TLS.
 #[tokio::test]
 async fn what_speaks_no_tls_is_told_so() {
     for banner in
@@ -441,7 +441,7 @@ async fn what_speaks_no_tls_is_told_so() {
     {
         let server = Bare::serve(move |mut stream, _| async move {
             let _ = stream.write_all(banner.as_bytes()).await;
-            // Until the client gives up.
+            // Waits until the client closes the connection.
             let _ = stream.read_to_end(&mut Vec::new()).await;
         })
         .await;
@@ -456,7 +456,7 @@ async fn what_speaks_no_tls_is_told_so() {
     }
 }
 
-/// The configuration never asks for it; if it did, the token would cross the network for all to read.
+/// The configuration never allows it; otherwise the token would be sent in clear text.
 #[tokio::test]
 async fn https_is_never_spoken_without_tls() {
     let mut lab = Lab::new(|_| {}).await;

@@ -1,4 +1,4 @@
-//! Certificates that change while the client runs.
+//! Certificates that change while the client is running.
 
 use std::{
     fs::File,
@@ -27,8 +27,8 @@ fn until_year(year: i32) -> [i32; 2] {
     [2000, year]
 }
 
-/// Begins with a good certificate, goes on with `next`: what the next poll says, and the years until the certificate
-/// expires that it served. The server would resume any session, and keeps connections.
+/// Starts with a valid certificate and continues with `next`: the result of the next poll, and the years until the certificate of
+/// the server expires. The server would resume any session and keeps connections open.
 async fn exchange(
     version: &'static SupportedProtocolVersion,
     authority: &Authority,
@@ -113,7 +113,7 @@ async fn a_certificate_that_is_not_pinned_is_refused_until_the_old_one_is_back()
         assert_tls(probe.poll().await);
     }
     assert_eq!(lab.cluster.counts().requests, requests, "no token went to a stranger");
-    // Other settings than before, so that the same certificate is installed again.
+    // Different settings, so that the same certificate is installed again.
     lab.cluster.update(|spec| (spec.certificate_pem, spec.key_pem) = (None, None));
     lab.cluster.update(|spec| first.install(spec));
     probe.poll().await.unwrap();
@@ -127,15 +127,15 @@ async fn a_ca_file_that_is_replaced_is_used_by_the_next_poll() {
     lab.trust(TlsSettings { ca_file: Some(ca_file.into()), ..TlsSettings::default() });
     let mut probe = lab.probe();
     probe.poll().await.unwrap();
-    // A file of no use changes nothing.
+    // An invalid file has no effect.
     lab.write("ca.pem", "no certificate");
     probe.poll().await.unwrap();
     lab.cluster.swap_certificate();
-    // The new certificate has the old one's name: it is not signed by it all the same.
+    // The new certificate has the name of the old one but is not signed by it.
     let failure = probe.poll().await.unwrap_err();
     assert_eq!(failure.reason, FailureReason::Tls, "{failure:?}");
     assert!(failure.message.contains(&lab.cluster.fingerprint()), "{failure:?}");
-    // Times of files say little: some systems set all of them to 1970.
+    // The modification time is not reliable: some systems set it to 1970 for all files.
     let path = lab.write("ca.pem", &lab.cluster.certificate_pem());
     File::options().write(true).open(path).unwrap().set_modified(written).unwrap();
     probe.poll().await.unwrap();

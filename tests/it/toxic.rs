@@ -1,4 +1,4 @@
-//! A proxy between the exporter and a cluster that does to the bytes what networks do.
+//! A TCP proxy between exporter and cluster that simulates network faults.
 
 use std::{
     future::pending,
@@ -17,25 +17,25 @@ use tokio::{
 
 use crate::bare::Bare;
 
-/// What happens to connections. What is counted are bytes from the cluster, since the last change.
+/// Faults of connections. Counts are bytes from the cluster since the last change.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Toxic {
-    /// Nothing.
+    /// No fault.
     #[default]
     None,
-    /// After so many bytes, one byte is another one.
+    /// Changes the byte after this many bytes.
     Alter(usize),
-    /// After so many bytes, both sides see the end.
+    /// Closes both sides after this many bytes.
     Cut(usize),
-    /// After so many bytes, a reset.
+    /// Resets the connection after this many bytes.
     Reset(usize),
-    /// After so many bytes nothing comes any more, and the connection stays: half-open.
+    /// Forwards nothing after this many bytes and keeps the connection open.
     Stall(usize),
     /// A pause before every byte.
     Slow(Duration),
 }
 
-/// A running proxy; dropping it stops it.
+/// A running proxy. Dropping it stops it.
 pub struct Proxy {
     server: Bare,
     state: Arc<State>,
@@ -48,7 +48,7 @@ struct State {
 }
 
 impl Proxy {
-    /// In front of a port of this machine.
+    /// Forwards to a port of this host.
     pub async fn start(to: u16) -> Self {
         let state = Arc::<State>::default();
         let shared = state.clone();
@@ -60,7 +60,7 @@ impl Proxy {
         self.server.port
     }
 
-    /// From now on, for open connections too.
+    /// Also affects open connections.
     pub fn set(&self, toxic: Toxic) {
         *self.state.toxic.lock().unwrap() = toxic;
         self.state.changes.fetch_add(1, Ordering::SeqCst);
@@ -86,7 +86,7 @@ async fn carry(client: TcpStream, to: u16, state: Arc<State>) {
     }
 }
 
-/// Carries bytes to the client; whether it is to be reset.
+/// Copies bytes to the client. Returns whether to reset the connection.
 async fn down(from: &mut tcp::OwnedReadHalf, to: &mut tcp::OwnedWriteHalf, state: &State) -> bool {
     let (mut change, mut count) = (0, 0);
     let mut buffer = [0; 4096];

@@ -1,4 +1,4 @@
-//! The walls between the modules: who may import whom. In a single package nothing but a check keeps them up.
+//! Which module may import which. Rust does not enforce this within a crate.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Each module and the modules of ours that it may import. Tests inside the modules may import more.
+/// Every module and the modules of this crate that it may import. Tests inside the modules may import more.
 const WALLS: &[(&str, &[&str])] = &[
     ("address", &["model"]),
     ("blocking", &["lock"]),
@@ -62,7 +62,7 @@ const WALLS: &[(&str, &[&str])] = &[
     ("web_config", &["config", "blocking", "file", "trust", "web"]),
 ];
 
-/// Words that do IO or read a clock, and the modules of the core, which do neither.
+/// Identifiers of IO and clocks, and the modules of the core, which must not use them.
 const PURE: &[&str] = &["metrics", "model", "page", "report", "store"];
 const IMPURE: &[&str] = &["SystemTime::now", "Instant::now", "Utc::now", "std::fs", "std::net", "tokio::", "hyper::"];
 
@@ -94,7 +94,7 @@ fn modules() -> BTreeMap<String, String> {
     modules
 }
 
-/// The modules of ours that code names: `crate::a`, `crate::{a, b::c}`, and the same from the binary.
+/// The modules of this crate that code imports: `crate::a`, `crate::{a, b::c}`, and the same from the binary.
 fn imports(code: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for start in ["crate::", "qumulo_encryption_exporter::"] {
@@ -109,7 +109,7 @@ fn imports(code: &str) -> BTreeSet<String> {
     found
 }
 
-/// The first names in a braced list, up to its closing brace.
+/// The first path segments in a braced list, up to its closing brace.
 fn first_names(list: &str) -> Vec<String> {
     let (mut depth, mut item, mut names) = (0, String::new(), Vec::new());
     for character in list.chars() {
@@ -160,7 +160,7 @@ fn table_has_no_cycle() {
     }
 }
 
-/// Old statuses are for people, who are told their age; a metric is fresh or absent.
+/// Metrics use a fresh status or none. Only other output may use a stale status.
 #[test]
 fn metrics_know_no_old_status() {
     let metrics = &modules()["metrics"];
