@@ -1,12 +1,12 @@
-//! JSON from a cluster -> model. Pure and total: any bytes give an answer or an error.
+//! JSON from a cluster to model. Any bytes give a value or an error.
 //!
-//! The vendor's quirks are named here and nowhere else:
+//! The quirks of the API are documented here and nowhere else:
 //!
-//! * One status ends in a full stop (`Cannot connect to KMS server.`). Statuses are compared without full stops, and
-//!   whatever their case and white space.
-//! * An optional date is `null` on the wire, and tolerated as `""` or absent: the vendor's own Python client indexes
-//!   all four keys and shows `null` as nothing.
-//! * Core 6.2.1 answers the same path in a shape of its own, which later versions dropped.
+//! * One status ends in a full stop (`Cannot connect to KMS server.`). Statuses are compared without regard to full stops,
+//!   case and white space.
+//! * A missing date is `null`. `""` and absent are accepted, too: the vendor's own Python client expects all four keys and
+//!   shows nothing for `null`.
+//! * Core 6.2.1 has another response at the same path, which later versions dropped.
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
@@ -19,44 +19,32 @@ use crate::{
     secret::Secret,
 };
 
-/// What could not be decoded of an answer.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum DecodeError {
-    /// JSON, but not an object.
     #[error("the response is JSON but not an object")]
     NoObject,
-    /// No `status`, or one that is no string.
     #[error("the response has no string `status`")]
     NoStatus,
-    /// A login without a token.
     #[error("the response to the login has no usable `bearer_token`")]
     NoToken,
-    /// No JSON at all. The answer itself is not repeated: it can be anything.
+    /// The position of the first error, from 1. The response is not repeated: it can contain anything.
     #[error("the response is not JSON (line {line}, column {column})")]
-    Syntax {
-        /// Line of the first error, from 1.
-        line: usize,
-        /// Column of the first error, from 1.
-        column: usize,
-    },
+    Syntax { line: usize, column: usize },
 }
 
-/// The part of a [`crate::model::PollResult`] that the status endpoints give.
+/// The part of a [`crate::model::PollResult`] that comes from the status endpoints.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DecodedStatus {
-    /// The four dates.
     pub dates: Dates,
-    /// `type`.
     pub key_store: KeyStore,
-    /// `status`.
     pub status: Status,
 }
 
-/// What answered at `/v2/encryption/key-store/status`.
+/// The response at `/v2/encryption/key-store/status`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum V2Response {
-    /// Core 6.2.1 and 6.2.1.2: `{"type": "ENCRYPTION_TYPE_…", "value": {…}}`. It has no status that can be relied on,
-    /// so the older endpoint is asked; the key store is known from here.
+    /// Core 6.2.1 and 6.2.1.2: `{"type": "ENCRYPTION_TYPE_…", "value": {…}}`. It has no reliable status, so the status comes
+    /// from v1, and only the key store from here.
     PreRelease(KeyStore),
     /// Core 6.2.2 and later.
     Status(DecodedStatus),
@@ -66,34 +54,34 @@ pub enum V2Response {
 ///
 /// # Errors
 ///
-/// Only without a `status` that is a string; everything else that is not decoded is [`KeyStore::Unknown`],
-/// [`Status::Unknown`] or [`Date::Unreadable`].
+/// Only without a string `status`; everything else that cannot be decoded is [`KeyStore::Unknown`], [`Status::Unknown`] or
+/// [`Date::Unreadable`].
 pub fn status_v2(body: &[u8]) -> Result<V2Response, DecodeError> {
-    let answer = object(body)?;
-    if let Some(key_store) = pre_release(&answer) {
+    let response = object(body)?;
+    if let Some(key_store) = pre_release(&response) {
         return Ok(V2Response::PreRelease(key_store));
     }
-    let status = status(&answer)?;
-    let key_store = match answer.get("type").and_then(Value::as_str) {
+    let status = status(&response)?;
+    let key_store = match response.get("type").and_then(Value::as_str) {
         Some("Local") => KeyStore::Local,
         Some("KMS") => KeyStore::Kms,
         _ => KeyStore::Unknown,
     };
-    let dates = Dates::from_fn(|field| date(answer.get(field.label())));
+    let dates = Dates::from_fn(|field| date(response.get(field.label())));
     Ok(V2Response::Status(DecodedStatus { dates, key_store, status }))
 }
 
-/// Decodes `GET /v1/encryption/status`, which knows two statuses and one date. `key_store` is what else is known:
-/// [`KeyStore::Local`], because external key management arrived with v2, unless the pre-release shape said otherwise.
+/// Decodes `GET /v1/encryption/status`, which has two statuses and one date. `key_store` is [`KeyStore::Local`], because
+/// external key management arrived with v2, unless [`V2Response::PreRelease`] said otherwise.
 ///
 /// # Errors
 ///
-/// Only without a `status` that is a string.
+/// Only without a string `status`.
 pub fn status_v1(body: &[u8], key_store: KeyStore) -> Result<DecodedStatus, DecodeError> {
-    let answer = object(body)?;
-    let status = status(&answer)?;
+    let response = object(body)?;
+    let status = status(&response)?;
     let dates = Dates::from_fn(|field| match field {
-        DateField::LastKeyRotationTime => date(answer.get(field.label())),
+        DateField::LastKeyRotationTime => date(response.get(field.label())),
         _ => Date::NotReported,
     });
     Ok(DecodedStatus { dates, key_store, status })
@@ -101,32 +89,32 @@ pub fn status_v1(body: &[u8], key_store: KeyStore) -> Result<DecodedStatus, Deco
 
 /// The server of `GET /v2/encryption/key-store`; `None` with a local key store.
 pub fn kms_server(body: &[u8]) -> Option<KmsServer> {
-    let answer = object(body).ok()?;
-    let server = answer.get("kms_store")?.as_object()?;
+    let response = object(body).ok()?;
+    let server = response.get("kms_store")?.as_object()?;
     let text = |key: &str| server.get(key).and_then(Value::as_str).unwrap_or_default();
-    // The vendor's own client sends it as text.
+    // The vendor's own client sends it as a string.
     let port = server.get("port").and_then(|port| port.as_u64().or_else(|| port.as_str()?.parse().ok()));
     let port = port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0);
     Some(KmsServer::new(text("hostname"), port, text("key_id"), timestamp(text("config_creation_time"))))
 }
 
-/// The account's number and privileges from `GET /v1/session/who-am-i`. The number goes into the path of another request, so it
-/// is digits and nothing else.
+/// The account's id and privileges from `GET /v1/session/who-am-i`. The id becomes a part of another request's path, so only
+/// digits are accepted.
 pub fn who_am_i(body: &[u8]) -> Option<(String, Privileges)> {
-    let answer = object(body).ok()?;
-    let id = answer.get("id")?.as_str()?;
+    let response = object(body).ok()?;
+    let id = response.get("id")?.as_str()?;
     if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    let names = answer.get("privileges")?.as_array()?.iter().filter_map(Value::as_str);
+    let names = response.get("privileges")?.as_array()?.iter().filter_map(Value::as_str);
     Some((id.to_owned(), Privileges::new(names)))
 }
 
-/// The access tokens that are enabled, from `GET /v1/auth/access-tokens/`. An account has two at most.
+/// The enabled access tokens from `GET /v1/auth/access-tokens/`. An account has two at most; 16 are read.
 pub fn access_tokens(body: &[u8]) -> Vec<AccessToken> {
     const MOST: usize = 16;
-    let answer = object(body).unwrap_or_default();
-    let entries = answer.get("entries").and_then(Value::as_array).into_iter().flatten();
+    let response = object(body).unwrap_or_default();
+    let entries = response.get("entries").and_then(Value::as_array).into_iter().flatten();
     let tokens = entries.filter_map(|entry| {
         let enabled = entry.get("enabled").and_then(Value::as_bool).unwrap_or(true);
         let expires = entry.get("expiration_time").and_then(Value::as_str).and_then(timestamp);
@@ -135,22 +123,22 @@ pub fn access_tokens(body: &[u8]) -> Vec<AccessToken> {
     tokens.take(MOST).collect()
 }
 
-/// The cluster's UUID from `GET /v1/node/state`; empty there while a node is not configured.
+/// The cluster's UUID from `GET /v1/node/state`, which is empty while a node is not configured.
 pub fn cluster_id(body: &[u8]) -> Option<ClusterId> {
     ClusterId::parse(object(body).ok()?.get("cluster_id")?.as_str()?)
 }
 
-/// The version from `GET /v1/version`: what follows the last space of `revision_id` (`Qumulo Core 7.2.3.1`), as the
+/// The version from `GET /v1/version`: the part after the last space of `revision_id` (`Qumulo Core 7.2.3.1`), as the
 /// vendor's own client reads it.
 pub fn version(body: &[u8]) -> Option<CoreVersion> {
     CoreVersion::parse(object(body).ok()?.get("revision_id")?.as_str()?.rsplit(' ').next()?)
 }
 
-/// The token from the answer to `POST /v1/session/login`.
+/// The token from the response to `POST /v1/session/login`.
 ///
 /// # Errors
 ///
-/// When there is no token, or one that no header can carry.
+/// When there is no token, or one that cannot be sent in a header.
 pub fn bearer_token(body: &[u8]) -> Result<Secret, DecodeError> {
     let Some(Value::String(token)) = object(body)?.remove("bearer_token") else { return Err(DecodeError::NoToken) };
     let token = Secret::take(token);
@@ -158,8 +146,8 @@ pub fn bearer_token(body: &[u8]) -> Result<Secret, DecodeError> {
     usable.then_some(token).ok_or(DecodeError::NoToken)
 }
 
-/// `error_class` of an error's body, if it is an identifier such as `http_not_found_error`: for logs only, because no
-/// source says which classes exist.
+/// `error_class` of an error's body, if it is an identifier such as `http_not_found_error`. Only for messages: which classes
+/// exist is not documented.
 pub fn error_class(body: &[u8]) -> Option<String> {
     let class = object(body).ok()?.get("error_class")?.as_str()?.to_owned();
     let identifier = class.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
@@ -168,27 +156,27 @@ pub fn error_class(body: &[u8]) -> Option<String> {
 
 fn object(body: &[u8]) -> Result<Map<String, Value>, DecodeError> {
     match serde_json::from_slice(body) {
-        Ok(Value::Object(answer)) => Ok(answer),
+        Ok(Value::Object(response)) => Ok(response),
         Ok(_) => Err(DecodeError::NoObject),
         Err(err) => Err(DecodeError::Syntax { line: err.line(), column: err.column() }),
     }
 }
 
-/// The key store, if this is the shape of Core 6.2.1 (`qumulo-api` 6.2.1 and 6.2.1.2 read it, no other release does).
-fn pre_release(answer: &Map<String, Value>) -> Option<KeyStore> {
-    if answer.contains_key("status") || !answer.contains_key("value") {
+/// The key store, if this is the response of Core 6.2.1 (which `qumulo-api` 6.2.1 and 6.2.1.2 read, and no other release).
+fn pre_release(response: &Map<String, Value>) -> Option<KeyStore> {
+    if response.contains_key("status") || !response.contains_key("value") {
         return None;
     }
-    match answer.get("type")?.as_str()? {
+    match response.get("type")?.as_str()? {
         "ENCRYPTION_TYPE_LOCAL" => Some(KeyStore::Local),
         "ENCRYPTION_TYPE_KMIP" => Some(KeyStore::Kms),
         _ => Some(KeyStore::Unknown),
     }
 }
 
-fn status(answer: &Map<String, Value>) -> Result<Status, DecodeError> {
-    let text = answer.get("status").and_then(Value::as_str).ok_or(DecodeError::NoStatus)?;
-    Ok(match words(text).as_str() {
+fn status(response: &Map<String, Value>) -> Result<Status, DecodeError> {
+    let text = response.get("status").and_then(Value::as_str).ok_or(DecodeError::NoStatus)?;
+    Ok(match normalized(text).as_str() {
         "cannot connect to kms server" => Status::KmsCannotConnect,
         "configuration corrupted" => Status::ConfigurationCorrupted,
         "encrypted" => Status::Encrypted,
@@ -201,8 +189,8 @@ fn status(answer: &Map<String, Value>) -> Result<Status, DecodeError> {
     })
 }
 
-/// A text without what does not change its meaning.
-fn words(text: &str) -> String {
+/// The text without full stops, in lower case and with single spaces.
+fn normalized(text: &str) -> String {
     let words = text.split(|c: char| c == '.' || c.is_whitespace()).filter(|word| !word.is_empty());
     words.collect::<Vec<_>>().join(" ").to_ascii_lowercase()
 }
@@ -216,7 +204,7 @@ fn date(value: Option<&Value>) -> Date {
     }
 }
 
-/// RFC 3339 with any number of fractional digits (clusters send 0 to 9, trailing zeros stripped).
+/// RFC 3339 with any number of fractional digits (clusters send 0 to 9, without trailing zeros).
 pub fn timestamp(text: &str) -> Option<Timestamp> {
     Timestamp::new(DateTime::parse_from_rfc3339(text).ok()?.with_timezone(&Utc))
 }

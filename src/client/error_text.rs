@@ -39,7 +39,9 @@ pub fn tls(err: &Error) -> String {
         Error::InvalidMessage(_) => "the server does not speak TLS on this port",
         Error::AlertReceived(alert) => return self::alert(*alert),
         Error::PeerIncompatible(_) => NOTHING_IN_COMMON,
-        Error::InvalidCertificate(_) => "the server did not prove that it has the private key of its certificate",
+        Error::InvalidCertificate(_) => {
+            "the server's key does not belong to its certificate, or is not supported (RSA needs 2048 to 8192 bits)"
+        }
         Error::FailedToGetCurrentTime => "the clock of this host is before 1970; set it",
         Error::NoCertificatesPresented => "the server sent no certificate",
         Error::PeerMisbehaved(_) | Error::InappropriateMessage { .. } | Error::InappropriateHandshakeMessage { .. } => {

@@ -1,7 +1,7 @@
 //! One cluster's REST API: one attempt, one outcome, read-only.
 //!
 //! [`Client::poll`] is all that the rest of the program sees. Inside: `settings` (what a client needs to know),
-//! `transport`, `resolve`, `https_proxy`, `pem` and `verify` (how clusters are reached and which certificates are trusted),
+//! `transport`, `resolve`, `https_proxy`, `tls_files` and `verify` (how clusters are reached and which certificates are trusted),
 //! `secret_file`, `auth` and `accounts` (credentials), `api` and `response` (HTTP), `decode` (JSON to model), `details`
 //! (what is requested rarely), `error` and `error_text` (errors to model). Besides: `kms_probe` (the certificate of a key
 //! management server), and `fetch` (the JSON of another exporter).
@@ -19,12 +19,12 @@ mod fetch;
 mod https_proxy;
 mod kms_probe;
 mod no_proxy;
-mod pem;
 mod pin;
 mod resolve;
 mod response;
 mod secret_file;
 mod settings;
+mod tls_files;
 mod transport;
 mod verify;
 

@@ -4,7 +4,6 @@ use std::{fmt, str::FromStr};
 #[derive(Clone, Copy, Eq, Hash, PartialEq)]
 pub struct Pin([u8; 32]);
 
-/// A text that is no SHA-256 fingerprint.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
     "a SHA-256 fingerprint is 64 hexadecimal digits, with or without colons, or the line printed by \
@@ -15,7 +14,6 @@ pub struct PinError;
 // === impl Pin ===
 
 impl Pin {
-    /// The fingerprint of a certificate.
     pub fn of(der: &[u8]) -> Self {
         let mut pin = [0; 32];
         pin.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, der).as_ref());
@@ -27,7 +25,7 @@ impl FromStr for Pin {
     type Err = PinError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // What OpenSSL prints in front of it, in small letters since version 3.
+        // The text that OpenSSL prints first, in lower case since version 3.
         const NAME: &str = "sha256 fingerprint=";
         let text = text.trim();
         let named = text.get(..NAME.len()).is_some_and(|name| name.eq_ignore_ascii_case(NAME));

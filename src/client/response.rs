@@ -1,4 +1,4 @@
-//! What a cluster answered, before anybody understands it.
+//! Responses of clusters before they are decoded.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use crate::{
     secret::Secret,
 };
 
-/// The longest pause that a cluster can ask for.
+/// The longest pause that a cluster can demand.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
 /// A complete response.
@@ -23,15 +23,15 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 pub struct ApiResponse {
     pub body: Vec<u8>,
     pub clock: Option<ServerClock>,
-    /// `Retry-After`, an hour at most, where the status gives it a meaning (429 and 503).
+    /// `Retry-After` of a 429 or 503, at most [`MAX_RETRY_AFTER`].
     pub retry_after: Option<Duration>,
     pub status: StatusCode,
 }
 
-/// Why a body is not complete.
+/// A body that is not complete.
 #[derive(Debug)]
 pub enum BodyError {
-    /// The connection ended after this much of it.
+    /// The connection ended after this part of it.
     Broken {
         body: Vec<u8>,
         err: reqwest::Error,
@@ -43,7 +43,7 @@ pub enum BodyError {
 ///
 /// # Errors
 ///
-/// When it is longer, or ends too early.
+/// When it is longer, or the connection ends before it does.
 pub async fn read_body(mut response: Response, limit: usize) -> Result<Vec<u8>, BodyError> {
     let mut body = Vec::new();
     loop {
@@ -56,8 +56,8 @@ pub async fn read_body(mut response: Response, limit: usize) -> Result<Vec<u8>, 
     }
 }
 
-/// Whether a body holds one of these secrets, as it is or in a JSON string. The shortest ones are words of the API by
-/// chance, and protect nothing.
+/// Whether a body contains one of these secrets, literally or in a JSON string. Secrets below four bytes are left out: they
+/// occur in responses by chance, and protect nothing.
 pub fn contains_secret(body: &[u8], secrets: &[Secret]) -> bool {
     const SHORTEST: usize = 4;
     let secrets: Vec<&Secret> = secrets.iter().filter(|secret| secret.expose().len() >= SHORTEST).collect();
@@ -74,15 +74,14 @@ fn any_string(value: &Value, found: &impl Fn(&[u8]) -> bool) -> bool {
     }
 }
 
-/// What `Date` says of the cluster's clock in an answer. Its header was written somewhere between the request and its
-/// arrival; the middle is the best guess.
-pub fn clock(headers: &HeaderMap, asked: Instant, arrived: Instant) -> Option<ServerClock> {
+/// The cluster's clock by the header `Date`, assumed to be set halfway between request and response.
+pub fn clock(headers: &HeaderMap, sent: Instant, received: Instant) -> Option<ServerClock> {
     let date = Timestamp::new(http_date(headers.get(DATE)?.to_str().ok()?)?)?;
-    Some(ServerClock { at: asked + (arrived - asked) / 2, date })
+    Some(ServerClock { at: sent + (received - sent) / 2, date })
 }
 
-/// `Retry-After` in seconds or as a date (RFC 9110, section 10.2.3), where it counts. A date is compared with the
-/// answer's own `Date`, so that the clocks need not agree.
+/// `Retry-After` in seconds or as a date (RFC 9110, section 10.2.3). A date is compared with the response's own `Date`, so
+/// that the clocks need not agree.
 pub fn retry_after(status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
     if !matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
         return None;
@@ -96,7 +95,7 @@ pub fn pause(retry_after: &str, date: Option<&str>) -> Option<Duration> {
     let pause = if retry_after.is_empty() {
         return None;
     } else if retry_after.bytes().all(|digit| digit.is_ascii_digit()) {
-        // Too many digits for a number are too long a pause anyway.
+        // More digits than fit into a number are limited below.
         Duration::from_secs(retry_after.parse().unwrap_or(u64::MAX))
     } else {
         (http_date(retry_after)? - http_date(date?)?).to_std().ok()?

@@ -5,56 +5,49 @@ use url::Url;
 use super::{kms_probe::Networks, no_proxy::NoProxy, pin::Pin};
 use crate::{file::ConfiguredPath, secret::Secret};
 
-/// All that polling one cluster needs to know. Built by the configuration, checked there.
+/// The settings of one cluster, built and checked by the configuration.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ClientSettings {
-    /// What the cluster is asked with.
     pub credential: Credential,
-    /// In which networks the cluster's key management server is looked at; `None` is nowhere.
+    /// The networks in which the cluster's KMS may be contacted; `None`: it is not.
     pub kms_probe: Option<Networks>,
-    /// How the cluster is reached.
     pub transport: TransportSettings,
     /// The time limit of one poll, login and retries included.
     pub timeout: Duration,
-    /// `https://host:port` and perhaps a path, without user, query and fragment; `http` to loopback only.
+    /// `https://host:port`, with or without a path; no user, query or fragment; `http` for loopback only.
     pub url: Url,
 }
 
-/// What a cluster is asked with.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Credential {
     /// A session login (`POST /v1/session/login`).
     Login {
-        /// The file with the password.
         password: SecretSource,
-        /// The local user.
+        /// A local user of the cluster.
         username: String,
     },
     /// An access token.
     Token(SecretSource),
 }
 
-/// Where a secret comes from.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum SecretSource {
     /// A file, read again when it changes. The only source that a configuration can name.
     File(ConfiguredPath),
-    /// Of the environment's proxy, or made in this process for the simulated clusters of the demonstration.
+    /// Of the environment's proxy, or of the simulated clusters of `demo`.
     Fixed(Secret),
 }
 
-/// What has to be equal for two clusters to share connections' state.
+/// Clusters with equal values share one connector.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct TransportSettings {
     /// The time limit of connecting, TLS handshake included.
     pub connect_timeout: Duration,
-    /// Whether a proxy stands between.
     pub proxy: ProxySettings,
     /// `None` for plain HTTP, which goes to loopback addresses only.
     pub tls: Option<TlsSettings>,
 }
 
-/// Whether and which proxy is used.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum ProxySettings {
     Direct,
@@ -66,27 +59,24 @@ pub enum ProxySettings {
     },
 }
 
-/// An account on a proxy.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct ProxyAccount {
     pub password: SecretSource,
     pub username: String,
 }
 
-/// How a cluster's certificate is verified, and the client certificate to show.
+/// `tls_config`: how the cluster's certificate is verified, and the client certificate.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub struct TlsSettings {
-    /// Authorities to trust in place of the system's.
+    /// Replaces the system's CA certificates.
     pub ca_file: Option<ConfiguredPath>,
-    /// Client certificate and key.
     pub client: Option<ClientCertificate>,
-    /// Accept any certificate.
     pub insecure_skip_verify: bool,
-    /// TLS 1.3 only; otherwise 1.2 or 1.3, which is what clusters serve.
+    /// Otherwise TLS 1.2, too.
     pub only_tls13: bool,
-    /// Leaf certificates to accept, in place of every other check.
+    /// Leaf certificates to accept. Replaces all other checks.
     pub pins: Vec<Pin>,
-    /// The name to verify, in place of the URL's host.
+    /// Replaces the URL's host in the verification.
     pub server_name: Option<String>,
 }
 
@@ -95,7 +85,6 @@ pub struct TlsSettings {
 pub struct ClientCertificate {
     /// The chain, leaf first.
     pub cert_file: ConfiguredPath,
-    /// The private key.
     pub key_file: ConfiguredPath,
 }
 
@@ -114,7 +103,7 @@ impl Credential {
 // === impl ProxyAccount ===
 
 impl ProxyAccount {
-    /// Where the user and the password are written.
+    /// Where the user and the password are configured.
     pub fn origin(&self) -> &'static str {
         match self.password {
             SecretSource::File(_) => "proxy_authorization",
@@ -123,7 +112,7 @@ impl ProxyAccount {
     }
 }
 
-// === what a path with the name of a cluster in it becomes for each of them ===
+// === paths in which the configuration replaces `{name}` ===
 
 impl Credential {
     pub fn file_mut(&mut self) -> Option<&mut ConfiguredPath> {
@@ -176,8 +165,8 @@ impl TransportSettings {
         tls.chain(password).map(ConfiguredPath::path).collect()
     }
 
-    /// The proxy for `target`, and the account on it. Plain HTTP is for loopback addresses, and a proxy would carry the
-    /// token elsewhere.
+    /// The proxy for `target`, and the account on it. None for plain HTTP: that is for loopback addresses, and a proxy would
+    /// send the token elsewhere.
     pub fn proxy_for(&self, target: &Url) -> Option<(&Url, Option<&ProxyAccount>)> {
         match &self.proxy {
             ProxySettings::Url { account, no_proxy, url } if self.tls.is_some() && !no_proxy.matches(target) => {

@@ -31,10 +31,10 @@ use super::{
     error::host_and_port,
     error_text, https_proxy,
     kms_probe::{Networks, Probes},
-    pem::{client_cert_error, client_certificate, trust_store},
     resolve::{self, ClusterResolver, DnsResolver},
     secret_file::SecretFile,
     settings::{ProxyAccount, ProxySettings, TlsSettings, TransportSettings},
+    tls_files::{client_cert_error, client_certificate, trust_store},
     verify::{CertificateRecorder, ServerVerifier, Trust},
 };
 use crate::{
@@ -53,25 +53,8 @@ const FILE_THREADS: usize = 64;
 
 /// Why a connector cannot be built. The text follows the cluster's key in the configuration.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum TransportError {
-    #[error("tls_config.{key}: {path} {problem}")]
-    File { key: &'static str, path: String, problem: String },
-    #[error(
-        "no CA certificates found on this system; install the package ca-certificates or, for clusters, set \
-         tls_config.ca_file (--cluster.ca-file)"
-    )]
-    NoSystemRoots,
-    #[error("the user and password of {origin} cannot be sent in a header")]
-    ProxyHeader { origin: &'static str },
-    #[error("proxy_authorization.password_file: {0}")]
-    ProxyPassword(String),
-    #[error("tls_config.server_name is neither a host name nor an IP address")]
-    ServerName,
-    #[error("the exporter is shutting down")]
-    ShuttingDown,
-    #[error("TLS cannot be set up: {0}")]
-    Tls(String),
-}
+#[error("{0}")]
+pub struct TransportError(pub(super) String);
 
 /// What all clusters share.
 #[derive(Debug)]
@@ -96,18 +79,14 @@ struct Loaded {
 }
 
 pub struct Connector {
-    proxy: Option<ProxyConnector>,
+    proxy_login: Option<ProxyLogin>,
+    /// For a proxy that speaks TLS.
+    proxy_verifier: Option<Arc<ServerVerifier>>,
     resolver: ClusterResolver,
     settings: TransportSettings,
     /// For plain HTTP, too: then it accepts no certificate.
     tls: ClientConfig,
     verifier: ServerVerifier,
-}
-
-struct ProxyConnector {
-    login: Option<ProxyLogin>,
-    /// For a proxy that speaks TLS.
-    verifier: Option<Arc<ServerVerifier>>,
 }
 
 struct ProxyLogin {
@@ -194,7 +173,7 @@ impl TransportPool {
             self.files
                 .run(&pool_key(settings.files()), move || pool.load(&settings))
                 .await
-                .unwrap_or(Err(TransportError::ShuttingDown))
+                .unwrap_or_else(|| Err(TransportError("the exporter is shutting down".to_owned())))
         };
         loaded.or_else(|err| lock(&self.connectors).get(settings).map(|loaded| loaded.connector.clone()).ok_or(err))
     }
@@ -249,20 +228,17 @@ impl TransportPool {
     fn build(&self, settings: &TransportSettings, only_loopback: bool) -> Result<Arc<Connector>, TransportError> {
         let resolver = ClusterResolver { only_loopback, resolver: self.resolver.clone(), skip: 0 };
         let (tls, verifier) = self.tls(settings.tls.as_ref())?;
-        let proxy = match &settings.proxy {
-            ProxySettings::Url { account, url, .. } if settings.tls.is_some() => Some(ProxyConnector {
-                login: account.as_ref().map(|account| ProxyLogin::load(account, url)).transpose()?,
-                verifier: match url.scheme() {
-                    "https" => {
-                        let trust = Trust::Store(self.system_roots()?);
-                        Some(Arc::new(ServerVerifier::new(trust, None, self.provider.clone())))
-                    }
-                    _ => None,
-                },
-            }),
-            ProxySettings::Url { .. } | ProxySettings::Direct => None,
-        };
-        Ok(Arc::new(Connector { proxy, resolver, settings: settings.clone(), tls, verifier }))
+        let (mut proxy_login, mut proxy_verifier) = (None, None);
+        if let ProxySettings::Url { account, url, .. } = &settings.proxy
+            && settings.tls.is_some()
+        {
+            proxy_login = account.as_ref().map(|account| ProxyLogin::load(account, url)).transpose()?;
+            if url.scheme() == "https" {
+                let trust = Trust::Store(self.system_roots()?);
+                proxy_verifier = Some(Arc::new(ServerVerifier::new(trust, None, self.provider.clone())));
+            }
+        }
+        Ok(Arc::new(Connector { proxy_login, proxy_verifier, resolver, settings: settings.clone(), tls, verifier }))
     }
 
     fn tls(&self, settings: Option<&TlsSettings>) -> Result<(ClientConfig, ServerVerifier), TransportError> {
@@ -272,14 +248,14 @@ impl TransportPool {
             None => (&default, Trust::Nothing),
         };
         let versions: &[_] = if settings.only_tls13 { &[&TLS13] } else { &[&TLS13, &TLS12] };
-        let name = settings
-            .server_name
-            .as_ref()
-            .map(|name| ServerName::try_from(name.clone()).map_err(|_| TransportError::ServerName));
-        let verifier = ServerVerifier::new(trust, name.transpose()?, self.provider.clone());
+        let name =
+            settings.server_name.as_ref().map(|name| ServerName::try_from(name.clone())).transpose().map_err(|_| {
+                TransportError("tls_config.server_name is neither a host name nor an IP address".to_owned())
+            })?;
+        let verifier = ServerVerifier::new(trust, name, self.provider.clone());
         let config = ClientConfig::builder_with_details(self.provider.clone(), Arc::new(WallClock))
             .with_protocol_versions(versions)
-            .map_err(|err| TransportError::Tls(error_text::tls(&err)))?
+            .map_err(|err| TransportError(format!("TLS cannot be set up: {}", error_text::tls(&err))))?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier.clone()));
         let mut config = match &settings.client {
@@ -311,7 +287,12 @@ impl TransportPool {
     /// Reads them at the first call only.
     fn system_roots(&self) -> Result<Arc<TrustStore>, TransportError> {
         let store = self.system_roots.get_or_init(|| Arc::new(TrustStore::system()));
-        if store.is_empty() { Err(TransportError::NoSystemRoots) } else { Ok(store.clone()) }
+        if store.is_empty() {
+            let text = "no CA certificates found on this system; install the package ca-certificates or, for clusters, set \
+                        tls_config.ca_file (--cluster.ca-file)";
+            return Err(TransportError(text.to_owned()));
+        }
+        Ok(store.clone())
     }
 }
 
@@ -348,15 +329,15 @@ impl Connector {
             .referer(false)
             .retry(retry::never())
             .user_agent(USER_AGENT);
-        let proxy = self.settings.proxy_for(target).zip(self.proxy.as_ref());
-        if let Some(((url, _), connector)) = proxy {
+        let mut proxy_verifier = None;
+        if let Some((url, _)) = self.settings.proxy_for(target) {
             let mut proxy = Proxy::all(url.as_str()).map_err(unusable)?;
-            if let Some(login) = &connector.login {
+            if let Some(login) = &self.proxy_login {
                 proxy = proxy.custom_http_auth(login.header.clone());
             }
             client = client.proxy(proxy);
+            proxy_verifier.clone_from(&self.proxy_verifier);
         }
-        let proxy_verifier = proxy.and_then(|(_, connector)| connector.verifier.clone());
         let (mut tls, has_tls_proxy) = (self.tls.clone(), proxy_verifier.is_some());
         tls.dangerous().set_certificate_verifier(Arc::new(self.verifier.with(recorder, proxy_verifier)));
         let client = match has_tls_proxy {
@@ -369,7 +350,7 @@ impl Connector {
     /// The account on the proxy for `target`, and its password.
     pub fn proxy_login(&self, target: &Url) -> Option<(Account, Secret)> {
         self.settings.proxy_for(target)?;
-        let login = self.proxy.as_ref()?.login.as_ref()?;
+        let login = self.proxy_login.as_ref()?;
         Some((login.account.clone(), login.password.clone()))
     }
 }
@@ -388,10 +369,12 @@ impl ProxyLogin {
         let ProxyAccount { password, username } = account;
         let password = SecretFile::password(password.clone())
             .get_blocking()
-            .map_err(|err| TransportError::ProxyPassword(err.to_string()))?;
+            .map_err(|err| TransportError(format!("proxy_authorization.password_file: {err}")))?;
         let pair = Zeroizing::new([username, ":", password.expose()].concat());
         let encoded = Secret::take(BASE64_STANDARD.encode(&*pair));
-        let header = encoded.header("Basic").map_err(|_| TransportError::ProxyHeader { origin: account.origin() })?;
+        let header = encoded.header("Basic").map_err(|_| {
+            TransportError(format!("the user and password of {} cannot be sent in a header", account.origin()))
+        })?;
         let account = Account { host_and_port: host_and_port(url), username: username.clone() };
         Ok(Self { account, header, password })
     }

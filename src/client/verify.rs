@@ -19,10 +19,7 @@ use rustls::{
     server::ParsedCertificate,
 };
 use webpki::RawPublicKeyEntity;
-use x509_parser::{
-    prelude::{FromDer, GeneralName, X509Certificate},
-    public_key::PublicKey,
-};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use super::{https_proxy, pin::Pin};
 use crate::{
@@ -67,9 +64,6 @@ pub struct VerifyError {
     /// When it expires, for the recorder: if nothing but its dates is wrong, so that it is the server's own.
     expiry: Option<Timestamp>,
 }
-
-/// The sizes of RSA keys whose signatures the provider verifies.
-const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
 // === impl ServerVerifier ===
 
@@ -129,7 +123,7 @@ impl ServerVerifier {
         verify: impl FnOnce(&SubjectPublicKeyInfoDer<'_>) -> Result<HandshakeSignatureValid, Error>,
     ) -> Result<HandshakeSignatureValid, Error> {
         let key = public_key(leaf).ok_or(Error::InvalidCertificate(CertificateError::BadEncoding))?;
-        let valid = verify(&key).map_err(|err| rsa_size(leaf).map_or(err, Error::from))?;
+        let valid = verify(&key)?;
         // Only now has the server proved that the certificate is its own.
         if let Some(expiry) = expiry(leaf) {
             self.recorder.record(expiry);
@@ -160,9 +154,6 @@ fn check_pins(pins: &[Pin], leaf: &CertificateDer<'_>) -> Result<(), VerifyError
 }
 
 fn rejection(err: &TrustError, leaf: &CertificateDer<'_>) -> VerifyError {
-    if let Some(err) = rsa_size(leaf) {
-        return err;
-    }
     let problem = match &err.culprit {
         Culprit::Leaf => format!("its certificate {}", err.problem),
         Culprit::Intermediate(name) => format!("its intermediate CA certificate {name} {}", err.problem),
@@ -312,19 +303,6 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
 fn public_key(leaf: &CertificateDer<'_>) -> Option<SubjectPublicKeyInfoDer<'static>> {
     let (_, certificate) = X509Certificate::from_der(leaf).ok()?;
     Some(certificate.public_key().raw.to_vec().into())
-}
-
-/// The error for an RSA key of an unsupported size. A pin does not help: the handshake's signature cannot be verified.
-fn rsa_size(leaf: &CertificateDer<'_>) -> Option<VerifyError> {
-    let (_, certificate) = X509Certificate::from_der(leaf).ok()?;
-    let PublicKey::RSA(key) = certificate.public_key().parsed().ok()? else { return None };
-    let (bits, min, max) = (key.key_size(), RSA_BITS.start(), RSA_BITS.end());
-    (!RSA_BITS.contains(&bits)).then(|| {
-        VerifyError::new(
-            format!("its certificate has an RSA key of {bits} bits, which is not supported"),
-            format!("use one with {min} to {max} bits"),
-        )
-    })
 }
 
 fn expiry(leaf: &CertificateDer<'_>) -> Option<Timestamp> {

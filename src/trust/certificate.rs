@@ -1,4 +1,4 @@
-//! Questions about one certificate that webpki does not answer.
+//! Checks of one certificate that webpki does not offer.
 
 use rustls::pki_types::{CertificateDer, UnixTime};
 use x509_parser::{
@@ -9,30 +9,33 @@ use x509_parser::{
 
 use super::{Problem, Purpose};
 
-/// A certificate whose extensions have been parsed too.
+/// A certificate with parsed extensions.
 pub struct Certificate<'a>(X509Certificate<'a>);
 
-/// The extensions below id-ce (2.5.29) that webpki evaluates, and those that OpenSSL and Go evaluate as well: policies.
+/// The extensions below id-ce (2.5.29) that webpki evaluates.
 const KNOWN_TO_WEBPKI: [u8; 6] = [15, 17, 19, 30, 31, 37];
+
+/// Those about policies, which OpenSSL and Go evaluate as well.
 const POLICIES: [u8; 4] = [32, 33, 36, 54];
 
 // === impl Certificate ===
 
 impl<'a> Certificate<'a> {
-    /// `None` if it cannot be parsed as a whole, or has an extension twice.
+    /// `None` if any part of it cannot be parsed, or it has an extension twice.
     pub fn parse(der: &'a [u8]) -> Option<Self> {
         let (rest, certificate) = X509Certificate::from_der(der).ok()?;
-        let unreadable = |parsed: &ParsedExtension<'_>| matches!(parsed, ParsedExtension::ParseError { .. });
-        let judged = |id: &Oid<'_>| id_ce(id).is_some_and(|id| KNOWN_TO_WEBPKI.contains(&id));
-        let bad = certificate.extensions().iter().any(|each| judged(&each.oid) && unreadable(each.parsed_extension()));
-        (rest.is_empty() && !bad && certificate.extensions_map().is_ok()).then_some(Self(certificate))
+        let is_evaluated = |id: &Oid<'_>| id_ce(id).is_some_and(|id| KNOWN_TO_WEBPKI.contains(&id));
+        let has_error = certificate.extensions().iter().any(|extension| {
+            is_evaluated(&extension.oid) && matches!(extension.parsed_extension(), ParsedExtension::ParseError { .. })
+        });
+        (rest.is_empty() && !has_error && certificate.extensions_map().is_ok()).then_some(Self(certificate))
     }
 
     pub fn version(&self) -> u32 {
         self.0.version().0 + 1
     }
 
-    /// From and to, in Unix seconds.
+    /// notBefore and notAfter, in Unix seconds.
     pub fn validity(&self) -> [i64; 2] {
         let validity = self.0.validity();
         [validity.not_before.timestamp(), validity.not_after.timestamp()]
@@ -46,7 +49,7 @@ impl<'a> Certificate<'a> {
         self.0.subject() == self.0.issuer()
     }
 
-    /// Its common name or whole subject, for messages: in quotes, printable, and not long.
+    /// The common name or else the subject, for messages: quoted, in printable ASCII, 64 characters at most.
     pub fn name(&self) -> String {
         let subject = self.0.subject();
         let common = subject.iter_common_name().next().and_then(|name| name.as_str().ok());
@@ -71,7 +74,7 @@ impl<'a> Certificate<'a> {
         }
     }
 
-    /// Whether it may end a chain with this many intermediates.
+    /// Whether it may be the anchor of a chain with this many intermediates.
     pub fn check_path_length(&self, intermediates: usize) -> Result<(), Problem> {
         let limit = self.0.basic_constraints().ok().flatten().and_then(|each| each.value.path_len_constraint);
         match limit.and_then(|limit| usize::try_from(limit).ok()) {
@@ -82,14 +85,14 @@ impl<'a> Certificate<'a> {
 
     pub fn check_purpose(&self, purpose: Purpose) -> Result<(), Problem> {
         let usage = self.0.extended_key_usage().ok().flatten();
-        let fits = usage.is_none_or(|usage| {
+        let allowed = usage.is_none_or(|usage| {
             usage.value.any
                 || match purpose {
                     Purpose::Client => usage.value.client_auth,
                     Purpose::Server => usage.value.server_auth,
                 }
         });
-        if fits { Ok(()) } else { Err(Problem::Purpose) }
+        if allowed { Ok(()) } else { Err(Problem::Purpose) }
     }
 
     pub fn check_dates(&self, now: UnixTime) -> Result<(), Problem> {
@@ -104,7 +107,7 @@ impl<'a> Certificate<'a> {
         }
     }
 
-    /// Whether there is no critical extension that counts for nothing. Those about policies are without effect in an anchor.
+    /// Whether all critical extensions are evaluated. Those about policies have no effect in an anchor.
     pub fn check_extensions(&self, is_anchor: bool) -> Result<(), Problem> {
         let known = |id: u8| KNOWN_TO_WEBPKI.contains(&id) || (is_anchor && POLICIES.contains(&id));
         let unknown = |oid: &Oid<'_>| !id_ce(oid).is_some_and(known);
@@ -115,12 +118,12 @@ impl<'a> Certificate<'a> {
     }
 }
 
-/// When a certificate expires, in Unix seconds.
+/// In Unix seconds.
 pub fn not_after(der: &CertificateDer<'_>) -> Option<i64> {
     Certificate::parse(der).map(|certificate| certificate.validity()[1])
 }
 
-/// The last number of an extension's identifier below id-ce, 2.5.29.
+/// The last number of an object identifier below id-ce, 2.5.29.
 fn id_ce(oid: &Oid<'_>) -> Option<u8> {
     match oid.as_bytes() {
         [0x55, 0x1d, id] => Some(*id),
@@ -128,7 +131,7 @@ fn id_ce(oid: &Oid<'_>) -> Option<u8> {
     }
 }
 
-/// `certificatePolicies (2.5.29.32)`, or the number alone.
+/// `certificatePolicies (2.5.29.32)`, or only the identifier if it has no name.
 fn extension_name(oid: &Oid<'_>) -> String {
     let registry = OidRegistry::default().with_x509();
     let known = registry.get(oid).map(|entry| entry.sn());

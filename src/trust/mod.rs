@@ -1,10 +1,11 @@
-//! Which certificates are trusted: one judgement for clusters, for the clients of the listener and for the system's CAs.
+//! Which certificates are trusted, for clusters, for proxies and for the clients of the listener.
 //!
-//! webpki builds chains and verifies signatures, dates and constraints of what a peer sends. Of a trust anchor it knows only name,
-//! key and name constraints. What OpenSSL and Go demand of an anchor as well is added here: that it is a CA, its dates, path
-//! length, purpose and critical extensions; and that intermediates may sign certificates by their key usage.
+//! webpki builds chains and verifies signatures, dates and constraints of the certificates that a peer sends. Of a trust
+//! anchor it evaluates only name, key and name constraints. Added here is what OpenSSL and Go check as well: that an anchor
+//! is a CA, its dates, path length, purpose and critical extensions; and that the key usage of intermediates allows them to
+//! sign certificates.
 //!
-//! A certificate in a CA file that is not a CA vouches for nothing but itself, byte for byte.
+//! A certificate in a CA file that is not a CA is trusted only if the peer sends exactly this certificate.
 
 mod certificate;
 pub mod pem;
@@ -24,14 +25,13 @@ use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
 pub use self::certificate::{Certificate, not_after};
 
-/// What a certificate is used for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Purpose {
     Client,
     Server,
 }
 
-/// The time for rustls, whose own provider panics when the clock is before 1970.
+/// The system's clock for rustls, whose own provider panics when the clock is before 1970.
 #[derive(Debug)]
 pub struct WallClock;
 
@@ -44,22 +44,21 @@ impl TimeProvider for WallClock {
 /// The certificates of a CA file, or of the system.
 pub struct TrustStore {
     algorithms: &'static [&'static dyn SignatureVerificationAlgorithm],
-    /// What webpki needs to know of each of `cas`.
+    /// Of each of `cas`, for webpki.
     anchors: Vec<TrustAnchor<'static>>,
     cas: Vec<CertificateDer<'static>>,
-    /// Those that are not CAs.
+    /// The certificates that are not CAs.
     others: Vec<CertificateDer<'static>>,
 }
 
 /// Why a chain is not trusted.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct TrustError {
-    /// Whose fault it is.
     pub culprit: Culprit,
     pub problem: Problem,
 }
 
-/// A certificate of a chain; those of CAs by name.
+/// The certificate that is wrong; CAs by name.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Culprit {
     Anchor(String),
@@ -70,7 +69,7 @@ pub enum Culprit {
 /// What is wrong with a certificate: the rest of a sentence about it.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Problem {
-    #[error("or one of its chain has an unsupported signature, such as SHA-1 or RSA below 2048 bits")]
+    #[error("or one of its chain has an unsupported signature (SHA-1) or key (RSA needs 2048 to 8192 bits)")]
     Algorithm,
     /// Also of a CA that was renewed under the same name with another key.
     #[error("is not signed by a trusted CA")]
@@ -108,7 +107,7 @@ pub enum Problem {
 impl TrustStore {
     /// # Errors
     ///
-    /// The index of a certificate that can be of no use, and why.
+    /// The index of a certificate that cannot be used, and why.
     pub fn new(certificates: Vec<CertificateDer<'static>>) -> Result<Self, (usize, Problem)> {
         let mut store = Self::empty();
         for (index, certificate) in certificates.into_iter().enumerate() {
@@ -117,7 +116,7 @@ impl TrustStore {
         Ok(store)
     }
 
-    /// The system's CA certificates, as far as they are of use; may be empty.
+    /// The system's CA certificates, without those that cannot be used; may be empty.
     pub fn system() -> Self {
         let mut store = Self::empty();
         for certificate in rustls_native_certs::load_native_certs().certs {
@@ -153,7 +152,7 @@ impl TrustStore {
         self.cas.is_empty() && self.others.is_empty()
     }
 
-    /// What to call the certificates when a peer is asked for one that they vouch for.
+    /// The names of acceptable CAs in a TLS CertificateRequest.
     pub fn subjects(&self) -> Vec<DistinguishedName> {
         let anchors = self.anchors.iter().map(|anchor| DistinguishedName::in_sequence(&anchor.subject));
         let others = self.others.iter().filter_map(|other| EndEntityCert::try_from(other).ok());
@@ -173,7 +172,7 @@ impl TrustStore {
         self.verify_at(leaf, intermediates, purpose, now, true)
     }
 
-    /// Whether nothing but dates is wrong: the chain holds when the leaf begins or ends to be valid.
+    /// Whether nothing but dates is wrong: the chain is valid at the leaf's notBefore or notAfter.
     ///
     /// # Errors
     ///
@@ -191,7 +190,7 @@ impl TrustStore {
         verify(from).or_else(|_| verify(to))
     }
 
-    /// `dates` is whether those of the store's own certificates count; those of the peer always do.
+    /// `dates`: whether the dates of the store's own certificates count; those of the peer's always do.
     fn verify_at(
         &self,
         leaf: &CertificateDer<'_>,
@@ -211,7 +210,8 @@ impl TrustStore {
                 .and_then(|()| certificate.check_extensions(false))
                 .map_err(TrustError::leaf);
         }
-        let parsed = EndEntityCert::try_from(leaf).map_err(|err| blame(&err, &certificate, intermediates, now))?;
+        let parsed =
+            EndEntityCert::try_from(leaf).map_err(|err| find_culprit(&err, &certificate, intermediates, now))?;
         let found = RefCell::new(None);
         let check = |path: &VerifiedPath<'_>| {
             self.check_path(path, purpose, dates.then_some(now)).map_err(|err| {
@@ -229,12 +229,12 @@ impl TrustStore {
             Ok(_) => Ok(()),
             Err(err) => Err(found
                 .take()
-                .or_else(|| self.no_ca(&err, &certificate, intermediates))
-                .unwrap_or_else(|| blame(&err, &certificate, intermediates, now))),
+                .or_else(|| self.issuer_is_not_ca(&err, &certificate, intermediates))
+                .unwrap_or_else(|| find_culprit(&err, &certificate, intermediates, now))),
         }
     }
 
-    /// What webpki does not look at in a path that it has verified.
+    /// The checks that webpki does not make, of a path that it has verified.
     fn check_path(&self, path: &VerifiedPath<'_>, purpose: Purpose, now: Option<UnixTime>) -> Result<(), TrustError> {
         let mut intermediates = 0;
         for intermediate in path.intermediate_certificates() {
@@ -244,7 +244,7 @@ impl TrustStore {
             certificate.check_ca().map_err(|problem| TrustError::intermediate(&certificate, problem))?;
             intermediates += 1;
         }
-        // A CA that was renewed with its key is the same to webpki; one of them may still be valid.
+        // webpki does not tell a CA certificate from its renewal with the same key; one of them may still be valid.
         let same = self.anchors.iter().zip(&self.cas).filter(|(anchor, _)| *anchor == path.anchor());
         let mut outcome = Err(TrustError::leaf(Problem::UnknownIssuer));
         for (_, der) in same {
@@ -261,8 +261,8 @@ impl TrustStore {
         outcome
     }
 
-    /// An issuer that is in the store without being a CA.
-    fn no_ca(
+    /// The error if the issuer is in the store but is not a CA.
+    fn issuer_is_not_ca(
         &self,
         err: &webpki::Error,
         leaf: &Certificate<'_>,
@@ -289,8 +289,8 @@ impl fmt::Debug for TrustStore {
     }
 }
 
-/// Which certificate webpki means.
-fn blame(
+/// Finds the certificate that an error of webpki is about.
+fn find_culprit(
     err: &webpki::Error,
     leaf: &Certificate<'_>,
     intermediates: &[CertificateDer<'_>],
@@ -298,8 +298,7 @@ fn blame(
 ) -> TrustError {
     use webpki::Error as E;
     let intermediates: Vec<_> = intermediates.iter().filter_map(|der| Certificate::parse(der)).collect();
-    // The first certificate with this problem.
-    let find = |check: &dyn Fn(&Certificate<'_>) -> Result<(), Problem>, otherwise: Problem| match check(leaf) {
+    let first = |check: &dyn Fn(&Certificate<'_>) -> Result<(), Problem>, otherwise: Problem| match check(leaf) {
         Err(problem) => TrustError::leaf(problem),
         Ok(()) => intermediates
             .iter()
@@ -307,10 +306,10 @@ fn blame(
             .unwrap_or(TrustError::leaf(otherwise)),
     };
     match err {
-        E::CertExpired { .. } | E::InvalidCertValidity => find(&|each| each.check_dates(now), Problem::Expired),
-        E::CertNotValidYet { .. } => find(&|each| each.check_dates(now), Problem::NotYetValid),
+        E::CertExpired { .. } | E::InvalidCertValidity => first(&|each| each.check_dates(now), Problem::Expired),
+        E::CertNotValidYet { .. } => first(&|each| each.check_dates(now), Problem::NotYetValid),
         E::UnsupportedCriticalExtension => {
-            find(&|each| each.check_extensions(false), Problem::CriticalExtension("of an unknown kind".to_owned()))
+            first(&|each| each.check_extensions(false), Problem::CriticalExtension("of an unknown kind".to_owned()))
         }
         E::EndEntityUsedAsCa => intermediates
             .iter()
@@ -344,13 +343,12 @@ impl TrustError {
         Self { culprit: Culprit::Intermediate(certificate.name()), problem }
     }
 
-    /// Whether it is about dates.
     pub fn is_date(&self) -> bool {
         matches!(self.problem, Problem::Expired | Problem::NotYetValid)
     }
 }
 
-/// As rustls tells it a client, by an alert.
+/// rustls chooses the alert to a client by it.
 impl From<TrustError> for rustls::Error {
     fn from(err: TrustError) -> Self {
         Self::InvalidCertificate(match (err.culprit, err.problem) {

@@ -1,4 +1,4 @@
-//! PEM files: certificates and keys. What begins with `-----BEGIN` is of use, or an error with its line.
+//! PEM files with certificates and keys. A block that cannot be used is an error with its line, not skipped.
 
 use std::fmt;
 
@@ -10,18 +10,18 @@ use zeroize::Zeroizing;
 
 use super::{Certificate, Problem, TrustStore};
 
-/// Why a file is of no use: what follows its name in a sentence. Holds nothing of the file but the labels of its blocks.
+/// Why a file cannot be used: the rest of a sentence that begins with its name. Contains nothing of the file but the labels of
+/// its blocks.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum PemError {
-    #[error("is encrypted with a passphrase; write the key without one (openssl pkey -in ENCRYPTED -out KEY)")]
+    #[error("is encrypted with a passphrase; store the key without one (openssl pkey -in ENCRYPTED -out KEY)")]
     Encrypted,
     #[error("cannot be used: line {line}: {problem}")]
     Line { line: usize, problem: String },
-    #[error("holds no {0}")]
+    #[error("contains no {0}")]
     None(&'static str),
 }
 
-/// A block, its text not decoded yet.
 struct Block<'a> {
     body: &'a [u8],
     label: &'a str,
@@ -36,7 +36,7 @@ const DASHES: &[u8] = b"-----";
 ///
 /// # Errors
 ///
-/// When there is none, or one of them is of no use.
+/// When there is none, or one of them cannot be used.
 pub fn trust_store(pem: &[u8]) -> Result<TrustStore, PemError> {
     let (lines, certificates): (Vec<_>, Vec<_>) = certificates(pem)?.into_iter().unzip();
     TrustStore::new(certificates).map_err(|(index, problem)| {
@@ -49,14 +49,14 @@ pub fn trust_store(pem: &[u8]) -> Result<TrustStore, PemError> {
 ///
 /// # Errors
 ///
-/// When there is none, or one of them is of no use.
+/// When there is none, or one of them cannot be used.
 pub fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemError> {
     let certificates = certificates(pem)?;
     for (index, (line, der)) in certificates.iter().enumerate() {
         let problem = match Certificate::parse(der) {
             None => Err(Problem::Unparsable),
             Some(certificate) if certificate.version() != 3 => Err(Problem::Version(certificate.version())),
-            // rustls takes no such leaf.
+            // rustls refuses such a leaf.
             Some(certificate) if index == 0 => certificate.check_extensions(false),
             Some(_) => Ok(()),
         };
@@ -90,7 +90,7 @@ pub fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, PemError> {
     key.ok_or(PemError::None("private key in PEM form"))
 }
 
-/// With their lines. Private keys may stand beside them, as in files that hold both.
+/// The certificates with their lines. The file may also contain private keys.
 fn certificates(pem: &[u8]) -> Result<Vec<(usize, CertificateDer<'static>)>, PemError> {
     let mut certificates = Vec::new();
     for block in blocks(pem)? {
@@ -106,17 +106,17 @@ fn certificates(pem: &[u8]) -> Result<Vec<(usize, CertificateDer<'static>)>, Pem
     match (certificates.is_empty(), pem.first_chunk()) {
         (false, _) => Ok(certificates),
         (true, Some([0xff, 0xfe] | [0xfe, 0xff])) => {
-            Err(PemError::None("certificate that can be read: it is UTF-16; save it as UTF-8"))
+            Err(PemError::None("certificate in UTF-8: the file is UTF-16; save it as UTF-8"))
         }
         (true, Some([0x30, 0x80..=0xff])) => Err(PemError::None(
-            "certificate in PEM form but binary data; convert it with `openssl x509 -inform der -in FILE -out NEW`",
+            "certificate in PEM form: the file is binary; convert it with `openssl x509 -inform der -in FILE -out NEW`",
         )),
         (true, _) => Err(PemError::None("certificate in PEM form (-----BEGIN CERTIFICATE-----)")),
     }
 }
 
-/// Splits a text at its marks, wherever they are in their lines: files that are joined without a line feed, byte order marks
-/// and indented blocks are read as meant. Marks in lines that begin with `#` are comments.
+/// Splits a text at its BEGIN and END marks, which need not be at the beginning of a line: files may be joined without a line
+/// break or have byte order marks or indented blocks. In lines that begin with `#` they do not count.
 fn blocks(pem: &[u8]) -> Result<Vec<Block<'_>>, PemError> {
     let feed = if pem.contains(&b'\n') { b'\n' } else { b'\r' };
     let (mut at, mut line, mut line_start) = (0, 1, 0);
@@ -132,7 +132,7 @@ fn blocks(pem: &[u8]) -> Result<Vec<Block<'_>>, PemError> {
             continue;
         };
         let (label, length) = label_of(rest.get(mark.len()..).unwrap_or_default())
-            .ok_or_else(|| error(line, "what begins with -----BEGIN or -----END here does not end with -----"))?;
+            .ok_or_else(|| error(line, "this -----BEGIN or -----END has no closing -----"))?;
         let start = at;
         at += mark.len() + length;
         open = match open {
@@ -142,13 +142,13 @@ fn blocks(pem: &[u8]) -> Result<Vec<Block<'_>>, PemError> {
                 blocks.push(Block { body: pem.get(body..start).unwrap_or_default(), label, line });
                 None
             }
-            Some((_, line, _)) => return Err(cut(line)),
+            Some((_, line, _)) => return Err(truncated(line)),
         };
     }
-    open.map_or(Ok(blocks), |(_, line, _)| Err(cut(line)))
+    open.map_or(Ok(blocks), |(_, line, _)| Err(truncated(line)))
 }
 
-/// ` LABEL-----`, and how long that is.
+/// Parses ` LABEL-----`; returns the label and the length.
 fn label_of(text: &[u8]) -> Option<(&str, usize)> {
     let end = text.windows(DASHES.len()).take(64).position(|window| window == DASHES)?;
     let label = std::str::from_utf8(text.get(..end)?).ok()?.strip_prefix(' ')?;
@@ -160,8 +160,8 @@ fn error(line: usize, problem: impl Into<String>) -> PemError {
     PemError::Line { line, problem: problem.into() }
 }
 
-fn cut(line: usize) -> PemError {
-    error(line, "the block that begins here has no -----END; is the file cut?")
+fn truncated(line: usize) -> PemError {
+    error(line, "the block that begins here has no -----END; is the file truncated?")
 }
 
 fn unusable(line: usize, problem: &Problem, advice: &str) -> PemError {
@@ -171,7 +171,7 @@ fn unusable(line: usize, problem: &Problem, advice: &str) -> PemError {
 // === impl Block ===
 
 impl Block<'_> {
-    /// By the library, from a block without anything but base64.
+    /// Lets the library decode it, without white space.
     fn decode(&self, label: &str) -> Result<(SectionKind, Vec<u8>), PemError> {
         let mut block = Zeroizing::new(Vec::with_capacity(self.body.len() + 128));
         block.extend(format!("-----BEGIN {label}-----\n").bytes());
@@ -181,12 +181,13 @@ impl Block<'_> {
             .map_err(|_| error(self.line, "the block that begins here is not base64"))
     }
 
-    /// By a header of its own (RFC 1421), as OpenSSL wrote it before PKCS#8.
+    /// Whether it has a header about encryption (RFC 1421), which OpenSSL wrote before PKCS#8.
     fn is_encrypted(&self) -> bool {
         self.body.windows(9).any(|window| window == b"ENCRYPTED")
     }
 
-    /// `openssl ecparam` writes them before a key, which holds them too; others belong to key exchanges that are not offered.
+    /// Accepts the parameters that `openssl ecparam` writes before a key, which contains them, too, and those of unused key
+    /// exchanges.
     fn check_parameters(&self) -> Result<(), PemError> {
         let advice = match self.label {
             "DH PARAMETERS" | "EC PARAMETERS" => return Ok(()),

@@ -317,18 +317,18 @@ fn a_block_that_gives_nothing_is_an_error_with_its_line() {
     let line = |at: usize, words: &str| format!("cannot be used: line {at}: {words}");
     let next = |words: &str| line(lines + 1, words);
     let kind = |kind: &str| second(&other.replace(" CERTIFICATE", &format!(" {kind}")));
-    check("", "holds no certificate in PEM form");
-    check("\u{feff}\n", "holds no certificate in PEM form");
-    check(&key, "holds no certificate in PEM form");
+    check("", "contains no certificate in PEM form");
+    check("\u{feff}\n", "contains no certificate in PEM form");
+    check(&key, "contains no certificate in PEM form");
     check(&kind("TRUSTED CERTIFICATE"), &next("TRUSTED CERTIFICATE blocks are not supported; convert it"));
     check(&kind("PKCS7"), &next("PKCS7 blocks are not supported; convert it"));
     check(&kind("CERTIFICATE REQUEST"), &next("CERTIFICATE REQUEST blocks are not supported; remove it"));
     check(&kind("X509 CRL"), &next("X509 CRL blocks are not supported; revocation is not checked"));
     check(&second("-----BEGIN CERTIFICATE-----\nAAAA\n"), &next("the block that begins here has no -----END"));
     check(&second("-----BEGIN CERTIFICATE-----"), &next("the block that begins here has no -----END"));
-    check(&second("-----BEGIN CERTIFICATE"), &next("what begins with -----BEGIN or -----END here"));
-    check(&second("-----BEGIN CERTIFICATE----\nAAAA\n"), &next("what begins with -----BEGIN or -----END here"));
-    check(&second("-----BEGIN\n"), &next("what begins with -----BEGIN or -----END here"));
+    check(&second("-----BEGIN CERTIFICATE"), &next("this -----BEGIN or -----END has no closing"));
+    check(&second("-----BEGIN CERTIFICATE----\nAAAA\n"), &next("this -----BEGIN or -----END has no closing"));
+    check(&second("-----BEGIN\n"), &next("this -----BEGIN or -----END has no closing"));
     check(&second("-----END CERTIFICATE-----\n"), &next("there is no -----BEGIN before this -----END"));
     let nested = format!("-----BEGIN CERTIFICATE-----\nAAAA\n{other}");
     check(&second(&nested), &next("the block that begins here has no -----END"));
@@ -370,8 +370,8 @@ fn keys_are_read_or_named() {
         assert!(err.contains(expect), "{expect:?} in {err:?} of {text}");
         assert!(!err.contains("MIG"), "nothing of a key is repeated: {err}");
     };
-    check("", "holds no private key in PEM form");
-    check(&certificate, "holds no private key in PEM form");
+    check("", "contains no private key in PEM form");
+    check(&certificate, "contains no private key in PEM form");
     check(&key.replace("PRIVATE", "ENCRYPTED PRIVATE"), "is encrypted with a passphrase");
     let header = "-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nM";
     check(&key.replacen("-----\nM", header, 1), "is encrypted with a passphrase");
@@ -383,9 +383,6 @@ fn keys_are_read_or_named() {
     check(&key.replacen('M', "?", 1), "line 1: the block that begins here is not base64");
     assert_eq!(pem::private_key(key.trim_end().strip_suffix('-').unwrap().as_bytes()).err(), {
         let line = key.lines().count();
-        Some(PemError::Line {
-            line,
-            problem: "what begins with -----BEGIN or -----END here does not end with -----".to_owned(),
-        })
+        Some(PemError::Line { line, problem: "this -----BEGIN or -----END has no closing -----".to_owned() })
     });
 }

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use qumulo_encryption_exporter::{
-    client::{ClientCertificate, Pin, TlsSettings, TransportError},
+    client::{ClientCertificate, Pin, TlsSettings},
     model::FailureReason,
 };
 use qumulo_simulator::ClusterSpec;
@@ -77,7 +77,7 @@ async fn a_stranger_is_refused_with_the_two_ways_to_trust_it() {
         // Default: the system's CA certificates, which a minimal system lacks.
         lab.trust(TlsSettings::default());
         match lab.pool.load(&lab.settings.transport) {
-            Err(err) => assert!(matches!(err, TransportError::NoSystemRoots), "{err}"),
+            Err(err) => assert!(err.to_string().starts_with("no CA certificates found on this system"), "{err}"),
             Ok(_) => check_poll(&lab, &words).await,
         }
         assert_eq!(lab.cluster.counts().requests, 0, "no token went out");
@@ -406,7 +406,7 @@ async fn files_of_no_use_are_named() {
     let missing =
         |_: &Lab| TlsSettings { ca_file: Some(PathBuf::from("/nonexistent/ca.pem").into()), ..TlsSettings::default() };
     check_files(missing, &["tls_config.ca_file: /nonexistent/ca.pem does not exist"]).await;
-    check_files(|lab| ca(lab, ""), &["tls_config.ca_file", "ca.pem holds no certificate in PEM form"]).await;
+    check_files(|lab| ca(lab, ""), &["tls_config.ca_file", "ca.pem contains no certificate in PEM form"]).await;
     let device = |_: &Lab| TlsSettings { ca_file: Some(PathBuf::from("/dev/zero").into()), ..TlsSettings::default() };
     check_files(device, &["tls_config.ca_file: /dev/zero is not a regular file"]).await;
     let cut = "-----BEGIN CERTIFICATE-----\nAAAA\n";
@@ -417,14 +417,14 @@ async fn files_of_no_use_are_named() {
         .await;
     let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     check_files(|lab| ca(lab, broken), &["ca.pem cannot be used: line 1: the certificate cannot be parsed"]).await;
-    check_files(|lab| ca(lab, &issued().key), &["holds no certificate in PEM form"]).await;
+    check_files(|lab| ca(lab, &issued().key), &["contains no certificate in PEM form"]).await;
     let strange = |lab: &Lab| client(lab.write("own.pem", &issued().certificate), lab.write("own.key", &issued().key));
     check_files(strange, &["tls_config.key_file", "own.key does not belong to the certificate in cert_file"]).await;
     let keyless = |lab: &Lab| {
         let path = lab.write("own.pem", &issued().certificate);
         client(path.clone(), path)
     };
-    check_files(keyless, &["tls_config.key_file", "holds no private key in PEM form"]).await;
+    check_files(keyless, &["tls_config.key_file", "contains no private key in PEM form"]).await;
     let locked = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
     let locked = |lab: &Lab| client(lab.write("own.pem", &issued().certificate), lab.write("own.key", locked));
     check_files(locked, &["tls_config.key_file", "is encrypted with a passphrase"]).await;

@@ -1,4 +1,4 @@
-//! The certificate files of a cluster's connections.
+//! The files of `tls_config`.
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -29,19 +29,22 @@ pub fn client_certificate(
     Ok((read("cert_file", &files.cert_file, pem::chain)?, read("key_file", &files.key_file, pem::private_key)?))
 }
 
-/// Why a client certificate and its key cannot be used together.
-pub fn client_cert_error(files: &ClientCertificate, err: &rustls::Error) -> TransportError {
+/// Why rustls cannot use a client certificate with its key.
+pub fn client_cert_error(
+    ClientCertificate { cert_file, key_file }: &ClientCertificate,
+    err: &rustls::Error,
+) -> TransportError {
     match err {
         rustls::Error::InconsistentKeys(_) => {
-            error("key_file", &files.key_file, "does not belong to the certificate in cert_file")
+            error("key_file", key_file, "does not belong to the certificate in cert_file")
         }
         rustls::Error::InvalidCertificate(_) => {
-            error("cert_file", &files.cert_file, "begins with a certificate that cannot be parsed")
+            error("cert_file", cert_file, "has a first certificate that cannot be parsed")
         }
         _ => error(
             "key_file",
-            &files.key_file,
-            "holds a key of a kind or size that is not supported; use RSA (2048 bits or more), ECDSA or Ed25519",
+            key_file,
+            "has a key whose type or size is not supported; use RSA (2048 bits or more), ECDSA or Ed25519",
         ),
     }
 }
@@ -51,7 +54,7 @@ fn read<T>(
     file: &ConfiguredPath,
     parse: impl FnOnce(&[u8]) -> Result<T, PemError>,
 ) -> Result<T, TransportError> {
-    // Two kinds of error are no predicate of the file's name.
+    // The texts of these two do not continue a sentence that begins with the path.
     let content = file::read(file.path(), file::MAX_PEM).map_err(|err| match err {
         FileError::Missing => error(key, file, "does not exist"),
         FileError::Denied => error(key, file, &format!("cannot be read: {err}")),
@@ -61,5 +64,5 @@ fn read<T>(
 }
 
 fn error(key: &'static str, file: &ConfiguredPath, problem: &str) -> TransportError {
-    TransportError::File { key, path: file.redacted(), problem: problem.to_owned() }
+    TransportError(format!("tls_config.{key}: {} {problem}", file.redacted()))
 }
