@@ -145,7 +145,7 @@ impl Client {
 
     /// Whether a file of the credential, of `tls_config` or of the proxy's account changed since it was last read.
     pub async fn credential_changed(&self) -> bool {
-        self.auth.file().changed(self.pool.files()).await || self.pool.changed(&self.settings.transport).await
+        self.auth.file().changed(&self.pool.files).await || self.pool.changed(&self.settings.transport).await
     }
 
     /// Reads the file of the credential, on the current thread. Returns a warning about its permissions.
@@ -207,7 +207,7 @@ impl Client {
         let proxy_login = match connector.proxy_login(&self.settings.url) {
             None => None,
             Some((account, password)) => {
-                let attempt = self.pool.accounts().attempt(account, password, now).await;
+                let attempt = self.pool.accounts.attempt(account, password, now).await;
                 Some(attempt.map_err(|paused| auth::not_yet(FailureReason::Proxy, paused))?)
             }
         };
@@ -216,7 +216,7 @@ impl Client {
         let api = Api::new(url, client, self.peer.clone(), proxy_login);
         self.phase = PollPhase::Credential;
         let pool = self.pool.clone();
-        let with = Resources { accounts: pool.accounts(), files: pool.files(), now };
+        let with = Resources { accounts: &pool.accounts, files: &pool.files, now };
         let token = self.auth.token(&api, with).await?;
         self.phase = PollPhase::Response;
         let mut session = Session { api, token };
@@ -305,7 +305,7 @@ impl Client {
                 .auth
                 .file()
                 .path()
-                .filter(|path| self.pool.files().is_busy(&transport::folder(path)))
+                .filter(|path| self.pool.files.is_busy(&transport::folder(path)))
                 .map(|_| "the credential file"),
         };
         let text = match file {

@@ -59,9 +59,10 @@ pub struct TransportError(pub(super) String);
 /// What all clusters share.
 #[derive(Debug)]
 pub struct TransportPool {
-    accounts: Accounts,
+    pub(super) accounts: Accounts,
     connectors: Mutex<HashMap<TransportSettings, Loaded>>,
-    files: KeyedBlockingPool,
+    /// The threads that read files.
+    pub(super) files: KeyedBlockingPool,
     files_are_good: Arc<AtomicBool>,
     probes: Probes,
     provider: Arc<CryptoProvider>,
@@ -166,26 +167,17 @@ impl TransportPool {
         self: &Arc<Self>,
         settings: &TransportSettings,
     ) -> Result<Arc<Connector>, TransportError> {
-        let loaded = if settings.files().is_empty() {
-            self.load(settings)
-        } else {
-            let (pool, settings) = (self.clone(), settings.clone());
-            self.files
-                .run(&pool_key(settings.files()), move || pool.load(&settings))
-                .await
-                .unwrap_or_else(|| Err(TransportError("the exporter is shutting down".to_owned())))
-        };
+        let (pool, owned) = (self.clone(), settings.clone());
+        let loaded = self.files.run(&pool_key(settings), move || pool.load(&owned)).await;
+        let loaded = loaded.unwrap_or_else(|| Err(TransportError("the exporter is shutting down".to_owned())));
         loaded.or_else(|err| lock(&self.connectors).get(settings).map(|loaded| loaded.connector.clone()).ok_or(err))
     }
 
     /// Whether the files changed since the connector was built.
     pub(super) async fn changed(self: &Arc<Self>, settings: &TransportSettings) -> bool {
-        if settings.files().is_empty() {
-            return false;
-        }
         let owned = settings.clone();
-        let now = self.files.run(&pool_key(settings.files()), move || stamps(&owned)).await;
-        now.is_some_and(|now| lock(&self.connectors).get(settings).is_none_or(|loaded| loaded.files != now))
+        let now = self.files.run(&pool_key(settings), move || stamps(&owned)).await;
+        now.is_some_and(|now| lock(&self.connectors).get(settings).is_some_and(|loaded| loaded.files != now))
     }
 
     /// See [`Probes::probe`].
@@ -197,15 +189,6 @@ impl TransportPool {
         now: Instant,
     ) -> Option<KmsProbe> {
         self.probes.probe(server, networks, last, &self.resolver, &self.provider, now)
-    }
-
-    pub(super) fn accounts(&self) -> &Accounts {
-        &self.accounts
-    }
-
-    /// The threads that read files.
-    pub(super) fn files(&self) -> &KeyedBlockingPool {
-        &self.files
     }
 
     /// Drops the connectors of other settings.
@@ -220,12 +203,12 @@ impl TransportPool {
         self.files_are_good.store(good, Ordering::Relaxed);
     }
 
-    /// A connector for requests without a credential, which may go to any host in plain HTTP.
-    pub(super) fn open(&self, settings: &TransportSettings) -> Result<Arc<Connector>, TransportError> {
-        self.build(settings, false)
-    }
-
-    fn build(&self, settings: &TransportSettings, only_loopback: bool) -> Result<Arc<Connector>, TransportError> {
+    /// `only_loopback`: see [`ClusterResolver`].
+    pub(super) fn build(
+        &self,
+        settings: &TransportSettings,
+        only_loopback: bool,
+    ) -> Result<Arc<Connector>, TransportError> {
         let resolver = ClusterResolver { only_loopback, resolver: self.resolver.clone(), skip: 0 };
         let (tls, verifier) = self.tls(settings.tls.as_ref())?;
         let (mut proxy_login, mut proxy_verifier) = (None, None);
@@ -384,9 +367,9 @@ fn stamps(settings: &TransportSettings) -> Vec<Option<FileStamp>> {
     settings.files().into_iter().map(FileStamp::of).collect()
 }
 
-/// The key of these files in a [`KeyedBlockingPool`]: the folder of the first one.
-fn pool_key(files: Vec<&Path>) -> String {
-    folder(files.first().copied().unwrap_or(Path::new("")))
+/// The key of the settings' files in a [`KeyedBlockingPool`]: the folder of the first one.
+fn pool_key(settings: &TransportSettings) -> String {
+    settings.files().first().map(|path| folder(path)).unwrap_or_default()
 }
 
 /// The key of a file in a [`KeyedBlockingPool`].

@@ -93,6 +93,7 @@ impl ServerVerifier {
         let store = match &*self.trust {
             Trust::Anything => return Ok(()),
             Trust::Nothing => {
+                // The caller shows the text only if there is no expiry to record.
                 let err = VerifyError::new("its certificate cannot be parsed", "");
                 return Err(VerifyError { expiry: expiry(leaf), ..err });
             }
@@ -161,7 +162,9 @@ fn rejection(err: &TrustError, leaf: &CertificateDer<'_>) -> VerifyError {
     };
     let advice = match (&err.problem, &err.culprit) {
         (Problem::Expired, Culprit::Leaf) => return VerifyError::new(problem, "renew it"),
-        (Problem::NotYetValid, _) => return VerifyError::new(problem, "compare the clocks of both sides"),
+        (Problem::NotYetValid, _) => {
+            return VerifyError::new(problem, "check the clocks of the cluster and of this host");
+        }
         (Problem::Expired, Culprit::Intermediate(_)) => "renew it on the cluster",
         (Problem::Expired | Problem::NotCa | Problem::NoCertSign, Culprit::Anchor(_)) => {
             "set tls_config.ca_file (--cluster.ca-file) to a valid CA certificate"

@@ -28,6 +28,13 @@ struct Block<'a> {
     line: usize,
 }
 
+enum Kind {
+    Certificate,
+    /// Written by `openssl ecparam` before a key, which contains them, too; or of key exchanges that are not used.
+    Parameters,
+    PrivateKey,
+}
+
 const BEGIN: &[u8] = b"-----BEGIN";
 const END: &[u8] = b"-----END";
 const DASHES: &[u8] = b"-----";
@@ -71,20 +78,14 @@ pub fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemError> {
 pub fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, PemError> {
     let mut key = None;
     for block in blocks(pem)? {
-        match block.label {
-            "PRIVATE KEY" | "RSA PRIVATE KEY" | "EC PRIVATE KEY" if block.is_encrypted() => {
-                return Err(PemError::Encrypted);
-            }
-            "ENCRYPTED PRIVATE KEY" => return Err(PemError::Encrypted),
-            "PRIVATE KEY" | "RSA PRIVATE KEY" | "EC PRIVATE KEY" => {
-                if key.is_some() {
-                    return Err(error(block.line, "a second private key; remove one"));
-                }
+        match block.kind()? {
+            Kind::PrivateKey if block.is_encrypted() => return Err(PemError::Encrypted),
+            Kind::PrivateKey if key.is_some() => return Err(error(block.line, "a second private key; remove one")),
+            Kind::PrivateKey => {
                 let (kind, der) = block.decode(block.label)?;
                 key = PrivateKeyDer::from_pem(kind, der);
             }
-            "CERTIFICATE" | "X509 CERTIFICATE" => {}
-            _ => block.check_parameters()?,
+            Kind::Certificate | Kind::Parameters => {}
         }
     }
     key.ok_or(PemError::None("private key in PEM form"))
@@ -94,13 +95,9 @@ pub fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, PemError> {
 fn certificates(pem: &[u8]) -> Result<Vec<(usize, CertificateDer<'static>)>, PemError> {
     let mut certificates = Vec::new();
     for block in blocks(pem)? {
-        match block.label {
-            "CERTIFICATE" | "X509 CERTIFICATE" => {
-                let (_, der) = block.decode("CERTIFICATE")?;
-                certificates.push((block.line, der.into()));
-            }
-            "PRIVATE KEY" | "RSA PRIVATE KEY" | "EC PRIVATE KEY" | "ENCRYPTED PRIVATE KEY" => {}
-            _ => block.check_parameters()?,
+        if let Kind::Certificate = block.kind()? {
+            let (_, der) = block.decode("CERTIFICATE")?;
+            certificates.push((block.line, der.into()));
         }
     }
     match (certificates.is_empty(), pem.first_chunk()) {
@@ -181,23 +178,25 @@ impl Block<'_> {
             .map_err(|_| error(self.line, "the block that begins here is not base64"))
     }
 
-    /// Whether it has a header about encryption (RFC 1421), which OpenSSL wrote before PKCS#8.
     fn is_encrypted(&self) -> bool {
-        self.body.windows(9).any(|window| window == b"ENCRYPTED")
+        // Before PKCS#8, OpenSSL wrote a header about it (RFC 1421).
+        self.label.starts_with("ENCRYPTED") || self.body.windows(9).any(|window| window == b"ENCRYPTED")
     }
 
-    /// Accepts the parameters that `openssl ecparam` writes before a key, which contains them, too, and those of unused key
-    /// exchanges.
-    fn check_parameters(&self) -> Result<(), PemError> {
+    fn kind(&self) -> Result<Kind, PemError> {
         let advice = match self.label {
-            "DH PARAMETERS" | "EC PARAMETERS" => return Ok(()),
-            "TRUSTED CERTIFICATE" => "; convert it with `openssl x509 -in FILE -out NEW`",
-            "PKCS7" => "; convert it with `openssl pkcs7 -print_certs -in FILE -out NEW`",
-            "OPENSSH PRIVATE KEY" => "; convert it with `ssh-keygen -p -m pem -f FILE`",
-            "X509 CRL" => "; revocation is not checked, remove it",
-            _ => "; remove it",
+            "CERTIFICATE" | "X509 CERTIFICATE" => return Ok(Kind::Certificate),
+            "PRIVATE KEY" | "RSA PRIVATE KEY" | "EC PRIVATE KEY" | "ENCRYPTED PRIVATE KEY" => {
+                return Ok(Kind::PrivateKey);
+            }
+            "DH PARAMETERS" | "EC PARAMETERS" => return Ok(Kind::Parameters),
+            "TRUSTED CERTIFICATE" => "convert it with `openssl x509 -in FILE -out NEW`",
+            "PKCS7" => "convert it with `openssl pkcs7 -print_certs -in FILE -out NEW`",
+            "OPENSSH PRIVATE KEY" => "convert it with `ssh-keygen -p -m pem -f FILE`",
+            "X509 CRL" => "revocation is not checked, remove it",
+            _ => "remove it",
         };
-        Err(error(self.line, format!("{} blocks are not supported{advice}", self.label)))
+        Err(error(self.line, format!("{} blocks are not supported; {advice}", self.label)))
     }
 }
 

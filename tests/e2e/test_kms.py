@@ -73,7 +73,7 @@ logging_level=INFO
         exporter = self.probing(self.serve())
         wait_for(lambda: REACHABLE in metrics(exporter.url), "the probe ended")
         self.assertEqual(metrics(exporter.url)[REACHABLE], 0)
-        self.assertIn("no TLS version, cipher suite or kind of key in common", exporter.log.read_text())
+        self.assertIn("no TLS version, cipher suite or key type in common", exporter.log.read_text())
         self.check_log(connections=1)
 
     def probing(self, port):

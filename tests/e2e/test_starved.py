@@ -47,7 +47,7 @@ class Starved(Case):
         failed = 'qumulo_encryption_last_poll_failure{cluster="a",reason="connect"} 1'
         wait_for(lambda: failed in scrape(), "polls fail, and a connection that is there is served")
         self.assertIn('qumulo_encryption_status{cluster="a",status="encrypted"} 1', scrape(), "while it is fresh")
-        self.assertRegex(exporter.log.read_text(), r"poll failed.*too many files are open", "the log names it")
+        self.assertRegex(exporter.log.read_text(), r"poll failed.*too many open files", "the log names it")
         resource.prlimit(exporter.pid, resource.RLIMIT_NOFILE, before)
         wait_for(lambda: metrics(exporter.url).get(UP) == 1, "it is over by itself")
 
