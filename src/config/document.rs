@@ -25,7 +25,6 @@ pub struct Position {
     pub column: u64,
 }
 
-/// A YAML file.
 pub struct Document(Node);
 
 struct Node {
@@ -53,8 +52,6 @@ enum Yaml {
 // === impl Document ===
 
 impl Document {
-    /// Parses YAML.
-    ///
     /// # Errors
     ///
     /// The first syntax error with its position, but without source text, which could be a secret.

@@ -282,7 +282,7 @@ fn a_pattern_that_matches_no_file_is_a_warning() {
 }
 
 #[test]
-fn mistakes_of_global_are_told_once() {
+fn errors_of_global_are_reported_once() {
     let text = "
 global: {poll_timeout: 2h, tls_config: {pin_sha256: [zz]}, authorization: {credentials_file: t}}
 clusters:

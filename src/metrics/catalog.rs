@@ -8,7 +8,6 @@ pub enum Kind {
     Gauge,
 }
 
-/// A metric family.
 #[derive(Debug, Eq, PartialEq)]
 pub struct Metric {
     /// One line, ending with a full stop.

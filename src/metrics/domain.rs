@@ -12,7 +12,6 @@ use crate::{
     store::{Snapshot, View},
 };
 
-/// Receives samples.
 pub trait SampleSink {
     /// `labels` are the values of the labels after `cluster`. They come from a closed list or have been validated.
     fn sample(&mut self, metric: &'static Metric, cluster: &str, labels: &[&str], value: f64) {

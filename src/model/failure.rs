@@ -37,7 +37,6 @@ pub enum CredentialRejection {
     LockoutRisk,
 }
 
-/// A failed poll.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PollFailure {
     /// Cause and remedy, for users. Contains no secret.

@@ -154,7 +154,7 @@ fn nothing_next_to_a_lost_key_looks_like_a_grace_period() {
     for soothing in ["199 days", "900 days", " left", "next expiry"] {
         assert!(!page.contains(soothing), "{soothing}: {page}");
     }
-    assert!(page.contains("read <time") && page.contains("since <time"), "each time says what it is: {page}");
+    assert!(page.contains("read <time") && page.contains("since <time"), "each time has a label: {page}");
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn good_clusters_are_collapsed_and_have_no_warning() {
     let text = page(&store, "");
     let (before, folded) = text.split_once("class=\"fold\"").unwrap();
     assert_eq!([before.matches("<article").count(), folded.matches("<article").count()], [1, 21]);
-    assert!(!page(&store, "state=good").contains("class=\"fold\""), "what was asked for is shown");
+    assert!(!page(&store, "state=good").contains("class=\"fold\""), "selected clusters are not collapsed");
     drop(many);
 }
 

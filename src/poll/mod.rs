@@ -33,7 +33,6 @@ use crate::{
 /// How often the file of a rejected credential is checked for changes.
 const CREDENTIAL_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Settings of one cluster.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ClusterSettings {
     pub client: client::ClientSettings,

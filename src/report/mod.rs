@@ -230,7 +230,6 @@ impl ClusterReport {
         }
     }
 
-    /// Version of Qumulo Core.
     pub fn version(&self) -> Option<&str> {
         self.last_result()?.details.identity.version.as_ref().map(|version| version.as_str())
     }

@@ -188,7 +188,7 @@ fn every_state_of_the_kms_says_what_not_to_do() {
 }
 
 #[test]
-fn a_verdict_about_the_key_stands() {
+fn a_key_fault_remains_until_a_status_reveals_the_key_state() {
     let lost = ("key_not_found", Severity::Critical);
     let no_age = Policy { key_max_age: None, ..Policy::default() };
     let kms = |status| kms(status, [900, 900]);

@@ -85,16 +85,16 @@ fn readings<'a>(old: Option<&'a PollResult>, new: &'a PollResult, changes: &mut 
         }
     }
     let server = |reading: &'a PollResult| reading.details.kms.as_ref();
-    let place = |server: &'a KmsServer| (server.host(), server.port, server.key_id());
+    let address_and_key = |server: &'a KmsServer| (server.host(), server.port, server.key_id());
     if let (Some(from), Some(to)) = (old.and_then(server), server(new))
-        && place(from) != place(to)
+        && address_and_key(from) != address_and_key(to)
     {
         changes.push(Change::Kms { from: from.clone(), to: to.clone() });
     }
-    let refused = |reading: &PollResult| reading.kms_probe == Some(KmsProbe::NotAllowed);
+    let not_allowed = |reading: &PollResult| reading.kms_probe == Some(KmsProbe::NotAllowed);
     if let Some(server) = server(new)
-        && refused(new)
-        && !old.is_some_and(refused)
+        && not_allowed(new)
+        && !old.is_some_and(not_allowed)
     {
         changes.push(Change::KmsNotAllowed(server.clone()));
     }

@@ -84,7 +84,7 @@ mod tests {
         check(&[KmsKeyNotFound, KmsCannotConnect], Some((0, KmsKeyNotFound)), Some(1));
     }
 
-    /// Time counts from a certificate's expiry only where the status does not say that the KMS is reached.
+    /// The expiry of a certificate makes a KMS unusable only if the status does not show that the KMS can be reached.
     #[test]
     fn an_expired_certificate_does_not_make_a_kms_unusable_that_answers() {
         let origin = Instant::now();

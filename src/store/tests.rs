@@ -94,7 +94,7 @@ fn changes_are_counted_across_outages_and_the_first_status_is_none() {
 }
 
 #[test]
-fn failures_and_unreadable_dates_are_tallied_apart() {
+fn failures_and_unreadable_dates_are_counted_separately() {
     let (store, clock) = (Store::default(), Clock::new());
     let mut publisher = store.publisher(name("one"), STALE_AFTER);
     publisher.record(clock.at(0), Duration::ZERO, Err(failure(FailureReason::Dns)));
@@ -165,7 +165,7 @@ fn the_view_is_sorted_and_knows_who_was_polled() {
 }
 
 #[test]
-fn only_changes_are_told() {
+fn only_changes_are_returned() {
     let (store, clock) = (Store::default(), Clock::new());
     let mut publisher = store.publisher(name("one"), STALE_AFTER);
     let mut check = |result: Result<PollResult, PollFailure>, expect: &[Change]| {
@@ -202,7 +202,7 @@ fn only_changes_are_told() {
 }
 
 #[test]
-fn changes_of_the_kms_and_of_the_account_are_told_once() {
+fn changes_of_the_kms_and_of_the_account_are_returned_once() {
     let (store, clock) = (Store::default(), Clock::new());
     let mut publisher = store.publisher(name("one"), STALE_AFTER);
     let mut check = |details: Details, kms_probe: Option<KmsProbe>, expect: &[Change]| {
