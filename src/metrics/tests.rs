@@ -94,28 +94,24 @@ fn fleet(store: &Store, origin: Instant) -> Vec<Publisher> {
     let took = Duration::from_millis(12);
     let policy = Policy { require: Some(Require::Kms), ..Policy::default() };
     store.set_metadata(kms.name(), &ClusterMetadata { policy, ..ClusterMetadata::default() });
-    kms.record(clock_time(origin, 600), took, Ok(kms_reading(Status::KmsAvailable)));
+    kms.record(clock_time(origin, 600), took, Ok(kms_result(Status::KmsAvailable)));
     let clock = ServerClock { at: origin + Duration::from_millis(659_900), date: Timestamp::new(at(720)).unwrap() };
     kms.set_api_certificate(Timestamp::new(at(86_400)));
     kms.record(
         clock_time(origin, 660),
         took,
-        Ok(PollResult { clock: Some(clock), ..kms_reading(Status::KmsKeyNotFound) }),
+        Ok(PollResult { clock: Some(clock), ..kms_result(Status::KmsKeyNotFound) }),
     );
-    local.record(clock_time(origin, 650), took, Ok(local_reading(ApiVersion::V2)));
-    failing.record(
-        clock_time(origin, 600),
-        took,
-        Ok(kms_reading(Status::Unknown(ForeignText::new("KMS Quorum Lost")))),
-    );
+    local.record(clock_time(origin, 650), took, Ok(local_result(ApiVersion::V2)));
+    failing.record(clock_time(origin, 600), took, Ok(kms_result(Status::Unknown(ForeignText::new("KMS Quorum Lost")))));
     failing.record(clock_time(origin, 660), took, Err(PollFailure::new(FailureReason::Timeout, "too slow")));
-    stale.record(clock_time(origin, 300), took, Ok(kms_reading(Status::KmsAvailable)));
+    stale.record(clock_time(origin, 300), took, Ok(kms_result(Status::KmsAvailable)));
     stale.record(clock_time(origin, 660), took, Err(PollFailure::new(FailureReason::Authentication, "refused")));
-    old.record(clock_time(origin, 655), took, Ok(local_reading(ApiVersion::V1)));
+    old.record(clock_time(origin, 655), took, Ok(local_result(ApiVersion::V1)));
     vec![kms, local, failing, stale, old, never]
 }
 
-fn kms_reading(status: Status) -> PollResult {
+fn kms_result(status: Status) -> PollResult {
     PollResult {
         api: ApiVersion::V2,
         dates: Dates::from_fn(|field| match field {
@@ -145,7 +141,7 @@ fn details() -> Details {
     Details { account, identity, kms: Some(KmsServer::new("kms.example.com", Some(5696), "key \"1\"", configured)) }
 }
 
-fn local_reading(api: ApiVersion) -> PollResult {
+fn local_result(api: ApiVersion) -> PollResult {
     PollResult {
         api,
         dates: Dates::default(),
@@ -193,7 +189,7 @@ fn everything_that_must_be_fresh_vanishes_together() {
     publisher.record(
         clock_time(origin, 0),
         Duration::ZERO,
-        Ok(PollResult { clock, ..kms_reading(Status::KmsAvailable) }),
+        Ok(PollResult { clock, ..kms_result(Status::KmsAvailable) }),
     );
     let names = |seconds: u64| -> HashSet<String> {
         let got = text(&store.view(), &clock_time(origin, seconds));
@@ -236,12 +232,12 @@ fn catalog_keeps_the_conventions() {
     }
 }
 
-fn any_reading() -> impl Strategy<Value = PollResult> {
+fn any_result() -> impl Strategy<Value = PollResult> {
     let statuses = [Status::Encrypted, Status::KmsCannotConnect, Status::Unknown(ForeignText::new("\"\n\\"))];
     (proptest::sample::select(statuses.to_vec()), 0_i64..253_402_300_800, 0_u32..1_000_000_000).prop_map(
         |(status, seconds, nanos)| {
             let at = Timestamp::new(DateTime::from_timestamp(seconds, nanos).unwrap()).unwrap();
-            PollResult { dates: Dates::from_fn(|_| Date::At(at)), ..kms_reading(status) }
+            PollResult { dates: Dates::from_fn(|_| Date::At(at)), ..kms_result(status) }
         },
     )
 }
@@ -249,19 +245,19 @@ fn any_reading() -> impl Strategy<Value = PollResult> {
 proptest! {
     #[test]
     fn text_is_what_the_prometheus_crate_writes(
-        clusters in proptest::collection::btree_map("[^\\p{C}]{1,20}", proptest::option::of(any_reading()), 0..5),
+        clusters in proptest::collection::btree_map("[^\\p{C}]{1,20}", proptest::option::of(any_result()), 0..5),
         seconds in 0_u64..600,
     ) {
         let (store, origin) = (Store::default(), Instant::now());
         let mut publishers = Vec::new();
-        for (name, reading) in clusters {
+        for (name, result) in clusters {
             let Ok(name) = ClusterName::new(&name) else { continue };
             let mut publisher = store.publisher(name, Duration::from_secs(300));
             let labels = [("site", "a\\b\"c"), ("rack", "7")];
             let labels = Labels::new(labels.into_iter().take(seconds as usize % 3)).unwrap();
             store.set_metadata(publisher.name(), &ClusterMetadata { labels, ..ClusterMetadata::default() });
-            if let Some(reading) = reading {
-                publisher.record(clock_time(origin, 0), Duration::from_micros(seconds), Ok(reading));
+            if let Some(result) = result {
+                publisher.record(clock_time(origin, 0), Duration::from_micros(seconds), Ok(result));
             }
             publishers.push(publisher);
         }

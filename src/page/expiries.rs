@@ -70,8 +70,7 @@ fn expiries(cluster: &ClusterReport, now: DateTime<Utc>) -> Vec<Expiry<'_>> {
     let api = cluster
         .api_certificate
         .map(|expires| expiry("REST API certificate".to_owned(), expires, severity_of(Kind::ApiCertificateExpiring)));
-    let tokens =
-        cluster.last_result().and_then(|reading| reading.details.account.tokens.as_ref()).into_iter().flatten();
+    let tokens = cluster.last_result().and_then(|result| result.details.account.tokens.as_ref()).into_iter().flatten();
     let tokens = tokens.filter_map(|token| {
         let what = format!("Access token {} of the exporter", token.id());
         Some(expiry(what, token.expires?, severity_of(Kind::AccessTokenExpiring)))

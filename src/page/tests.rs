@@ -15,11 +15,11 @@ const GOLDEN: &str = "tests/golden/page.html";
 const GOOD: Exporter<'_> = Exporter { config_is_good: true, config_warnings: &[], metrics: "metrics" };
 
 /// A cluster that was polled once.
-fn read(store: &Store, now: ClockTime, name: &str, reading: PollResult) -> Publisher {
+fn read(store: &Store, now: ClockTime, name: &str, result: PollResult) -> Publisher {
     let mut publisher = store.publisher(ClusterName::new(name).unwrap(), Duration::from_secs(60));
     let policy = Policy { key_max_age: None, ..Policy::default() };
     store.set_metadata(publisher.name(), &ClusterMetadata { policy, ..ClusterMetadata::default() });
-    publisher.record(now, Duration::ZERO, Ok(reading));
+    publisher.record(now, Duration::ZERO, Ok(result));
     publisher
 }
 

@@ -12,9 +12,8 @@ use crate::{
 pub fn poll(cluster: &ClusterName, result: &Result<PollResult, PollFailure>, took: Duration) {
     let seconds = took.as_secs_f64();
     match result {
-        Ok(reading) => {
-            let (status, encryption_type, api) =
-                (reading.status.label(), reading.key_store.label(), reading.api.label());
+        Ok(result) => {
+            let (status, encryption_type, api) = (result.status.label(), result.key_store.label(), result.api.label());
             tracing::debug!(%cluster, status, encryption_type, api, seconds, "polled");
         }
         Err(failure) => {

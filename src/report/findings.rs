@@ -173,23 +173,23 @@ impl Kind {
             Self::ApiCertificateExpiring => return cluster.api_certificate().is_some(),
             _ => {}
         }
-        let Some(reading) = cluster.fresh(now) else { return false };
+        let Some(result) = cluster.fresh(now) else { return false };
         let policy = &cluster.metadata().policy;
         match self {
-            Self::KeyNotFound | Self::KeyInactive => reading.status.reveals_key_state(),
+            Self::KeyNotFound | Self::KeyInactive => result.status.reveals_key_state(),
             Self::ConfigurationCorrupted | Self::KmsAuthenticationError | Self::KmsCannotConnect => {
-                reading.status.is_known()
+                result.status.is_known()
             }
             Self::CertificateExpired | Self::CertificateCritical | Self::CertificateWarning => {
-                reading.key_store == KeyStore::Local || has_both_dates(reading)
+                result.key_store == KeyStore::Local || has_both_dates(result)
             }
-            Self::PolicyViolated => violates_policy(reading, policy.require).is_some(),
-            Self::ExpiryUnknown => reading.key_store != KeyStore::Unknown,
-            Self::KeyTooOld => !is_age_limited(reading, policy) || rotated(reading).is_some(),
+            Self::PolicyViolated => violates_policy(result, policy.require).is_some(),
+            Self::ExpiryUnknown => result.key_store != KeyStore::Unknown,
+            Self::KeyTooOld => !is_age_limited(result, policy) || rotated(result).is_some(),
             Self::ClockSkew => cluster.clock_skew().is_some(),
-            Self::StatusNotRefreshed => reading.dates.get(DateField::LastStatusUpdateTime).timestamp().is_some(),
-            Self::ExcessPrivileges => reading.details.account.privileges.is_some(),
-            Self::AccessTokenExpiring => reading.details.account.tokens.is_some(),
+            Self::StatusNotRefreshed => result.dates.get(DateField::LastStatusUpdateTime).timestamp().is_some(),
+            Self::ExcessPrivileges => result.details.account.privileges.is_some(),
+            Self::AccessTokenExpiring => result.details.account.tokens.is_some(),
             Self::UnknownStatus
             | Self::UnreadableDate
             | Self::KeyAgeUnknown
@@ -248,8 +248,8 @@ pub fn status_text(status: &Status) -> String {
 /// All findings of a cluster, worst first. Those from a stale status state its age.
 pub fn all(cluster: &Snapshot, now: &ClockTime) -> Vec<Finding> {
     let mut findings = Vec::new();
-    if let Some((at, reading)) = cluster.last_known() {
-        findings = findings_from_status(cluster, at, reading, now);
+    if let Some((at, result)) = cluster.last_known() {
+        findings = findings_from_status(cluster, at, result, now);
         if cluster.fresh(now).is_none() {
             let age = format_duration(at.age(now).as_secs_f64());
             findings.iter_mut().for_each(|finding| finding.text.push_str(&format!(" (as of {age} ago)")));
@@ -270,7 +270,7 @@ pub fn do_not_restart(cluster: &Snapshot, now: &ClockTime) -> Option<bool> {
 /// Every kind and severity for which it is known whether the finding applies, for the metric.
 pub fn samples(cluster: &Snapshot, now: &ClockTime) -> Vec<(Kind, Severity, bool)> {
     let mut findings = match cluster.last_known() {
-        Some((at, reading)) if cluster.fresh(now).is_some() => findings_from_status(cluster, at, reading, now),
+        Some((at, result)) if cluster.fresh(now).is_some() => findings_from_status(cluster, at, result, now),
         _ => Vec::new(),
     };
     if cluster.last_poll().is_some() {
@@ -288,28 +288,28 @@ pub fn samples(cluster: &Snapshot, now: &ClockTime) -> Vec<(Kind, Severity, bool
 }
 
 /// Findings from a status received at `at` and from the history before it.
-fn findings_from_status(cluster: &Snapshot, at: &ClockTime, reading: &PollResult, now: &ClockTime) -> Vec<Finding> {
+fn findings_from_status(cluster: &Snapshot, at: &ClockTime, result: &PollResult, now: &ClockTime) -> Vec<Finding> {
     let policy = &cluster.metadata().policy;
     let mut findings = Vec::new();
-    findings.extend(status(cluster, reading, now));
-    findings.extend(key_fault(cluster, reading, now));
-    findings.extend(policy_finding(reading, policy.require).map(|finding| finding.since(status_since(cluster))));
-    findings.extend(super::certificates(reading, now).iter().filter_map(|each| certificate(each, policy)));
-    if reading.key_store == KeyStore::Kms && !has_both_dates(reading) {
+    findings.extend(status(cluster, result, now));
+    findings.extend(key_fault(cluster, result, now));
+    findings.extend(policy_finding(result, policy.require).map(|finding| finding.since(status_since(cluster))));
+    findings.extend(super::certificates(result, now).iter().filter_map(|each| certificate(each, policy)));
+    if result.key_store == KeyStore::Kms && !has_both_dates(result) {
         findings.push(Kind::ExpiryUnknown.warning("The cluster does not report when its KMS certificates expire"));
     }
-    findings.extend(key_age(reading, policy, now));
-    if let Some(updated) = reading.dates.get(DateField::LastStatusUpdateTime).timestamp() {
+    findings.extend(key_age(result, policy, now));
+    if let Some(updated) = result.dates.get(DateField::LastStatusUpdateTime).timestamp() {
         let age = at.unix_seconds() - updated.unix_seconds();
         if age > MAX_STATUS_AGE.as_secs_f64() {
             let text = format!("The cluster has not refreshed its status for {}", format_duration(age));
             findings.push(Kind::StatusNotRefreshed.info(text).since(Some(updated.utc())));
         }
     }
-    if DateField::ALL.into_iter().any(|field| matches!(reading.dates.get(field), Date::Unreadable(_))) {
+    if DateField::ALL.into_iter().any(|field| matches!(result.dates.get(field), Date::Unreadable(_))) {
         findings.push(Kind::UnreadableDate.info("The cluster sent a date that cannot be read"));
     }
-    let account = &reading.details.account;
+    let account = &result.details.account;
     findings.extend(account.tokens.iter().flat_map(|tokens| access_tokens(tokens, at, policy, now)));
     findings.extend(account.privileges.as_ref().and_then(|privileges| excess(privileges.excess.len())));
     findings.extend(cluster.clock_skew().filter(|skew| skew.abs() > MAX_CLOCK_SKEW_SECONDS).map(clock_skew));
@@ -343,10 +343,10 @@ fn status_since(cluster: &Snapshot) -> Option<DateTime<Utc>> {
     cluster.history().status.as_ref().map(|(since, _)| since.wall)
 }
 
-fn status(cluster: &Snapshot, reading: &PollResult, now: &ClockTime) -> Option<Finding> {
-    let text = status_text(&reading.status);
+fn status(cluster: &Snapshot, result: &PollResult, now: &ClockTime) -> Option<Finding> {
+    let text = status_text(&result.status);
     let since = status_since(cluster);
-    match &reading.status {
+    match &result.status {
         Status::Encrypted | Status::KmsAvailable | Status::NotEncrypted => None,
         // See `key_fault`, which can be older than the status.
         Status::KmsKeyNotFound | Status::KmsKeyInactive => None,
@@ -364,11 +364,11 @@ fn status(cluster: &Snapshot, reading: &PollResult, now: &ClockTime) -> Option<F
 }
 
 /// A missing or inactive key. Applies until a status reveals the state of the key again.
-fn key_fault(cluster: &Snapshot, reading: &PollResult, now: &ClockTime) -> Option<Finding> {
+fn key_fault(cluster: &Snapshot, result: &PollResult, now: &ClockTime) -> Option<Finding> {
     let (since, status) = cluster.history().key_fault.as_ref()?;
     let kind = if *status == Status::KmsKeyNotFound { Kind::KeyNotFound } else { Kind::KeyInactive };
     let mut text = status_text(status);
-    if reading.status != *status {
+    if result.status != *status {
         let age = format_duration(since.age(now).as_secs_f64());
         text = format!("{text}, reported {age} ago; no later status shows that the key is available");
     }
@@ -376,9 +376,9 @@ fn key_fault(cluster: &Snapshot, reading: &PollResult, now: &ClockTime) -> Optio
 }
 
 /// `None` if the status or the key store is not recognised.
-fn violates_policy(reading: &PollResult, require: Option<Require>) -> Option<bool> {
-    let encrypted = reading.status.is_known().then_some(reading.status != Status::NotEncrypted);
-    let in_kms = match reading.key_store {
+fn violates_policy(result: &PollResult, require: Option<Require>) -> Option<bool> {
+    let encrypted = result.status.is_known().then_some(result.status != Status::NotEncrypted);
+    let in_kms = match result.key_store {
         KeyStore::Kms => Some(true),
         KeyStore::Local => Some(false),
         KeyStore::Unknown => None,
@@ -394,11 +394,11 @@ fn violates_policy(reading: &PollResult, require: Option<Require>) -> Option<boo
     }
 }
 
-fn policy_finding(reading: &PollResult, require: Option<Require>) -> Option<Finding> {
-    if violates_policy(reading, require) != Some(true) {
+fn policy_finding(result: &PollResult, require: Option<Require>) -> Option<Finding> {
+    if violates_policy(result, require) != Some(true) {
         return None;
     }
-    let finding = match (&reading.status, require) {
+    let finding = match (&result.status, require) {
         (Status::NotEncrypted, None) => Kind::PolicyViolated.warning("Not Encrypted"),
         (Status::NotEncrypted, _) => Kind::PolicyViolated.critical("Not Encrypted, but the policy requires encryption"),
         _ => Kind::PolicyViolated
@@ -434,28 +434,28 @@ pub fn certificate(certificate: &Certificate, policy: &Policy) -> Option<Finding
     Some(if certificate.kind == KmsCertificate::Server { finding.with_advice(RENEW_ON_KMS) } else { finding })
 }
 
-fn has_both_dates(reading: &PollResult) -> bool {
-    KmsCertificate::REPORTED.into_iter().all(|certificate| reading.expiry(certificate).is_some())
+fn has_both_dates(result: &PollResult) -> bool {
+    KmsCertificate::REPORTED.into_iter().all(|certificate| result.expiry(certificate).is_some())
 }
 
-fn rotated(reading: &PollResult) -> Option<Timestamp> {
-    reading.dates.get(DateField::LastKeyRotationTime).timestamp()
+fn rotated(result: &PollResult) -> Option<Timestamp> {
+    result.dates.get(DateField::LastKeyRotationTime).timestamp()
 }
 
 /// A cluster that is not encrypted has no master key.
-fn is_age_limited(reading: &PollResult, policy: &Policy) -> bool {
-    policy.key_max_age.is_some() && reading.status != Status::NotEncrypted
+fn is_age_limited(result: &PollResult, policy: &Policy) -> bool {
+    policy.key_max_age.is_some() && result.status != Status::NotEncrypted
 }
 
-fn key_age(reading: &PollResult, policy: &Policy, now: &ClockTime) -> Option<Finding> {
-    let limit = policy.key_max_age.filter(|_| is_age_limited(reading, policy))?;
-    let Some(rotated) = rotated(reading) else {
+fn key_age(result: &PollResult, policy: &Policy, now: &ClockTime) -> Option<Finding> {
+    let limit = policy.key_max_age.filter(|_| is_age_limited(result, policy))?;
+    let Some(rotated) = rotated(result) else {
         return Some(Kind::KeyAgeUnknown.info("The cluster does not report the age of its master key"));
     };
     let age = now.unix_seconds() - rotated.unix_seconds();
     (age > limit.as_secs_f64()).then(|| {
         let finding = Kind::KeyTooOld.warning(format!("The master key is {} old", format_duration(age)));
-        if reading.key_store == KeyStore::Kms { finding.with_advice(ROTATE_IN_KMS) } else { finding }
+        if result.key_store == KeyStore::Kms { finding.with_advice(ROTATE_IN_KMS) } else { finding }
     })
 }
 

@@ -179,7 +179,7 @@ fn cluster(cluster: &ClusterReport) -> Cluster<'_> {
         // Certificates have a resolution of one second.
         seconds_left: each.seconds_left.floor() as i64,
     });
-    let account = cluster.last_result().map(|reading| &reading.details.account);
+    let account = cluster.last_result().map(|result| &result.details.account);
     Cluster {
         name: &cluster.name,
         url: &cluster.url,
@@ -189,14 +189,14 @@ fn cluster(cluster: &ClusterReport) -> Cluster<'_> {
         findings: findings.collect(),
         policy: policy(&cluster.policy),
         up: cluster.up,
-        status: cluster.fresh.as_ref().map(|reading| reading.status.label()),
-        last_known: cluster.last_known.as_ref().map(|(age, reading)| LastKnown {
-            status: reading.status.label(),
-            encryption_type: reading.key_store.label(),
+        status: cluster.fresh.as_ref().map(|result| result.status.label()),
+        last_known: cluster.last_known.as_ref().map(|(age, result)| LastKnown {
+            status: result.status.label(),
+            encryption_type: result.key_store.label(),
             seconds_ago: age.as_secs(),
         }),
         raw_status: cluster.raw_status(),
-        encryption_type: cluster.fresh.as_ref().map(|reading| reading.key_store.label()),
+        encryption_type: cluster.fresh.as_ref().map(|result| result.key_store.label()),
         certificates: certificates.collect(),
         key_store: cluster.kms().map(|server| KeyStore {
             host: server.host(),

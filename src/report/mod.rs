@@ -94,9 +94,9 @@ fn judge(cluster: &Snapshot, now: &ClockTime) -> ClusterReport {
         Failure::Poll(failure) => (failure.reason.label(), failure.message.clone()),
     });
     let known = cluster.last_known();
-    let certificates: Vec<Certificate> = known.iter().flat_map(|(_, reading)| certificates(reading, now)).collect();
+    let certificates: Vec<Certificate> = known.iter().flat_map(|(_, result)| certificates(result, now)).collect();
     let findings = findings::all(cluster, now);
-    let last_known = known.filter(|_| fresh.is_none()).map(|(at, reading)| (at.age(now), reading.clone()));
+    let last_known = known.filter(|_| fresh.is_none()).map(|(at, result)| (at.age(now), result.clone()));
     ClusterReport {
         api_certificate: cluster.api_certificate(),
         certificates,
@@ -116,11 +116,11 @@ fn judge(cluster: &Snapshot, now: &ClockTime) -> ClusterReport {
 }
 
 /// None with a local key store, even if the cluster still reports their dates.
-fn certificates(reading: &PollResult, now: &ClockTime) -> Vec<Certificate> {
-    let kinds = KmsCertificate::ALL.into_iter().filter(|_| reading.key_store != KeyStore::Local);
+fn certificates(result: &PollResult, now: &ClockTime) -> Vec<Certificate> {
+    let kinds = KmsCertificate::ALL.into_iter().filter(|_| result.key_store != KeyStore::Local);
     kinds
         .filter_map(|kind| {
-            let expires = reading.expiry(kind)?;
+            let expires = result.expiry(kind)?;
             Some(Certificate { kind, expires, seconds_left: expires.unix_seconds() - now.unix_seconds() })
         })
         .collect()
@@ -182,9 +182,9 @@ impl ClusterReport {
     /// The status as text, with its age if it is stale.
     pub fn headline(&self) -> String {
         match (&self.fresh, &self.last_known, self.up) {
-            (Some(reading), _, _) => findings::status_text(&reading.status),
-            (None, Some((age, reading)), _) => {
-                format!("{}, {} ago", findings::status_text(&reading.status), format_duration(age.as_secs_f64()))
+            (Some(result), _, _) => findings::status_text(&result.status),
+            (None, Some((age, result)), _) => {
+                format!("{}, {} ago", findings::status_text(&result.status), format_duration(age.as_secs_f64()))
             }
             (None, None, None) => "Not polled yet".to_owned(),
             (None, None, Some(_)) => "No status".to_owned(),
@@ -193,7 +193,7 @@ impl ClusterReport {
 
     /// Type of the key store, for display.
     pub fn key_store(&self) -> &'static str {
-        match self.last_result().map(|reading| reading.key_store).unwrap_or(KeyStore::Unknown) {
+        match self.last_result().map(|result| result.key_store).unwrap_or(KeyStore::Unknown) {
             KeyStore::Kms => "KMS",
             other => other.label(),
         }
@@ -214,7 +214,7 @@ impl ClusterReport {
 
     /// The last success, fresh or stale.
     pub fn last_result(&self) -> Option<&PollResult> {
-        self.fresh.as_ref().or(self.last_known.as_ref().map(|(_, reading)| reading))
+        self.fresh.as_ref().or(self.last_known.as_ref().map(|(_, result)| result))
     }
 
     /// A date from the last success.
@@ -240,7 +240,7 @@ impl ClusterReport {
 
     /// Version of the status endpoint.
     pub fn api(&self) -> Option<&'static str> {
-        self.fresh.as_ref().map(|reading| ApiVersion::label(reading.api))
+        self.fresh.as_ref().map(|result| ApiVersion::label(result.api))
     }
 
     pub fn first_expiry(&self) -> Option<&Certificate> {

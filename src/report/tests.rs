@@ -51,9 +51,9 @@ pub fn fleet(store: &Store, origin: Instant) -> Vec<Publisher> {
         store.set_metadata(publisher.name(), &ClusterMetadata { url, ..ClusterMetadata::default() });
         publisher
     };
-    let ok = |name: &str, reading: PollResult| {
+    let ok = |name: &str, result: PollResult| {
         let mut publisher = add(name);
-        publisher.record(clock_time(origin, 660), Duration::from_millis(12), Ok(reading));
+        publisher.record(clock_time(origin, 660), Duration::from_millis(12), Ok(result));
         publisher
     };
     let fail = |mut publisher: Publisher, reason: FailureReason| {

@@ -53,7 +53,7 @@ pub(super) fn between(before: &Snapshot, after: &Snapshot) -> Vec<Change> {
     availability(before, after, &mut changes);
     let (old, new) = (before.last_good.as_ref().map(|good| &good.1), after.last_good.as_ref().map(|good| &good.1));
     if let Some(new) = new {
-        readings(old, new, &mut changes);
+        compare_results(old, new, &mut changes);
     }
     changes
 }
@@ -69,7 +69,7 @@ fn availability(before: &Snapshot, after: &Snapshot, changes: &mut Vec<Change>) 
     }
 }
 
-fn readings<'a>(old: Option<&'a PollResult>, new: &'a PollResult, changes: &mut Vec<Change>) {
+fn compare_results<'a>(old: Option<&'a PollResult>, new: &'a PollResult, changes: &mut Vec<Change>) {
     match old {
         None => changes.push(Change::First { key_store: new.key_store, status: new.status.clone() }),
         Some(old) => {
@@ -84,21 +84,21 @@ fn readings<'a>(old: Option<&'a PollResult>, new: &'a PollResult, changes: &mut 
             }
         }
     }
-    let server = |reading: &'a PollResult| reading.details.kms.as_ref();
+    let server = |result: &'a PollResult| result.details.kms.as_ref();
     let address_and_key = |server: &'a KmsServer| (server.host(), server.port, server.key_id());
     if let (Some(from), Some(to)) = (old.and_then(server), server(new))
         && address_and_key(from) != address_and_key(to)
     {
         changes.push(Change::Kms { from: from.clone(), to: to.clone() });
     }
-    let not_allowed = |reading: &PollResult| reading.kms_probe == Some(KmsProbe::NotAllowed);
+    let not_allowed = |result: &PollResult| result.kms_probe == Some(KmsProbe::NotAllowed);
     if let Some(server) = server(new)
         && not_allowed(new)
         && !old.is_some_and(not_allowed)
     {
         changes.push(Change::KmsNotAllowed(server.clone()));
     }
-    let privileges = |reading: &'a PollResult| reading.details.account.privileges.as_ref();
+    let privileges = |result: &'a PollResult| result.details.account.privileges.as_ref();
     if let Some(now) = privileges(new)
         && old.and_then(privileges) != Some(now)
         && (!now.can_read || !now.excess.is_empty())

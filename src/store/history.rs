@@ -16,11 +16,11 @@ pub struct History {
 
 impl History {
     /// The history after a poll that succeeded at `at`.
-    pub(super) fn after(self, at: ClockTime, reading: &PollResult) -> Self {
+    pub(super) fn after(self, at: ClockTime, result: &PollResult) -> Self {
         let expired = |certificate: KmsCertificate| {
-            reading.expiry(certificate).is_some_and(|expiry| expiry.unix_seconds() <= at.unix_seconds())
+            result.expiry(certificate).is_some_and(|expiry| expiry.unix_seconds() <= at.unix_seconds())
         };
-        let kms_unusable_since = match &reading.status {
+        let kms_unusable_since = match &result.status {
             Status::KmsCannotConnect | Status::KmsAuthenticationError => self.kms_unusable_since.or(Some(at)),
             // The KMS responded, or none is used: an expired certificate has not broken anything yet.
             status if status.reveals_key_state() => None,
@@ -28,10 +28,10 @@ impl History {
             _ => self.kms_unusable_since.or_else(|| KmsCertificate::ALL.into_iter().any(expired).then_some(at)),
         };
         let since = |before: Option<(ClockTime, Status)>| match before {
-            Some((since, status)) if status == reading.status => Some((since, status)),
-            _ => Some((at, reading.status.clone())),
+            Some((since, status)) if status == result.status => Some((since, status)),
+            _ => Some((at, result.status.clone())),
         };
-        let key_fault = match &reading.status {
+        let key_fault = match &result.status {
             Status::KmsKeyNotFound | Status::KmsKeyInactive => since(self.key_fault),
             status if status.reveals_key_state() => None,
             _ => self.key_fault,
@@ -53,11 +53,11 @@ mod tests {
     fn a_key_fault_is_cleared_only_by_a_status_that_reveals_the_key_state() {
         let origin = Instant::now();
         let at = |seconds| ClockTime { mono: origin + Duration::from_secs(seconds), wall: DateTime::UNIX_EPOCH };
-        let reading = |status| PollResult { key_store: KeyStore::Kms, ..PollResult::local(status) };
+        let result = |status| PollResult { key_store: KeyStore::Kms, ..PollResult::local(status) };
         let check = |statuses: &[Status], key_fault: Option<(u64, Status)>, unusable: Option<u64>| {
             let mut history = History::default();
             for (second, status) in statuses.iter().enumerate() {
-                history = history.after(at(second as u64), &reading(status.clone()));
+                history = history.after(at(second as u64), &result(status.clone()));
             }
             let got = history.key_fault.map(|(since, status)| ((since.mono - origin).as_secs(), status));
             assert_eq!(got, key_fault, "{statuses:?}");

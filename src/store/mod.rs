@@ -156,11 +156,11 @@ impl Publisher {
         result: Result<PollResult, PollFailure>,
     ) -> Vec<Change> {
         let mut after = (*self.snapshot).clone();
-        after.counters.count(&result, after.last_good.as_ref().map(|(_, reading)| &reading.status));
+        after.counters.count(&result, after.last_good.as_ref().map(|(_, result)| &result.status));
         let failure = match result {
-            Ok(reading) => {
-                after.history = after.history.after(at, &reading);
-                after.last_good = Some((at, reading));
+            Ok(result) => {
+                after.history = after.history.after(at, &result);
+                after.last_good = Some((at, result));
                 None
             }
             Err(failure) => Some(Failure::Poll(failure)),
@@ -249,8 +249,8 @@ impl Snapshot {
 
     /// Cluster time minus exporter time at the last success, in seconds.
     pub fn clock_skew(&self) -> Option<f64> {
-        let (at, reading) = self.last_good.as_ref()?;
-        Some(reading.clock?.skew(at))
+        let (at, result) = self.last_good.as_ref()?;
+        Some(result.clock?.skew(at))
     }
 
     pub fn stale_after(&self) -> Duration {
@@ -259,8 +259,8 @@ impl Snapshot {
 
     /// The last success, if it is younger than `stale_after`. The only access to a status for metrics.
     pub fn fresh(&self, now: &ClockTime) -> Option<&PollResult> {
-        let (at, reading) = self.last_good.as_ref()?;
-        (at.age(now) < self.stale_after).then_some(reading)
+        let (at, result) = self.last_good.as_ref()?;
+        (at.age(now) < self.stale_after).then_some(result)
     }
 
     /// Whether the last poll succeeded and its status is still fresh. `None` before the first poll has ended.
@@ -310,10 +310,10 @@ impl Counters {
     fn count(&mut self, result: &Result<PollResult, PollFailure>, before: Option<&Status>) {
         self.polls += 1;
         match result {
-            Ok(reading) => {
-                self.status_changes += u64::from(before.is_some_and(|before| *before != reading.status));
+            Ok(result) => {
+                self.status_changes += u64::from(before.is_some_and(|before| *before != result.status));
                 for (field, tally) in DateField::ALL.iter().zip(&mut self.unreadable) {
-                    *tally += u64::from(matches!(reading.dates.get(*field), Date::Unreadable(_)));
+                    *tally += u64::from(matches!(result.dates.get(*field), Date::Unreadable(_)));
                 }
             }
             Err(failure) => {

@@ -18,10 +18,10 @@ const SHORT: Duration = Duration::from_millis(300);
 /// The result of a poll and the number of requests to each endpoint.
 async fn check(change: impl FnOnce(&mut ClusterSpec), expect: (ApiVersion, KeyStore, &str), asked: [u64; 2]) {
     let lab = Lab::new(change).await;
-    let reading = lab.poll().await.unwrap();
-    assert_eq!((reading.api, reading.key_store, reading.status.label()), expect);
+    let result = lab.poll().await.unwrap();
+    assert_eq!((result.api, result.key_store, result.status.label()), expect);
     let (id, version) =
-        (reading.details.identity.cluster_id.clone().unwrap(), reading.details.identity.version.clone().unwrap());
+        (result.details.identity.cluster_id.clone().unwrap(), result.details.identity.version.clone().unwrap());
     let spec = lab.cluster.spec();
     assert_eq!((id.as_str(), version.as_str()), (spec.cluster_id().as_str(), spec.version()));
     let counts = lab.cluster.counts();
@@ -168,9 +168,9 @@ async fn check_identity(fault: EndpointFault, later: Duration, known: bool, aske
     lab.settings.timeout = Duration::from_secs(4);
     let mut probe = lab.probe();
     let start = Instant::now();
-    let reading = probe.poll().await.unwrap();
+    let result = probe.poll().await.unwrap();
     assert!(start.elapsed() < lab.settings.timeout, "{fault:?}: {:?}", start.elapsed());
-    assert_eq!(reading.details.identity, Default::default(), "{fault:?}");
+    assert_eq!(result.details.identity, Default::default(), "{fault:?}");
     lab.cluster.update(|spec| spec.faults.identity_fault = None);
     let identity = probe.poll_at(Instant::now() + later).await.unwrap().details.identity.clone();
     assert_eq!((identity.cluster_id.is_some(), identity.version.is_some()), (known, known), "{fault:?}");
@@ -196,7 +196,7 @@ async fn each_part_of_the_identity_is_known_or_not_by_itself() {
         Some(if known { reply("200 OK", "{\"revision_id\": \"Qumulo Core 7.1\"}") } else { healthy() })
     })
     .await;
-    let reading = server.probe().poll().await.unwrap();
-    let identity = &reading.details.identity;
+    let result = server.probe().poll().await.unwrap();
+    let identity = &result.details.identity;
     assert_eq!((identity.version.as_ref().unwrap().as_str(), &identity.cluster_id), ("7.1", &None));
 }

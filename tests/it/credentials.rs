@@ -304,7 +304,7 @@ async fn check_upgrade(from: Profile, to: Profile, later: u64, outage: bool, exp
     lab.cluster.update(|spec| (spec.profile, spec.faults.down) = (to, false));
     let v1 = lab.cluster.counts().status_v1;
     match (probe.poll_at(now + Duration::from_secs(later)).await, expect) {
-        (Ok(reading), Ok(api)) => assert_eq!(reading.api, api),
+        (Ok(result), Ok(api)) => assert_eq!(result.api, api),
         (outcome, Err(words)) => {
             assert_fails(outcome, FailureReason::Unsupported, words);
             assert_eq!(lab.cluster.counts().status_v1, v1, "v1 is not even asked");
@@ -345,7 +345,7 @@ async fn an_error_of_the_newer_api_costs_no_status_of_the_old_one() {
     let (mut probe, now) = (server.probe(), Instant::now());
     for (later, is_broken) in [(0, false), (601, true), (1202, false)] {
         broken.store(is_broken, Ordering::SeqCst);
-        let reading = probe.poll_at(now + Duration::from_secs(later)).await.unwrap();
-        assert_eq!(reading.api, ApiVersion::V1, "after {later} s");
+        let result = probe.poll_at(now + Duration::from_secs(later)).await.unwrap();
+        assert_eq!(result.api, ApiVersion::V1, "after {later} s");
     }
 }

@@ -21,10 +21,10 @@ fn asked(counts: &Counts) -> [u64; 3] {
 
 async fn details(change: impl FnOnce(&mut ClusterSpec)) -> (Details, [u64; 3]) {
     let lab = Lab::new(change).await;
-    let reading = lab.poll().await.unwrap();
+    let result = lab.poll().await.unwrap();
     let counts = lab.cluster.counts();
     assert_eq!(counts.connections, 1, "all on one connection");
-    ((*reading.details).clone(), asked(&counts))
+    ((*result.details).clone(), asked(&counts))
 }
 
 #[tokio::test]
@@ -115,11 +115,11 @@ async fn what_hangs_or_fails_costs_no_status() {
         .await;
         lab.settings.timeout = Duration::from_secs(4);
         let started = Instant::now();
-        let reading = lab.poll().await.unwrap();
+        let result = lab.poll().await.unwrap();
         assert!(started.elapsed() < lab.settings.timeout, "{fault:?}: {:?}", started.elapsed());
-        assert_eq!((reading.status.label(), &reading.details.kms), ("kms_available", &None), "{fault:?}");
-        assert_eq!(reading.details.account, Default::default(), "{fault:?}");
-        assert!(reading.details.identity.version.is_some(), "{fault:?}");
+        assert_eq!((result.status.label(), &result.details.kms), ("kms_available", &None), "{fault:?}");
+        assert_eq!(result.details.account, Default::default(), "{fault:?}");
+        assert!(result.details.identity.version.is_some(), "{fault:?}");
     }
 }
 
@@ -162,8 +162,8 @@ async fn one_bad_answer_takes_nothing_away() {
 async fn the_clock_of_the_cluster_is_compared() {
     for (skew, expect) in [(None, 0.0), (Some("+10m"), 600.0), (Some("-2h"), -7_200.0)] {
         let lab = Lab::new(|spec| spec.faults.clock_skew = skew.map(str::to_owned)).await;
-        let reading = lab.poll().await.unwrap();
-        let skew = reading.clock.unwrap().skew(&qumulo_encryption_exporter::clock::now());
+        let result = lab.poll().await.unwrap();
+        let skew = result.clock.unwrap().skew(&qumulo_encryption_exporter::clock::now());
         assert!((skew - expect).abs() < 2.0, "{skew} {expect}");
     }
 }

@@ -273,7 +273,7 @@ async fn a_connection_cut_anywhere_never_gives_a_wrong_status() {
             let mut probe = Probe::new(&settings, &lab.pool).unwrap();
             proxy.set(toxic(bytes));
             match probe.poll().await {
-                Ok(reading) => assert_eq!(reading.status, Status::Encrypted),
+                Ok(result) => assert_eq!(result.status, Status::Encrypted),
                 Err(failure) => {
                     failures += 1;
                     let known =

@@ -94,7 +94,7 @@ fn timestamp(seconds: i64) -> Timestamp {
 }
 
 impl Answer {
-    fn reading(&self, now: i64, mono: Instant) -> PollResult {
+    fn result(&self, now: i64, mono: Instant) -> PollResult {
         let date = |at: Option<i64>| at.map_or(Date::NotReported, |at| Date::At(timestamp(at)));
         let dates = Dates::from_fn(|field| match field {
             DateField::CaCertExpiry => date(self.certificates[0].map(|left| now + left)),
@@ -139,7 +139,7 @@ impl Watch {
                 let now = self.clock_time();
                 let failed = || PollFailure::new(FailureReason::Timeout, "too slow");
                 let result =
-                    if let Reads(answer) = step { Ok(answer.reading(self.now, now.mono)) } else { Err(failed()) };
+                    if let Reads(answer) = step { Ok(answer.result(self.now, now.mono)) } else { Err(failed()) };
                 self.publisher.set_api_certificate(self.certificate);
                 self.publisher.record(now, Duration::ZERO, result);
                 self.now += 1;

@@ -101,7 +101,7 @@ impl World {
 impl Expected {
     fn ended(&mut self, end: End) {
         self.since = None;
-        let before = self.good.as_ref().map(|(_, reading)| reading.status.clone());
+        let before = self.good.as_ref().map(|(_, result)| result.status.clone());
         // Allows the longest pause; the tests of `schedule` check the exact one.
         let pause = if let End::Refuse(_) = end { Duration::from_secs(1800) } else { Duration::ZERO };
         self.due = Some(now() + INTERVAL + pause);
@@ -127,8 +127,7 @@ impl Expected {
 
     fn check(&self, snapshot: &Snapshot) {
         let at = clock::now();
-        let fresh =
-            self.good.as_ref().filter(|(good, _)| at.mono < *good + self.stale_after).map(|(_, reading)| reading);
+        let fresh = self.good.as_ref().filter(|(good, _)| at.mono < *good + self.stale_after).map(|(_, result)| result);
         assert_eq!(snapshot.fresh(&at), fresh);
         let up = self.last.as_ref().map(|(_, failure)| failure.is_none() && fresh.is_some());
         assert_eq!(snapshot.up(&at), up);
