@@ -1,4 +1,4 @@
-//! Access to the clocks. Only `cmd`, `poll`, `routes` and `web` read them; other modules take the time as an argument.
+//! Access to the clocks. Only `cmd`, `poll` and `routes` call this; below them the time is an argument.
 
 use std::time::SystemTime;
 

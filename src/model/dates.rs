@@ -6,7 +6,7 @@ use super::ForeignText;
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Timestamp(DateTime<Utc>);
 
-/// A date field of `GET /v2/encryption/key-store/status`, under the API's name.
+/// A date field of the status response, under the API's name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum DateField {
     /// `notAfter` of the KMS CA certificate.

@@ -27,7 +27,8 @@ pub struct KmsServer {
 pub struct Account {
     /// From `GET /v1/session/who-am-i`.
     pub privileges: Option<Privileges>,
-    /// The account's enabled access tokens, from `GET /v1/auth/access-tokens/`. `None` if the account may not list them.
+    /// The account's enabled access tokens, from `GET /v1/auth/access-tokens/`. `None` if they
+    /// are not known: the account may not list them, or a login is used.
     pub tokens: Option<Vec<AccessToken>>,
 }
 
