@@ -77,10 +77,10 @@ kinds! {
     KeyInactive 3 "key_inactive" [Critical] "KeyInactive"
         "Reactivate the key in the KMS. If that is not possible, contact Qumulo support before changing anything.";
     CertificateExpired 4 "certificate_expired" [Critical] "CertificateExpired"
-        "Issue a new certificate and set it with qq encryption_set_key_store.";
+        "Issue a new certificate. Give it to the cluster while it reports KMS Available; otherwise contact Qumulo support first.";
     KmsAuthenticationError 5 "kms_authentication_error" [Critical] "KmsAuthenticationError"
-        "Check the KMS client certificate and its user in the KMS. If the certificate is wrong, set a new one with qq \
-         encryption_set_key_store.";
+        "Check the KMS client certificate and its account in the KMS. If a new certificate is needed, contact Qumulo support \
+         before giving it to the cluster.";
     KmsCannotConnect 6 "kms_cannot_connect" [Warning Critical] "KmsUnusable"
         "Check that the KMS is running, that the cluster can reach it (name, route, port 5696), and that its certificate is valid.";
     CertificateCritical 7 "certificate_critical" [Critical] "CertificateExpiring"
@@ -115,13 +115,13 @@ kinds! {
 
 /// For the KMS server certificate, which is not set on the cluster.
 const RENEW_ON_KMS: &str = "Renew the certificate on the KMS.";
-const MOVE_KEY: &str = "Move the master key to a KMS with qq encryption_set_key_store. If the key may stay on the nodes, change \
-                        require in the policy.";
+const MOVE_KEY: &str = "Plan with Qumulo support and the KMS team how to move the key to a KMS. If the key may stay on the nodes, \
+                        change require in the policy.";
 const ROTATE_IN_KMS: &str = "Create a new key in the KMS and rotate to it with qq rotate_encryption_keys --key-id.";
 /// Replaces the advice to rotate the key while rotating it could do damage.
 const DO_NOT_ROTATE: &str = "Do not rotate the key now. First resolve the other findings.";
-/// Replaces the advice to set the key store while the key is not available.
-const KEY_FIRST: &str = "Do not change the key store now. First resolve the finding above.";
+/// Replaces advice to change the key store while the key or the KMS is not available.
+const KEY_FIRST: &str = "Do not change the key store now. First resolve the findings about the key and the KMS.";
 
 // === impl Kind ===
 
@@ -150,8 +150,24 @@ impl Kind {
         self.row().alert
     }
 
+    /// What to do, unless the state of the cluster calls for something else.
+    pub fn advice(self) -> &'static str {
+        self.row().advice
+    }
+
+    /// What must not be done while the finding applies.
+    pub fn prohibition(self) -> Option<&'static str> {
+        match self {
+            kind if kind.endangers_data() => Some("Do not reboot, upgrade or power-cycle nodes."),
+            Self::NotReadable | Self::UnknownStatus => {
+                Some("Do not reboot, upgrade or power-cycle nodes while the status is not known.")
+            }
+            _ => None,
+        }
+    }
+
     fn finding(self, severity: Severity, text: impl Into<String>) -> Finding {
-        Finding { advice: self.row().advice, kind: self, severity, since: None, text: text.into() }
+        Finding { advice: self.advice(), kind: self, severity, since: None, text: text.into() }
     }
 
     fn critical(self, text: impl Into<String>) -> Finding {
@@ -204,13 +220,7 @@ impl Kind {
 impl Finding {
     /// What must not be done while the finding applies.
     pub fn prohibition(&self) -> Option<&'static str> {
-        match self.kind {
-            kind if kind.endangers_data() => Some("Do not reboot, upgrade or power-cycle nodes."),
-            Kind::NotReadable | Kind::UnknownStatus => {
-                Some("Do not reboot, upgrade or power-cycle nodes while the status is not known.")
-            }
-            _ => None,
-        }
+        self.kind.prohibition()
     }
 
     /// The prohibition, if any, followed by the advice.
@@ -326,12 +336,18 @@ fn findings_without_status(cluster: &Snapshot, now: &ClockTime) -> impl Iterator
 /// Replaces advice that would do damage in the current state of the cluster.
 fn replace_dangerous_advice(findings: &mut [Finding]) {
     let key_in_danger = findings.iter().any(|finding| finding.kind.rank() <= 3);
+    let kms_unusable =
+        findings.iter().any(|finding| matches!(finding.kind, Kind::KmsAuthenticationError | Kind::KmsCannotConnect));
     let unsafe_to_rotate =
         findings.iter().any(|finding| finding.prohibition().is_some() || finding.severity == Severity::Critical);
     for finding in findings {
         match finding.kind {
             Kind::KeyTooOld if unsafe_to_rotate => finding.advice = DO_NOT_ROTATE,
-            kind if key_in_danger && kind.rank() > 3 && finding.advice.contains("encryption_set_key_store") => {
+            _ if finding.advice == RENEW_ON_KMS => {}
+            Kind::CertificateCritical | Kind::CertificateWarning if key_in_danger || kms_unusable => {
+                finding.advice = KEY_FIRST;
+            }
+            Kind::CertificateExpired | Kind::KmsAuthenticationError | Kind::PolicyViolated if key_in_danger => {
                 finding.advice = KEY_FIRST;
             }
             _ => {}

@@ -1,3 +1,5 @@
+use std::{fs, path::Path};
+
 use super::*;
 
 #[test]
@@ -24,4 +26,28 @@ fn identifiers_are_unique_and_ranks_are_in_order() {
     ids.dedup();
     assert_eq!(ids.len(), Kind::ALL.len());
     assert!(Kind::ALL.iter().all(|kind| !kind.severities().is_empty()));
+}
+
+/// Page, JSON and `status` show the advice, and the alert links the runbook.
+#[test]
+fn advice_and_runbook_agree() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/runbooks");
+    let special = [
+        (Kind::CertificateExpired, RENEW_ON_KMS),
+        (Kind::CertificateWarning, RENEW_ON_KMS),
+        (Kind::PolicyViolated, MOVE_KEY),
+        (Kind::KeyTooOld, ROTATE_IN_KMS),
+        (Kind::KeyTooOld, DO_NOT_ROTATE),
+    ];
+    let failures = FailureReason::ALL.map(|reason| (Kind::NotReadable, failure_advice(reason)));
+    for (kind, advice) in Kind::ALL.iter().map(|kind| (*kind, kind.advice())).chain(special).chain(failures) {
+        let runbook = fs::read_to_string(folder.join(format!("{}.md", kind.alert()))).unwrap();
+        let forbids = runbook.contains("**Do not reboot, upgrade or power-cycle nodes");
+        assert_eq!(kind.prohibition().is_some(), forbids, "{}", kind.alert());
+        // Commands, privileges, keys of the configuration, and whom to call.
+        let words = advice.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        for name in words.filter(|word| word.contains('_') || ["support", "KMS"].contains(word)) {
+            assert!(runbook.contains(name), "the advice of {} mentions {name}, its runbook does not", kind.id());
+        }
+    }
 }

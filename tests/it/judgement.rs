@@ -606,9 +606,14 @@ fn agree(watch: &Watch, pairs: &BTreeMap<&str, &[&str]>, seen: &mut BTreeMap<(St
     assert_eq!(said, expect, "{json:#}");
     // No advice that is dangerous in this state.
     let critical = json["severity"] == "critical" || json["do_not_restart"] == true;
+    let unavailable = findings.iter().any(|finding| {
+        let id = finding["id"].as_str().unwrap();
+        ["key_not_found", "key_inactive", "configuration_corrupted"].contains(&id) || id.starts_with("kms_")
+    });
     for finding in findings {
         let advice = finding["advice"].as_str().unwrap();
         assert!(!critical || !advice.contains("rotate_encryption_keys"), "{json:#}");
+        assert!(!unavailable || !advice.contains("encryption_set_key_store"), "{json:#}");
         let forbids = advice.starts_with("Do not reboot, upgrade or power-cycle nodes");
         assert!(!forbids || json["do_not_restart"] == true, "{json:#}");
     }
