@@ -4,35 +4,36 @@
 //! limits hold however fast clients connect.
 
 use std::{
-    cmp::Reverse,
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     net::IpAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Duration, Instant, timeout},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::lock::lock;
 
+/// How long to wait for an evicted connection, which takes microseconds to close, before another one is evicted.
+const RETRY: Duration = Duration::from_millis(1);
+
 #[derive(Debug)]
 pub(super) struct ConnectionRegistry {
+    connections: Mutex<BTreeMap<u64, Connection>>,
     max_connections: usize,
-    /// In bytes.
-    max_unread: usize,
-    state: Mutex<State>,
-    /// Notified after every change of `state` that can make room.
-    changed: Notify,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    connections: HashMap<u64, Connection>,
-    next_id: u64,
-    /// The sum over all connections, in bytes.
-    unread: usize,
+    max_unread: u32,
+    next_id: AtomicU64,
+    slots: Arc<Semaphore>,
+    /// One permit for each byte.
+    unread: Arc<Semaphore>,
 }
 
 #[derive(Debug)]
@@ -55,6 +56,7 @@ pub(super) struct ConnectionGuard {
     evicted: CancellationToken,
     id: u64,
     registry: Arc<ConnectionRegistry>,
+    _slot: OwnedSemaphorePermit,
 }
 
 /// The body of a response. It counts as unread until it is dropped.
@@ -62,86 +64,86 @@ struct UnreadBody {
     body: Bytes,
     id: u64,
     registry: Arc<ConnectionRegistry>,
+    _room: OwnedSemaphorePermit,
 }
 
 // === impl ConnectionRegistry ===
 
 impl ConnectionRegistry {
-    pub(super) fn new(max_connections: usize, max_unread: usize) -> Arc<Self> {
+    pub(super) fn new(max_connections: usize, max_unread: u32) -> Arc<Self> {
         let max_connections = max_connections.max(1);
-        Arc::new(Self { max_connections, max_unread, state: Mutex::default(), changed: Notify::new() })
+        Arc::new(Self {
+            connections: Mutex::default(),
+            max_connections,
+            max_unread,
+            next_id: AtomicU64::default(),
+            slots: Arc::new(Semaphore::new(max_connections)),
+            unread: Arc::new(Semaphore::new(max_unread as usize)),
+        })
     }
 
     /// Registers a connection. When the registry is full, another one is evicted; when all are busy, it waits.
     pub(super) async fn register(self: &Arc<Self>, client: IpAddr) -> ConnectionGuard {
-        let evicted = CancellationToken::new();
-        let insert = |state: &mut State| {
-            if state.connections.len() >= self.max_connections {
-                return None;
-            }
-            let connection = Connection {
-                busy: false,
-                client: network(client),
-                evicted: evicted.clone(),
-                served: false,
-                unread: 0,
-                waiting_since: Instant::now(),
-            };
-            state.next_id += 1;
-            state.connections.insert(state.next_id, connection);
-            Some(state.next_id)
+        let slot = self.acquire(&self.slots, 1, |connection| !connection.busy).await;
+        let (id, evicted) = (self.next_id.fetch_add(1, Ordering::Relaxed), CancellationToken::new());
+        let connection = Connection {
+            busy: false,
+            client: network(client),
+            evicted: evicted.clone(),
+            served: false,
+            unread: 0,
+            waiting_since: Instant::now(),
         };
-        let id = self.make_room(insert, |connection| !connection.busy).await;
-        ConnectionGuard { evicted, id, registry: self.clone() }
+        lock(&self.connections).insert(id, connection);
+        ConnectionGuard { evicted, id, registry: self.clone(), _slot: slot }
     }
 
     pub(super) fn evict_all(&self) {
-        lock(&self.state).connections.values().for_each(|connection| connection.evicted.cancel());
+        lock(&self.connections).values().for_each(|connection| connection.evicted.cancel());
     }
 
-    /// Repeats `reserve` until it succeeds. After each failure one of the `evictable` connections is evicted.
-    async fn make_room<T>(
+    /// Evicts `evictable` connections until there are enough permits.
+    async fn acquire(
         &self,
-        reserve: impl Fn(&mut State) -> Option<T>,
+        semaphore: &Arc<Semaphore>,
+        permits: u32,
         evictable: impl Fn(&Connection) -> bool,
-    ) -> T {
+    ) -> OwnedSemaphorePermit {
         loop {
-            // Created before the state is examined, so that no notification is missed.
-            let changed = self.changed.notified();
-            {
-                let mut state = lock(&self.state);
-                if let Some(reserved) = reserve(&mut state) {
-                    return reserved;
-                }
-                self.evict_one(&state, &evictable);
+            if let Ok(permit) = semaphore.clone().try_acquire_many_owned(permits) {
+                return permit;
             }
-            changed.await;
+            self.evict_one(&evictable);
+            if let Ok(Ok(permit)) = timeout(RETRY, semaphore.clone().acquire_many_owned(permits)).await {
+                return permit;
+            }
         }
     }
 
-    /// Evicts the connection that has kept the server waiting for longest: from the client with the largest share of the
-    /// connections, in steps of an eighth, and first those that were never served. Does nothing while an eviction is under
-    /// way.
-    fn evict_one(&self, state: &State, evictable: impl Fn(&Connection) -> bool) {
-        let candidates = || state.connections.values().filter(|connection| evictable(connection));
+    /// Evicts the connection that has kept the server waiting for longest, and first those that were never served. If a
+    /// client has more than an eighth of the connections, one of the client with most of them. Does nothing while an eviction
+    /// is under way.
+    fn evict_one(&self, evictable: impl Fn(&Connection) -> bool) {
+        let connections = lock(&self.connections);
+        let candidates = || connections.values().filter(|connection| evictable(connection));
         if candidates().any(|connection| connection.evicted.is_cancelled()) {
             return;
         }
         let mut counts: HashMap<IpAddr, usize> = HashMap::new();
         candidates().for_each(|connection| *counts.entry(connection.client).or_default() += 1);
-        let share = |client: &IpAddr| counts.get(client).map(|count| count * 8 / self.max_connections);
-        let order = |connection: &&Connection| {
-            (Reverse(share(&connection.client)), connection.served, connection.waiting_since)
-        };
-        if let Some(connection) = candidates().min_by_key(order) {
+        let busiest = counts.into_iter().max_by_key(|(_, count)| *count);
+        let busiest = busiest.filter(|(_, count)| *count > self.max_connections / 8).map(|(client, _)| client);
+        let candidates = candidates().filter(|connection| busiest.is_none_or(|client| client == connection.client));
+        if let Some(connection) = candidates.min_by_key(|connection| (connection.served, connection.waiting_since)) {
             debug!(peer = %connection.client, unread = connection.unread, "closing a connection to make room");
             connection.evicted.cancel();
         }
     }
 
-    fn update(&self, change: impl FnOnce(&mut State)) {
-        change(&mut lock(&self.state));
-        self.changed.notify_waiters();
+    fn update(&self, id: u64, change: impl FnOnce(&mut Connection)) {
+        if let Some(connection) = lock(&self.connections).get_mut(&id) {
+            change(connection);
+        }
     }
 }
 
@@ -163,34 +165,26 @@ impl ConnectionGuard {
 
     /// Marks the connection as busy until its response is passed to [`Self::track_body`].
     pub(super) fn start_request(&self) {
-        lock(&self.registry.state).connections.entry(self.id).and_modify(|connection| connection.busy = true);
+        self.registry.update(self.id, |connection| connection.busy = true);
     }
 
-    /// Waits until `body` fits the limit of unread bytes, and counts it until it is dropped.
+    /// Waits until `body` fits the limit of unread bytes, and counts it until it is dropped. A body that is larger than the
+    /// limit waits until it is the only one.
     pub(super) async fn track_body(&self, body: Bytes) -> Bytes {
-        let (registry, length) = (&self.registry, body.len());
-        let reserve = |state: &mut State| {
-            // A body larger than the limit is sent when it is the only one.
-            if state.unread > 0 && state.unread + length > registry.max_unread {
-                return None;
-            }
-            state.unread += length;
-            if let Some(connection) = state.connections.get_mut(&self.id) {
-                (connection.busy, connection.served, connection.waiting_since) = (false, true, Instant::now());
-                connection.unread += length;
-            }
-            Some(())
-        };
-        registry.make_room(reserve, |connection| connection.unread > 0).await;
-        // The connection is not busy any more.
-        registry.changed.notify_waiters();
-        Bytes::from_owner(UnreadBody { body, id: self.id, registry: registry.clone() })
+        let (registry, length) = (self.registry.clone(), body.len());
+        let permits = u32::try_from(length).unwrap_or(u32::MAX).min(registry.max_unread);
+        let room = registry.acquire(&registry.unread, permits, |connection| connection.unread > 0).await;
+        registry.update(self.id, |connection| {
+            (connection.busy, connection.served, connection.waiting_since) = (false, true, Instant::now());
+            connection.unread += length;
+        });
+        Bytes::from_owner(UnreadBody { body, id: self.id, registry, _room: room })
     }
 }
 
 impl Drop for ConnectionGuard {
     fn drop(&mut self) {
-        self.registry.update(|state| drop(state.connections.remove(&self.id)));
+        self.lock(&registry.connections).remove(&self.id);
     }
 }
 
@@ -204,24 +198,20 @@ impl AsRef<[u8]> for UnreadBody {
 
 impl Drop for UnreadBody {
     fn drop(&mut self) {
-        self.registry.update(|state| {
-            state.unread -= self.body.len();
-            if let Some(connection) = state.connections.get_mut(&self.id) {
-                connection.unread -= self.body.len();
-                connection.waiting_since = Instant::now();
-            }
+        self.registry.update(self.id, |connection| {
+            connection.unread -= self.body.len();
+            connection.waiting_since = Instant::now();
         });
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::time::{Duration, advance, timeout};
+    use tokio::time::advance;
 
     use super::*;
 
-    const KIB: usize = 1024;
-    const STEP: Duration = Duration::from_millis(1);
+    const KIB: u32 = 1024;
 
     async fn register(registry: &Arc<ConnectionRegistry>, ip: &str) -> ConnectionGuard {
         timeout(Duration::from_secs(60), registry.register(ip.parse().unwrap())).await.expect("room is made")
@@ -237,7 +227,7 @@ mod tests {
         tokio::pin!(admitting);
         let mut closed = Vec::new();
         loop {
-            if let Ok(guard) = timeout(STEP, &mut admitting).await {
+            if let Ok(guard) = timeout(RETRY / 2, &mut admitting).await {
                 return (guard, closed);
             }
             let (gone, kept) =
@@ -300,7 +290,7 @@ mod tests {
         for _ in 0..5 {
             let guard = register(&registry, "192.0.2.1").await;
             guard.start_request();
-            let body = guard.track_body(vec![b'x'; 2 * KIB].into()).await;
+            let body = guard.track_body(vec![b'x'; 2 * KIB as usize].into()).await;
             // It has sent another request, without reading.
             guard.start_request();
             unread.push((body, guard));
@@ -308,9 +298,9 @@ mod tests {
         }
         let reader = register(&registry, "192.0.2.2").await;
         reader.start_request();
-        let mut answering = Box::pin(reader.track_body(vec![b'x'; 3 * KIB].into()));
+        let mut answering = Box::pin(reader.track_body(vec![b'x'; 3 * KIB as usize].into()));
         let mut closed = 0;
-        while timeout(STEP, &mut answering).await.is_err() {
+        while timeout(RETRY / 2, &mut answering).await.is_err() {
             let before = unread.len();
             unread.retain(|(_, guard)| !guard.evicted.is_cancelled());
             closed += before - unread.len();
@@ -321,9 +311,9 @@ mod tests {
         unread.clear();
         let large = register(&registry, "192.0.2.3").await;
         large.start_request();
-        assert_eq!(large.track_body(vec![b'x'; 20 * KIB].into()).await.len(), 20 * KIB);
-        assert_eq!(lock(&registry.state).unread, 0);
+        assert_eq!(large.track_body(vec![b'x'; 20 * KIB as usize].into()).await.len(), 20 * KIB as usize);
+        assert_eq!(registry.unread.available_permits(), 10 * KIB as usize);
         drop((large, reader));
-        assert!(lock(&registry.state).connections.is_empty());
+        assert!(lock(&registry.connections).is_empty());
     }
 }

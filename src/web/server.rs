@@ -23,7 +23,7 @@ pub struct Limits {
     /// Requests being handled at the same time; more wait for `patience` and then get 503. 0 is no limit.
     pub max_requests: usize,
     /// Bytes of responses that clients have not read yet, over all connections.
-    pub max_unread: usize,
+    pub max_unread: u32,
     /// How long a request waits while `max_requests` others are handled, which take milliseconds each.
     pub patience: Duration,
     /// For a TLS handshake.
@@ -98,7 +98,12 @@ async fn accept<H: Handler>(
                 let guard = registry.register(peer.ip()).await;
                 let (evicted, pipeline) = (guard.evicted(), pipeline.clone());
                 connections.spawn(async move {
-                    evicted.run_until_cancelled(pipeline.connection(stream, peer, guard)).await;
+                    tokio::select! {
+                        // First, so that no handshake is computed for an evicted connection.
+                        biased;
+                        () = evicted.cancelled() => {}
+                        () = pipeline.connection(stream, peer, guard) => {}
+                    }
                 });
             }
             // The client closed the connection before it was accepted.

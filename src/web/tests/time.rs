@@ -19,7 +19,7 @@ use crate::web::{
 const LIMITS: Limits = Limits {
     max_connections: 1,
     max_requests: 0,
-    max_unread: usize::MAX,
+    max_unread: 1024,
     patience: Duration::from_secs(1),
     handshake: Duration::from_secs(30),
     head: Duration::from_secs(120),
@@ -31,7 +31,7 @@ const LIMITS: Limits = Limits {
 /// A connection being served.
 async fn connected() -> Client<DuplexStream> {
     let (client, server) = duplex(1024);
-    let guard = ConnectionRegistry::new(1, usize::MAX).register(Ipv4Addr::LOCALHOST.into()).await;
+    let guard = ConnectionRegistry::new(1, LIMITS.max_unread).register(Ipv4Addr::LOCALHOST.into()).await;
     tokio::spawn(async move {
         let policy = fixed(ListenerPolicy::default());
         let pipeline = RequestPipeline::new(Arc::new(TestHandler::default()), policy, LIMITS, CancellationToken::new());
