@@ -169,7 +169,7 @@ async fn every_path_is_below_the_prefix() {
     assert_eq!(routes.respond(&request(Method::GET, "/q")).await.headers()[LOCATION], "/q/");
     let (_, text) = get(&routes, "/q/metrics").await;
     assert!(text.contains("http_requests_total{code=\"200\",handler=\"/runbooks/\"} 2\n"), "{text}");
-    // Kubernetes asks the other listener without a proxy.
+    // Kubernetes does not use the proxy to reach the listener for health checks.
     let health = Health(Arc::new(routes));
     assert!(health.is_health_check(HEALTHY));
 }

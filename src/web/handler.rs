@@ -19,8 +19,8 @@ pub trait Handler: Send + Sync + 'static {
 
     fn on_handshake_failure(&self) {}
 
-    /// Whether `path` is a health check. Health checks need no password and no client is limited in making them: an
-    /// orchestrator must not restart an exporter because it is busy.
+    /// Whether `path` is a health check. Health checks need no password and are never refused for a limit: an orchestrator must
+    /// not restart an exporter because it is busy.
     fn is_health_check(&self, _path: &str) -> bool {
         false
     }

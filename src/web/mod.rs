@@ -1,7 +1,7 @@
 //! The HTTP listener, for any [`Handler`](handler::Handler): it knows no path, metric or cluster.
 //!
 //! ```text
-//! TcpListener ─► server ─► registry ─► TimeoutWriter<TcpStream> ─► (TLS) ─► hyper (HTTP/1) ─► RequestPipeline ─► Handler
+//! TcpListener ─► server ─► registry ─► (TLS) ─► TimeoutWriter ─► hyper (HTTP/1) ─► RequestPipeline ─► Handler
 //! ```
 //!
 //! Every connection is counted from `accept` until its socket is closed. When there are too many, or when clients leave too

@@ -217,17 +217,17 @@ mod tests {
         timeout(Duration::from_secs(60), registry.register(ip.parse().unwrap())).await.expect("room is made")
     }
 
-    /// Admits one more while those that have to close do so; says which they were.
+    /// Registers one more connection while evicted ones are dropped. Returns the names of those.
     async fn register_over(
         registry: &Arc<ConnectionRegistry>,
         ip: &str,
         guards: &mut Vec<(&'static str, ConnectionGuard)>,
     ) -> (ConnectionGuard, Vec<&'static str>) {
-        let admitting = register(registry, ip);
-        tokio::pin!(admitting);
+        let registering = register(registry, ip);
+        tokio::pin!(registering);
         let mut closed = Vec::new();
         loop {
-            if let Ok(guard) = timeout(RETRY / 2, &mut admitting).await {
+            if let Ok(guard) = timeout(RETRY / 2, &mut registering).await {
                 return (guard, closed);
             }
             let (gone, kept) =
@@ -291,7 +291,7 @@ mod tests {
             let guard = register(&registry, "192.0.2.1").await;
             guard.start_request();
             let body = guard.track_body(vec![b'x'; 2 * KIB as usize].into()).await;
-            // It has sent another request, without reading.
+            // The client has sent another request without reading the response.
             guard.start_request();
             unread.push((body, guard));
             advance(Duration::from_secs(1)).await;
@@ -307,7 +307,7 @@ mod tests {
         }
         assert_eq!(closed, 2, "as many as are needed");
         drop(answering);
-        // One that is larger than the limit is sent when it is alone.
+        // A body that is larger than the limit is sent when it is the only one.
         unread.clear();
         let large = register(&registry, "192.0.2.3").await;
         large.start_request();

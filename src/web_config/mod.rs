@@ -67,7 +67,7 @@ type Stamps = Vec<(PathBuf, Option<FileStamp>)>;
 ///
 /// # Errors
 ///
-/// All mistakes.
+/// All errors.
 pub fn load(path: &Path) -> Result<ListenerPolicy, ConfigErrors> {
     interpret(path, &read_text(path)).1
 }
@@ -108,7 +108,7 @@ impl WebConfig {
     ///
     /// # Errors
     ///
-    /// All mistakes.
+    /// All errors.
     pub fn open(path: &Path, observer: Observer) -> Result<Self, ConfigErrors> {
         let text = read_text(path);
         let (stamps, policy) = interpret(path, &text);
@@ -132,7 +132,7 @@ impl WebConfig {
     ///
     /// # Errors
     ///
-    /// All mistakes. The policy stays what it was.
+    /// All errors. The policy stays what it was.
     pub async fn reload(&self) -> Result<(), ConfigErrors> {
         let mut state = self.state.lock().await;
         let path = self.path.clone();

@@ -6,7 +6,7 @@ fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/web-config").join(name)
 }
 
-/// The files of a folder with this ending. An empty folder would test nothing, so it fails.
+/// The files of a folder with this ending; at least one.
 fn files(name: &str, ending: &str) -> BTreeSet<PathBuf> {
     let entries = fs::read_dir(folder(name)).unwrap().map(|entry| entry.unwrap().path());
     let files: BTreeSet<PathBuf> =
@@ -47,17 +47,17 @@ fn schema_is_in_step_with_the_types() {
     assert_eq!(schema, fs::read_to_string(&path).unwrap(), "UPDATE_GOLDEN=1 cargo test accepts the difference");
 }
 
-/// Its file system does not answer.
+/// The file system does not respond.
 #[tokio::test(start_paused = true)]
 async fn a_file_that_hangs_is_named_and_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("web.yml");
     fs::write(&path, "").unwrap();
-    let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let outcomes = Arc::new(std::sync::Mutex::new(Vec::new()));
     let observer = {
-        let told = told.clone();
+        let outcomes = outcomes.clone();
         move |outcome: Result<&ListenerPolicy, &ConfigErrors>, good: bool| {
-            told.lock().unwrap().push((outcome.is_ok(), good))
+            outcomes.lock().unwrap().push((outcome.is_ok(), good))
         }
     };
     let config = WebConfig::open(&path, Box::new(observer)).unwrap();
@@ -74,8 +74,8 @@ async fn a_file_that_hangs_is_named_and_changes_nothing() {
         release.send(()).unwrap();
     };
     let (_, ()) = tokio::join!(hanging, reload);
-    assert_eq!(*told.lock().unwrap(), [(true, true), (false, false)]);
+    assert_eq!(*outcomes.lock().unwrap(), [(true, true), (false, false)]);
     assert!(Arc::ptr_eq(&before, &config.policy().borrow()));
     config.reload().await.unwrap();
-    assert_eq!(told.lock().unwrap().last(), Some(&(true, true)));
+    assert_eq!(outcomes.lock().unwrap().last(), Some(&(true, true)));
 }

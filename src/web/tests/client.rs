@@ -1,4 +1,4 @@
-//! A client that speaks just enough HTTP, and badly where a test wants that.
+//! A minimal HTTP client that can also send invalid requests.
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -42,7 +42,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         response
     }
 
-    /// A response's head alone; its body, if any, is left unread.
+    /// Reads only the head of a response.
     pub(super) async fn head(&mut self) -> Response {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -53,7 +53,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         Response { status, head, body: Vec::new() }
     }
 
-    /// Reads until the connection ends, in whatever way; how many bytes came.
+    /// Reads until the connection ends, with or without an error. Returns the number of bytes.
     pub(super) async fn rest(&mut self) -> usize {
         let mut rest = Vec::new();
         let _ = self.stream.read_to_end(&mut rest).await;

@@ -1,4 +1,4 @@
-//! The end of a server.
+//! Shutdown.
 
 use std::net::Ipv4Addr;
 

@@ -1,4 +1,4 @@
-//! Requests and answers.
+//! Requests and responses.
 
 use std::io::Read;
 
@@ -78,14 +78,14 @@ async fn panic_ends_its_connection_only() {
     assert_eq!(server.stop().await, 0);
 }
 
-/// Another request, where a body is or could be: a proxy in front may read the end of the body in another place than we do,
-/// so whatever is not plain is refused, or is the last request of its connection.
+/// Request smuggling: a proxy in front may see the end of a body in another place. An ambiguous request is refused, or is the
+/// last one of its connection.
 #[tokio::test]
 async fn no_request_can_be_hidden_in_another() {
     const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nHost: test\r\n\r\n";
     let (length, after) = (HIDDEN.len(), format!("0\r\n\r\n{HIDDEN}"));
     let server = Server::start(Limits::default());
-    // The first line, further headers, what follows; the answers, where 404 is that to the hidden request.
+    // The first line, further headers, the rest; the status codes, of which 404 is the response to the hidden request.
     for (first, headers, rest, answers) in [
         ("POST /echo HTTP/1.1", format!("Content-Length: {length}"), HIDDEN, &["200"][..]),
         (
@@ -129,7 +129,7 @@ async fn no_request_can_be_hidden_in_another() {
         ("POST /echo HTTP/1.1", "Transfer-Encoding: chunked".to_owned(), "-1\r\n\r\n", &["400"]),
         ("POST /echo HTTP/1.1", "Transfer-Encoding: chunked".to_owned(), "10000000000000000\r\n", &["400"]),
         ("POST /echo HTTP/1.1", "Transfer-Encoding: chunked".to_owned(), "1\r\nXX0\r\n\r\n", &["400"]),
-        // A body that nobody reads.
+        // A body that the handler does not read.
         ("GET /-/healthy HTTP/1.1", format!("Content-Length: {length}"), HIDDEN, &["200"]),
         ("HEAD /-/healthy HTTP/1.1", format!("Content-Length: {length}"), HIDDEN, &["200"]),
         ("GET /nowhere HTTP/1.1", format!("Content-Length: {length}"), HIDDEN, &["404"]),
@@ -146,7 +146,7 @@ async fn no_request_can_be_hidden_in_another() {
     ] {
         let mut client = server.connect().await;
         let headers = if headers.is_empty() { headers } else { format!("{headers}\r\n") };
-        // The connection may be over before all of it is sent.
+        // The connection may be closed before everything is sent.
         let text = format!("{first}\r\nHost: test\r\n{headers}\r\n{rest}");
         let _ = client.stream.write_all(text.as_bytes()).await;
         let _ = client.stream.shutdown().await;

@@ -53,12 +53,12 @@ async fn answers_that_are_not_read_keep_nobody_out() {
         readers.push(slow);
     }
     assert_eq!(server.connect().await.get("/metrics").await.status, 200);
-    // Each of them is larger than all that may be unread.
+    // Each of them is larger than the limit of unread bytes.
     let oldest = readers.remove(0);
     tokio::time::timeout(Duration::from_secs(20), ended(&oldest.stream)).await.expect("the oldest of them was closed");
 }
 
-/// Waits until a connection has ended, in whatever way.
+/// Waits until a connection has ended, with or without an error.
 async fn ended(stream: &TcpStream) {
     let mut bytes = vec![0; 1024 * 1024];
     loop {
@@ -87,7 +87,7 @@ async fn zero_is_no_limit_of_requests() {
     }
 }
 
-/// Many more connections than there may be, of which none is closed by its client.
+/// Many more connections than the limit. No client closes one.
 #[tokio::test]
 async fn the_limit_of_connections_holds_and_those_who_ask_are_served() {
     let server = Server::start(Limits { max_connections: 8, ..Limits::default() });
@@ -101,7 +101,7 @@ async fn the_limit_of_connections_holds_and_those_who_ask_are_served() {
     }
     let mut open = clients.len();
     for client in &clients {
-        // What is still open does not end within this time.
+        // Connections that are still open do not end within this time.
         if tokio::time::timeout(Duration::from_millis(20), ended(&client.stream)).await.is_ok() {
             open -= 1;
         }
@@ -126,15 +126,15 @@ async fn all_sockets_share_the_limit_of_connections() {
     assert_eq!(task.await.unwrap(), 0);
 }
 
-/// Notes how many other tasks were run before each handshake computed: that is when a certificate is chosen.
+/// Records how often another task ran before each handshake was computed, which is when a certificate is chosen.
 #[derive(Debug)]
-struct Noting {
+struct RecordingResolver {
     key: Arc<CertifiedKey>,
     steps: Arc<AtomicUsize>,
     times: Mutex<Vec<usize>>,
 }
 
-impl ResolvesServerCert for Noting {
+impl ResolvesServerCert for RecordingResolver {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         self.times.lock().unwrap().push(self.steps.load(Ordering::SeqCst));
         Some(self.key.clone())
@@ -151,7 +151,7 @@ fn client_hello(provider: &Arc<CryptoProvider>) -> Vec<u8> {
     hello
 }
 
-/// All on one thread: a task that is always ready runs between any two handshakes.
+/// On one thread, a task that is always ready runs between any two handshakes.
 #[tokio::test]
 async fn a_flood_of_handshakes_leaves_time_for_others() {
     const CLIENTS: usize = 40;
@@ -163,9 +163,10 @@ async fn a_flood_of_handshakes_leaves_time_for_others() {
         &provider,
     );
     let steps = Arc::new(AtomicUsize::new(0));
-    let noting = Arc::new(Noting { key: Arc::new(key.unwrap()), steps: steps.clone(), times: Mutex::default() });
+    let resolver =
+        Arc::new(RecordingResolver { key: Arc::new(key.unwrap()), steps: steps.clone(), times: Mutex::default() });
     let builder = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().unwrap();
-    let config = Arc::new(builder.with_no_client_auth().with_cert_resolver(noting.clone()));
+    let config = Arc::new(builder.with_no_client_auth().with_cert_resolver(resolver.clone()));
     let tls = Some(Tls { config, not_after: None, rules: String::new(), verifies_clients: false });
     let server = Server::with_policy(Limits::default(), ListenerPolicy { tls, ..ListenerPolicy::default() });
     let mut clients = Vec::new();
@@ -178,15 +179,15 @@ async fn a_flood_of_handshakes_leaves_time_for_others() {
         std::task::Poll::<()>::Pending
     }));
     for client in &clients {
-        // Without a pause, so that all of them are there at once.
+        // Without awaiting, so that all of them arrive at once.
         let hello = client_hello(&provider);
         assert_eq!(client.stream.try_write(&hello).unwrap(), hello.len());
     }
-    while noting.times.lock().unwrap().len() < CLIENTS {
+    while resolver.times.lock().unwrap().len() < CLIENTS {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     stepping.abort();
-    let times = noting.times.lock().unwrap();
+    let times = resolver.times.lock().unwrap();
     let most = times.iter().map(|time| times.iter().filter(|other| *other == time).count()).max();
     assert!(most <= Some(2), "{most:?} without a pause");
 }

@@ -36,7 +36,6 @@ struct TestHandler {
     release: Notify,
 }
 
-/// A running server.
 struct Server {
     port: u16,
     handler: Arc<TestHandler>,
