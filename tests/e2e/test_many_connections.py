@@ -330,7 +330,7 @@ class ManyConnections(Case):
             seconds, headers = time.monotonic() - started, sorted(name for name, _ in answer.getheaders())
             return seconds, (answer.status, text, headers)
 
-        # Each password once: a second time it is known to be wrong. By turns, because machines change their pace.
+        # By turns, because machines change their pace.
         rounds = [{user: refusal(user, number) for user in ("known", "nobody")} for number in range(40)]
         self.assertEqual(len({repr(answer) for each in rounds for _, answer in each.values()}), 1, "the same answer")
         known, nobody = (statistics.median(each[user][0] for each in rounds) for user in ("known", "nobody"))
