@@ -50,15 +50,11 @@ pub fn curve(name: &str) -> Result<&'static dyn SupportedKxGroup, String> {
 
 /// Parses a duration as Go writes it: `1s`, `1.5s`, `1m30s`, `0`.
 pub fn go_duration(text: &str) -> Option<Duration> {
-    if text == "0" {
-        return Some(Duration::ZERO);
-    }
-    let (mut rest, mut seconds) = (text, 0.0);
-    while !rest.is_empty() {
-        let unit_at = rest.find(|letter: char| !letter.is_ascii_digit() && letter != '.')?;
-        let (number, after) = rest.split_at(unit_at);
-        let end = after.find(|letter: char| letter.is_ascii_digit() || letter == '.').unwrap_or(after.len());
-        let (unit, after) = after.split_at(end);
+    let (mut rest, mut seconds) = (if text == "0" { "0s" } else { text }, 0.0);
+    loop {
+        let is_number = |letter: char| letter.is_ascii_digit() || letter == '.';
+        let (number, after) = rest.split_at(rest.find(|letter| !is_number(letter))?);
+        let (unit, after) = after.split_at(after.find(is_number).unwrap_or(after.len()));
         let unit = match unit {
             "ns" => 1e-9,
             "us" | "µs" | "μs" => 1e-6,
@@ -69,9 +65,11 @@ pub fn go_duration(text: &str) -> Option<Duration> {
             _ => return None,
         };
         seconds += number.parse::<f64>().ok()? * unit;
+        if after.is_empty() {
+            return Duration::try_from_secs_f64(seconds).ok();
+        }
         rest = after;
     }
-    if text.is_empty() { None } else { Duration::try_from_secs_f64(seconds).ok() }
 }
 
 #[cfg(test)]

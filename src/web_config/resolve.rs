@@ -99,11 +99,8 @@ fn users<'a>(raw: impl Iterator<Item = (&'a String, &'a String)>, errors: &mut C
     let mut users = BTreeMap::new();
     for (name, hash) in raw {
         let place = format!("basic_auth_users.{name}");
-        if name.contains(':') {
-            errors.add(place, "a user's name cannot hold a colon: HTTP ends it there");
-            continue;
-        }
         match hash.parse() {
+            _ if name.contains(':') => errors.add(place, "a user's name cannot hold a colon: HTTP ends it there"),
             Ok(hash) => drop(users.insert(name.clone(), hash)),
             Err(problem) => errors.add(place, problem),
         }
