@@ -184,7 +184,7 @@ impl ConnectionGuard {
 
 impl Drop for ConnectionGuard {
     fn drop(&mut self) {
-        self.lock(&registry.connections).remove(&self.id);
+        lock(&self.registry.connections).remove(&self.id);
     }
 }
 
