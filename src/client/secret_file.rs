@@ -1,4 +1,5 @@
-//! A secret in a file. The file is read for every poll, on another thread because its file system may hang.
+//! A secret in a file. Every poll compares the file's stamp, on another thread because its file system may hang, and reads
+//! the file if it changed: without file descriptors left, a poll must not fail for its credential.
 
 use std::{os::unix::fs::MetadataExt, path::Path};
 
@@ -24,6 +25,7 @@ pub struct SecretError {
 
 #[derive(Debug)]
 pub struct SecretFile {
+    loaded: Option<Secret>,
     parse: Parse,
     /// The file's stamp when it was last read; `None` if it did not exist.
     seen: Option<FileStamp>,
@@ -45,15 +47,15 @@ struct ReadOutcome {
 impl SecretFile {
     /// An access token: bare, or the JSON file that `qq` writes.
     pub fn token(source: SecretSource) -> Self {
-        Self { parse: parse_token, seen: None, source, warned: None }
+        Self { loaded: None, parse: parse_token, seen: None, source, warned: None }
     }
 
     /// A password: the file's text without its last line break.
     pub fn password(source: SecretSource) -> Self {
-        Self { parse: parse_password, seen: None, source, warned: None }
+        Self { loaded: None, parse: parse_password, seen: None, source, warned: None }
     }
 
-    /// Reads the file.
+    /// The secret, from the file as it is now.
     ///
     /// # Errors
     ///
@@ -65,9 +67,15 @@ impl SecretFile {
             SecretSource::Fixed(secret) => return Ok(secret.clone()),
         };
         let (folder, parse) = (folder(file.path()), self.parse);
-        match files.run(&folder, move || read(&file, parse)).await {
-            Some(outcome) => self.take(outcome),
-            None => Err(SecretError { path: folder, problem: "the exporter is shutting down".to_owned() }),
+        let known = self.loaded.as_ref().and(self.seen.clone());
+        let read_if_changed = move || {
+            let is_known = known.is_some() && FileStamp::of(file.path()) == known;
+            (!is_known).then(|| read(&file, parse))
+        };
+        match (files.run(&folder, read_if_changed).await, &self.loaded) {
+            (Some(None), Some(secret)) => Ok(secret.clone()),
+            (Some(Some(outcome)), _) => self.take(outcome),
+            _ => Err(SecretError { path: folder, problem: "the exporter is shutting down".to_owned() }),
         }
     }
 
@@ -111,7 +119,7 @@ impl SecretFile {
     }
 
     fn take(&mut self, outcome: ReadOutcome) -> Result<Secret, SecretError> {
-        self.seen = outcome.stamp;
+        (self.loaded, self.seen) = (None, outcome.stamp);
         if outcome.world_readable
             && self.warned != self.seen
             && let Some(path) = self.path()
@@ -121,7 +129,7 @@ impl SecretFile {
             tracing::warn!(%path, "{WORLD_READABLE}");
             self.warned.clone_from(&self.seen);
         }
-        outcome.secret
+        Ok(self.loaded.insert(outcome.secret?).clone())
     }
 }
 

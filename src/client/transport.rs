@@ -139,19 +139,23 @@ impl TransportPool {
         }
         let built = self.build(settings, settings.tls.is_none());
         let mut connectors = lock(&self.connectors);
-        match (connectors.get_mut(settings), &built) {
-            (Some(Loaded { problem, .. }), Err(err)) if problem.as_ref() != Some(err) => {
-                tracing::error!(%err, "cannot use a renewed file, the last good one stays");
-                *problem = Some(err.clone());
-            }
-            (before, Ok(connector)) => {
+        let before = connectors.get_mut(settings);
+        match &built {
+            Ok(connector) => {
                 if before.is_some_and(|before| before.problem.is_some()) {
                     tracing::info!("renewed files of clusters are in use");
                 }
                 let loaded = Loaded { connector: connector.clone(), files, problem: None };
                 connectors.insert(settings.clone(), loaded);
             }
-            _ => {}
+            Err(err) => {
+                if let Some(before) = before
+                    && before.problem.as_ref() != Some(err)
+                {
+                    tracing::error!(%err, "cannot use a renewed file, the last good one stays");
+                    before.problem = Some(err.clone());
+                }
+            }
         }
         self.note_problems(&connectors);
         built
