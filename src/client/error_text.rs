@@ -61,7 +61,7 @@ fn alert(alert: Alert) -> String {
         // TLS 1.2 has no other alert for a missing client certificate.
         Alert::HandshakeFailure => {
             "no cipher suite or key type in common (RSA-PSS, Ed448 and brainpool keys are not supported), or the server \
-             requires another client certificate (tls_config.cert_file and key_file)"
+             requires another client certificate; see tls_config.cert_file and key_file"
         }
         Alert::ProtocolVersion => "no TLS version in common (see min_version)",
         Alert::InsufficientSecurity => NOTHING_IN_COMMON,

@@ -52,7 +52,7 @@ pub use self::{
     secret_file::SecretError,
     settings::{
         ClientCertificate, ClientSettings, Credential, ProxyAccount, ProxySettings, SecretSource, TlsSettings,
-        TransportSettings,
+        TransportSettings, files_mut,
     },
     transport::{TransportError, TransportPool},
 };

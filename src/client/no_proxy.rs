@@ -1,5 +1,5 @@
 //! Which hosts are reached without the proxy, by the rules of Go's `httpproxy`, which Prometheus uses. Its exception for
-//! loopback addresses is left out: a cluster there is reached by a tunnel, through a proxy only on purpose.
+//! loopback addresses is left out: whoever configures a proxy for a cluster there means it.
 
 use std::{net::IpAddr, str::FromStr};
 

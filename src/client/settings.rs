@@ -112,39 +112,25 @@ impl ProxyAccount {
     }
 }
 
-// === paths in which the configuration replaces `{name}` ===
-
-impl Credential {
-    pub fn file_mut(&mut self) -> Option<&mut ConfiguredPath> {
-        match self {
-            Self::Login { password: secret, .. } | Self::Token(secret) => secret.file_mut(),
-        }
-    }
-}
-
-impl ProxySettings {
-    pub fn file_mut(&mut self) -> Option<&mut ConfiguredPath> {
-        match self {
-            Self::Url { account: Some(account), .. } => account.password.file_mut(),
-            Self::Direct | Self::Url { .. } => None,
-        }
-    }
-}
-
-impl SecretSource {
-    fn file_mut(&mut self) -> Option<&mut ConfiguredPath> {
-        match self {
-            Self::File(file) => Some(file),
-            Self::Fixed(_) => None,
-        }
-    }
-}
-
-impl TlsSettings {
-    pub fn files_mut(&mut self) -> impl Iterator<Item = &mut ConfiguredPath> {
-        let client = self.client.iter_mut().flat_map(|client| [&mut client.cert_file, &mut client.key_file]);
-        self.ca_file.iter_mut().chain(client)
-    }
+/// All files of a cluster, in whose paths the configuration replaces `{name}`.
+pub fn files_mut<'a>(
+    credential: Option<&'a mut Credential>,
+    proxy: Option<&'a mut ProxySettings>,
+    tls: &'a mut TlsSettings,
+) -> impl Iterator<Item = &'a mut ConfiguredPath> {
+    let credential = credential.map(|credential| match credential {
+        Credential::Login { password: secret, .. } | Credential::Token(secret) => secret,
+    });
+    let proxy = proxy.and_then(|proxy| match proxy {
+        ProxySettings::Url { account, .. } => account.as_mut().map(|account| &mut account.password),
+        ProxySettings::Direct => None,
+    });
+    let secrets = credential.into_iter().chain(proxy).filter_map(|secret| match secret {
+        SecretSource::File(file) => Some(file),
+        SecretSource::Fixed(_) => None,
+    });
+    let client = tls.client.iter_mut().flat_map(|client| [&mut client.cert_file, &mut client.key_file]);
+    secrets.chain(tls.ca_file.iter_mut()).chain(client)
 }
 
 // === impl TransportSettings ===

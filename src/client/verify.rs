@@ -180,13 +180,10 @@ fn rejection(err: &TrustError, leaf: &CertificateDer<'_>) -> VerifyError {
 
 fn or_pin(problem: String, advice: &str, leaf: &CertificateDer<'_>) -> VerifyError {
     let pin = Pin::of(leaf);
-    VerifyError::new(
-        problem,
-        format!(
-            "{advice}, or set tls_config.pin_sha256 (--cluster.pin-sha256) to its SHA-256 {pin} after comparing that on the \
-             cluster"
-        ),
-    )
+    let advice = format!(
+        "{advice}, or compare its SHA-256 {pin} on the cluster and set tls_config.pin_sha256 (--cluster.pin-sha256) to it"
+    );
+    VerifyError::new(problem, advice)
 }
 
 fn wrong_name(leaf: &CertificateDer<'_>, name: &ServerName<'_>) -> VerifyError {

@@ -117,9 +117,7 @@ impl Section<'_> {
         let kms_probe = own.probe_kms.or(global.probe_kms).unwrap_or(false).then_some(networks);
         let mut tls = own.tls.or_else(|| global.tls.clone()).unwrap_or_default();
         if let Some(name) = &name {
-            let files = credential.as_mut().and_then(Credential::file_mut).into_iter();
-            let files = files.chain(proxy.as_mut().and_then(ProxySettings::file_mut)).chain(tls.files_mut());
-            self.expand_placeholders(name.as_str(), files);
+            self.expand_placeholders(name.as_str(), client::files_mut(credential.as_mut(), proxy.as_mut(), &mut tls));
         }
         let plain = url.as_ref().is_some_and(|url| url.scheme() == "http");
         if plain && raw.shared.tls_config.is_some() {

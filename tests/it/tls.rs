@@ -249,7 +249,7 @@ fn pin(issued: &Issued) -> TlsSettings {
 
 /// Rejected with these words, the last of which is the pin; accepted with that pin.
 async fn check_advice(issued: &Issued, trusted: &str, words: &[&str]) {
-    let pinned = format!("pin-sha256) to its SHA-256 {}", pin(issued).pins[0]);
+    let pinned = format!("or compare its SHA-256 {} on the cluster and set tls_config.pin_sha256", pin(issued).pins[0]);
     check_shown(issued, |lab| ca(lab, trusted), &[words, &[pinned.as_str()]].concat()).await;
     check_shown(issued, |_| pin(issued), &[]).await;
 }
@@ -473,7 +473,7 @@ async fn a_certificate_for_no_name_is_told_so() {
     let mut lab = Lab::new(|_| {}).await;
     lab.settings.url = format!("https://127.0.0.1:{}", server.port).parse().unwrap();
     lab.trust(ca(&lab, &nameless.certificate));
-    check_poll(&lab, &["has no subjectAltName", "reissue it with one, or set tls_config.pin_sha256"]).await;
+    check_poll(&lab, &["has no subjectAltName", "reissue it with one, or compare its SHA-256"]).await;
 }
 
 #[tokio::test]
