@@ -1,13 +1,22 @@
 //! One connection: the TLS handshake, then the way of each request to the handler.
 
-use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc};
+use std::{
+    convert::Infallible,
+    future::{Future, poll_fn},
+    io,
+    net::SocketAddr,
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::SystemTime,
+};
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
     HeaderMap, Request, Response, StatusCode, Version,
     body::Incoming,
-    header::{CONNECTION, HOST, HeaderValue, WWW_AUTHENTICATE},
+    header::{CONNECTION, DATE, HOST, HeaderValue, WWW_AUTHENTICATE},
     server::conn::http1,
     service::service_fn,
 };
@@ -134,15 +143,20 @@ impl<H: Handler> RequestPipeline<H> {
         stream.set_timeout(Some(self.limits.write));
         let service = service_fn(|request| self.respond(request, context));
         let mut http = pin!(self.http.serve_connection(TokioIo::new(Box::pin(stream)), service));
-        let ended = tokio::select! {
-            biased;
-            () = self.ending(context) => {
+        let mut ending = pin!(self.ending(context));
+        let mut is_ending = false;
+        let ended = poll_fn(|cx| {
+            if !is_ending && ending.as_mut().poll(cx).is_ready() {
+                is_ending = true;
                 http.as_mut().graceful_shutdown();
-                http.await
             }
-            ended = http.as_mut() => ended,
-        };
-        if let Err(err) = ended {
+            // hyper panics while HTTP has no date for the time of the clock.
+            if respond::date(SystemTime::now()).is_none() {
+                return Poll::Ready(Ok(()));
+            }
+            http.as_mut().poll(cx)
+        });
+        if let Err(err) = ended.await {
             // Caused by the client or its network: no action for an operator.
             debug!(peer = %context.peer, %err, "connection ended early");
         }
@@ -170,6 +184,10 @@ impl<H: Handler> RequestPipeline<H> {
         let (uri, policy) = (request.uri().clone(), self.policy.borrow().clone());
         let (mut head, body) = self.admit_and_handle(request, context, &policy).await.into_parts();
         policy.set_headers(&mut head.headers);
+        // hyper's own date stays in the future when the clock is set back.
+        if let Some(date) = respond::date(SystemTime::now()) {
+            head.headers.insert(DATE, date);
+        }
         self.handler.on_response(uri.path(), head.status);
         Ok(Response::from_parts(head, Full::new(context.guard.track_body(body).await)))
     }

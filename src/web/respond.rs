@@ -1,8 +1,12 @@
 //! Responses. hyper sets `Content-Length` and omits the body of a response to HEAD.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use bytes::Bytes;
+use chrono::{DateTime, Datelike};
 use flate2::{Compression, write::GzEncoder};
 use hyper::{
     HeaderMap, Response, StatusCode,
@@ -57,6 +61,13 @@ fn gzip(plain: &[u8]) -> io::Result<Vec<u8>> {
     encoder.finish()
 }
 
+/// The value of a `Date` header. `None` before 1970 and after 9999, which HTTP cannot express.
+pub fn date(now: SystemTime) -> Option<HeaderValue> {
+    let seconds = i64::try_from(now.duration_since(UNIX_EPOCH).ok()?.as_secs()).ok()?;
+    let date = DateTime::from_timestamp(seconds, 0).filter(|date| date.year() <= 9999)?;
+    HeaderValue::from_str(&date.format("%a, %d %b %Y %H:%M:%S GMT").to_string()).ok()
+}
+
 /// 302 to a path of this server.
 pub fn found(path: &str) -> Response<Bytes> {
     let mut response = text(StatusCode::FOUND, format!("Found at {path}\n"));
@@ -87,4 +98,26 @@ pub fn method_not_allowed(allow: &'static str) -> Response<Bytes> {
 pub fn authority(host: &HeaderValue) -> Option<&str> {
     let host = host.to_str().ok()?;
     (host.parse::<Authority>().is_ok() && !host.contains('@')).then_some(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn dates_are_those_of_http_or_absent() {
+        let check = |seconds: i64, expect: Option<&str>| {
+            let offset = Duration::from_secs(seconds.unsigned_abs());
+            let now = if seconds < 0 { UNIX_EPOCH - offset } else { UNIX_EPOCH + offset };
+            assert_eq!(date(now).as_ref().map(|date| date.to_str().unwrap()), expect);
+        };
+        check(784_111_777, Some("Sun, 06 Nov 1994 08:49:37 GMT"));
+        check(0, Some("Thu, 01 Jan 1970 00:00:00 GMT"));
+        check(253_402_300_799, Some("Fri, 31 Dec 9999 23:59:59 GMT"));
+        check(253_402_300_800, None);
+        check(-1, None);
+        check(i64::MAX, None);
+    }
 }

@@ -1,8 +1,10 @@
 """Configuration changes without a restart, under load."""
 
+import email.utils
 import os
 import signal
 import threading
+import time
 import unittest
 
 from support import Case, entry, get, metrics, polled, post, run, wait_for
@@ -97,7 +99,7 @@ class Reload(Case):
             self.assertEqual(get(exporter.url + "/")[1]["X-Frame-Options"], "deny" if "deny" in text or gauges == (1, 0) else None)
 
     def test_any_time_of_the_clock(self):
-        """Reloads work whatever the clock does."""
+        """Reloads work whatever the clock does, and `Date` is the time of the clock."""
         self.simulator = self.simulate("clusters: [{name: a}]\n")
         self.config, web = self.folder / "exporter.yml", self.folder / "web.yml"
         self.write("a")
@@ -115,6 +117,15 @@ class Reload(Case):
             self.assertEqual(status, 200, body)
             headers = get(exporter.url + "/")[1]
             self.assertEqual(headers["X-XSS-Protection"], f"now{offset:.0f}")
+            date = email.utils.parsedate_to_datetime(headers["Date"]).timestamp()
+            self.assertLess(abs(date - (time.time() + offset)), 10, headers["Date"])
+        # HTTP has no date for these: nothing is served, and nothing ends.
+        for offset in (-70 * year, 9000 * year):
+            self.replace(clock, f"{offset:+.0f}")
+            with self.assertRaises(OSError):
+                get(exporter.url + "/")
+        self.replace(clock, "+0")
+        self.assertEqual(get(exporter.url + "/")[0], 200)
         self.assertNotIn("this is a bug", exporter.log.read_text())
 
     def test_a_swapped_symbolic_link_is_an_edit(self):
