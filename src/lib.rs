@@ -38,7 +38,7 @@
 //! 7. [`config`]: the configuration file, its JSON Schema and its errors; [`web_config`]: the same for the listener.
 //! 8. [`cmd`]: the commands, which put everything together; [`cli`] and `main` call them.
 //!
-//! Further modules: [`trust`] (certificate verification for [`client`] and [`web`]), [`address`] (strict parsing of URLs and
+//! Further modules: [`recording`] (the file of `status --record`), [`trust`] (certificate verification for [`client`] and [`web`]), [`address`] (strict parsing of URLs and
 //! hosts), [`telemetry`] (the exporter's own metrics), [`logging`], [`secret`] (strings that cannot be printed), [`clock`],
 //! [`mod@file`] (reading of configured files), [`blocking`] (threads for blocking work), [`limits`] (file descriptors and
 //! threads), [`lock`], [`signals`], [`reload`] (reload requests), and [`service`] (systemd). The crate
@@ -60,7 +60,7 @@
 //! * **Label values are from a closed list**, or validated (UUID, version, host, port, printable ASCII identifier), or names
 //!   chosen by the user.
 //!
-//! Deliberately absent: writing to disk (except by `simulate`), KMIP (only the KMS server certificate is checked), tracing
+//! Deliberately absent: writing to disk (except by `simulate` and `status --record`), KMIP (only the KMS server certificate is checked), tracing
 //! spans, feature flags, and metrics state that outlives a scrape.
 //!
 //! `tests/it/walls.rs` defines which module may import which, and checks it.
@@ -80,6 +80,7 @@ pub mod metrics;
 pub mod model;
 pub mod page;
 pub mod poll;
+pub mod recording;
 pub mod reload;
 pub mod report;
 pub mod routes;

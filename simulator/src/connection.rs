@@ -9,7 +9,6 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use rustls::HandshakeKind;
 use tokio::net::TcpStream;
 
 use super::listener::Accepted;
@@ -48,11 +47,7 @@ async fn serve(state: Arc<State>, stream: TcpStream) {
         state.counter.add(|counts| counts.failed_handshakes += 1);
         return;
     };
-    let resumed = tls.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
-    state.counter.add(|counts| {
-        counts.handshakes += 1;
-        counts.full_handshakes += u64::from(!resumed);
-    });
+    state.counter.add(|counts| counts.handshakes += 1);
     let service = service_fn(|request| {
         let state = Arc::clone(&state);
         async move { respond(&state, request).await }

@@ -12,16 +12,12 @@ pub struct Counts {
     pub connections: u64,
     /// TLS handshakes completed.
     pub handshakes: u64,
-    /// Those of them that resumed no session.
-    pub full_handshakes: u64,
     /// TLS handshakes failed, for example because the client did not trust the certificate.
     pub failed_handshakes: u64,
     /// HTTP requests of any kind.
     pub requests: u64,
     /// Requests being answered now (until the head of the answer is out).
     pub in_flight: u64,
-    /// The largest value of [`in_flight`](Counts::in_flight) so far.
-    pub max_in_flight: u64,
     /// Logins that got a session.
     pub logins: u64,
     /// Logins refused.
@@ -40,8 +36,6 @@ pub struct Counts {
     pub identity: u64,
     /// Answers 401 to anything but a login.
     pub unauthorized: u64,
-    /// Answers 403.
-    pub forbidden: u64,
     /// Requests other than GET and login, all of which are refused. An exporter must keep this 0.
     pub refused_writes: u64,
 }
@@ -74,7 +68,6 @@ impl Counter {
         self.add(|counts| {
             counts.requests += 1;
             counts.in_flight += 1;
-            counts.max_in_flight = counts.max_in_flight.max(counts.in_flight);
         });
         InFlight(self.0.clone())
     }
@@ -91,12 +84,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn in_flight_falls_again_and_its_maximum_stays() {
+    fn in_flight_falls_again() {
         let counter = Counter::default();
         let first = counter.begin_request();
         let second = counter.begin_request();
         drop((first, second));
         let counts = counter.now();
-        assert_eq!((counts.requests, counts.in_flight, counts.max_in_flight), (2, 0, 2));
+        assert_eq!((counts.requests, counts.in_flight), (2, 0));
     }
 }

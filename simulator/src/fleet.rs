@@ -59,21 +59,23 @@ impl Fleet {
         Ok(fleet)
     }
 
-    /// Writes the access token of each cluster into a file of the folder, and tells which is whose.
+    /// Writes the access token or the password of each cluster into a file of the folder, and tells which is whose.
     ///
     /// # Errors
     ///
     /// [`FleetError::Folder`] when one cannot be written.
-    pub fn write_tokens(&self) -> Result<Vec<(&SimCluster, PathBuf)>, FleetError> {
-        let mut tokens = Vec::with_capacity(self.members.len());
+    pub fn write_credentials(&self) -> Result<Vec<(&SimCluster, PathBuf)>, FleetError> {
+        let mut files = Vec::with_capacity(self.members.len());
         for cluster in self.iter() {
             let spec = cluster.spec();
-            let Some(path) = persist::file(&spec, "token") else { continue };
-            let written = persist::write(&path, &(spec.token() + "\n"));
+            let (extension, secret) =
+                if spec.auth.login { ("password", spec.auth.password.clone()) } else { ("token", spec.token()) };
+            let Some(path) = persist::file(&spec, extension) else { continue };
+            let written = persist::write(&path, &(secret + "\n"));
             written.map_err(|source| FleetError::Folder { path: path.clone(), source })?;
-            tokens.push((cluster, path));
+            files.push((cluster, path));
         }
-        Ok(tokens)
+        Ok(files)
     }
 
     /// Makes the fleet what `spec` says, by the clusters' names: starts, changes and stops

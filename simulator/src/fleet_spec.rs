@@ -77,7 +77,7 @@ impl FleetSpec {
         FleetSpec::parse(FleetSpec::DEMO).unwrap_or_default()
     }
 
-    fn check(&self) -> Result<(), FleetError> {
+    pub(super) fn check(&self) -> Result<(), FleetError> {
         let (mut names, mut addresses) = (HashSet::new(), HashSet::new());
         for (index, cluster) in self.clusters.iter().enumerate() {
             if cluster.name.is_empty() {

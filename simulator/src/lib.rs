@@ -9,6 +9,7 @@
 //!
 //! * what can be simulated: [`ClusterSpec`] (`spec`), [`Faults`] (`faults`), [`FleetSpec`]
 //!   (`fleet_spec`), an example of all of it in `demo.yml`; `timespec` reads `200ms` and `+25d`;
+//! * what was recorded of real clusters: `replay`;
 //! * what runs: [`SimCluster`] (`cluster`), [`Fleet`] (`fleet`), [`FleetFile`] (`fleet_file`);
 //! * what happened: [`Counts`] (`counts`);
 //! * how a connection is served: `listener` -> `connection` (TLS, HTTP/1.1) ->
@@ -28,6 +29,7 @@ mod fleet_file;
 mod fleet_spec;
 mod listener;
 mod persist;
+mod replay;
 mod respond;
 mod sessions;
 mod spec;
@@ -43,4 +45,5 @@ pub use self::faults::{EndpointFault, Faults};
 pub use self::fleet::{Changes, Fleet};
 pub use self::fleet_file::FleetFile;
 pub use self::fleet_spec::{FleetError, FleetSpec};
+pub use self::replay::Replay;
 pub use self::spec::{AuthSpec, ClusterSpec, KmsSpec, Profile, StatusField};

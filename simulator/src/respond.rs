@@ -38,12 +38,19 @@ pub(super) async fn respond(state: &State, request: Request<Incoming>) -> Result
     if !spec.faults.latency.is_zero() {
         tokio::time::sleep(spec.faults.latency).await;
     }
-    let fault = if head.method == Method::GET { forced(spec, endpoint).await? } else { None };
-    let answer = match fault {
+    let path = head.uri.path();
+    let instead = match &spec.replay {
+        Some(replay) => replay.answer(&head.method, path, state.count_replayed(path), api::bearer(&head))?,
+        None if head.method == Method::GET => forced(spec, endpoint).await?,
+        None => None,
+    };
+    let answer = match instead {
         Some(answer) => answer,
         None => api::answer(state, &applied, endpoint, &head, body).await,
     };
-    count_answer(state, endpoint, answer.status);
+    if answer.status == StatusCode::UNAUTHORIZED && endpoint != Endpoint::Login {
+        state.counter.add(|counts| counts.unauthorized += 1);
+    }
     let mut response = response(answer, &spec.faults, endpoint);
     let skewed = spec.faults.clock_skew.as_deref().and_then(|skew| timespec::relative(skew, state.now()));
     if let Some(date) = skewed.and_then(|now| header_value(&now.format("%a, %d %b %Y %H:%M:%S GMT").to_string())) {
@@ -140,13 +147,4 @@ fn count_request(state: &State, endpoint: Endpoint<'_>, method: &Method) {
         Endpoint::Tokens | Endpoint::Token(_) => counts.tokens += 1,
         _ => {}
     });
-}
-
-fn count_answer(state: &State, endpoint: Endpoint<'_>, status: StatusCode) {
-    if status == StatusCode::UNAUTHORIZED && endpoint != Endpoint::Login {
-        state.counter.add(|counts| counts.unauthorized += 1);
-    }
-    if status == StatusCode::FORBIDDEN {
-        state.counter.add(|counts| counts.forbidden += 1);
-    }
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::derived;
 use super::faults::Faults;
+use super::replay::Replay;
 use super::timespec;
 
 /// A simulated cluster. The default is a healthy Core 7 cluster with a local key store.
@@ -33,8 +34,6 @@ pub struct ClusterSpec {
     pub version: Option<String>,
     /// The UUID in `/v1/node/state`. Default: one that follows from the name.
     pub cluster_id: Option<String>,
-    /// The name in `/v1/cluster/settings`. Default: the name.
-    pub cluster_name: Option<String>,
     /// YAML key `type`: where the master key is, `Local` or `KMS`.
     #[serde(rename = "type")]
     pub key_store_type: Value,
@@ -74,6 +73,9 @@ pub struct ClusterSpec {
     /// The private key of [`certificate_pem`](Self::certificate_pem). Not in YAML.
     #[serde(skip)]
     pub key_pem: Option<String>,
+    /// What the cluster answers, in place of everything above. Not in YAML.
+    #[serde(skip)]
+    pub replay: Option<Replay>,
     /// Authorities in PEM; clients then need a certificate signed by one of them. Not in YAML.
     #[serde(skip)]
     pub client_ca_pem: Option<String>,
@@ -137,6 +139,9 @@ pub struct KmsSpec {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AuthSpec {
+    /// Whether clients are to log in, in place of sending the access token. Not in YAML.
+    #[serde(skip)]
+    pub login: bool,
     /// The only user that can log in.
     pub username: String,
     /// The user's password.
@@ -175,11 +180,6 @@ impl ClusterSpec {
         self.cluster_id.clone().unwrap_or_else(|| derived::uuid(&self.name))
     }
 
-    /// The name in `/v1/cluster/settings`.
-    pub fn cluster_name(&self) -> &str {
-        self.cluster_name.as_deref().unwrap_or(&self.name)
-    }
-
     /// The version number in `/v1/version`.
     pub fn version(&self) -> &str {
         self.version.as_deref().unwrap_or(match self.profile {
@@ -202,6 +202,20 @@ impl ClusterSpec {
     }
 }
 
+impl StatusField {
+    /// The key itself.
+    pub(super) fn key(self) -> &'static str {
+        match self {
+            StatusField::Type => "type",
+            StatusField::Status => "status",
+            StatusField::CaCertExpiry => "ca_cert_expiry",
+            StatusField::ClientCertExpiry => "client_cert_expiry",
+            StatusField::LastKeyRotationTime => "last_key_rotation_time",
+            StatusField::LastStatusUpdateTime => "last_status_update_time",
+        }
+    }
+}
+
 impl Default for ClusterSpec {
     fn default() -> ClusterSpec {
         ClusterSpec {
@@ -211,7 +225,6 @@ impl Default for ClusterSpec {
             profile: Profile::default(),
             version: None,
             cluster_id: None,
-            cluster_name: None,
             key_store_type: Value::from("Local"),
             status: Value::from("Encrypted"),
             ca_cert_expiry: Value::Null,
@@ -229,6 +242,7 @@ impl Default for ClusterSpec {
             certificate_pem: None,
             key_pem: None,
             client_ca_pem: None,
+            replay: None,
             folder: None,
         }
     }
@@ -248,6 +262,7 @@ impl Default for KmsSpec {
 impl Default for AuthSpec {
     fn default() -> AuthSpec {
         AuthSpec {
+            login: false,
             username: String::from("monitor"),
             password: String::from("secret"),
             token: None,

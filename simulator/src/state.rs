@@ -1,5 +1,6 @@
 //! What a running cluster is at this moment, shared by its connections.
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -18,6 +19,8 @@ pub(super) struct State {
     pub(super) listener: Listener,
     /// What happened.
     pub(super) counter: Counter,
+    /// How often each path was asked for, where a recording is played.
+    replayed: Mutex<HashMap<String, usize>>,
     /// Who is logged in.
     pub(super) sessions: Sessions,
     applied: Mutex<Arc<Applied>>,
@@ -44,6 +47,7 @@ impl State {
         Ok(State {
             listener,
             counter: Counter::default(),
+            replayed: Mutex::default(),
             sessions: Sessions::default(),
             identity: Mutex::new(Arc::new(Identity::of(&spec, at)?)),
             applied: Mutex::new(Arc::new(Applied { spec, at })),
@@ -71,6 +75,14 @@ impl State {
     pub(super) fn apply(&self, spec: ClusterSpec) -> Arc<Applied> {
         let next = Arc::new(Applied { spec, at: self.now() });
         std::mem::replace(&mut *lock(&self.applied), next)
+    }
+
+    /// Counts a request for `path`; returns how many came before it.
+    pub(super) fn count_replayed(&self, path: &str) -> usize {
+        let mut replayed = lock(&self.replayed);
+        let count = replayed.entry(path.to_owned()).or_default();
+        *count += 1;
+        *count - 1
     }
 
     /// The certificate that new connections get.

@@ -5,6 +5,7 @@ mod client;
 mod faults;
 mod fleet;
 mod lifecycle;
+mod replay;
 
 use super::{ClusterSpec, SimCluster};
 use client::Client;

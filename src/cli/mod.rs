@@ -273,11 +273,14 @@ pub struct SimulateArgs {
     /// The fleet to simulate, YAML; followed while it is edited [default: the fleet of demo]
     #[arg(long, value_name = "FILE")]
     pub fleet: Option<PathBuf>,
+    /// Simulate the clusters of this file of `status --record` in place of a fleet
+    #[arg(long, value_name = "FILE", conflicts_with = "fleet")]
+    pub replay: Option<PathBuf>,
     /// Where to write a configuration for the clusters, and to keep their ports, certificates and tokens
     #[arg(long, value_name = "DIR", default_value = "simulated-clusters")]
     pub directory: PathBuf,
     /// Print the fleet of demo as YAML, to be copied and edited, and exit
-    #[arg(long, conflicts_with = "fleet")]
+    #[arg(long, conflicts_with_all = ["fleet", "replay"])]
     pub print_fleet: bool,
     #[command(flatten)]
     pub log: LogArgs,
@@ -291,6 +294,13 @@ pub struct StatusArgs {
     /// Ask a running exporter at this URL instead of the clusters; needs no configuration
     #[arg(long = "exporter.url", value_name = "URL", conflicts_with_all = ["config_file", "url"], value_parser = exporter_url)]
     pub exporter_url: Option<Url>,
+    /// Also write the responses of the clusters to this new file, to attach to a report: without secrets, with placeholders for
+    /// names
+    #[arg(long, value_name = "FILE", conflicts_with = "exporter_url")]
+    pub record: Option<PathBuf>,
+    /// Keep names and addresses in that file
+    #[arg(long, requires = "record")]
+    pub record_names: bool,
     /// The format of the output
     #[arg(long, value_name = "FORM", default_value_t, ignore_case = true, value_enum)]
     pub output: OutputForm,

@@ -76,6 +76,12 @@ fn command_lines_are_understood_or_refused() {
     check("exporter status --config.file a.yml --output json", true);
     check("exporter status --output xml", false);
     check("exporter status --output plugin prod-east prod-west", true);
+    check("exporter status --record a.json --record-names prod-east", true);
+    check("exporter status --record a.json --exporter.url http://a", false);
+    check("exporter status --record-names", false);
+    check("exporter simulate --replay a.json --directory b", true);
+    check("exporter simulate --replay a.json --fleet a.yml", false);
+    check("exporter simulate --replay a.json --print-fleet", false);
     check("exporter nonsense", false);
 }
 

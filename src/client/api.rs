@@ -16,6 +16,7 @@ use url::Url;
 use super::{
     accounts::Attempt,
     error::{self, Peer},
+    recorder::{RecordedBody, RecordedResponse, Recorder},
     response::{self, ApiResponse, BodyError, contains_secret, read_body, retry_after},
 };
 use crate::{
@@ -27,6 +28,8 @@ use crate::{
 /// In bytes. A hundred times the largest response of these endpoints.
 const MAX_BODY: usize = 256 * 1024;
 
+const LOGIN: &str = "v1/session/login";
+
 /// One cluster's REST API, for one poll. Dropping it closes the connections.
 #[derive(Debug)]
 pub struct Api {
@@ -36,6 +39,8 @@ pub struct Api {
     proxy_login: Option<Attempt>,
     /// Set when the proxy refused the password; nothing more is sent in this poll then.
     proxy_refused: OnceLock<PollFailure>,
+    /// For `status --record`.
+    recorder: Option<Arc<Recorder>>,
     /// No response may contain one of these.
     secrets: Mutex<Vec<Secret>>,
 }
@@ -44,9 +49,19 @@ pub struct Api {
 
 impl Api {
     /// The API below `base`.
-    pub fn new(base: Url, client: reqwest::Client, peer: Arc<Peer>, proxy_login: Option<Attempt>) -> Self {
-        let secrets = proxy_login.iter().map(|login| login.password().clone()).collect();
-        Self { base, client, peer, proxy_login, proxy_refused: OnceLock::new(), secrets: Mutex::new(secrets) }
+    pub fn new(
+        base: Url,
+        client: reqwest::Client,
+        peer: Arc<Peer>,
+        proxy_login: Option<Attempt>,
+        recorder: Option<Arc<Recorder>>,
+    ) -> Self {
+        let (proxy_refused, secrets) = (OnceLock::new(), Mutex::default());
+        let api = Self { base, client, peer, proxy_login, proxy_refused, recorder, secrets };
+        if let Some(login) = &api.proxy_login {
+            api.guard(login.password());
+        }
+        api
     }
 
     /// Rejects responses that contain `secret` from now on.
@@ -54,6 +69,9 @@ impl Api {
         let mut secrets = lock(&self.secrets);
         if !secrets.contains(secret) {
             secrets.push(secret.clone());
+            if let Some(recorder) = &self.recorder {
+                recorder.secret(secret);
+            }
         }
     }
 
@@ -77,7 +95,7 @@ impl Api {
             request = request.header(AUTHORIZATION, value);
             self.guard(token);
         }
-        let response = self.send(request).await?;
+        let response = self.send(Method::GET, path, request).await?;
         if self.shows_secret(&response.body) {
             return Err(malformed("the response contains the credential; is this a Qumulo cluster?"));
         }
@@ -93,10 +111,10 @@ impl Api {
         let login = Login { password: password.expose(), username };
         let body =
             serde_json::to_vec(&login).map_err(|_| malformed("the user name or password cannot be encoded as JSON"))?;
-        let request = self.request(Method::POST, "v1/session/login")?;
+        let request = self.request(Method::POST, LOGIN)?;
         let request = request.header(CONTENT_TYPE, "application/json").body(Secret::bytes(body));
         self.guard(password);
-        self.send(request).await
+        self.send(Method::POST, LOGIN, request).await
     }
 
     fn request(&self, method: Method, path: &str) -> Result<RequestBuilder, PollFailure> {
@@ -107,17 +125,19 @@ impl Api {
     /// Returns a complete response. Clears an error body that contains a secret, so that no caller can log or show it; the
     /// status is kept because it drives the retry interval, even if "wrong username or password" contains the password by
     /// chance.
-    async fn send(&self, request: RequestBuilder) -> Result<ApiResponse, PollFailure> {
+    async fn send(&self, method: Method, path: &str, request: RequestBuilder) -> Result<ApiResponse, PollFailure> {
         if let Some(refused) = self.proxy_refused.get() {
             return Err(refused.clone());
         }
         let asked = Instant::now();
+        let recorded = self.recorder.as_ref().map(|recorder| recorder.request(method, path, asked));
         let response = request.send().await.map_err(|err| self.no_response(&err))?;
         if let Some(login) = &self.proxy_login {
             login.accepted();
         }
         let (status, headers) = (response.status(), response.headers());
         let (clock, retry_after) = (response::clock(headers, asked, Instant::now()), retry_after(status, headers));
+        let recorded_headers = recorded.map(|_| headers.clone());
         let mut body = match read_body(response, MAX_BODY).await {
             Ok(body) => body,
             Err(BodyError::TooLarge) => {
@@ -131,7 +151,16 @@ impl Api {
             }
             Err(BodyError::Broken { err, .. }) => return Err(self.no_response(&err)),
         };
-        if status != StatusCode::OK && self.shows_secret(&body) {
+        let is_secret = (recorded.is_some() || status != StatusCode::OK) && self.shows_secret(&body);
+        if let (Some(recorder), Some(request), Some(headers)) = (&self.recorder, recorded, recorded_headers) {
+            let body = match (is_secret, path) {
+                (true, _) => RecordedBody::Secret,
+                (false, LOGIN) if status == StatusCode::OK => RecordedBody::Session,
+                (false, _) => RecordedBody::Bytes(body.clone()),
+            };
+            recorder.response(request, RecordedResponse { body, headers, status, took: asked.elapsed() });
+        }
+        if status != StatusCode::OK && is_secret {
             body.clear();
         }
         Ok(ApiResponse { body, clock, retry_after, status })

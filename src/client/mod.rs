@@ -20,6 +20,7 @@ mod https_proxy;
 mod kms_probe;
 mod no_proxy;
 mod pin;
+mod recorder;
 mod resolve;
 mod response;
 mod secret_file;
@@ -49,6 +50,7 @@ pub use self::{
     kms_probe::Networks,
     no_proxy::{NoProxy, NoProxyError},
     pin::{Pin, PinError},
+    recorder::{Exchange, Recorded, RecordedBody, RecordedResponse, Recorder},
     secret_file::SecretError,
     settings::{
         ClientCertificate, ClientSettings, Credential, ProxyAccount, ProxySettings, SecretSource, TlsSettings,
@@ -143,6 +145,11 @@ impl Client {
         }
     }
 
+    /// Records requests and responses from now on.
+    pub fn record(&mut self, recorder: Arc<Recorder>) {
+        self.certificate = Arc::new(CertificateRecorder::with_recorder(recorder));
+    }
+
     /// Whether a file of the credential, of `tls_config` or of the proxy's account changed since it was last read.
     pub async fn credential_changed(&self) -> bool {
         self.auth.file().changed(&self.pool.files).await || self.pool.changed(&self.settings.transport).await
@@ -212,8 +219,13 @@ impl Client {
             }
         };
         let url = self.settings.url.clone();
-        let client = connector.client(&url, self.certificate.clone(), self.failed_connections)?;
-        let api = Api::new(url, client, self.peer.clone(), proxy_login);
+        let client = connector.client(
+            &url,
+            self.certificate.clone(),
+            self.peer.client_cert_requested.clone(),
+            self.failed_connections,
+        )?;
+        let api = Api::new(url, client, self.peer.clone(), proxy_login, self.certificate.recorder.clone());
         self.phase = PollPhase::Credential;
         let pool = self.pool.clone();
         let with = Resources { accounts: &pool.accounts, files: &pool.files, now };

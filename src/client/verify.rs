@@ -4,24 +4,29 @@
 use std::{
     fmt,
     net::IpAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use chrono::DateTime;
 use rustls::{
     CertificateError, DigitallySignedStruct, Error, OtherError, PeerMisbehaved, SignatureScheme,
     client::{
+        ResolvesClientCert,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
         verify_server_name,
     },
     crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key},
     pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime},
     server::ParsedCertificate,
+    sign::CertifiedKey,
 };
 use webpki::RawPublicKeyEntity;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-use super::{https_proxy, pin::Pin};
+use super::{https_proxy, pin::Pin, recorder::Recorder};
 use crate::{
     lock::lock,
     model::Timestamp,
@@ -52,7 +57,11 @@ pub struct ServerVerifier {
 
 /// When the certificate expires that a server last showed and that was its own.
 #[derive(Debug, Default)]
-pub struct CertificateRecorder(Mutex<Option<Timestamp>>);
+pub struct CertificateRecorder {
+    expiry: Mutex<Option<Timestamp>>,
+    /// For `status --record`.
+    pub recorder: Option<Arc<Recorder>>,
+}
 
 /// A certificate that is not accepted.
 #[derive(Clone, Debug)]
@@ -63,6 +72,33 @@ pub struct VerifyError {
     pub problem: String,
     /// When it expires, for the recorder: if nothing but its dates is wrong, so that it is the server's own.
     expiry: Option<Timestamp>,
+}
+
+/// Sends the client certificate, if there is one, and records whether the server requested it.
+#[derive(Debug)]
+pub struct CertRequestRecorder {
+    requested: Arc<AtomicBool>,
+    resolver: Arc<dyn ResolvesClientCert>,
+}
+
+// === impl CertRequestRecorder ===
+
+impl CertRequestRecorder {
+    pub fn new(resolver: Arc<dyn ResolvesClientCert>, requested: Arc<AtomicBool>) -> Arc<Self> {
+        requested.store(false, Ordering::Relaxed);
+        Arc::new(Self { requested, resolver })
+    }
+}
+
+impl ResolvesClientCert for CertRequestRecorder {
+    fn resolve(&self, issuers: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.requested.store(true, Ordering::Relaxed);
+        self.resolver.resolve(issuers, schemes)
+    }
+
+    fn has_certs(&self) -> bool {
+        self.resolver.has_certs()
+    }
 }
 
 // === impl ServerVerifier ===
@@ -130,6 +166,12 @@ impl ServerVerifier {
             self.recorder.record(expiry);
         }
         Ok(valid)
+    }
+
+    fn record_version(&self, version: &'static str) {
+        if let Some(recorder) = &self.recorder.recorder {
+            recorder.tls_version(version);
+        }
     }
 }
 
@@ -229,12 +271,16 @@ fn alternative_names(leaf: &CertificateDer<'_>) -> (Vec<String>, Vec<String>) {
 }
 
 impl CertificateRecorder {
+    pub fn with_recorder(recorder: Arc<Recorder>) -> Self {
+        Self { recorder: Some(recorder), ..Self::default() }
+    }
+
     pub fn expiry(&self) -> Option<Timestamp> {
-        *lock(&self.0)
+        *lock(&self.expiry)
     }
 
     fn record(&self, expiry: Timestamp) {
-        *lock(&self.0) = Some(expiry);
+        *lock(&self.expiry) = Some(expiry);
     }
 }
 
@@ -249,6 +295,9 @@ impl ServerCertVerifier for ServerVerifier {
     ) -> Result<ServerCertVerified, Error> {
         https_proxy::count_certificate();
         let verifier = self.current();
+        if let Some(recorder) = &verifier.recorder.recorder {
+            recorder.certificates(leaf, intermediates);
+        }
         let checked = verifier.check(leaf, intermediates, verifier.name.as_ref().unwrap_or(name), now);
         if let Err(VerifyError { expiry: Some(expiry), .. }) = &checked {
             verifier.recorder.record(*expiry);
@@ -264,7 +313,9 @@ impl ServerCertVerifier for ServerVerifier {
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
-        self.current().check_signature(leaf, |key| verify_tls12_signature_with_raw_key(message, key, dss, algorithms))
+        let verifier = self.current();
+        verifier.record_version("1.2");
+        verifier.check_signature(leaf, |key| verify_tls12_signature_with_raw_key(message, key, dss, algorithms))
     }
 
     fn verify_tls13_signature(
@@ -274,7 +325,9 @@ impl ServerCertVerifier for ServerVerifier {
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
-        self.current().check_signature(leaf, |key| verify_tls13_signature_with_raw_key(message, key, dss, algorithms))
+        let verifier = self.current();
+        verifier.record_version("1.3");
+        verifier.check_signature(leaf, |key| verify_tls13_signature_with_raw_key(message, key, dss, algorithms))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -5,6 +5,7 @@ mod daemon;
 mod demo;
 mod generate;
 mod hash_password;
+mod record;
 mod reloader;
 mod serve;
 mod simulate;

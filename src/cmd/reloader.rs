@@ -11,10 +11,10 @@ use super::Fields;
 use crate::{
     blocking::KeyedBlockingPool,
     cli::{ClustersArgs, DEFAULT_CONFIG_FILE},
-    client::TransportPool,
+    client::{Recorded, TransportPool},
     clock,
     config::{self, Config, ConfigErrors, SingleCluster, Sources},
-    poll::{Changes, Poller},
+    poll::{Changes, ClusterSettings, Poller},
     reload::{Outcome, ReloadRequests},
     service,
     store::Store,
@@ -124,6 +124,16 @@ impl Clusters {
     /// Polls only these clusters of the source.
     pub fn only(&mut self, names: &[String]) {
         self.only = names.to_vec();
+    }
+
+    /// From now on, polls each cluster once, and records requests and responses.
+    pub fn record(&mut self) {
+        self.poller.record();
+    }
+
+    /// What was recorded, by cluster.
+    pub fn recorded(&self) -> Vec<(ClusterSettings, Recorded)> {
+        self.poller.recorded()
     }
 
     /// Loads the source, polls its clusters from now on, and returns what changed.

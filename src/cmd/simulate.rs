@@ -9,7 +9,10 @@ use std::{
 use anyhow::Context;
 use qumulo_simulator::{Fleet, FleetFile, FleetSpec};
 
-use crate::{cli::SimulateArgs, signals::Signals};
+use crate::{cli::SimulateArgs, file, signals::Signals};
+
+/// Some thousand clusters.
+const MAX_RECORDING: u64 = 64 * 1024 * 1024;
 
 const CONFIG: &str = "qumulo-encryption-exporter.yml";
 
@@ -23,7 +26,10 @@ pub fn run(args: &SimulateArgs) -> anyhow::Result<()> {
         let signals = Signals::listen(false)?;
         super::start_log(args.log)?;
         let folder = absolute(&args.directory).context("the current folder is gone")?;
-        let (mut file, spec) = super::fleet(args.fleet.as_deref())?;
+        let (mut file, spec) = match &args.replay {
+            Some(path) => (None, replay(path).with_context(|| path.display().to_string())?),
+            None => super::fleet(args.fleet.as_deref())?,
+        };
         let mut fleet = Fleet::start_in(&folder, spec).await?;
         let config = write_config(&folder, &fleet)?;
         super::print(config.as_bytes())?;
@@ -33,6 +39,11 @@ pub fn run(args: &SimulateArgs) -> anyhow::Result<()> {
             result = follow(&folder, file.as_mut(), &mut fleet) => result,
         }
     })
+}
+
+/// The clusters of a recording.
+fn replay(path: &Path) -> anyhow::Result<FleetSpec> {
+    Ok(FleetSpec::replay(&file::read_text(path, MAX_RECORDING)?)?)
 }
 
 /// Follows the file, if there is one.
@@ -48,20 +59,24 @@ async fn follow(folder: &Path, file: Option<&mut FleetFile>, fleet: &mut Fleet) 
 fn write_config(folder: &Path, fleet: &Fleet) -> anyhow::Result<String> {
     let mut text = "# Simulated clusters. Ports, certificates and tokens stay while this folder does.\n".to_owned();
     text.push_str("clusters:\n");
-    for (cluster, token_file) in fleet.write_tokens()? {
+    for (cluster, secret_file) in fleet.write_credentials()? {
         let spec = cluster.spec();
         // JSON strings are YAML. Writing to a String does not fail.
         let quote = |text: &str| serde_json::Value::from(text).to_string();
+        let (username, file) = (quote(&spec.auth.username), secret_file.to_str());
+        let file = quote(file.context("--directory: the path must be UTF-8")?);
+        let credential = match spec.auth.login {
+            true => format!("login: {{username: {username}, password_file: {file}}}"),
+            false => format!("authorization: {{credentials_file: {file}}}"),
+        };
         let _ = write!(
             text,
-            "- name: {}\n  url: {}\n  authorization: {{credentials_file: {}}}\n  tls_config: {{pin_sha256: {}}}\n  \
-             # token: {}, or login with username: {} and password: {}\n",
+            "- name: {}\n  url: {}\n  {credential}\n  tls_config: {{pin_sha256: {}}}\n  \
+             # token: {}, or login with username: {username} and password: {}\n",
             quote(cluster.name()),
             quote(&cluster.url()),
-            quote(token_file.to_str().context("--directory: the path must be UTF-8")?),
             quote(&cluster.fingerprint()),
             quote(&spec.token()),
-            quote(&spec.auth.username),
             quote(&spec.auth.password),
         );
     }

@@ -10,13 +10,17 @@ use tokio::time::{Instant, sleep};
 use url::Url;
 
 use super::{
+    record,
     reloader::{Clusters, ConfigSource},
     summary::{self, Summary},
 };
 use crate::{
     cli::{OutputForm, StatusArgs},
-    client, clock, limits, metrics,
+    client::{self, Recorded},
+    clock, limits, metrics,
     model::{escape_hidden, is_hidden},
+    poll::ClusterSettings,
+    recording,
     report::{self, Severity},
     store::{Store, View},
 };
@@ -49,10 +53,13 @@ pub fn unknown(problem: &str, plugin: bool) -> ExitCode {
 
 /// Polls the clusters.
 fn from_clusters(args: &StatusArgs) -> anyhow::Result<(String, Severity)> {
-    let view = ask(args)?;
+    let (view, recorded) = ask(args)?;
     let now = clock::now();
-    let json = report::json::render(&report::report(&view, &now), None);
-    render(args, json, |_| {
+    let report = report::report(&view, &now);
+    if let Some(path) = &args.record {
+        record::write(path, &recording::record(&recorded, &report, &now, args.record_names))?;
+    }
+    render(args, report::json::render(&report, None), |_| {
         let mut text = metrics::Text::default();
         metrics::render(&view, &now, &mut text);
         Ok(text.into_string())
@@ -128,13 +135,19 @@ fn code(severity: Severity) -> u8 {
     }
 }
 
-/// Polls as the daemon does, until every first poll has ended.
-fn ask(args: &StatusArgs) -> anyhow::Result<View> {
+/// Polls as the daemon does, until every first poll has ended. Also returns what `--record` needs.
+fn ask(args: &StatusArgs) -> anyhow::Result<(View, Vec<(ClusterSettings, Recorded)>)> {
+    if let Some(path) = &args.record {
+        record::check(path)?;
+    }
     limits::raise_descriptors();
     super::block_on(async {
         let store = Store::default();
         let mut clusters = Clusters::new(ConfigSource::new(&args.clusters), store.clone());
         clusters.only(&args.names);
+        if args.record.is_some() {
+            clusters.record();
+        }
         clusters.load().await?;
         let started = Instant::now();
         loop {
@@ -142,7 +155,7 @@ fn ask(args: &StatusArgs) -> anyhow::Result<View> {
             let done = view.clusters.iter().filter(|cluster| cluster.last_poll().is_some()).count();
             progress(done, view.clusters.len(), started);
             if done == view.clusters.len() {
-                return Ok(view);
+                return Ok((view, clusters.recorded()));
             }
             sleep(CHECK_INTERVAL).await;
         }

@@ -23,7 +23,7 @@ use self::{
     schedule::{Next, Schedule},
 };
 use crate::{
-    client::{self, Client, TransportPool},
+    client::{self, Client, Recorded, Recorder, TransportPool},
     clock,
     lock::lock,
     model::{ClusterMetadata, ClusterName, PollFailure, PollResult, Timestamp},
@@ -32,6 +32,9 @@ use crate::{
 
 /// How often the file of a rejected credential is checked for changes.
 const CREDENTIAL_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The interval of recorded clusters: longer than the process lives.
+const ONCE: Duration = Duration::from_secs(86_400);
 
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ClusterSettings {
@@ -58,6 +61,8 @@ pub trait StatusSource: Send + Sync + 'static {
 #[derive(Debug)]
 pub struct Poller {
     origin: Instant,
+    /// Set if requests and responses are recorded.
+    recorders: Option<BTreeMap<ClusterName, Arc<Recorder>>>,
     settings: BTreeMap<ClusterName, ClusterSettings>,
     store: Store,
     tasks: BTreeMap<ClusterName, AbortOnDropHandle<()>>,
@@ -82,7 +87,19 @@ impl StatusSource for Client {
 impl Poller {
     pub fn new(store: Store) -> Self {
         let origin = clock::now().mono;
-        Self { origin, settings: BTreeMap::new(), store, tasks: BTreeMap::new() }
+        Self { origin, recorders: None, settings: BTreeMap::new(), store, tasks: BTreeMap::new() }
+    }
+
+    /// From here on, each cluster is polled once, and what it sends and receives is noted.
+    pub fn record(&mut self) {
+        self.recorders = Some(BTreeMap::new());
+    }
+
+    /// What was noted, and the settings that were polled with.
+    pub fn recorded(&self) -> Vec<(ClusterSettings, Recorded)> {
+        let recorders = self.recorders.iter().flatten();
+        let both = recorders.filter_map(|(name, noted)| Some((self.settings.get(name)?.clone(), noted.recorded())));
+        both.collect()
     }
 
     /// Replaces the polled clusters by `next`, whose names must be distinct.
@@ -90,9 +107,20 @@ impl Poller {
     /// Clusters with unchanged settings are not affected. The others are polled at once; they keep the counters of the cluster
     /// of the same name, and its status if the URL is the same. Removed clusters disappear from the store.
     pub fn apply(&mut self, next: Vec<ClusterSettings>, pool: &Arc<TransportPool>) -> Changes {
+        if let Some(recorders) = &mut self.recorders {
+            recorders.extend(next.iter().map(|settings| (settings.name.clone(), Arc::default())));
+        }
+        let recorders = self.recorders.clone().unwrap_or_default();
         let changes = self.apply_with(next, |settings| {
             let (client, pool) = (settings.client.clone(), pool.clone());
-            move || Client::new(client.clone(), pool.clone())
+            let recorder = recorders.get(&settings.name).cloned();
+            move || {
+                let mut client = Client::new(client.clone(), pool.clone());
+                if let Some(recorder) = &recorder {
+                    client.record(recorder.clone());
+                }
+                client
+            }
         });
         pool.retain(|transport| self.settings.values().any(|settings| settings.client.transport == *transport));
         changes
@@ -111,6 +139,7 @@ impl Poller {
         }
         for (settings, how) in start.iter().filter_map(|(index, how)| Some((next.get(*index)?, *how))) {
             let ClusterSettings { interval, ref name, stale_after, .. } = *settings;
+            let interval = if self.recorders.is_some() { ONCE } else { interval };
             let schedule = Schedule::new(name, interval, stale_after, self.origin);
             self.start(name.clone(), schedule, interval, stale_after, how, source(settings));
         }

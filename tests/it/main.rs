@@ -25,6 +25,7 @@ mod listener;
 mod poller;
 mod proxy;
 mod readme;
+mod recorded;
 mod secrets;
 mod tls;
 mod tls_change;

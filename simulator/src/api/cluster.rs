@@ -1,9 +1,7 @@
 //! What a cluster says about itself.
 
-use hyper::header::ETAG;
 use serde_json::json;
 
-use crate::derived;
 use crate::spec::ClusterSpec;
 
 use super::Answer;
@@ -26,42 +24,4 @@ pub(super) fn node_state(spec: &ClusterSpec) -> Answer {
         "state": "ACTIVE",
         "cluster_id": spec.cluster_id(),
     }))
-}
-
-/// `GET /v1/cluster/settings`.
-pub(super) fn settings(spec: &ClusterSpec) -> Answer {
-    let etag = derived::hex("etag", spec.cluster_name());
-    let etag = format!("\"{}\"", etag.get(..16).unwrap_or_default());
-    Answer::json(&json!({ "cluster_name": spec.cluster_name() })).with(ETAG, &etag)
-}
-
-/// `GET /v1/cluster/nodes/`: four nodes, all online.
-pub(super) fn nodes(spec: &ClusterSpec) -> Answer {
-    let node = |id: u8| {
-        json!({
-            "id": id,
-            "node_status": "online",
-            "node_name": format!("{}-{id}", spec.cluster_name()),
-            "uuid": derived::uuid(&format!("{}/{id}", spec.name)),
-            "label": format!("02:00:00:00:00:{id:02x}"),
-            "model_number": "SIMULATED",
-            "serial_number": format!("SIM{id:05}"),
-            "mac_address": format!("02:00:00:00:00:{id:02x}"),
-            "capacity_in_bytes": "25001189376000",
-        })
-    };
-    Answer::json(&[1, 2, 3, 4].map(node))
-}
-
-/// `GET /v2/metrics/endpoints/default/data`: the one metric that identifies the cluster. The
-/// documented list of metrics has none about encryption, which is why there is an exporter.
-pub(super) fn metrics(spec: &ClusterSpec) -> Answer {
-    let (name, uuid, version) = (spec.cluster_name(), spec.cluster_id(), spec.version());
-    let text = format!(
-        "# TYPE qumulo info\n\
-         # HELP qumulo Qumulo cluster information.\n\
-         qumulo_info{{name=\"{name}\",uuid=\"{uuid}\",version=\"Qumulo Core {version}\"}} 1\n\
-         # EOF\n"
-    );
-    Answer::ok("text/plain; charset=utf-8", text)
 }

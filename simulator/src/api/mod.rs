@@ -35,10 +35,6 @@ pub(super) enum Endpoint<'a> {
     StatusV2,
     /// `/v2/encryption/key-store`.
     KeyStore,
-    /// `/v1/cluster/settings`.
-    Settings,
-    /// `/v1/cluster/nodes/`, with the slash.
-    Nodes,
     /// `/v1/session/who-am-i`.
     WhoAmI,
     /// `/v1/session/roles`.
@@ -50,8 +46,6 @@ pub(super) enum Endpoint<'a> {
     Tokens,
     /// `/v1/auth/access-tokens/{id}`.
     Token(&'a str),
-    /// `/v2/metrics/endpoints/default/data`.
-    Metrics,
     /// Anything else.
     Unknown,
 }
@@ -83,13 +77,10 @@ impl<'a> Endpoint<'a> {
             "/v1/encryption/status" => Endpoint::StatusV1,
             "/v2/encryption/key-store/status" => Endpoint::StatusV2,
             "/v2/encryption/key-store" => Endpoint::KeyStore,
-            "/v1/cluster/settings" => Endpoint::Settings,
-            "/v1/cluster/nodes/" => Endpoint::Nodes,
             "/v1/session/who-am-i" => Endpoint::WhoAmI,
             "/v1/session/roles" => Endpoint::Roles,
             "/v1/identity/expand" | "/v1/identity/find" => Endpoint::Identity,
             "/v1/auth/access-tokens/" => Endpoint::Tokens,
-            "/v2/metrics/endpoints/default/data" => Endpoint::Metrics,
             _ => path
                 .strip_prefix("/v1/auth/access-tokens/")
                 .filter(|id| !id.contains('/'))
@@ -130,8 +121,6 @@ impl<'a> Endpoint<'a> {
             Endpoint::StatusV1 | Endpoint::StatusV2 | Endpoint::KeyStore => {
                 Access::Privilege("PRIVILEGE_ENCRYPTION_READ")
             }
-            Endpoint::Settings | Endpoint::Nodes => Access::Privilege("PRIVILEGE_CLUSTER_READ"),
-            Endpoint::Metrics => Access::Privilege("PRIVILEGE_METRICS_READ"),
             Endpoint::Identity => Access::Privilege("PRIVILEGE_IDENTITY_READ"),
             Endpoint::Tokens | Endpoint::Token(_) => Access::Tokens,
             Endpoint::WhoAmI | Endpoint::Roles => Access::LoggedIn,
@@ -217,9 +206,6 @@ impl Context<'_> {
             Endpoint::KeyStore => encryption::key_store(self),
             Endpoint::Version => cluster::version(self.spec),
             Endpoint::NodeState => cluster::node_state(self.spec),
-            Endpoint::Settings => cluster::settings(self.spec),
-            Endpoint::Nodes => cluster::nodes(self.spec),
-            Endpoint::Metrics => cluster::metrics(self.spec),
             Endpoint::WhoAmI => login::who_am_i(self.spec),
             Endpoint::Roles => login::roles(),
             Endpoint::Tokens => tokens::list(self, query),
@@ -231,6 +217,6 @@ impl Context<'_> {
     }
 }
 
-fn bearer(head: &Parts) -> Option<&str> {
+pub(super) fn bearer(head: &Parts) -> Option<&str> {
     head.headers.get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
 }

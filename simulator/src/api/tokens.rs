@@ -18,34 +18,18 @@ const OWN_ID: &str = "1234567890123456789012";
 const ADMIN_ID: &str = "2234567890123456789012";
 const ADMIN_AUTH_ID: &str = "500";
 
-/// The query of the list: `?user=auth_id:1001&after=…&limit=…`.
-#[derive(Default)]
-struct Query {
-    user: Option<String>,
-    after: Option<String>,
-    limit: Option<usize>,
-}
-
 struct Token {
     id: &'static str,
     auth_id: &'static str,
     metadata: Value,
 }
 
-/// `GET /v1/auth/access-tokens/`.
+/// `GET /v1/auth/access-tokens/`, of one user with `?user=auth_id:1001`. A user has two at most, so there is one page.
 pub(super) fn list(context: &Context<'_>, query: &str) -> Answer {
-    let query = Query::parse(query);
-    let limit = query.limit.unwrap_or(usize::MAX).max(1);
-    let mut found: Vec<Token> = all(context)
-        .into_iter()
-        .filter(|token| query.user.as_deref().is_none_or(|user| belongs_to(user, token, context.spec)))
-        .filter(|token| query.after.as_deref().is_none_or(|after| token.id > after))
-        .collect();
-    let more = found.len() > limit;
-    found.truncate(limit);
-    let next = found.last().filter(|_| more).map(|last| query.next(last.id, limit));
-    let entries: Vec<Value> = found.into_iter().map(|token| token.metadata).collect();
-    Answer::json(&json!({ "entries": entries, "paging": { "next": next } }))
+    let user = user(query);
+    let found = all(context).into_iter().filter(|token| user.as_deref().is_none_or(|user| user == token.auth_id));
+    let entries: Vec<Value> = found.map(|token| token.metadata).collect();
+    Answer::json(&json!({ "entries": entries, "paging": { "next": Value::Null } }))
 }
 
 /// `GET /v1/auth/access-tokens/{id}`.
@@ -60,7 +44,7 @@ pub(super) fn get(context: &Context<'_>, id: &str) -> Answer {
 pub(super) fn only_own(spec: &ClusterSpec, endpoint: Endpoint<'_>, query: &str) -> bool {
     let own = match endpoint {
         Endpoint::Token(id) => id == OWN_ID,
-        _ => Query::parse(query).user.is_some_and(|user| is_user(&user, AUTH_ID, &spec.auth.username)),
+        _ => user(query).is_some_and(|user| user == AUTH_ID),
     };
     own && spec.auth.own_tokens_visible
 }
@@ -103,42 +87,8 @@ fn identity(auth_id: &str, name: &str) -> Value {
     })
 }
 
-fn belongs_to(user: &str, token: &Token, spec: &ClusterSpec) -> bool {
-    let name = if token.auth_id == AUTH_ID { &spec.auth.username } else { "admin" };
-    is_user(user, token.auth_id, name)
-}
-
-/// Whether an identity string (`auth_id:1001`, `local:monitor`, `monitor`) means this user.
-fn is_user(text: &str, auth_id: &str, name: &str) -> bool {
-    match text.split_once(':') {
-        Some(("auth_id", id)) => id == auth_id,
-        Some(("local", local)) => local == name,
-        Some(_) => false,
-        None => text == name,
-    }
-}
-
-impl Query {
-    fn parse(query: &str) -> Query {
-        let mut parsed = Query::default();
-        for (key, value) in form_urlencoded::parse(query.as_bytes()) {
-            match key.as_ref() {
-                "user" => parsed.user = Some(value.into_owned()),
-                "after" => parsed.after = Some(value.into_owned()),
-                "limit" => parsed.limit = value.parse().ok(),
-                _ => {}
-            }
-        }
-        parsed
-    }
-
-    /// The path of the next page.
-    fn next(&self, after: &str, limit: usize) -> String {
-        let mut query = form_urlencoded::Serializer::new(String::new());
-        if let Some(user) = &self.user {
-            query.append_pair("user", user);
-        }
-        query.append_pair("after", after).append_pair("limit", &limit.to_string());
-        format!("/v1/auth/access-tokens/?{}", query.finish())
-    }
+/// The user whose tokens are asked for.
+fn user(query: &str) -> Option<String> {
+    let user = form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == "user")?.1;
+    Some(user.strip_prefix("auth_id:").unwrap_or(&user).to_owned())
 }

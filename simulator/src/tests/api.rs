@@ -12,7 +12,10 @@ use super::{STATUS, client, cluster};
 async fn check(change: impl FnOnce(&mut ClusterSpec), path: &str, status: u16, body: &str) {
     let cluster = cluster(change).await;
     let reply = client(&cluster).await.get(path).await.unwrap();
-    assert_eq!((reply.status, reply.body.as_str()), (status, body), "{path}");
+    // The order of keys means nothing in JSON; what is not JSON is sent word for word.
+    let [got, wanted]: [Value; 2] =
+        [&*reply.body, body].map(|body| serde_json::from_str(body).unwrap_or_else(|_| json!(body)));
+    assert_eq!((reply.status, got), (status, wanted), "{path}");
 }
 
 #[tokio::test]
@@ -110,7 +113,7 @@ async fn answers_have_the_vendors_headers_and_keep_the_connection() {
 
 #[tokio::test]
 async fn access_depends_on_token_and_privileges() {
-    let all = ["ENCRYPTION_READ", "CLUSTER_READ", "METRICS_READ", "ACCESS_TOKENS_READ"];
+    let all = ["ENCRYPTION_READ", "ACCESS_TOKENS_READ"];
     let rich = cluster(|spec| {
         spec.auth.privileges = all.map(|name| format!("PRIVILEGE_{name}")).to_vec();
     })
@@ -127,11 +130,8 @@ async fn access_depends_on_token_and_privileges() {
         ("/v2/encryption/key-store", [200, 200, 401, 401]),
         ("/v1/session/who-am-i", [200, 200, 401, 401]),
         ("/v1/session/roles", [200, 200, 401, 401]),
-        ("/v1/cluster/settings", [200, 403, 401, 401]),
-        ("/v1/cluster/nodes/", [200, 403, 401, 401]),
         ("/v1/auth/access-tokens/", [200, 403, 401, 401]),
         ("/v1/auth/access-tokens/1", [404, 403, 401, 401]),
-        ("/v2/metrics/endpoints/default/data", [200, 403, 401, 401]),
         ("/v1/session/login", [405, 405, 405, 405]),
         ("/v1/identity/expand", [405, 405, 405, 405]),
     ];
@@ -141,8 +141,7 @@ async fn access_depends_on_token_and_privileges() {
             assert_eq!(reply.status, expected, "{path}: {}", reply.body);
         }
     }
-    assert_eq!(usual.counts().forbidden, 5);
-    assert_eq!(disabled.counts().unauthorized, 10);
+    assert_eq!(disabled.counts().unauthorized, 7);
 }
 
 #[tokio::test]
@@ -206,7 +205,7 @@ async fn refuses_and_counts_every_write() {
 }
 
 #[tokio::test]
-async fn access_tokens_come_in_pages() {
+async fn access_tokens_are_those_of_all_or_of_one_user() {
     let cluster = cluster(|spec| {
         spec.auth.privileges = vec![String::from("PRIVILEGE_ACCESS_TOKENS_READ")];
         spec.auth.token_expiry = Some(String::from("2100-01-01T00:00:00Z"));
@@ -215,10 +214,6 @@ async fn access_tokens_come_in_pages() {
     let mut client = client(&cluster).await;
     let all = client.get("/v1/auth/access-tokens/").await.unwrap().json();
     assert_eq!((all["entries"].as_array().unwrap().len(), &all["paging"]["next"]), (2, &Value::Null));
-    let first = client.get("/v1/auth/access-tokens/?limit=1").await.unwrap().json();
-    let second = client.get(first["paging"]["next"].as_str().unwrap()).await.unwrap().json();
-    assert_eq!(first["entries"][0], all["entries"][0]);
-    assert_eq!((&second["entries"][0], &second["paging"]["next"]), (&all["entries"][1], &Value::Null));
     let own = client.get("/v1/auth/access-tokens/?user=auth_id%3A1001").await.unwrap().json();
     assert_eq!(own["entries"], json!([all["entries"][0]]));
     let id = own["entries"][0]["id"].as_str().unwrap();

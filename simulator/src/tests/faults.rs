@@ -91,7 +91,7 @@ async fn hanging_requests_can_be_awaited_and_a_new_spec_frees_the_next_ones() {
     watch.wait_for(|counts| counts.status_v2 == 1).await.unwrap();
     cluster.update(|spec| spec.faults.hang = false);
     assert_eq!(client(&cluster).await.get(STATUS).await.unwrap().status, 200);
-    assert_eq!((cluster.counts().in_flight, cluster.counts().max_in_flight), (1, 2));
+    assert_eq!(cluster.counts().in_flight, 1);
     drop(stuck);
     watch.wait_for(|counts| counts.in_flight == 0).await.unwrap();
 }

@@ -109,7 +109,8 @@ async fn what_is_kept_in_a_folder_stays_between_two_starts() {
     let spec = |yaml: &str| FleetSpec::parse(yaml).unwrap();
     let facts = async |yaml: &str| {
         let fleet = Fleet::start_in(&folder, spec(yaml)).await.unwrap();
-        let tokens = fleet.write_tokens().unwrap().into_iter().map(|(_, path)| std::fs::read_to_string(path).unwrap());
+        let tokens =
+            fleet.write_credentials().unwrap().into_iter().map(|(_, path)| std::fs::read_to_string(path).unwrap());
         let tokens: Vec<String> = tokens.collect();
         let facts = fleet.iter().zip(tokens).map(|(cluster, token)| (cluster.url(), cluster.fingerprint(), token));
         facts.collect::<Vec<_>>()

@@ -1,0 +1,362 @@
+//! The file of `status --record`: what clusters answered, without secrets, and with placeholders for names. Pure.
+//!
+//! [`answers`] says what is recorded of a body, [`names`] what stands for a name. `simulate --replay` reads the file by code
+//! of its own, in the simulator; the recordings in `tests/recorded` hold the two together.
+
+mod answers;
+mod names;
+
+use std::{collections::BTreeMap, net::IpAddr, time::Instant};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER};
+use serde::Serialize;
+use serde_json::Value;
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+pub use self::names::Kind;
+use self::names::Names;
+use crate::{
+    client::{Credential, Exchange, Pin, ProxySettings, Recorded, RecordedBody, SecretSource, TlsSettings},
+    model::{ClockTime, escape_hidden},
+    poll::ClusterSettings,
+    report::{Report, json},
+};
+
+/// The form of the file. It changes when an older `simulate --replay` cannot read it any more.
+const FORMAT: u32 = 1;
+
+/// The headers that are recorded, if they have one of the usual forms.
+const CONTENT_TYPES: [&str; 4] = ["application/json", "text/html", "text/plain", "text/xml"];
+
+/// A recording, and what is not in it.
+#[derive(Debug)]
+pub struct Recording {
+    /// Names that were replaced, by kind.
+    pub replaced: BTreeMap<Kind, usize>,
+    /// Strings of which only the length was kept.
+    pub strings: usize,
+    /// The file.
+    pub text: String,
+}
+
+#[derive(Serialize)]
+struct Document {
+    format: u32,
+    /// When the report was made.
+    recorded_at: String,
+    names: &'static str,
+    clusters: Vec<Cluster>,
+    /// What the exporter made of the answers, as `status --output json` prints it.
+    report: Value,
+}
+
+#[derive(Serialize)]
+struct Cluster {
+    name: String,
+    /// When the poll ended.
+    polled_at: Option<String>,
+    settings: Settings,
+    /// `None` without a connection.
+    tls: Option<Tls>,
+    exchanges: Vec<RecordedExchange>,
+}
+
+/// The settings of a cluster, without its policy, which is in the report.
+#[derive(Serialize)]
+struct Settings {
+    url: String,
+    credential: &'static str,
+    username: Option<String>,
+    poll_interval_seconds: f64,
+    poll_timeout_seconds: f64,
+    stale_after_seconds: f64,
+    /// What makes its certificate acceptable.
+    trust: Option<&'static str>,
+    server_name: Option<String>,
+    client_certificate: bool,
+    proxy: Option<String>,
+    probe_kms: bool,
+}
+
+#[derive(Serialize)]
+struct Tls {
+    version: Option<&'static str>,
+    chain: Vec<Certificate>,
+}
+
+#[derive(Serialize)]
+struct Certificate {
+    subject: String,
+    issuer: String,
+    names: Vec<String>,
+    not_before: Option<String>,
+    not_after: Option<String>,
+    sha256: String,
+}
+
+#[derive(Serialize)]
+struct RecordedExchange {
+    sent_at: String,
+    method: String,
+    path: String,
+    /// `None` if it was never complete.
+    response: Option<Response>,
+}
+
+#[derive(Serialize)]
+struct Response {
+    seconds: f64,
+    status: u16,
+    headers: BTreeMap<&'static str, String>,
+    body: Body,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Body {
+    Json(Value),
+    LeftOut(&'static str),
+    /// With the place where it stops being JSON.
+    NotJson {
+        bytes: usize,
+        line: usize,
+        column: usize,
+    },
+}
+
+/// Writes what was noted of each cluster, and what the report at `now` makes of it. `keep_names` records names as they are.
+pub fn record(
+    clusters: &[(ClusterSettings, Recorded)],
+    report: &Report,
+    now: &ClockTime,
+    keep_names: bool,
+) -> Recording {
+    let secrets = clusters.iter().flat_map(|(_, recorded)| recorded.secrets.iter().cloned()).collect();
+    let mut names = Names::new(keep_names, secrets);
+    // Twice: a text can hold a name that is met later.
+    document(clusters, report, now, keep_names, &mut names);
+    names.left_out = 0;
+    let document = document(clusters, report, now, keep_names, &mut names);
+    // Strings, numbers, lists and maps of strings: there is nothing that could fail.
+    let text = escape_hidden(serde_json::to_string_pretty(&document).unwrap_or_default() + "\n");
+    Recording { replaced: names.counts(), strings: names.left_out, text }
+}
+
+fn document(
+    clusters: &[(ClusterSettings, Recorded)],
+    report: &Report,
+    now: &ClockTime,
+    keep_names: bool,
+    names: &mut Names,
+) -> Document {
+    let json: Value = serde_json::from_slice(&json::render(report, None)).unwrap_or_default();
+    let record = |(settings, recorded): &(ClusterSettings, Recorded), names: &mut Names| {
+        let of = report.clusters.iter().find(|cluster| cluster.name == settings.name.as_str());
+        Cluster {
+            polled_at: of.and_then(|cluster| cluster.last_poll).map(time),
+            ..cluster(settings, recorded, now, names)
+        }
+    };
+    Document {
+        format: FORMAT,
+        recorded_at: time(report.at),
+        names: if keep_names { "kept" } else { "replaced" },
+        clusters: clusters.iter().map(|each| record(each, names)).collect(),
+        report: redact_report(&json, "", names),
+    }
+}
+
+fn cluster(settings: &ClusterSettings, recorded: &Recorded, now: &ClockTime, names: &mut Names) -> Cluster {
+    let name = names.name(Kind::Cluster, settings.name.as_str());
+    let chain: Vec<Certificate> = recorded.chain.iter().map(|der| certificate(der, names)).collect();
+    Cluster {
+        name,
+        polled_at: None,
+        settings: redact_settings(settings, names),
+        tls: (!chain.is_empty()).then_some(Tls { version: recorded.tls_version, chain }),
+        exchanges: recorded.exchanges.iter().map(|each| exchange(each, now, names)).collect(),
+    }
+}
+
+fn redact_settings(settings: &ClusterSettings, names: &mut Names) -> Settings {
+    let (client, transport) = (&settings.client, &settings.client.transport);
+    let (credential, username, secret) = match &client.credential {
+        Credential::Login { username, password } => ("login", Some(names.name(Kind::User, username)), password),
+        Credential::Token(token) => ("token", None, token),
+    };
+    let credential_file = match secret {
+        SecretSource::File(file) => Some(file.path()),
+        SecretSource::Fixed(_) => None,
+    };
+    // They can be in messages.
+    for file in transport.files().into_iter().chain(credential_file) {
+        names.name(Kind::File, &file.display().to_string());
+    }
+    let tls = transport.tls.as_ref();
+    Settings {
+        url: url(client.url.as_str(), names),
+        credential,
+        username,
+        poll_interval_seconds: settings.interval.as_secs_f64(),
+        poll_timeout_seconds: client.timeout.as_secs_f64(),
+        stale_after_seconds: settings.stale_after.as_secs_f64(),
+        trust: tls.map(trust),
+        server_name: tls.and_then(|tls| tls.server_name.as_ref()).map(|name| names.name(Kind::Host, name)),
+        client_certificate: tls.is_some_and(|tls| tls.client.is_some()),
+        proxy: match &transport.proxy {
+            ProxySettings::Direct => None,
+            ProxySettings::Url { account, url: proxy, .. } => {
+                if let Some(account) = account {
+                    names.name(Kind::User, &account.username);
+                }
+                Some(url(proxy.as_str(), names))
+            }
+        },
+        probe_kms: client.kms_probe.is_some(),
+    }
+}
+
+/// The configuration's key for what makes a certificate acceptable.
+fn trust(tls: &TlsSettings) -> &'static str {
+    if tls.insecure_skip_verify {
+        "insecure_skip_verify"
+    } else if !tls.pins.is_empty() {
+        "pin_sha256"
+    } else if tls.ca_file.is_some() {
+        "ca_file"
+    } else {
+        "system"
+    }
+}
+
+/// Scheme, host and port.
+fn url(text: &str, names: &mut Names) -> String {
+    let Ok(url) = url::Url::parse(text) else { return names.length(text) };
+    let host = url.host_str().unwrap_or_default();
+    let host = match url.host() {
+        Some(url::Host::Ipv6(address)) => format!("[{}]", names.name(Kind::Host, &address.to_string())),
+        _ => names.name(Kind::Host, host),
+    };
+    let port = url.port_or_known_default().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}://{host}{port}", url.scheme())
+}
+
+fn certificate(der: &[u8], names: &mut Names) -> Certificate {
+    let sha256 = names.name(Kind::Fingerprint, &Pin::of(der).to_string());
+    let Ok((_, certificate)) = X509Certificate::from_der(der) else {
+        let (subject, issuer, names) = (String::new(), String::new(), Vec::new());
+        return Certificate { subject, issuer, names, not_before: None, not_after: None, sha256 };
+    };
+    let date = |at: i64| DateTime::from_timestamp(at, 0).map(time);
+    let alternative = certificate.subject_alternative_name().ok().flatten();
+    let alternative = alternative.iter().flat_map(|extension| &extension.value.general_names);
+    Certificate {
+        subject: names.name(Kind::Subject, &certificate.subject().to_string()),
+        issuer: names.name(Kind::Subject, &certificate.issuer().to_string()),
+        names: alternative.map(|name| alternative_name(name, names)).collect(),
+        not_before: date(certificate.validity().not_before.timestamp()),
+        not_after: date(certificate.validity().not_after.timestamp()),
+        sha256,
+    }
+}
+
+fn alternative_name(name: &GeneralName<'_>, names: &mut Names) -> String {
+    match name {
+        GeneralName::DNSName(host) => names.name(Kind::Host, host),
+        GeneralName::IPAddress(bytes) => {
+            let address = match bytes.len() {
+                4 => <[u8; 4]>::try_from(*bytes).map(IpAddr::from).ok(),
+                _ => <[u8; 16]>::try_from(*bytes).map(IpAddr::from).ok(),
+            };
+            address.map(|address| names.name(Kind::Host, &address.to_string())).unwrap_or_default()
+        }
+        GeneralName::RFC822Name(text) | GeneralName::URI(text) => names.name(Kind::Host, text),
+        other => names.name(Kind::Subject, &other.to_string()),
+    }
+}
+
+fn exchange(exchange: &Exchange, now: &ClockTime, names: &mut Names) -> RecordedExchange {
+    // Its query has the number of an account.
+    let path = exchange.path.split('?').next().unwrap_or_default();
+    RecordedExchange {
+        sent_at: time(wall(exchange.sent, now)),
+        method: exchange.method.to_string(),
+        path: format!("/{path}"),
+        response: exchange.response.as_ref().map(|response| Response {
+            seconds: response.took.as_millis() as f64 / 1e3,
+            status: response.status.as_u16(),
+            headers: headers(&response.headers),
+            body: match &response.body {
+                RecordedBody::Secret => Body::LeftOut("it repeats a credential"),
+                RecordedBody::Session => Body::LeftOut("it opens a session"),
+                RecordedBody::Bytes(bytes) => body(bytes, path, names),
+            },
+        }),
+    }
+}
+
+/// What is recorded of the headers has one of the usual forms, so that nothing else gets in.
+fn headers(headers: &HeaderMap) -> BTreeMap<&'static str, String> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let date = |text: &str| DateTime::parse_from_rfc2822(text).ok().map(|at| at.to_utc());
+    let kind = text(CONTENT_TYPE).map(|text| text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
+    let kind = kind.map(|kind| if CONTENT_TYPES.contains(&&*kind) { kind } else { "another".to_owned() });
+    let retry_after = text(RETRY_AFTER).and_then(|text| match text.parse::<u32>() {
+        Ok(seconds) => Some(seconds.to_string()),
+        Err(_) => date(text).map(http_date),
+    });
+    let all =
+        [("content-type", kind), ("date", text(DATE).and_then(date).map(http_date)), ("retry-after", retry_after)];
+    all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+}
+
+fn body(bytes: &[u8], path: &str, names: &mut Names) -> Body {
+    match serde_json::from_slice(bytes) {
+        Ok(value) => Body::Json(answers::redact(&value, path, names)),
+        Err(err) => Body::NotJson { bytes: bytes.len(), line: err.line(), column: err.column() },
+    }
+}
+
+/// The report: the exporter's own words and values, without the names that clusters and operators put into them.
+fn redact_report(value: &Value, at: &str, names: &mut Names) -> Value {
+    match value {
+        Value::String(text) => Value::String(match at {
+            "/clusters/*/access_tokens/*/token_id" => names.name(Kind::Number, text),
+            "/clusters/*/cluster_id" => names.name(Kind::ClusterId, text),
+            "/clusters/*/excess_privileges/*" => names.text(text),
+            "/clusters/*/key_store/host" => names.name(Kind::Host, text),
+            "/clusters/*/key_store/key_id" => names.name(Kind::Key, text),
+            "/clusters/*/name" => names.name(Kind::Cluster, text),
+            "/clusters/*/url" => url(text, names),
+            "/clusters/*/findings/*/message"
+            | "/clusters/*/headline"
+            | "/clusters/*/last_poll_failure/message"
+            | "/clusters/*/raw_status" => names.message(text),
+            _ => text.clone(),
+        }),
+        Value::Array(values) => {
+            let at = format!("{at}/*");
+            Value::Array(values.iter().map(|value| redact_report(value, &at, names)).collect())
+        }
+        Value::Object(values) => {
+            let redact =
+                |(key, value): (&String, &Value)| (key.clone(), redact_report(value, &format!("{at}/{key}"), names));
+            Value::Object(values.iter().map(redact).collect())
+        }
+        Value::Bool(_) | Value::Null | Value::Number(_) => value.clone(),
+    }
+}
+
+/// The wall clock at a time of the monotonic one.
+fn wall(at: Instant, now: &ClockTime) -> DateTime<Utc> {
+    now.wall - now.mono.saturating_duration_since(at)
+}
+
+fn time(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Micros, true)
+}
+
+fn http_date(at: DateTime<Utc>) -> String {
+    at.format("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
