@@ -1,6 +1,14 @@
 //! Errors of requests, as failures of a poll: the reason, and a message that says what to do.
 
-use std::{error::Error, io, time::Duration};
+use std::{
+    error::Error,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use reqwest::StatusCode;
 use url::Url;
@@ -17,6 +25,8 @@ use crate::model::{CredentialRejection, FailureReason, PollFailure};
 /// The server that requests go to, for messages.
 #[derive(Clone, Debug)]
 pub struct Peer {
+    /// Whether the server requested a client certificate in the last handshake.
+    pub client_cert_requested: Arc<AtomicBool>,
     pub connect_timeout: Duration,
     pub host_and_port: String,
     pub proxy: Option<ProxyInfo>,
@@ -38,7 +48,13 @@ impl Peer {
             host_and_port: host_and_port(url),
         });
         let connect_timeout = transport.connect_timeout;
-        Self { connect_timeout, host_and_port: host_and_port(url), proxy, system_trust: false }
+        Self {
+            client_cert_requested: Arc::default(),
+            connect_timeout,
+            host_and_port: host_and_port(url),
+            proxy,
+            system_trust: false,
+        }
     }
 }
 
@@ -87,11 +103,12 @@ fn proxy_failed(tunnel: &str, err: &reqwest::Error, proxy: &ProxyInfo, peer: &Pe
     PollFailure::new(FailureReason::Proxy, text)
 }
 
-fn direct(err: &reqwest::Error, Peer { connect_timeout, host_and_port: peer, system_trust, .. }: &Peer) -> PollFailure {
+fn direct(err: &reqwest::Error, server: &Peer) -> PollFailure {
+    let Peer { connect_timeout, host_and_port: peer, .. } = server;
     let mut hyper = causes(err).filter_map(|cause| cause.downcast_ref::<hyper::Error>());
     let io = causes(err).filter_map(|cause| cause.downcast_ref::<io::Error>()).last();
     let (reason, text) = if let Some(tls) = causes(err).find_map(|cause| cause.downcast_ref()) {
-        (FailureReason::Tls, format!("TLS with {peer} failed: {}", tls_problem(tls, *system_trust)))
+        (FailureReason::Tls, format!("TLS with {peer} failed: {}", tls_problem(tls, server)))
     } else if let Some(dns) = causes(err).find_map(|cause| cause.downcast_ref::<DnsError>()) {
         (FailureReason::Dns, dns.to_string())
     } else if io.is_some_and(|err| err.kind() == io::ErrorKind::TimedOut) {
@@ -108,13 +125,13 @@ fn direct(err: &reqwest::Error, Peer { connect_timeout, host_and_port: peer, sys
     PollFailure::new(reason, text)
 }
 
-fn tls_problem(err: &rustls::Error, system_trust: bool) -> String {
+fn tls_problem(err: &rustls::Error, server: &Peer) -> String {
     match VerifyError::from_rustls(err) {
-        Some(err) if system_trust => {
+        Some(err) if server.system_trust => {
             format!("{}; it is verified against this system's CA certificates, not by tls_config", err.problem)
         }
         Some(err) => err.to_string(),
-        None => error_text::tls(err),
+        None => error_text::tls(err, server.client_cert_requested.load(Ordering::Relaxed)),
     }
 }
 

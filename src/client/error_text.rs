@@ -34,10 +34,10 @@ pub fn io(err: &io::Error) -> String {
 pub const CLOSED_EARLY: &str = "closed before the response was complete";
 
 /// Why TLS failed, unless it is a [`super::verify::VerifyError`].
-pub fn tls(err: &Error) -> String {
+pub fn tls(err: &Error, client_cert_requested: bool) -> String {
     let text = match err {
         Error::InvalidMessage(_) => "the server does not speak TLS on this port",
-        Error::AlertReceived(alert) => return self::alert(*alert),
+        Error::AlertReceived(alert) => return self::alert(*alert, client_cert_requested),
         Error::PeerIncompatible(_) => NOTHING_IN_COMMON,
         Error::InvalidCertificate(_) => {
             "the server's key does not belong to its certificate, or is not supported (RSA needs 2048 to 8192 bits)"
@@ -56,12 +56,15 @@ pub fn tls(err: &Error) -> String {
 }
 
 /// The server's alert (RFC 8446, section 6.2), with its number as OpenSSL shows it.
-fn alert(alert: Alert) -> String {
+fn alert(alert: Alert, client_cert_requested: bool) -> String {
     let text = match alert {
         // TLS 1.2 has no other alert for a missing client certificate.
+        Alert::HandshakeFailure if client_cert_requested => {
+            "the server requires a client certificate, or does not accept the one in cert_file; see tls_config.cert_file and \
+             key_file"
+        }
         Alert::HandshakeFailure => {
-            "no cipher suite or key type in common (RSA-PSS, Ed448 and brainpool keys are not supported), or the server \
-             requires another client certificate; see tls_config.cert_file and key_file"
+            "no cipher suite or key type in common (RSA-PSS, Ed448 and brainpool keys are not supported)"
         }
         Alert::ProtocolVersion => "no TLS version in common (see min_version)",
         Alert::InsufficientSecurity => NOTHING_IN_COMMON,
@@ -116,7 +119,7 @@ mod tests {
     #[test]
     fn every_failure_has_words() {
         for number in 0..=u8::MAX {
-            check(&tls(&Error::AlertReceived(Alert::from(number))));
+            check(&tls(&Error::AlertReceived(Alert::from(number)), false));
         }
         let other = || OtherError(Arc::new(io::Error::other("libraryText(Debug)")));
         for err in [
@@ -137,7 +140,7 @@ mod tests {
             Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure),
             Error::InvalidCertificate(CertificateError::Other(other())),
         ] {
-            check(&tls(&err));
+            check(&tls(&err, false));
         }
         for number in 1..134 {
             check(&io(&io::Error::from_raw_os_error(number)));

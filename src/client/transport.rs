@@ -35,7 +35,7 @@ use super::{
     secret_file::SecretFile,
     settings::{ProxyAccount, ProxySettings, TlsSettings, TransportSettings},
     tls_files::{client_cert_error, client_certificate, trust_store},
-    verify::{CertificateRecorder, ServerVerifier, Trust},
+    verify::{CertRequestRecorder, CertificateRecorder, ServerVerifier, Trust},
 };
 use crate::{
     blocking::KeyedBlockingPool,
@@ -242,7 +242,7 @@ impl TransportPool {
         let verifier = ServerVerifier::new(trust, name, self.provider.clone());
         let config = ClientConfig::builder_with_details(self.provider.clone(), Arc::new(WallClock))
             .with_protocol_versions(versions)
-            .map_err(|err| TransportError(format!("TLS cannot be set up: {}", error_text::tls(&err))))?
+            .map_err(|err| TransportError(format!("TLS cannot be set up: {}", error_text::tls(&err, false))))?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier.clone()));
         let mut config = match &settings.client {
@@ -296,6 +296,7 @@ impl Connector {
         &self,
         target: &Url,
         recorder: Arc<CertificateRecorder>,
+        client_cert_requested: Arc<AtomicBool>,
         skip: usize,
     ) -> Result<reqwest::Client, PollFailure> {
         let https = self.settings.tls.is_some();
@@ -326,6 +327,7 @@ impl Connector {
             proxy_verifier.clone_from(&self.proxy_verifier);
         }
         let (mut tls, has_tls_proxy) = (self.tls.clone(), proxy_verifier.is_some());
+        tls.client_auth_cert_resolver = CertRequestRecorder::new(tls.client_auth_cert_resolver, client_cert_requested);
         tls.dangerous().set_certificate_verifier(Arc::new(self.verifier.with(recorder, proxy_verifier)));
         let client = match has_tls_proxy {
             true => https_proxy::prepare(client, tls),

@@ -149,7 +149,7 @@ class Trust(Case):
         done = subprocess.run([EXPORTER, "status", "--output", "json", "--config.file", "exporter.yml"], cwd=self.folder,
                               capture_output=True, text=True, timeout=120)
         clusters = {each["name"]: each["last_poll_failure"]["message"] for each in json.loads(done.stdout)["clusters"]}
-        self.assertIn("requires another client certificate", clusters["demands"])
+        self.assertIn("requires a client certificate, or does not accept the one in cert_file", clusters["demands"])
         self.assertIn("no cipher suite or key type in common (RSA-PSS,", clusters["pss"])
 
     def listens(self, port):
