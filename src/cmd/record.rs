@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 
 use crate::recording::Recording;
 
@@ -24,10 +24,16 @@ pub fn write(path: &Path, recording: &Recording) -> anyhow::Result<()> {
     check(path)?;
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     let written = file.and_then(|mut file| file.write_all(recording.text.as_bytes()));
-    written.with_context(|| format!("{}: cannot be written", path.display()))?;
-    let replaced = recording.replaced.iter().map(|(kind, count)| format!("{count} {}", kind.label()));
+    if let Err(err) = written {
+        let words = match err.kind() {
+            io::ErrorKind::NotFound => "its folder does not exist".to_owned(),
+            kind => kind.to_string(),
+        };
+        bail!("{}: cannot be written: {words}", path.display());
+    }
+    let replaced = recording.replaced.iter().map(|(kind, count)| format!("{} ({count})", kind.label()));
     let replaced: Vec<String> = replaced.collect();
-    let replaced = if replaced.is_empty() { "no names".to_owned() } else { replaced.join(", ") };
+    let replaced = if replaced.is_empty() { "nothing".to_owned() } else { replaced.join(", ") };
     let _ = writeln!(
         io::stderr(),
         "{}: written, with what the clusters answered and what was made of it.\nReplaced by placeholders: {replaced}.\nLeft \

@@ -194,6 +194,9 @@ fn redact_settings(settings: &ClusterSettings, names: &mut Names) -> Settings {
         names.name(Kind::File, &file.display().to_string());
     }
     let tls = transport.tls.as_ref();
+    for pin in tls.iter().flat_map(|tls| &tls.pins) {
+        names.name(Kind::Fingerprint, &pin.to_string());
+    }
     Settings {
         url: url(client.url.as_str(), names),
         credential,

@@ -78,7 +78,7 @@ impl Kind {
             Self::Key => "key identifiers",
             Self::Number => "identifiers of accounts and tokens",
             Self::Subject => "subjects of certificates",
-            Self::Text => "other texts",
+            Self::Text => "texts",
             Self::User => "user names",
         }
     }
@@ -149,7 +149,7 @@ impl Names {
     /// How many names of each kind were replaced.
     pub fn counts(&self) -> BTreeMap<Kind, usize> {
         let mut counts = BTreeMap::new();
-        for (kind, _) in self.seen.keys() {
+        for (kind, _) in self.seen.keys().filter(|(kind, _)| *kind != Kind::Text) {
             *counts.entry(*kind).or_default() += 1;
         }
         counts
@@ -247,7 +247,10 @@ impl Names {
 
     /// Replaces the names of some kinds.
     fn replace(&self, text: &str, wanted: impl Fn(Kind) -> bool) -> String {
-        let names = self.seen.iter().filter(|((kind, name), _)| wanted(*kind) && kind.is_searched_for(name));
+        let small = text.to_ascii_lowercase();
+        let names = self.seen.iter().filter(|((kind, name), _)| {
+            wanted(*kind) && small.contains(&name.to_ascii_lowercase()) && kind.is_searched_for(name)
+        });
         let mut names: Vec<(&str, &str)> = names.map(|((_, name), with)| (&**name, &**with)).collect();
         names.sort_by_key(|(name, _)| Reverse(name.len()));
         let (mut replaced, mut rest, mut in_word) = (String::with_capacity(text.len()), text, false);

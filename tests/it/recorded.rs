@@ -2,7 +2,8 @@
 //! are written in them. A recording of a real cluster becomes a test by being put into `tests/recorded`.
 
 use std::{
-    fs,
+    fs, io,
+    net::Ipv4Addr,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Output},
@@ -12,7 +13,10 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use qumulo_encryption_exporter::{
-    client::{Client, Credential, Recorder, SecretSource, TlsSettings},
+    client::{
+        Client, ClientSettings, Credential, NoProxy, ProxyAccount, ProxySettings, Recorder, SecretSource, TlsSettings,
+        TransportPool,
+    },
     clock,
     model::{
         ClockTime, ClusterMetadata, ClusterName, KmsProbe, Policy, PollFailure, PollResult, Require, ServerClock,
@@ -28,8 +32,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
+    authority::Authority,
     bare::{Bare, Request, reply},
-    lab,
+    lab::{self, Lab},
 };
 
 /// What the exporter does not understand, each in another way.
@@ -246,7 +251,7 @@ async fn status_writes_a_recording_that_can_be_played_back() {
         let (config, file) = (configuration(&folder, &fleet), folder.path().join("recording.json"));
         let done = status(&config, &["--record", file.to_str().unwrap()]).await;
         let told = String::from_utf8(done.stderr).unwrap();
-        assert!(told.contains("recording.json: written") && told.contains("5 cluster names"), "{told}");
+        assert!(told.contains("recording.json: written") && told.contains("cluster names ("), "{told}");
         assert!(String::from_utf8(done.stdout).unwrap().starts_with("CLUSTER"), "it prints as usual");
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         let text = fs::read_to_string(&file).unwrap();
@@ -372,15 +377,24 @@ async fn record(response: &str, login: bool, keep_names: bool) -> String {
     let [token, password, _] = SECRETS.map(|secret| SecretSource::Fixed(Secret::new(secret)));
     let credential =
         if login { Credential::Login { password, username: FOREIGN.to_owned() } } else { Credential::Token(token) };
+    record_poll(lab::settings(&format!("http://localhost:{}", server.port), credential), keep_names).await
+}
+
+/// Polls once, and records it.
+async fn record_poll(client: ClientSettings, keep_names: bool) -> String {
     let settings = ClusterSettings {
-        client: lab::settings(&format!("http://localhost:{}", server.port), credential),
+        client,
         interval: Duration::from_secs(60),
         metadata: ClusterMetadata::default(),
         name: ClusterName::new("prod").unwrap(),
         stale_after: Duration::from_secs(300),
     };
     let (recorder, store) = (Arc::<Recorder>::default(), Store::default());
-    let mut client = Client::new(settings.client.clone(), Arc::default());
+    let pool = TransportPool::with_lookup(|host| match host {
+        "localhost" => Ok(vec![Ipv4Addr::LOCALHOST.into()]),
+        _ => Err(io::ErrorKind::NotFound.into()),
+    });
+    let mut client = Client::new(settings.client.clone(), Arc::new(pool));
     client.record(recorder.clone());
     let outcome = client.poll(Instant::now()).await;
     let (now, mut publisher) = (clock::now(), store.publisher(settings.name.clone(), settings.stale_after));
@@ -410,5 +424,51 @@ async fn no_secret_is_recorded_wherever_it_is_and_however_it_is_written() {
                 assert!(text.contains("\"exchanges\""), "{text}");
             }
         }
+    }
+}
+
+/// The messages of failed polls, which the report holds, are full of names.
+#[tokio::test]
+async fn messages_are_recorded_without_the_names_in_them() {
+    let authority = Authority::new("Acme Root");
+    let middle = authority.below("Acme Middle", |params| params.not_after = rcgen::date_time_ymd(2020, 1, 1));
+    let leaf = authority.issue("kms.acme.test", [2020, 2100]);
+    let through = middle.issue("127.0.0.1", [2020, 2100]).through(&middle);
+    let strange = Authority::without_right("Acme Person");
+    let (lab, lab_through) = (Lab::new(|spec| leaf.install(spec)).await, Lab::new(|spec| through.install(spec)).await);
+    let ca =
+        |name: &str, pem: &str| TlsSettings { ca_file: Some(lab.write(name, pem).into()), ..TlsSettings::default() };
+    let with_tls = |lab: &Lab, tls: TlsSettings| {
+        let mut settings = lab.settings.clone();
+        settings.transport.tls = Some(tls);
+        settings
+    };
+    let token = |path: &str| Credential::Token(SecretSource::File(PathBuf::from(path).into()));
+    let mut proxied = lab::settings("https://acme.test", token("/acme/token"));
+    proxied.credential = Credential::Token(SecretSource::Fixed(Secret::new(SECRETS[0])));
+    let password = SecretSource::Fixed(Secret::new(SECRETS[1]));
+    proxied.transport.proxy = ProxySettings::Url {
+        account: Some(ProxyAccount { password, username: "acme".to_owned() }),
+        no_proxy: NoProxy::default(),
+        url: "http://proxy.acme.test:3128".parse().unwrap(),
+    };
+    let pin = "AC:".repeat(31) + "AC";
+    for (settings, words) in [
+        (lab::settings("https://acme.test", token("/acme/token")), "no such file"),
+        (proxied, "the proxy"),
+        (with_tls(&lab, ca("acme.pem", &authority.pem())), "is not for 127.0.0.1 but for host-"),
+        (with_tls(&lab, ca("acme-person.pem", &strange.pem())), "is not signed by a trusted CA"),
+        (with_tls(&lab_through, ca("acme.pem", &authority.pem())), "the intermediate CA certificate \"name-"),
+        (
+            with_tls(&lab, TlsSettings { pins: vec![pin.parse().unwrap()], ..TlsSettings::default() }),
+            "pin_sha256 expects 00:00:",
+        ),
+    ] {
+        let text = record_poll(settings, false).await;
+        let message =
+            serde_json::from_str::<Value>(&text).unwrap()["report"]["clusters"][0]["last_poll_failure"]["message"]
+                .clone();
+        assert!(message.as_str().unwrap().contains(words), "{message}");
+        assert!(!text.to_lowercase().contains("acme") && !text.contains("AC:AC"), "{text}");
     }
 }
