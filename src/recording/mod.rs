@@ -1,6 +1,6 @@
 //! The file of `status --record`: what clusters answered, without secrets, and with placeholders for names. Pure.
 //!
-//! [`answers`] says what is recorded of a body, [`names`] what stands for a name. `simulate --replay` reads the file by code
+//! `answers` says what is recorded of a body, `names` what stands for a name. `simulate --replay` reads the file by code
 //! of its own, in the simulator; the recordings in `tests/recorded` hold the two together.
 
 mod answers;
