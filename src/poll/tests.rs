@@ -130,6 +130,18 @@ async fn first_polls_start_at_once_and_later_ones_keep_the_interval() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn recorded_clusters_are_polled_once() {
+    let (mut poller, script) = (Poller::new(Store::default()), Script::new([Act::Succeed]));
+    poller.record();
+    poller.change_to(vec![schedules::settings("recorded", 1, STALE_AFTER)], |_| {
+        let script = script.clone();
+        move || script.clone()
+    });
+    pass(10 * INTERVAL).await;
+    assert_eq!(script.polls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_hanging_cluster_delays_no_other() {
     let store = Store::default();
     let mut poller = Poller::new(store.clone());

@@ -179,7 +179,7 @@ impl StatusSource for ScriptedCluster {
     }
 }
 
-fn settings(name: &str, address: u16, stale_after: Duration) -> ClusterSettings {
+pub(super) fn settings(name: &str, address: u16, stale_after: Duration) -> ClusterSettings {
     let transport = TransportSettings { connect_timeout: TIMEOUT, proxy: ProxySettings::Direct, tls: None };
     let client = ClientSettings {
         credential: Credential::Token(SecretSource::Fixed(Secret::new("token"))),
