@@ -16,14 +16,14 @@ pub enum Kind {
     Fingerprint,
     /// A host's name or address.
     Host,
-    /// A key of a JSON object that no documentation has.
+    /// A key of a JSON object that does not look like one of the API.
     JsonKey,
     Key,
     /// The number of an account or a token.
     Number,
     /// In a certificate.
     Subject,
-    /// Something else in a text that people read; only its length is kept.
+    /// A text with a name in it, or of which only the length is kept.
     Text,
     User,
 }
@@ -74,7 +74,7 @@ impl Kind {
             Self::File => "file names",
             Self::Fingerprint => "fingerprints of certificates",
             Self::Host => "hosts and addresses",
-            Self::JsonKey => "unknown JSON keys",
+            Self::JsonKey => "JSON keys",
             Self::Key => "key identifiers",
             Self::Number => "identifiers of accounts and tokens",
             Self::Subject => "subjects of certificates",
@@ -155,7 +155,7 @@ impl Names {
         counts
     }
 
-    /// What stands for a name. Nothing stays nothing, and this machine's own address is no name.
+    /// What stands for a name. An empty name stays empty, and addresses of this host stay what they are.
     pub fn name(&mut self, kind: Kind, name: &str) -> String {
         let is_loopback = name == "localhost" || name.parse().is_ok_and(|address: IpAddr| address.is_loopback());
         if name.is_empty() || (kind == Kind::Host && is_loopback) {
@@ -177,7 +177,7 @@ impl Names {
         self.seen.entry((kind, name)).or_insert_with_key(|(_, name)| kind.placeholder(name, count)).clone()
     }
 
-    /// A key of a JSON object that no documentation has: as it is, if it looks like one of the API and is no name.
+    /// A key of a JSON object without a rule: as it is, if it looks like one of the API and is not a name.
     pub fn key(&mut self, key: &str) -> String {
         let is_plain = key.len() <= MAX_KEY && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
         let is_name = || self.seen.keys().any(|(kind, name)| *kind != Kind::JsonKey && name.eq_ignore_ascii_case(key));

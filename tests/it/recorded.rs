@@ -295,10 +295,7 @@ const FOREIGN: &str = "sw0rdfish";
 fn spellings(text: &str) -> Vec<String> {
     let plain = serde_json::to_string(text).unwrap();
     let escape = |unit: u16, upper: bool| if upper { format!("\\u{unit:04X}") } else { format!("\\u{unit:04x}") };
-    let mut spellings = vec![plain.trim_matches('"').to_owned()];
-    if plain.ends_with("\\\"\"") {
-        spellings[0] = plain[1..plain.len() - 1].to_owned();
-    }
+    let mut spellings = vec![plain[1..plain.len() - 1].to_owned()];
     for upper in [false, true] {
         spellings.push(text.encode_utf16().map(|unit| escape(unit, upper)).collect());
     }
