@@ -91,8 +91,8 @@ class BehindNginx(Case):
         clusters = json.loads(pages[site + "/api/v1/clusters"])["clusters"]
         finding = next(each["findings"][0] for each in clusters if each["findings"])
         self.assertEqual(self.get(f"{site}/{finding['runbook']}")[0], 200)
-        for trust, code, words in ((f"{self.folder}/ca.pem", 2, ""), ("/nowhere", 3, "no certificate authorities"),
-                                   ("/etc/ssl/certs/ca-certificates.crt", 3, "has to be good for this system")):
+        for trust, code, words in ((f"{self.folder}/ca.pem", 2, ""), ("/nowhere", 3, "no CA certificates found"),
+                                   ("/etc/ssl/certs/ca-certificates.crt", 3, "verified against this system's CA certificates")):
             done = subprocess.run([EXPORTER, "status", "--exporter.url", site, "--output", "plugin"], text=True, timeout=60,
                                   stdin=subprocess.DEVNULL, capture_output=True, env={"SSL_CERT_FILE": trust})
             self.assertEqual((done.returncode, words in done.stderr), (code, True), done.stderr)
