@@ -1,7 +1,7 @@
-//! `status --record`: what the clusters answered, in a file to attach to a report.
+//! The file of `status --record`.
 
 use std::{
-    fs::OpenOptions,
+    fs::{self, OpenOptions},
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
     path::Path,
@@ -11,33 +11,36 @@ use anyhow::bail;
 
 use crate::recording::Recording;
 
-/// An existing file stays as it is: it may be the only recording of what it holds.
+/// Refuses a path that exists: the file may be the only recording of its kind.
 pub fn check(path: &Path) -> anyhow::Result<()> {
     if path.symlink_metadata().is_ok() {
-        bail!("{}: exists already; remove it, or give --record another name", path.display());
+        bail!("{}: already exists; remove it, or choose another file for --record", path.display());
     }
     Ok(())
 }
 
-/// Writes a new file, for its owner alone, and says on standard error what is in it.
+/// Creates the file, readable by its owner only, and summarises it on standard error.
 pub fn write(path: &Path, recording: &Recording) -> anyhow::Result<()> {
     check(path)?;
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    let written = file.and_then(|mut file| file.write_all(recording.text.as_bytes()));
+    let written = file.and_then(|mut file| {
+        // Half a recording would be in the way of the next attempt.
+        file.write_all(recording.text.as_bytes()).inspect_err(|_| drop(fs::remove_file(path)))
+    });
     if let Err(err) = written {
-        let words = match err.kind() {
-            io::ErrorKind::NotFound => "its folder does not exist".to_owned(),
+        let problem = match err.kind() {
+            io::ErrorKind::NotFound => "its directory does not exist; create it".to_owned(),
             kind => kind.to_string(),
         };
-        bail!("{}: cannot be written: {words}", path.display());
+        bail!("{}: cannot be written: {problem}", path.display());
     }
-    let replaced = recording.replaced.iter().map(|(kind, count)| format!("{} ({count})", kind.label()));
-    let replaced: Vec<String> = replaced.collect();
+    let replaced: Vec<String> =
+        recording.replaced.iter().map(|(kind, count)| format!("{} ({count})", kind.label())).collect();
     let replaced = if replaced.is_empty() { "nothing".to_owned() } else { replaced.join(", ") };
     let _ = writeln!(
         io::stderr(),
-        "{}: written, with what the clusters answered and what was made of it.\nReplaced by placeholders: {replaced}.\nLeft \
-         out: tokens, passwords, session tokens, bodies that are not JSON, and the text of {} strings.\nRead it before you \
+        "{}: the responses of the clusters, and the findings of the exporter.\nReplaced by placeholders: {replaced}.\nLeft out: \
+         tokens, passwords, session tokens, bodies that are not JSON, and the text of {} strings.\nRead the file before you \
          share it.",
         path.display(),
         recording.strings

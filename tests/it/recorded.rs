@@ -274,7 +274,7 @@ async fn status_writes_a_recording_that_can_be_played_back() {
         }
         let again = status(&config, &["--record", file.to_str().unwrap()]).await;
         let told = String::from_utf8(again.stderr).unwrap();
-        assert_eq!((again.status.code(), told.contains("exists already; remove it")), (Some(3), true), "{told}");
+        assert_eq!((again.status.code(), told.contains("already exists; remove it")), (Some(3), true), "{told}");
         assert_eq!(fs::read_to_string(&file).unwrap(), text, "it is not overwritten");
         let named = folder.path().join("named.json");
         status(&config, &["--record", named.to_str().unwrap(), "--record-names"]).await;
