@@ -133,7 +133,7 @@ async fn first_polls_start_at_once_and_later_ones_keep_the_interval() {
 async fn recorded_clusters_are_polled_once() {
     let (mut poller, script) = (Poller::new(Store::default()), Script::new([Act::Succeed]));
     poller.record();
-    poller.change_to(vec![schedules::settings("recorded", 1, STALE_AFTER)], |_| {
+    poller.apply_with(vec![schedules::settings("recorded", 1, STALE_AFTER)], |_| {
         let script = script.clone();
         move || script.clone()
     });

@@ -1,7 +1,7 @@
 //! Basic authentication (RFC 7617) against bcrypt hashes.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     fmt,
     str::FromStr,
     sync::{Arc, Mutex, MutexGuard},
@@ -14,6 +14,9 @@ use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use crate::{blocking::KeyedBlockingPool, lock::lock};
+
+/// Wrong passwords that are remembered, so that a scraper with an old password costs one comparison.
+const MAX_WRONG: usize = 100;
 
 /// Password comparisons that may wait. Each takes some 60 ms, and a flood of guesses must not grow the queue without bound.
 const WAITING: usize = 32;
@@ -47,6 +50,8 @@ struct PasswordChecks {
     known: Mutex<HashMap<String, Digest>>,
     /// Permits for comparisons that wait or run.
     waiting: Semaphore,
+    /// Digests like those of `known`, of wrong passwords.
+    wrong: Mutex<HashSet<Digest>>,
 }
 
 type Digest = [u8; 32];
@@ -80,6 +85,7 @@ impl Users {
             pool: KeyedBlockingPool::new(1),
             known: Mutex::default(),
             waiting: Semaphore::new(WAITING),
+            wrong: Mutex::default(),
         };
         (!hashes.is_empty()).then(|| Self { hashes, checks: Arc::new(checks) })
     }
@@ -103,12 +109,20 @@ impl Users {
         if self.known().get(&user) == Some(&key) {
             return Verdict::Admitted;
         }
+        if lock(&self.checks.wrong).contains(&key) {
+            return Verdict::Refused;
+        }
         let Ok(_permit) = self.checks.waiting.try_acquire() else { return Verdict::Busy };
         let compare = move || bcrypt::verify(password, &hash.0).unwrap_or(false);
         if self.checks.pool.run("", compare).await.unwrap_or(false) && is_user {
             self.known().insert(user, key);
             return Verdict::Admitted;
         }
+        let mut wrong = lock(&self.checks.wrong);
+        if wrong.len() >= MAX_WRONG {
+            wrong.clear();
+        }
+        wrong.insert(key);
         Verdict::Refused
     }
 
@@ -119,7 +133,6 @@ impl Users {
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<String, Digest>> {
-        // After a panic it is still a valid map.
         lock(&self.checks.known)
     }
 }
@@ -194,6 +207,24 @@ mod tests {
             Verdict::Admitted,
             "any case"
         );
+    }
+
+    #[tokio::test]
+    async fn a_wrong_password_is_compared_once_and_guesses_grow_nothing() {
+        let users = users();
+        assert_eq!(users.authenticate(&basic("bob:b")).await, Verdict::Admitted);
+        for number in 0..MAX_WRONG + 30 {
+            assert_eq!(users.authenticate(&basic(&format!("bob:{number}"))).await, Verdict::Refused);
+        }
+        assert!(lock(&users.checks.wrong).len() <= MAX_WRONG);
+        assert_eq!(users.known().len(), 1);
+        let _all = users.checks.waiting.acquire_many(u32::try_from(WAITING).unwrap()).await.unwrap();
+        assert_eq!(
+            users.authenticate(&basic(&format!("bob:{}", MAX_WRONG + 29))).await,
+            Verdict::Refused,
+            "from memory"
+        );
+        assert_eq!(users.authenticate(&basic("bob:new guess")).await, Verdict::Busy);
     }
 
     #[tokio::test]

@@ -134,15 +134,19 @@ impl WebConfig {
     ///
     /// All errors. The policy stays what it was.
     pub async fn reload(&self) -> Result<(), ConfigErrors> {
-        let mut state = self.state.lock().await;
         let path = self.path.clone();
-        let read = self.off_thread(move || {
-            let text = read_text(&path);
-            let (stamps, policy) = interpret(&path, &text);
-            (text, stamps, policy)
-        });
-        let policy = match read.await {
-            Some((text, stamps, policy)) => {
+        let read = async {
+            let state = self.state.lock().await;
+            let read = self.off_thread(move || {
+                let text = read_text(&path);
+                let (stamps, policy) = interpret(&path, &text);
+                (text, stamps, policy)
+            });
+            Some((state, read.await?))
+        };
+        // Includes waiting for a check of the certificate files whose file system hangs.
+        let policy = match timeout(LOAD_TIMEOUT, read).await.ok().flatten() {
+            Some((mut state, (text, stamps, policy))) => {
                 state.tried.clone_from(&text);
                 if policy.is_ok() {
                     (state.in_force, state.stamps) = (text, stamps);
