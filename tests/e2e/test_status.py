@@ -63,7 +63,7 @@ class Status(Case):
         self.assertEqual((code, "KMS Key" in stdout), (0, False), stdout)
         for arguments, word in (
             ((url, "three"), "three: the exporter watches no cluster of this name"),
-            ((url.replace("://", "://me:hush@"),), "without a user or password"),
+            ((url.replace("://", "://me:hush@"),), "cannot contain a user or password"),
             ((url.replace("127.0.0.1", "0177.0.0.1"),), "four decimal numbers"),
             (("ftp://localhost",), "use an http or https URL"),
             ((url, "one", "--output", "json"), "name none"),
