@@ -106,7 +106,7 @@ kinds! {
     StatusNotRefreshed 16 "status_not_refreshed" [Info] "StatusNotRefreshed"
         "Check the health of the cluster. Qumulo does not document how often this status is refreshed.";
     UnreadableDate 16 "unreadable_date" [Info] "UnreadableDate"
-        "Report a bug, with the exporter's log, which contains the date as the cluster sent it.";
+        "Report a bug with a recording of the cluster (status --record FILE), which contains the date.";
     ExcessPrivileges 16 "excess_privileges" [Info] "ExcessPrivileges"
         "Use a dedicated user for the exporter, with a role that has only PRIVILEGE_ENCRYPTION_READ.";
     KeyAgeUnknown 16 "key_age_unknown" [Info] "KeyAgeUnknown"
@@ -574,7 +574,9 @@ fn failure_advice(reason: FailureReason) -> &'static str {
             "Check for a proxy between exporter and cluster, and check the health of the cluster."
         }
         FailureReason::Proxy => "Check proxy_url and the log of the proxy.",
-        FailureReason::Malformed => "Check that the URL is that of the cluster. If it is, report a bug with the log.",
+        FailureReason::Malformed => {
+            "Check that the URL is that of the cluster. If it is, report a bug with a recording (status --record FILE)."
+        }
     }
 }
 

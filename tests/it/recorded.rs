@@ -251,7 +251,7 @@ async fn status_writes_a_recording_that_can_be_played_back() {
         let (config, file) = (configuration(&folder, &fleet), folder.path().join("recording.json"));
         let done = status(&config, &["--record", file.to_str().unwrap()]).await;
         let told = String::from_utf8(done.stderr).unwrap();
-        assert!(told.contains("recording.json: written") && told.contains("cluster names ("), "{told}");
+        assert!(told.contains("recording.json: the responses") && told.contains("cluster names ("), "{told}");
         assert!(String::from_utf8(done.stdout).unwrap().starts_with("CLUSTER"), "it prints as usual");
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         let text = fs::read_to_string(&file).unwrap();
@@ -455,10 +455,10 @@ async fn messages_are_recorded_without_the_names_in_them() {
         (proxied, "the proxy"),
         (with_tls(&lab, ca("acme.pem", &authority.pem())), "is not for 127.0.0.1 but for host-"),
         (with_tls(&lab, ca("acme-person.pem", &strange.pem())), "is not signed by a trusted CA"),
-        (with_tls(&lab_through, ca("acme.pem", &authority.pem())), "the intermediate CA certificate \"name-"),
+        (with_tls(&lab_through, ca("acme.pem", &authority.pem())), "its intermediate CA certificate \"name-"),
         (
             with_tls(&lab, TlsSettings { pins: vec![pin.parse().unwrap()], ..TlsSettings::default() }),
-            "pin_sha256 expects 00:00:",
+            "but pin_sha256 is 00:00:",
         ),
     ] {
         let text = record_poll(settings, false).await;
