@@ -150,29 +150,30 @@ fn document(
     keep_names: bool,
     names: &mut Names,
 ) -> Document {
+    let clusters =
+        clusters.iter().map(|(settings, recorded)| cluster(settings, recorded, report, now, names)).collect();
     let json: Value = serde_json::from_slice(&json::render(report, None)).unwrap_or_default();
-    let record = |(settings, recorded): &(ClusterSettings, Recorded), names: &mut Names| {
-        let of = report.clusters.iter().find(|cluster| cluster.name == settings.name.as_str());
-        Cluster {
-            polled_at: of.and_then(|cluster| cluster.last_poll).map(time),
-            ..cluster(settings, recorded, now, names)
-        }
-    };
     Document {
         format: FORMAT,
         recorded_at: time(report.at),
         names: if keep_names { "kept" } else { "replaced" },
-        clusters: clusters.iter().map(|each| record(each, names)).collect(),
+        clusters,
         report: redact_report(&json, "", names),
     }
 }
 
-fn cluster(settings: &ClusterSettings, recorded: &Recorded, now: &ClockTime, names: &mut Names) -> Cluster {
-    let name = names.name(Kind::Cluster, settings.name.as_str());
+fn cluster(
+    settings: &ClusterSettings,
+    recorded: &Recorded,
+    report: &Report,
+    now: &ClockTime,
+    names: &mut Names,
+) -> Cluster {
+    let judged = report.clusters.iter().find(|cluster| cluster.name == settings.name.as_str());
     let chain: Vec<Certificate> = recorded.chain.iter().map(|der| certificate(der, names)).collect();
     Cluster {
-        name,
-        polled_at: None,
+        name: names.name(Kind::Cluster, settings.name.as_str()),
+        polled_at: judged.and_then(|judged| judged.last_poll).map(time),
         settings: redact_settings(settings, names),
         tls: (!chain.is_empty()).then_some(Tls { version: recorded.tls_version, chain }),
         exchanges: recorded.exchanges.iter().map(|each| exchange(each, now, names)).collect(),
