@@ -1,30 +1,16 @@
 //! Values that follow from a name, the same in every run: a restarted cluster keeps its identity.
 
-use std::fmt::Write;
-
 use aws_lc_rs::digest;
 
 /// SHA-256 of `bytes` as a certificate fingerprint is usually shown: `AA:BB:…`.
 pub(super) fn fingerprint(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(95);
-    for byte in sha256(bytes).as_ref() {
-        if !text.is_empty() {
-            text.push(':');
-        }
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02X}");
-    }
-    text
+    sha256(bytes).as_ref().iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":")
 }
 
 /// 64 hexadecimal digits that follow from `purpose` and `name`.
 pub(super) fn hex(purpose: &str, name: &str) -> String {
-    let mut text = String::with_capacity(64);
-    for byte in sha256(format!("{purpose}\0{name}").as_bytes()).as_ref() {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
+    let digest = sha256(format!("{purpose}\0{name}").as_bytes());
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A UUID of the form of version 5 that follows from `name`.
