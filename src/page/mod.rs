@@ -66,13 +66,13 @@ pub fn render(report: &Report, selection: &Selection, exporter: Exporter<'_>) ->
                     a href="runbooks/QumuloEncryptionReloadFailed" { "Runbook ReloadFailed" }
                 }
             }
+            (restart_warning(&warned))
             @if overview && !exporter.config_warnings.is_empty() {
                 div.notice {
                     strong { "Warnings about the configuration:" }
                     ul { @for warning in exporter.config_warnings { li { (visible(warning)) } } }
                 }
             }
-            (restart_warning(&warned))
             @if overview && report.clusters.len() > 1 {
                 div.tools {
                     nav aria-label="States" { (totals(report, selection)) }
