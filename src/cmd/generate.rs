@@ -71,7 +71,7 @@ fn page() -> io::Result<Vec<u8>> {
          as 30s, 5m or 1h. Files are relative to the folder of the configuration file. A key that begins with x- is free.",
     )]);
     list(&mut more, config::keys().iter().map(|(key, text)| (key.as_str(), text.as_str())));
-    for (heading, items) in [("EXIT_STATUS STATUS", &EXIT_STATUS[..]), ("FILES", &FILES)] {
+    for (heading, items) in [("EXIT STATUS", &EXIT_STATUS[..]), ("FILES", &FILES)] {
         more.control("SH", [heading]);
         list(&mut more, items.iter().copied());
     }
@@ -134,5 +134,16 @@ mod tests {
             let heading = format!("COMMAND {}", each.get_name().to_uppercase());
             assert!(page.contains(&heading), "{heading}");
         }
+    }
+
+    #[test]
+    fn the_manual_has_the_usual_sections() {
+        let page = String::from_utf8(page().unwrap()).unwrap();
+        let headings =
+            page.lines().filter_map(|line| line.strip_prefix(".SH ")).map(|heading| heading.trim_matches('"'));
+        let headings: Vec<_> = headings.filter(|heading| !heading.starts_with("COMMAND ")).collect();
+        let expect = "NAME, SYNOPSIS, DESCRIPTION, OPTIONS, CLUSTERS, LOG, RELOAD, LISTENER, CONFIGURATION, EXIT STATUS, FILES, \
+                      EXAMPLES, SEE ALSO";
+        assert_eq!(headings.join(", "), expect);
     }
 }
