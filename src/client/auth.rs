@@ -90,7 +90,7 @@ impl Auth {
         with: Resources<'_>,
         refused: &Secret,
     ) -> Result<Option<Secret>, PollFailure> {
-        let secret = self.file.get(with.files).await.map_err(no_secret)?;
+        let secret = self.file.reread(with.files).await.map_err(no_secret)?;
         match &mut self.login {
             None => Ok((secret != *refused).then_some(secret)),
             Some(login) => login.log_in(api, with, secret).await.map(Some),

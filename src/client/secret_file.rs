@@ -79,6 +79,16 @@ impl SecretFile {
         }
     }
 
+    /// As [`Self::get`], and reads the file even if its stamp did not change.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::get`].
+    pub async fn reread(&mut self, files: &KeyedBlockingPool) -> Result<Secret, SecretError> {
+        self.loaded = None;
+        self.get(files).await
+    }
+
     /// As [`Self::get`], on the current thread.
     ///
     /// # Errors
@@ -237,6 +247,20 @@ mod tests {
         assert!(message.contains("not an access token") && !message.contains("hunter"), "{message}");
         fs::write(&path, "x".repeat(file::MAX_SECRET as usize + 1))?;
         assert!(file.get(&pool).await.unwrap_err().to_string().contains("64 KiB"));
+        Ok(())
+    }
+
+    /// Some network file systems keep the stamp of a file for a while after it changed.
+    #[tokio::test]
+    async fn after_a_rejection_the_file_is_read_although_its_stamp_is_the_same() -> Result<(), Box<dyn Error>> {
+        let (folder, pool) = (tempfile::tempdir()?, KeyedBlockingPool::new(1));
+        let path = folder.path().join("token");
+        fs::write(&path, "new")?;
+        let mut file = SecretFile::token(SecretSource::File(path.clone().into()));
+        (file.loaded, file.seen) = (Some(Secret::new("old")), FileStamp::of(&path));
+        assert_eq!(file.get(&pool).await?.expose(), "old");
+        assert_eq!(file.reread(&pool).await?.expose(), "new");
+        assert_eq!(file.get(&pool).await?.expose(), "new");
         Ok(())
     }
 
