@@ -18,7 +18,7 @@ pub struct DnsError {
 }
 
 /// Concurrent lookups. One that hangs keeps its thread until the system gives up.
-const LOOKUPS: usize = 64;
+const LOOKUPS: usize = 256;
 
 /// Returns the addresses of a host name; can hang.
 type Lookup = dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync;
@@ -105,5 +105,36 @@ fn problem(err: &io::Error) -> &'static str {
 impl fmt::Debug for DnsResolver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DnsResolver").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, time::Duration};
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn two_hundred_names_whose_lookups_hang_do_not_delay_another() {
+        let (release, gate) = mpsc::channel::<()>();
+        let gate = std::sync::Mutex::new(gate);
+        let resolver = Arc::new(DnsResolver::new(move |host| {
+            if host.starts_with("dead") {
+                let _ = gate.lock().unwrap().recv();
+            }
+            Ok(vec![IpAddr::from([127, 0, 0, 1])])
+        }));
+        for index in 0..200 {
+            let resolver = resolver.clone();
+            tokio::spawn(async move { resolver.lookup(&format!("dead-{index}")).await });
+        }
+        while resolver.pool.free() > LOOKUPS.saturating_sub(200) {
+            tokio::task::yield_now().await;
+        }
+        let found = timeout(Duration::from_secs(30), resolver.lookup("healthy")).await;
+        assert!(found.unwrap().is_ok());
+        drop(release);
     }
 }
