@@ -10,7 +10,11 @@ use std::{
 
 use ipnet::IpNet;
 use rustls::{ClientConfig, Error, crypto::CryptoProvider, pki_types::ServerName};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    net::TcpStream,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 use tokio_rustls::TlsConnector;
 
 use super::{
@@ -30,8 +34,11 @@ const INTERVAL: Duration = Duration::from_secs(600);
 /// The time limit of a probe, name resolution included.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The addresses of a server that are tried, each for an equal share of [`TIMEOUT`].
-const MAX_ADDRESSES: usize = 5;
+/// The addresses of a server that are tried.
+const MAX_ADDRESSES: usize = 16;
+
+/// The time between the starts of two attempts: the last of [`MAX_ADDRESSES`] has more than a second.
+const STAGGER: Duration = Duration::from_millis(250);
 
 /// Networks that are contacted only if `probe_kms_networks` lists them: this host, its link, metadata services of clouds,
 /// and IPv6 networks that lead to unchecked IPv4 addresses.
@@ -191,17 +198,23 @@ impl Target {
             Ok(address) => vec![address],
             Err(_) => resolver.lookup(&self.host).await.map_err(|err| err.to_string())?,
         };
-        let allowed = found.into_iter().filter(|address| self.networks.allow(*address));
-        let allowed: Vec<_> = allowed.take(MAX_ADDRESSES).collect();
+        let allowed = found.into_iter().filter(|address| self.networks.allow(*address)).take(MAX_ADDRESSES);
+        let mut attempts = JoinSet::new();
+        for (index, address) in (0_u32..).zip(allowed) {
+            let name = ServerName::try_from(self.host.clone()).unwrap_or_else(|_| address.into());
+            let expiry = certificate_expiry((address, self.port).into(), name, provider.clone());
+            attempts.spawn(async move {
+                sleep(STAGGER * index).await;
+                expiry.await
+            });
+        }
         let mut result = Ok(KmsProbe::NotAllowed);
-        for address in &allowed {
-            let name = ServerName::try_from(self.host.clone()).unwrap_or_else(|_| (*address).into());
-            let expiry = certificate_expiry((*address, self.port).into(), name, provider.clone());
-            result = match timeout(TIMEOUT.div_f64(allowed.len() as f64), expiry).await {
+        while let Some(attempt) = attempts.join_next().await {
+            match attempt {
                 Ok(Ok(expiry)) => return Ok(KmsProbe::Shown(expiry)),
-                Ok(Err(problem)) => Err(problem),
-                Err(_) => Err("no response".to_owned()),
-            };
+                Ok(Err(problem)) => result = Err(problem),
+                Err(_) => result = Err("no response".to_owned()),
+            }
         }
         result
     }

@@ -172,6 +172,23 @@ async fn every_address_of_a_name_is_tried_in_time() {
     drop(silent);
 }
 
+#[tokio::test]
+async fn the_tenth_address_of_a_name_is_tried_although_nine_hang() {
+    let (_server, port) = kms().await;
+    let mut silent = Vec::new();
+    let mut addresses = Vec::new();
+    for last in 2..=10 {
+        let address = std::net::Ipv4Addr::new(127, 0, 0, last);
+        silent.push(tokio::net::TcpListener::bind((address, port)).await.unwrap());
+        addresses.push(address.into());
+    }
+    addresses.push("127.0.0.1".parse().unwrap());
+    let mut lab = lab(port, loopback()).await;
+    lab.cluster.update(|spec| spec.kms.hostname = "kms.example.com".to_owned());
+    lab.pool = Arc::new(TransportPool::with_lookup(move |_| Ok(addresses.clone())));
+    assert!(matches!(seen(&mut lab.probe()).await, KmsProbe::Shown(_)));
+}
+
 /// As some clusters write an IPv6 address.
 #[tokio::test]
 async fn an_address_in_brackets_is_one() {
