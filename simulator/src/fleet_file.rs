@@ -1,7 +1,5 @@
 //! A fleet that follows its file while people edit it.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,26 +9,27 @@ use super::fleet_spec::{FleetError, FleetSpec};
 /// How often the file is compared with what was last read of it.
 const PERIOD: Duration = Duration::from_millis(250);
 
-/// The limit for a fleet file: some 20,000 clusters.
-const MAX_BYTES: u64 = 4 * 1024 * 1024;
+/// Returns a file's text; the error says why it cannot be read.
+pub type ReadText = fn(&Path) -> Result<String, String>;
 
 /// A fleet file and the text last read of it.
 #[derive(Debug)]
 pub struct FleetFile {
     path: PathBuf,
+    read: ReadText,
     text: String,
 }
 
 impl FleetFile {
-    /// Reads a fleet file.
+    /// Reads a fleet file with `read`, now and whenever the fleet follows it.
     ///
     /// # Errors
     ///
     /// When it cannot be read, or what it says is not a fleet.
-    pub fn open(path: &Path) -> Result<(FleetFile, FleetSpec), FleetError> {
-        let text = read(path)?;
+    pub fn open(path: &Path, read: ReadText) -> Result<(FleetFile, FleetSpec), FleetError> {
+        let text = read(path).map_err(FleetError::Read)?;
         let spec = FleetSpec::parse(&text)?;
-        Ok((FleetFile { path: path.to_owned(), text }, spec))
+        Ok((FleetFile { path: path.to_owned(), read, text }, spec))
     }
 
     /// Applies the file to `fleet` if its text changed; says what that did.
@@ -40,7 +39,7 @@ impl FleetFile {
     /// When the file cannot be read or is not a fleet: the fleet stays what it was. When a cluster
     /// cannot be started: the rest is applied. Each text is tried and reported once.
     pub async fn refresh(&mut self, fleet: &mut Fleet) -> Result<Option<Changes>, FleetError> {
-        let text = read(&self.path)?;
+        let text = (self.read)(&self.path).map_err(FleetError::Read)?;
         if text == self.text {
             return Ok(None);
         }
@@ -76,14 +75,4 @@ impl FleetFile {
             unreadable = read_failed;
         }
     }
-}
-
-/// Blocking, which a file of a few kilobytes may.
-fn read(path: &Path) -> Result<String, FleetError> {
-    match fs::metadata(path) {
-        Ok(metadata) if metadata.is_file() && metadata.len() <= MAX_BYTES => fs::read_to_string(path),
-        Ok(_) => Err(io::Error::other("not a regular file of at most 4 MiB")),
-        Err(err) => Err(err),
-    }
-    .map_err(FleetError::Read)
 }

@@ -32,8 +32,8 @@ pub enum FleetError {
     #[error("cluster `{0}` wants the address of another")]
     DuplicateAddress(String),
     /// The file cannot be read.
-    #[error("cannot be read: {0}")]
-    Read(io::Error),
+    #[error("{0}")]
+    Read(String),
     /// The folder for what stays between two starts cannot be used.
     #[error("{}: cannot be written ({source}); name a folder with --directory", path.display())]
     Folder {

@@ -100,7 +100,8 @@ fn output_error(err: &io::Error) -> anyhow::Error {
 fn fleet(path: Option<&Path>) -> anyhow::Result<(Option<FleetFile>, FleetSpec)> {
     match path {
         Some(path) => {
-            let (file, spec) = FleetFile::open(path).map_err(|err| anyhow::anyhow!("{}: {err}", path.display()))?;
+            let read = |path: &Path| file::read_text(path, file::MAX_TEXT).map_err(|err| err.to_string());
+            let (file, spec) = FleetFile::open(path, read).with_context(|| path.display().to_string())?;
             Ok((Some(file), spec))
         }
         None => Ok((None, FleetSpec::demo())),
@@ -187,5 +188,23 @@ fn exit_code(result: anyhow::Result<()>) -> ExitCode {
             eprintln!("{err:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fleet_file_that_cannot_be_read_is_named_with_the_reason() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fleet.yml");
+        let check = |words: &str| {
+            let err = format!("{:#}", fleet(Some(&path)).unwrap_err());
+            assert_eq!(err, format!("{}: {words}", path.display()));
+        };
+        check("no such file");
+        std::fs::write(&path, [0xff]).unwrap();
+        check("is not UTF-8; save it as UTF-8 (some editors write UTF-16 or Latin-1)");
     }
 }

@@ -88,7 +88,8 @@ async fn an_edited_file_is_followed_and_a_broken_one_is_not() {
     let path = directory.path().join("fleet.yml");
     let write = |status: &str| std::fs::write(&path, format!("clusters: [{{name: a, status: {status}}}]"));
     write("one").unwrap();
-    let (mut file, spec) = FleetFile::open(&path).unwrap();
+    let (mut file, spec) =
+        FleetFile::open(&path, |path| std::fs::read_to_string(path).map_err(|err| err.to_string())).unwrap();
     let mut running = Fleet::start(spec).await.unwrap();
     assert_eq!(file.refresh(&mut running).await.unwrap(), None);
     write("two").unwrap();
