@@ -43,7 +43,7 @@ pub fn try_threads(count: usize) -> Result<(), SpawnError> {
     Ok(())
 }
 
-/// The limit of open descriptors is below [`MIN_DESCRIPTORS`].
+/// The limit of open descriptors is below the minimum.
 #[derive(Clone, Copy, Debug, Error, Eq, PartialEq)]
 #[error(
     "the limit of open files is {0}, too low to listen and poll: raise it to {MIN_DESCRIPTORS} at least (LimitNOFILE= in a \

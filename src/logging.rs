@@ -1,4 +1,4 @@
-//! Logs: one line per event on standard error, as logfmt or JSON ([`format`]), written by a thread of its own ([`writer`]).
+//! Logs: one line per event on standard error, as logfmt or JSON ([`mod@format`]), written by a thread of its own ([`writer`]).
 //!
 //! Keys are `time`, `level` and `msg`, then the event's own fields in their order (`cluster`, `err`, …). A value from
 //! outside cannot end a line, fake a field or reach the terminal as a control sequence.

@@ -66,7 +66,8 @@ const REFUSED: &[&str] = &[
     "fd00:42::42/128",
 ];
 
-/// The networks in which servers may be contacted. If empty: all but [`REFUSED`] and this host's own addresses.
+/// The networks in which servers may be contacted. If empty: all except loopback, link-local and multicast addresses, those of
+/// metadata services, and this host's own.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Networks(pub Vec<IpNet>);
 
