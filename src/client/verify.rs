@@ -4,6 +4,7 @@
 use std::{
     fmt,
     net::IpAddr,
+    ops::RangeInclusive,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -18,13 +19,16 @@ use rustls::{
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
         verify_server_name,
     },
-    crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key},
+    crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls13_signature_with_raw_key},
     pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime},
     server::ParsedCertificate,
     sign::CertifiedKey,
 };
 use webpki::RawPublicKeyEntity;
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+use x509_parser::{
+    prelude::{FromDer, GeneralName, X509Certificate},
+    public_key::PublicKey,
+};
 
 use super::{https_proxy, pin::Pin, recorder::Recorder};
 use crate::{
@@ -43,6 +47,9 @@ pub enum Trust {
     Pins(Vec<Pin>),
     Store(Arc<TrustStore>),
 }
+
+/// The sizes of RSA keys whose signatures can be verified, in bits.
+const RSA_BITS: RangeInclusive<usize> = 2048..=8192;
 
 /// The verifier of one set of TLS settings.
 #[derive(Clone, Debug)]
@@ -160,7 +167,7 @@ impl ServerVerifier {
         verify: impl FnOnce(&SubjectPublicKeyInfoDer<'_>) -> Result<HandshakeSignatureValid, Error>,
     ) -> Result<HandshakeSignatureValid, Error> {
         let key = public_key(leaf).ok_or(Error::InvalidCertificate(CertificateError::BadEncoding))?;
-        let valid = verify(&key)?;
+        let valid = verify(&key).map_err(|err| unsupported_rsa_key(leaf).map_or(err, Error::from))?;
         // Only now has the server proved that the certificate is its own.
         if let Some(expiry) = expiry(leaf) {
             self.recorder.record(expiry);
@@ -199,6 +206,9 @@ fn check_pins(pins: &[Pin], leaf: &CertificateDer<'_>) -> Result<(), VerifyError
 fn rejection(err: &TrustError, leaf: &CertificateDer<'_>) -> VerifyError {
     let problem = match &err.culprit {
         Culprit::Leaf => format!("its certificate {}", err.problem),
+        Culprit::Anchor(name) if matches!(err.problem, Problem::NotCa | Problem::NoCertSign) => {
+            format!("the trusted certificate {name} {}, so it is trusted for itself only", err.problem)
+        }
         Culprit::Intermediate(name) => format!("its intermediate CA certificate {name} {}", err.problem),
         Culprit::Anchor(name) => format!("the trusted certificate {name} {}", err.problem),
     };
@@ -215,12 +225,21 @@ fn rejection(err: &TrustError, leaf: &CertificateDer<'_>) -> VerifyError {
             "set tls_config.ca_file (--cluster.ca-file) to the certificate of its CA"
         }
         (Problem::CaAsLeaf, _) => "add it to tls_config.ca_file (--cluster.ca-file)",
+        (Problem::CriticalExtension(_), _) => "reissue it without this extension",
+        (Problem::TooComplex, _) => "shorten the chain",
         _ => "reissue it",
     };
     or_pin(problem, advice, leaf)
 }
 
+/// Also advises a pin, if it helps: the signatures of the server's key must be verifiable.
 fn or_pin(problem: String, advice: &str, leaf: &CertificateDer<'_>) -> VerifyError {
+    if let Some(err) = unsupported_rsa_key(leaf) {
+        return err;
+    }
+    if !has_supported_key(leaf) {
+        return VerifyError::new(problem, advice);
+    }
     let pin = Pin::of(leaf);
     let advice = format!(
         "{advice}, or compare its SHA-256 {pin} on the cluster and set tls_config.pin_sha256 (--cluster.pin-sha256) to it"
@@ -243,18 +262,52 @@ fn wrong_name(leaf: &CertificateDer<'_>, name: &ServerName<'_>) -> VerifyError {
     }
 }
 
-/// The subjectAltNames, those that a host can match and the others. Other tools accept some of the latter, such as an
-/// address of the type DNS.
+fn has_supported_key(leaf: &CertificateDer<'_>) -> bool {
+    let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms.all;
+    let key = public_key(leaf);
+    let Some(key) = key.as_ref().and_then(|key| RawPublicKeyEntity::try_from(key).ok()) else { return false };
+    // An empty signature is always wrong, but webpki reports that only for keys that fit the algorithm.
+    let check = |algorithm| key.verify_signature(algorithm, b"", b"");
+    algorithms.iter().any(|algorithm| check(*algorithm) == Err(webpki::Error::InvalidSignatureForPublicKey))
+}
+
+fn unsupported_rsa_key(leaf: &CertificateDer<'_>) -> Option<VerifyError> {
+    let (_, certificate) = X509Certificate::from_der(leaf).ok()?;
+    let PublicKey::RSA(key) = certificate.public_key().parsed().ok()? else { return None };
+    let bits = key.key_size();
+    (!RSA_BITS.contains(&bits)).then(|| {
+        VerifyError::new(
+            format!("its certificate has an RSA key of {bits} bits, which is not supported"),
+            format!("use one with {} to {} bits on the cluster", RSA_BITS.start(), RSA_BITS.end()),
+        )
+    })
+}
+
+/// The subjectAltNames: those that a host can match, and the others with the reason why not. Other tools accept some of the
+/// latter, such as an address of the type DNS.
 fn alternative_names(leaf: &CertificateDer<'_>) -> (Vec<String>, Vec<String>) {
     let (mut usable, mut unusable) = (Vec::new(), Vec::new());
     let Ok((_, certificate)) = X509Certificate::from_der(leaf) else { return (usable, unusable) };
     let Ok(Some(extension)) = certificate.subject_alternative_name() else { return (usable, unusable) };
+    let parsed = ParsedCertificate::try_from(leaf).ok();
+    let matches_a_host = |pattern: &str| {
+        let host = pattern.strip_prefix('*').map_or_else(|| pattern.to_owned(), |rest| format!("host{rest}"));
+        let host = ServerName::try_from(host);
+        host.is_ok_and(|host| parsed.as_ref().is_some_and(|parsed| verify_server_name(parsed, &host).is_ok()))
+    };
     for name in &extension.value.general_names {
         let (is_usable, text) = match name {
+            GeneralName::DNSName(name) if matches_a_host(name) => (true, (*name).to_owned()),
             GeneralName::DNSName(name) => {
-                let host = name.strip_prefix("*.").unwrap_or(name);
-                let is_host = matches!(ServerName::try_from(host), Ok(ServerName::DnsName(_))) && !host.ends_with('.');
-                (is_host, if is_host { (*name).to_owned() } else { format!("DNS:{name}") })
+                let reason = match name {
+                    name if name.parse::<IpAddr>().is_ok() => "an address needs the type IP",
+                    name if name.contains('*') => {
+                        "a wildcard must be the whole first label, with at least two labels after it"
+                    }
+                    name if name.ends_with('.') => "it ends with a dot",
+                    _ => "not a host name",
+                };
+                (false, format!("DNS:{name} ({reason})"))
             }
             GeneralName::IPAddress(bytes) => match address(bytes) {
                 Some(address) => (true, address.to_string()),
@@ -391,3 +444,53 @@ impl fmt::Display for VerifyError {
 }
 
 impl std::error::Error for VerifyError {}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair};
+    use rustls::pki_types::pem::PemObject;
+
+    use super::*;
+
+    const RSA_1024: &[u8] = include_bytes!("../../tests/fixtures/rsa-1024.pem");
+
+    fn elliptic() -> Vec<u8> {
+        let key = KeyPair::generate().unwrap();
+        CertificateParams::new(["a.test".to_owned()]).unwrap().self_signed(&key).unwrap().der().to_vec()
+    }
+
+    #[test]
+    fn a_pin_is_advised_only_where_it_works() {
+        let check = |leaf: CertificateDer<'_>, has_pin: bool, words: &str| {
+            for text in [
+                rejection(&TrustError::leaf(Problem::UnknownIssuer), &leaf).to_string(),
+                wrong_name(&leaf, &"b.test".try_into().unwrap()).to_string(),
+            ] {
+                assert_eq!(text.contains("pin_sha256"), has_pin, "{text}");
+                assert!(text.contains(words), "{text}");
+            }
+        };
+        check(elliptic().into(), true, "; set tls_config.");
+        // The curve prime192v1 instead of prime256v1.
+        let (curve, other) = (b"\x2a\x86\x48\xce\x3d\x03\x01\x07", b"\x2a\x86\x48\xce\x3d\x03\x01\x01");
+        let mut unsupported = elliptic();
+        let at = unsupported.windows(8).position(|bytes| bytes == curve).unwrap();
+        unsupported[at..at + 8].copy_from_slice(other);
+        check(unsupported.into(), false, "; set tls_config.");
+        let rsa = CertificateDer::from_pem_slice(RSA_1024).unwrap();
+        check(
+            rsa,
+            false,
+            "an RSA key of 1024 bits, which is not supported; use one with 2048 to 8192 bits on the cluster",
+        );
+    }
+
+    #[test]
+    fn after_a_pin_the_size_of_an_unsupported_key_is_named() {
+        let leaf = CertificateDer::from_pem_slice(RSA_1024).unwrap();
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let verifier = ServerVerifier::new(Trust::Pins(vec![Pin::of(&leaf)]), None, provider);
+        let err = verifier.check_signature(&leaf, |_| Err(CertificateError::BadSignature.into())).unwrap_err();
+        assert!(VerifyError::from_rustls(&err).unwrap().problem.contains("RSA key of 1024 bits"), "{err}");
+    }
+}

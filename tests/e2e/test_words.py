@@ -54,8 +54,8 @@ class Words(Case):
         for make, options, words in (
             ((*rsa, *san), ("-tls1_2", "-cipher", "ECDHE-RSA-AES128-SHA"), "no cipher suite or key type in common"),
             ((*rsa, *san), ("-tls1_2", "-cipher", "AES128-GCM-SHA256"), "no cipher suite or key type in common"),
-            ((*rsa, *san), ("-tls1_1", "-cipher", "ALL:@SECLEVEL=0"), "no TLS version in common"),
-            (("-newkey", "rsa:1024", *san), ("-cipher", "ALL:@SECLEVEL=0"), "RSA needs 2048 to 8192 bits"),
+            ((*rsa, *san), ("-tls1_1", "-cipher", "ALL:@SECLEVEL=0"), "no TLS version in common; the exporter supports TLS 1.3"),
+            (("-newkey", "rsa:1024", *san), ("-cipher", "ALL:@SECLEVEL=0"), "RSA key of 1024 bits, which is not supported; use one with 2048 to 8192 bits"),
             (rsa, (), "has no subjectAltName"),
             ((*rsa, "-addext", "subjectAltName=DNS:other.example.com"), (), "not for 127.0.0.1 but for other.example.com"),
             ((*rsa, *san), ("-Verify", "1"), "requires a client certificate"),

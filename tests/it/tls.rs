@@ -262,10 +262,21 @@ async fn what_cannot_be_verified_can_be_pinned_where_that_is_advised() {
     check_advice(&old, &pem, &["its certificate is of X.509 version 1; only version 3 is supported; reissue it"]).await;
     let policy = "critical extension certificatePolicies (2.5.29.32)";
     let leaf = authority.issue_with("127.0.0.1", VALID, |params| params.custom_extensions = critical(&[2, 5, 29, 32]));
-    check_advice(&leaf, &pem, &["its certificate has the", policy]).await;
+    let reissue = "reissue it without this extension";
+    check_advice(&leaf, &pem, &["its certificate has the", policy, reissue]).await;
     let middle = authority.below("Middle", |params| params.custom_extensions = critical(&[2, 5, 29, 32]));
     let leaf = middle.issue("127.0.0.1", VALID).through(&middle);
-    check_advice(&leaf, &pem, &["its intermediate CA certificate \"Middle\" has the", policy]).await;
+    check_advice(&leaf, &pem, &["its intermediate CA certificate \"Middle\" has the", policy, reissue]).await;
+    let mut chain = vec![authority];
+    for number in 0..10 {
+        let next = chain[number].below(&format!("Middle {number}"), |_| {});
+        chain.push(next);
+    }
+    let mut leaf = chain[10].issue("127.0.0.1", VALID);
+    for middle in chain[1..].iter().rev() {
+        leaf = leaf.through(middle);
+    }
+    check_advice(&leaf, &pem, &["has a chain that is too long to verify; shorten the chain"]).await;
 }
 
 #[tokio::test]
@@ -289,7 +300,9 @@ async fn a_listed_certificate_vouches_for_itself_only() {
     ];
     for (cluster, lack) in listed.iter().zip([" but is not a CA", ", which its keyUsage does not allow"]) {
         let (pem, own, forged) = (cluster.pem(), cluster.issued(), cluster.issue("127.0.0.1", VALID));
-        let words = [&format!("the trusted certificate \"127.0.0.1\" signed another certificate{lack}")];
+        let words = [&format!(
+            "the trusted certificate \"127.0.0.1\" signed another certificate{lack}, so it is trusted for itself only"
+        )];
         check_advice(&forged, &pem, &words.map(String::as_str)).await;
         let middle = cluster.below("Middle", |_| {});
         let forged = middle.issue("127.0.0.1", VALID).through(&middle);
@@ -313,10 +326,16 @@ async fn names_that_can_never_fit_are_named() {
     };
     let nothing = |what: &str| format!("is not for 127.0.0.1, and {what} matches no host; reissue it with a DNS name");
     for (names, shown) in [
-        (vec![dns("127.0.0.1")], "DNS:127.0.0.1"),
-        (vec![dns("a.*.example.com"), dns("a*.example.com")], "DNS:a.*.example.com, DNS:a*.example.com"),
-        (vec![dns("localhost.")], "DNS:localhost."),
-        (vec![dns("not a name")], "DNS:not a name"),
+        (vec![dns("127.0.0.1")], "DNS:127.0.0.1 (an address needs the type IP)"),
+        (
+            vec![dns("a.*.example.com"), dns("a*.example.com")],
+            &format!("DNS:a.*.example.com ({wildcard}), DNS:a*.example.com ({wildcard})"),
+        ),
+        (vec![dns("*.local")], &format!("DNS:*.local ({wildcard})")),
+        (vec![dns("*")], &format!("DNS:* ({wildcard})")),
+        (vec![dns("localhost.")], "DNS:localhost. (it ends with a dot)"),
+        (vec![dns("not a name")], "DNS:not a name (not a host name)"),
+    let wildcard = "a wildcard must be the whole first label, with at least two labels after it";
         (vec![SanType::URI("https://127.0.0.1".try_into().unwrap())], "URI:https://127.0.0.1"),
         (vec![SanType::Rfc822Name("a@example.com".try_into().unwrap())], "a name of another type"),
     ] {
