@@ -161,8 +161,8 @@ impl TransportPool {
         built
     }
 
-    /// As [`Self::load`], on another thread. While renewed files cannot be used (of two, one may be written already), it is
-    /// the last good connector.
+    /// As [`Self::load`], on another thread if there are files to read. While renewed files cannot be used (of two, one may
+    /// be written already), it is the last good connector.
     ///
     /// # Errors
     ///
@@ -172,7 +172,8 @@ impl TransportPool {
         settings: &TransportSettings,
     ) -> Result<Arc<Connector>, TransportError> {
         let (pool, owned) = (self.clone(), settings.clone());
-        let loaded = self.files.run(&pool_key(settings), move || pool.load(&owned)).await;
+        let Some(key) = pool_key(settings) else { return self.load(settings) };
+        let loaded = self.files.run(&key, move || pool.load(&owned)).await;
         let loaded = loaded.unwrap_or_else(|| Err(TransportError("the exporter is shutting down".to_owned())));
         loaded.or_else(|err| lock(&self.connectors).get(settings).map(|loaded| loaded.connector.clone()).ok_or(err))
     }
@@ -180,7 +181,8 @@ impl TransportPool {
     /// Whether the files changed since the connector was built.
     pub(super) async fn changed(self: &Arc<Self>, settings: &TransportSettings) -> bool {
         let owned = settings.clone();
-        let now = self.files.run(&pool_key(settings), move || stamps(&owned)).await;
+        let Some(key) = pool_key(settings) else { return false };
+        let now = self.files.run(&key, move || stamps(&owned)).await;
         now.is_some_and(|now| lock(&self.connectors).get(settings).is_some_and(|loaded| loaded.files != now))
     }
 
@@ -373,12 +375,44 @@ fn stamps(settings: &TransportSettings) -> Vec<Option<FileStamp>> {
     settings.files().into_iter().map(FileStamp::of).collect()
 }
 
-/// The key of the settings' files in a [`KeyedBlockingPool`]: the folder of the first one.
-fn pool_key(settings: &TransportSettings) -> String {
-    settings.files().first().map(|path| folder(path)).unwrap_or_default()
+/// The key of the settings' files in a [`KeyedBlockingPool`]: the folder of the first one. `None` without files.
+fn pool_key(settings: &TransportSettings) -> Option<String> {
+    settings.files().first().map(|path| folder(path))
 }
 
 /// The key of a file in a [`KeyedBlockingPool`].
 pub(super) fn folder(path: &Path) -> String {
     path.parent().unwrap_or(path).to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, time::Duration};
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn without_files_no_thread_for_files_is_needed() {
+        let pool = Arc::new(TransportPool::default());
+        let (release, gate) = mpsc::channel::<()>();
+        let gate = Arc::new(Mutex::new(gate));
+        for index in 0..FILE_THREADS {
+            let (pool, gate) = (pool.clone(), gate.clone());
+            tokio::spawn(async move {
+                pool.files.run(&index.to_string(), move || gate.lock().unwrap().recv().is_ok()).await
+            });
+        }
+        while pool.files.free() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let tls = TlsSettings { insecure_skip_verify: true, ..TlsSettings::default() };
+        let settings =
+            TransportSettings { connect_timeout: Duration::from_secs(1), proxy: ProxySettings::Direct, tls: Some(tls) };
+        let limit = Duration::from_secs(10);
+        assert!(timeout(limit, pool.current(&settings)).await.unwrap().is_ok());
+        assert!(!timeout(limit, pool.changed(&settings)).await.unwrap());
+        drop(release);
+    }
 }
