@@ -14,7 +14,8 @@ use reqwest::StatusCode;
 use url::Url;
 
 use super::{
-    decode, error_text,
+    decode,
+    error_text::{self, TlsPeer},
     resolve::DnsError,
     response::ApiResponse,
     settings::{ProxyAccount, TransportSettings},
@@ -25,12 +26,13 @@ use crate::model::{CredentialRejection, FailureReason, PollFailure};
 /// The server that requests go to, for messages.
 #[derive(Clone, Debug)]
 pub struct Peer {
-    /// Whether the server requested a client certificate in the last handshake.
+    /// Whether the cluster (not a proxy) requested a client certificate in the last handshake.
     pub client_cert_requested: Arc<AtomicBool>,
     pub connect_timeout: Duration,
     pub host_and_port: String,
     pub proxy: Option<ProxyInfo>,
-    /// Whether its certificate is verified against the system's CA certificates, whatever `tls_config` says.
+    /// Whether its certificate is verified against the system's CA certificates and it gets no client certificate, whatever
+    /// `tls_config` says.
     pub system_trust: bool,
 }
 
@@ -77,6 +79,7 @@ pub fn no_response(err: &reqwest::Error, peer: &Peer) -> PollFailure {
 /// The proxy did not connect to the cluster.
 fn proxy_failed(tunnel: &str, err: &reqwest::Error, proxy: &ProxyInfo, peer: &Peer) -> PollFailure {
     let (ProxyInfo { account, host_and_port: proxy }, cluster) = (proxy, &peer.host_and_port);
+    let has_tls_error = causes(err).any(|cause| cause.is::<rustls::Error>());
     let text = match (tunnel, account) {
         ("proxy authorization required", Some(origin)) => {
             let text = format!(
@@ -91,7 +94,8 @@ fn proxy_failed(tunnel: &str, err: &reqwest::Error, proxy: &ProxyInfo, peer: &Pe
         ("proxy authorization required", None) => format!(
             "the proxy {proxy} requires a user and password (407); set proxy_authorization, or add them to HTTPS_PROXY"
         ),
-        ("failed to create underlying connection", _) => {
+        // TLS 1.3 reports a missing client certificate after the handshake.
+        (tunnel, _) if tunnel == "failed to create underlying connection" || has_tls_error => {
             let proxy = Peer { host_and_port: proxy.clone(), system_trust: true, ..peer.clone() };
             format!("the proxy cannot be used: {}", direct(err, &proxy).message)
         }
@@ -131,7 +135,11 @@ fn tls_problem(err: &rustls::Error, server: &Peer) -> String {
             format!("{}; it is verified against this system's CA certificates, not by tls_config", err.problem)
         }
         Some(err) => err.to_string(),
-        None => error_text::tls(err, server.client_cert_requested.load(Ordering::Relaxed)),
+        None if server.system_trust => error_text::tls(err, TlsPeer::Other),
+        None => {
+            let client_cert_requested = server.client_cert_requested.load(Ordering::Relaxed);
+            error_text::tls(err, TlsPeer::Cluster { client_cert_requested })
+        }
     }
 }
 

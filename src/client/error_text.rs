@@ -33,14 +33,28 @@ pub fn io(err: &io::Error) -> String {
 
 pub const CLOSED_EARLY: &str = "closed before the response was complete";
 
+/// The other side of a TLS connection, for the advice.
+#[derive(Clone, Copy, Debug)]
+pub enum TlsPeer {
+    /// `url` and `tls_config` apply.
+    Cluster { client_cert_requested: bool },
+    /// They do not, and it gets no client certificate.
+    Other,
+}
+
 /// Why TLS failed, unless it is a [`super::verify::VerifyError`].
-pub fn tls(err: &Error, client_cert_requested: bool) -> String {
+pub fn tls(err: &Error, peer: TlsPeer) -> String {
     let text = match err {
-        Error::InvalidMessage(_) => "the server does not speak TLS on this port",
-        Error::AlertReceived(alert) => return self::alert(*alert, client_cert_requested),
+        Error::InvalidMessage(_) => match peer {
+            TlsPeer::Cluster { .. } => {
+                "the server does not speak TLS on this port; compare the port in url with that of the REST API"
+            }
+            TlsPeer::Other => "the server does not speak TLS on this port",
+        },
+        Error::AlertReceived(alert) => return self::alert(*alert, peer),
         Error::PeerIncompatible(_) => NOTHING_IN_COMMON,
         Error::InvalidCertificate(_) => {
-            "the server's key does not belong to its certificate, or is not supported (RSA needs 2048 to 8192 bits)"
+            "the server's key does not belong to its certificate, or is of a type that is not supported"
         }
         Error::FailedToGetCurrentTime => "the clock of this host is before 1970; set it",
         Error::NoCertificatesPresented => "the server sent no certificate",
@@ -55,31 +69,67 @@ pub fn tls(err: &Error, client_cert_requested: bool) -> String {
     text.to_owned()
 }
 
-/// The server's alert (RFC 8446, section 6.2), with its number as OpenSSL shows it.
-fn alert(alert: Alert, client_cert_requested: bool) -> String {
-    let text = match alert {
+/// The server's alert (RFC 8446, section 6.2), with its standard name and number.
+fn alert(alert: Alert, peer: TlsPeer) -> String {
+    let text = match (alert, peer) {
         // TLS 1.2 has no other alert for a missing client certificate.
-        Alert::HandshakeFailure if client_cert_requested => {
+        (Alert::HandshakeFailure, TlsPeer::Cluster { client_cert_requested: true }) => {
             "the server requires a client certificate, or does not accept the one in cert_file; see tls_config.cert_file and \
              key_file"
         }
-        Alert::HandshakeFailure => {
+        (Alert::HandshakeFailure, TlsPeer::Cluster { client_cert_requested: false }) => {
             "no cipher suite or key type in common (RSA-PSS, Ed448 and brainpool keys are not supported)"
         }
-        Alert::ProtocolVersion => "no TLS version in common (see min_version)",
-        Alert::InsufficientSecurity => NOTHING_IN_COMMON,
-        Alert::CertificateRequired => "the server requires a client certificate; set tls_config.cert_file and key_file",
-        Alert::UnknownCA => "the server does not trust the CA of the client certificate in cert_file",
-        Alert::CertificateExpired => "the client certificate in cert_file has expired; renew it",
-        Alert::CertificateRevoked => "the client certificate in cert_file is revoked",
-        Alert::BadCertificate | Alert::UnsupportedCertificate | Alert::CertificateUnknown | Alert::AccessDenied => {
-            "the server rejected the client certificate in cert_file"
+        (Alert::HandshakeFailure, TlsPeer::Other) => {
+            "no cipher suite or key type in common, or the server requires a client certificate, which the exporter does not \
+             send to it"
         }
-        Alert::UnrecognisedName => "the server has no host of this name; see server_name",
-        Alert::InternalError => "internal error of the server; see its log",
+        (Alert::ProtocolVersion, _) => {
+            "no TLS version in common; the exporter supports TLS 1.3, and TLS 1.2 unless min_version excludes it"
+        }
+        (Alert::InsufficientSecurity, _) => NOTHING_IN_COMMON,
+        (
+            Alert::CertificateRequired
+            | Alert::UnknownCA
+            | Alert::CertificateExpired
+            | Alert::CertificateRevoked
+            | Alert::BadCertificate
+            | Alert::UnsupportedCertificate
+            | Alert::CertificateUnknown
+            | Alert::AccessDenied,
+            TlsPeer::Other,
+        ) => "the server requires a client certificate, which the exporter does not send to it",
+        (Alert::CertificateRequired, _) => {
+            "the server requires a client certificate; set tls_config.cert_file and key_file"
+        }
+        (Alert::UnknownCA, _) => "the server does not trust the CA of the client certificate in cert_file",
+        (Alert::CertificateExpired, _) => "the client certificate in cert_file has expired; renew it",
+        (Alert::CertificateRevoked, _) => "the client certificate in cert_file is revoked",
+        (
+            Alert::BadCertificate | Alert::UnsupportedCertificate | Alert::CertificateUnknown | Alert::AccessDenied,
+            _,
+        ) => "the server rejected the client certificate in cert_file",
+        (Alert::UnrecognisedName, _) => "the server has no host of this name",
+        (Alert::InternalError, _) => "internal error of the server; see its log",
         _ => "the server ended the handshake",
     };
-    format!("{text} (TLS alert {})", u8::from(alert))
+    match alert.as_str() {
+        Some(name) => format!("{text} (TLS alert {}, {})", snake_case(name), u8::from(alert)),
+        None => format!("{text} (TLS alert {})", u8::from(alert)),
+    }
+}
+
+/// The RFC's spelling of rustls' name of an alert.
+fn snake_case(name: &str) -> String {
+    let (mut snake, mut after_lowercase) = (String::new(), false);
+    for letter in name.replace("Unrecognised", "Unrecognized").chars() {
+        if letter.is_ascii_uppercase() && after_lowercase {
+            snake.push('_');
+        }
+        snake.push(letter.to_ascii_lowercase());
+        after_lowercase = letter.is_ascii_lowercase();
+    }
+    snake
 }
 
 #[cfg(test)]
@@ -92,6 +142,38 @@ mod tests {
     };
 
     use super::*;
+
+    const PEERS: [TlsPeer; 3] = [
+        TlsPeer::Cluster { client_cert_requested: false },
+        TlsPeer::Cluster { client_cert_requested: true },
+        TlsPeer::Other,
+    ];
+
+    #[test]
+    fn alerts_have_their_standard_name_and_number() {
+        for (alert, expect) in [
+            (Alert::HandshakeFailure, "(TLS alert handshake_failure, 40)"),
+            (Alert::UnknownCA, "(TLS alert unknown_ca, 48)"),
+            (Alert::UnrecognisedName, "(TLS alert unrecognized_name, 112)"),
+            (Alert::ProtocolVersion, "(TLS alert protocol_version, 70)"),
+            (Alert::Unknown(200), "(TLS alert 200)"),
+        ] {
+            for peer in PEERS {
+                let text = tls(&Error::AlertReceived(alert), peer);
+                assert!(text.ends_with(expect), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn settings_without_effect_are_not_named() {
+        for number in 0..=u8::MAX {
+            let text = tls(&Error::AlertReceived(Alert::from(number)), TlsPeer::Other);
+            assert!(!text.contains("tls_config") && !text.contains("_file") && !text.contains("server_name"), "{text}");
+        }
+        let text = tls(&Error::InvalidMessage(InvalidMessage::InvalidContentType), TlsPeer::Other);
+        assert!(!text.contains("url"), "{text}");
+    }
 
     /// What a text for users never holds: names of Rust's types, numbers without a name, addresses of documentation.
     #[track_caller]
@@ -119,7 +201,9 @@ mod tests {
     #[test]
     fn every_failure_has_words() {
         for number in 0..=u8::MAX {
-            check(&tls(&Error::AlertReceived(Alert::from(number)), false));
+            for peer in PEERS {
+                check(&tls(&Error::AlertReceived(Alert::from(number)), peer));
+            }
         }
         let other = || OtherError(Arc::new(io::Error::other("libraryText(Debug)")));
         for err in [
@@ -140,7 +224,7 @@ mod tests {
             Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure),
             Error::InvalidCertificate(CertificateError::Other(other())),
         ] {
-            check(&tls(&err, false));
+            check(&tls(&err, TlsPeer::Other));
         }
         for number in 1..134 {
             check(&io(&io::Error::from_raw_os_error(number)));

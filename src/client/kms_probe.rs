@@ -18,7 +18,7 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use super::{
-    error_text,
+    error_text::{self, TlsPeer},
     resolve::DnsResolver,
     verify::{CertificateRecorder, ServerVerifier, Trust, VerifyError},
 };
@@ -230,7 +230,7 @@ async fn certificate_expiry(
     let verifier = ServerVerifier::new(Trust::Nothing, None, provider.clone()).with(recorder.clone(), None);
     let config = ClientConfig::builder_with_details(provider, Arc::new(WallClock))
         .with_safe_default_protocol_versions()
-        .map_err(|err| error_text::tls(&err, false))?
+        .map_err(|err| error_text::tls(&err, TlsPeer::Other))?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
@@ -242,10 +242,10 @@ async fn certificate_expiry(
             // Before it sends its certificate, a server can object to nothing else.
             Some(Error::AlertReceived(_) | Error::PeerIncompatible(_)) => error_text::NOTHING_IN_COMMON.to_owned(),
             Some(err) => VerifyError::from_rustls(err)
-                .map_or_else(|| error_text::tls(err, false), |VerifyError { problem, .. }| problem.clone()),
+                .map_or_else(|| error_text::tls(err, TlsPeer::Other), |VerifyError { problem, .. }| problem.clone()),
             None => error_text::io(&err),
         },
-        None => error_text::tls(&Error::NoCertificatesPresented, false),
+        None => error_text::tls(&Error::NoCertificatesPresented, TlsPeer::Other),
     })
 }
 

@@ -29,7 +29,8 @@ use zeroize::Zeroizing;
 use super::{
     accounts::{Account, Accounts},
     error::host_and_port,
-    error_text, https_proxy,
+    error_text::{self, TlsPeer},
+    https_proxy,
     kms_probe::{Networks, Probes},
     resolve::{self, ClusterResolver, DnsResolver},
     secret_file::SecretFile,
@@ -171,8 +172,8 @@ impl TransportPool {
         self: &Arc<Self>,
         settings: &TransportSettings,
     ) -> Result<Arc<Connector>, TransportError> {
-        let (pool, owned) = (self.clone(), settings.clone());
         let Some(key) = pool_key(settings) else { return self.load(settings) };
+        let (pool, owned) = (self.clone(), settings.clone());
         let loaded = self.files.run(&key, move || pool.load(&owned)).await;
         let loaded = loaded.unwrap_or_else(|| Err(TransportError("the exporter is shutting down".to_owned())));
         loaded.or_else(|err| lock(&self.connectors).get(settings).map(|loaded| loaded.connector.clone()).ok_or(err))
@@ -180,8 +181,8 @@ impl TransportPool {
 
     /// Whether the files changed since the connector was built.
     pub(super) async fn changed(self: &Arc<Self>, settings: &TransportSettings) -> bool {
-        let owned = settings.clone();
         let Some(key) = pool_key(settings) else { return false };
+        let owned = settings.clone();
         let now = self.files.run(&key, move || stamps(&owned)).await;
         now.is_some_and(|now| lock(&self.connectors).get(settings).is_some_and(|loaded| loaded.files != now))
     }
@@ -223,7 +224,7 @@ impl TransportPool {
         {
             proxy_login = account.as_ref().map(|account| ProxyLogin::load(account, url)).transpose()?;
             if url.scheme() == "https" {
-                let trust = Trust::Store(self.system_roots()?);
+                let trust = Trust::Store(self.system_roots(", which the https proxy needs")?);
                 proxy_verifier = Some(Arc::new(ServerVerifier::new(trust, None, self.provider.clone())));
             }
         }
@@ -244,7 +245,7 @@ impl TransportPool {
         let verifier = ServerVerifier::new(trust, name, self.provider.clone());
         let config = ClientConfig::builder_with_details(self.provider.clone(), Arc::new(WallClock))
             .with_protocol_versions(versions)
-            .map_err(|err| TransportError(format!("TLS cannot be set up: {}", error_text::tls(&err, false))))?
+            .map_err(|err| TransportError(format!("TLS cannot be set up: {}", error_text::tls(&err, TlsPeer::Other))))?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier.clone()));
         let mut config = match &settings.client {
@@ -267,19 +268,18 @@ impl TransportPool {
             return Ok(Trust::Pins(settings.pins.clone()));
         }
         let store = match &settings.ca_file {
-            None => self.system_roots()?,
+            None => self.system_roots(" or, for clusters, set tls_config.ca_file (--cluster.ca-file)")?,
             Some(file) => Arc::new(trust_store(file)?),
         };
         Ok(Trust::Store(store))
     }
 
-    /// Reads them at the first call only.
-    fn system_roots(&self) -> Result<Arc<TrustStore>, TransportError> {
+    /// Reads them at the first call only. `more` ends the advice of the error.
+    fn system_roots(&self, more: &str) -> Result<Arc<TrustStore>, TransportError> {
         let store = self.system_roots.get_or_init(|| Arc::new(TrustStore::system()));
         if store.is_empty() {
-            let text = "no CA certificates found on this system; install the package ca-certificates or, for clusters, set \
-                        tls_config.ca_file (--cluster.ca-file)";
-            return Err(TransportError(text.to_owned()));
+            let text = format!("no CA certificates found on this system; install the package ca-certificates{more}");
+            return Err(TransportError(text));
         }
         Ok(store.clone())
     }

@@ -107,7 +107,7 @@ class Words(Case):
         self.addCleanup(server.server_close)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         self.addCleanup(server.shutdown)
-        self.assertIn("does not speak TLS on this port", self.message(server.server_port))
+        self.assertIn("does not speak TLS on this port; compare the port in url", self.message(server.server_port))
         key, certificate = self.certificate("-newkey", "rsa:2048")
         self.assertRegex(self.message(self.serve(key, certificate), scheme="http"), "does not speak HTTP|: closed before")
 

@@ -23,7 +23,7 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, copy_bidirectional},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, copy_bidirectional},
     net::TcpStream,
 };
 
@@ -395,7 +395,7 @@ async fn polls_through_tls() {
     for version in [&TLS12, &TLS13] {
         for (name, works) in [("good", true), ("misnamed", false), ("stranger", false)] {
             let mut config = server(&read(&format!("{name}.pem")), &read(&format!("{name}.key")), version);
-            config = optional_client_certificates(config, &clients, version);
+            config = client_certificates(config, &clients, version, false);
             let shown = Arc::new(AtomicUsize::new(0));
             let count = shown.clone();
             let acceptor = TlsAcceptor::from(Arc::new(config));
@@ -432,19 +432,89 @@ async fn polls_through_tls() {
     }
 }
 
+#[tokio::test]
+async fn alerts_of_a_proxy_that_speaks_tls_name_no_setting_without_effect() {
+    let (folder, system) = (tempfile::tempdir().unwrap(), Authority::new("System"));
+    let path = folder.path().join("system.pem");
+    fs::write(&path, system.pem()).unwrap();
+    let issued = system.issue("127.0.0.1", [2000, 4000]);
+    fs::write(folder.path().join("good.pem"), issued.certificate).unwrap();
+    fs::write(folder.path().join("good.key"), issued.key).unwrap();
+    let folder = folder.path().to_str().unwrap();
+    let variables = [("SSL_CERT_FILE", path.to_str().unwrap()), ("TEST_FOLDER", folder)];
+    in_environment("is_refused_by_a_proxy_or_behind_it", &variables).await;
+}
+
+#[tokio::test]
+#[ignore = "started with an environment by the test above"]
+async fn is_refused_by_a_proxy_or_behind_it() {
+    let folder = PathBuf::from(std::env::var_os("TEST_FOLDER").unwrap());
+    let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
+    let clients = Authority::new("Clients");
+    // A cluster that rejects the handshake without a request for a client certificate: alert, fatal, handshake_failure.
+    let cluster = Bare::serve(async |mut stream, _| {
+        let _ = stream.read(&mut [0; 5]).await;
+        let _ = stream.write_all(&[21, 3, 3, 0, 2, 2, 40]).await;
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    })
+    .await;
+    for version in [&TLS12, &TLS13] {
+        for demands in [true, false] {
+            let config = server(&read("good.pem"), &read("good.key"), version);
+            let acceptor = TlsAcceptor::from(Arc::new(client_certificates(config, &clients, version, demands)));
+            let proxy = Bare::serve(move |stream, _| {
+                let accept = acceptor.accept(stream);
+                async move {
+                    let Ok(stream) = accept.await else { return };
+                    tunnel(stream, None, Arc::default()).await;
+                }
+            })
+            .await;
+            let mut lab = Lab::new(|_| {}).await;
+            lab.settings.url = format!("https://127.0.0.1:{}", cluster.port).parse().unwrap();
+            lab.settings.transport.proxy = proxied(&format!("https://127.0.0.1:{}", proxy.port), None, "");
+            let message = lab.poll().await.unwrap_err().message;
+            let expect = match demands {
+                true => "requires a client certificate, which the exporter does not send to it",
+                false => "no cipher suite or key type in common (RSA-PSS",
+            };
+            assert!(message.contains(expect) && !message.contains("tls_config"), "{version:?}: {message}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_ca_certificates_the_proxy_that_needs_them_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().to_str().unwrap();
+    let variables = [("SSL_CERT_FILE", "/nonexistent/ca.pem"), ("SSL_CERT_DIR", folder)];
+    in_environment("has_no_ca_certificates", &variables).await;
+}
+
+#[tokio::test]
+#[ignore = "started with an environment by the test above"]
+async fn has_no_ca_certificates() {
+    let mut lab = Lab::new(|_| {}).await;
+    lab.settings.transport.proxy = proxied("https://127.0.0.1:3128", None, "");
+    let err = lab.pool.load(&lab.settings.transport).err().unwrap().to_string();
+    assert!(err.contains("which the https proxy needs") && !err.contains("ca_file"), "{err}");
+}
+
 /// The same server, with client authentication.
-fn optional_client_certificates(
+fn client_certificates(
     config: ServerConfig,
     clients: &Authority,
     version: &'static SupportedProtocolVersion,
+    demands: bool,
 ) -> ServerConfig {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(clients.pem().as_bytes()).unwrap()).unwrap();
     let provider = config.crypto_provider().clone();
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+    let verifier = if demands { verifier } else { verifier.allow_unauthenticated() };
     ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[version])
         .unwrap()
-        .with_client_cert_verifier(verifier.allow_unauthenticated().build().unwrap())
+        .with_client_cert_verifier(verifier.build().unwrap())
         .with_cert_resolver(config.cert_resolver.clone())
 }

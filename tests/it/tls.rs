@@ -221,7 +221,12 @@ async fn a_copied_certificate_without_its_key_is_refused() {
 #[tokio::test]
 async fn the_version_of_tls_can_be_limited() {
     check_version(&TLS12, false, None).await;
-    check_version(&TLS12, true, Some("no TLS version in common (see min_version)")).await;
+    check_version(
+        &TLS12,
+        true,
+        Some("no TLS version in common; the exporter supports TLS 1.3, and TLS 1.2 unless min_version"),
+    )
+    .await;
     check_version(&TLS13, false, None).await;
     check_version(&TLS13, true, None).await;
 }
@@ -325,6 +330,7 @@ async fn names_that_can_never_fit_are_named() {
         }
     };
     let nothing = |what: &str| format!("is not for 127.0.0.1, and {what} matches no host; reissue it with a DNS name");
+    let wildcard = "a wildcard must be the whole first label, with at least two labels after it";
     for (names, shown) in [
         (vec![dns("127.0.0.1")], "DNS:127.0.0.1 (an address needs the type IP)"),
         (
@@ -335,7 +341,6 @@ async fn names_that_can_never_fit_are_named() {
         (vec![dns("*")], &format!("DNS:* ({wildcard})")),
         (vec![dns("localhost.")], "DNS:localhost. (it ends with a dot)"),
         (vec![dns("not a name")], "DNS:not a name (not a host name)"),
-    let wildcard = "a wildcard must be the whole first label, with at least two labels after it";
         (vec![SanType::URI("https://127.0.0.1".try_into().unwrap())], "URI:https://127.0.0.1"),
         (vec![SanType::Rfc822Name("a@example.com".try_into().unwrap())], "a name of another type"),
     ] {
@@ -392,17 +397,17 @@ async fn clusters_may_ask_for_a_client_certificate() {
         }
     };
     check(asking, showing(authority.issue("exporter", VALID)), &[]).await;
-    check(asking, Lab::pinned, &["requires a client certificate", "TLS alert 116"]).await;
+    check(asking, Lab::pinned, &["requires a client certificate", "TLS alert certificate_required, 116"]).await;
     check(
         asking,
         showing(Authority::new("Other authority").issue("exporter", VALID)),
-        &["does not trust the CA of the client certificate", "TLS alert 48"],
+        &["does not trust the CA of the client certificate", "TLS alert unknown_ca, 48"],
     )
     .await;
     check(
         asking,
         showing(authority.issue("exporter", EXPIRED)),
-        &["the client certificate in cert_file has expired", "TLS alert 45"],
+        &["the client certificate in cert_file has expired", "TLS alert certificate_expired, 45"],
     )
     .await;
 }
@@ -467,7 +472,7 @@ async fn what_speaks_no_tls_is_told_so() {
         let mut lab = Lab::new(|_| {}).await;
         lab.settings.url = format!("https://127.0.0.1:{}", server.port).parse().unwrap();
         if banner.len() > 3 {
-            check_poll(&lab, &["does not speak TLS on this port"]).await;
+            check_poll(&lab, &["does not speak TLS on this port; compare the port in url"]).await;
         } else {
             lab.settings.timeout = std::time::Duration::from_millis(200);
             assert_eq!(lab.poll().await.unwrap_err().reason, FailureReason::Timeout);
