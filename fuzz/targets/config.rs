@@ -7,7 +7,7 @@ use qumulo_encryption_exporter::config::{self, SourceFile};
 
 libfuzzer_sys::fuzz_target!(|text: &str| {
     let text = SourceFile { path: PathBuf::from("exporter.yml"), text: text.to_owned() };
-    match config::parse(&[text]) {
+    match config::parse(&text.into()) {
         Ok(config) => config.clusters.iter().for_each(|cluster| {
             assert!(["http", "https"].contains(&cluster.client.url.scheme()));
             assert!(cluster.client.transport.tls.is_some() || cluster.client.url.scheme() == "http");

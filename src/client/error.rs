@@ -119,7 +119,7 @@ fn direct(err: &reqwest::Error, server: &Peer) -> PollFailure {
         (FailureReason::Timeout, format!("no connection to {peer}: no response from the network"))
     } else if err.is_timeout() {
         (FailureReason::Timeout, format!("no connection to {peer} within {connect_timeout:?}, half of poll_timeout"))
-    } else if hyper.any(is_not_http) {
+    } else if hyper.any(is_not_http) || (!err.is_connect() && io.is_some_and(is_bad_chunk)) {
         (FailureReason::Malformed, format!("{peer} does not speak HTTP; check scheme and port in url"))
     } else {
         let problem = io.map_or_else(|| error_text::CLOSED_EARLY.to_owned(), error_text::io);
@@ -148,6 +148,11 @@ fn is_not_http(err: &hyper::Error) -> bool {
     let known =
         err.is_canceled() || err.is_closed() || err.is_incomplete_message() || err.is_timeout() || err.is_user();
     err.is_parse() || (!known && err.source().is_none())
+}
+
+/// hyper's error for a chunk whose size or end is invalid.
+fn is_bad_chunk(err: &io::Error) -> bool {
+    err.raw_os_error().is_none() && matches!(err.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput)
 }
 
 /// Whether the connection ended without TLS' close_notify, which does not matter if the response is complete.

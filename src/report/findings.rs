@@ -558,8 +558,8 @@ fn failure_advice(reason: FailureReason) -> &'static str {
         FailureReason::Dns => "Check the host name in the cluster's URL and the DNS resolver of the exporter's host.",
         FailureReason::Connect => "Check that the cluster is running and that no firewall blocks it.",
         FailureReason::Tls => {
-            "Check the trust settings of the cluster (tls_config, --cluster.ca-file, --cluster.pin-sha256) against its \
-             certificate."
+            "The message says what to change, on the cluster or in its trust settings (tls_config, --cluster.ca-file, \
+             --cluster.pin-sha256)."
         }
         FailureReason::Timeout => {
             "Check the health of the cluster. If it is only slow, raise poll_timeout (in a configuration file)."
