@@ -65,7 +65,7 @@ class Status(Case):
             ((url, "three"), "three: the exporter watches no cluster of this name"),
             ((url.replace("://", "://me:hush@"),), "cannot contain a user or password"),
             ((url.replace("127.0.0.1", "0177.0.0.1"),), "four decimal numbers"),
-            (("ftp://localhost",), "use an http or https URL"),
+            (("ftp://localhost",), "give http:// or https://"),
             ((url, "one", "--output", "json"), "name none"),
             ((f"{url}/nowhere",), "HTTP 404"),
             (("http://127.0.0.1:1",), "127.0.0.1:1"),
