@@ -90,8 +90,10 @@ def never_read(address, count, ready, end):
 
 
 def guess(address, count, ready, end):
-    """Connections that try passwords one after the other."""
-    clients, number = [http.client.HTTPConnection(*address, timeout=30) for _ in range(count)], 0
+    """Connections that try passwords one after the other. They come from another address than the scrapes: when an address
+    takes more connections than there are, the one that is closed for the next can be any of its own that is still new."""
+    elsewhere = ("127.0.0.2", 0)
+    clients, number = [http.client.HTTPConnection(*address, timeout=30, source_address=elsewhere) for _ in range(count)], 0
     ready.set()
     while not end.is_set():
         for client in clients:
