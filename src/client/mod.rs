@@ -241,7 +241,8 @@ impl Client {
         self.get_status(now, &session).await.map(|(version, decoded)| (session, version, decoded))
     }
 
-    /// From v2, or from v1 where v2 does not exist.
+    /// From v2, or from v1 where v2 does not exist. Each poll tries v2 first: v1 calls a cluster with a lost key encrypted, so a
+    /// 404 that was an accident must not last.
     async fn get_status(
         &mut self,
         now: Instant,
@@ -251,12 +252,6 @@ impl Client {
             ApiSupport::V1(key_store) => Some(key_store),
             ApiSupport::V2(_) => None,
         };
-        if let Some(key_store) = known
-            && !self.details.is_due(now)
-            && let Some(decoded) = self.get_v1(session, key_store).await?
-        {
-            return Ok((ApiVersion::V1, decoded));
-        }
         let key_store = match (self.get(STATUS_V2, session, decode::status_v2).await, known) {
             (Ok(Some(V2Response::Status(decoded))), _) => {
                 self.support = ApiSupport::V2(Some(now));
