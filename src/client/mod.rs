@@ -51,12 +51,14 @@ pub use self::{
     no_proxy::{NoProxy, NoProxyError},
     pin::{Pin, PinError},
     recorder::{Exchange, Recorded, RecordedBody, RecordedResponse, Recorder},
+    response::http_date,
     secret_file::SecretError,
     settings::{
         ClientCertificate, ClientSettings, Credential, ProxyAccount, ProxySettings, SecretSource, TlsSettings,
         TransportSettings, files_mut,
     },
     transport::{TransportError, TransportPool},
+    verify::san_address,
 };
 use crate::{
     model::{ApiVersion, FailureReason, KeyStore, PollFailure, PollResult, ServerClock, Timestamp},

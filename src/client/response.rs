@@ -103,7 +103,7 @@ pub fn pause(retry_after: &str, date: Option<&str>) -> Option<Duration> {
     Some(pause.min(MAX_RETRY_AFTER))
 }
 
-/// The preferred form only (RFC 9110, section 5.6.7); the obsolete ones are not in use.
+/// A date in a header, in the preferred form only (RFC 9110, section 5.6.7); the obsolete ones are not in use.
 pub fn http_date(text: &str) -> Option<DateTime<Utc>> {
     DateTime::parse_from_rfc2822(text).ok().map(|date| date.with_timezone(&Utc))
 }

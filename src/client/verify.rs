@@ -309,7 +309,7 @@ fn alternative_names(leaf: &CertificateDer<'_>) -> (Vec<String>, Vec<String>) {
                 };
                 (false, format!("DNS:{name} ({reason})"))
             }
-            GeneralName::IPAddress(bytes) => match address(bytes) {
+            GeneralName::IPAddress(bytes) => match san_address(bytes) {
                 Some(address) => (true, address.to_string()),
                 None => continue,
             },
@@ -402,7 +402,8 @@ fn verify_tls12_signature_with_raw_key(
     if good { Ok(HandshakeSignatureValid::assertion()) } else { Err(CertificateError::BadSignature.into()) }
 }
 
-fn address(bytes: &[u8]) -> Option<IpAddr> {
+/// The address in a subjectAltName of the type IP.
+pub fn san_address(bytes: &[u8]) -> Option<IpAddr> {
     <[u8; 4]>::try_from(bytes).map(IpAddr::from).or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
 }
 

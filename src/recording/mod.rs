@@ -6,7 +6,7 @@
 mod answers;
 mod names;
 
-use std::{collections::BTreeMap, net::IpAddr, time::Instant};
+use std::{collections::BTreeMap, time::Instant};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER};
@@ -17,7 +17,10 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 pub use self::names::Kind;
 use self::names::Names;
 use crate::{
-    client::{Credential, Exchange, Pin, ProxySettings, Recorded, RecordedBody, SecretSource, TlsSettings},
+    client::{
+        Credential, Exchange, Pin, ProxySettings, Recorded, RecordedBody, SecretSource, TlsSettings, http_date,
+        san_address,
+    },
     model::{ClockTime, escape_hidden},
     poll::ClusterSettings,
     report::{Report, json},
@@ -269,10 +272,7 @@ fn alternative_name(name: &GeneralName<'_>, names: &mut Names) -> String {
     match name {
         GeneralName::DNSName(host) => names.name(Kind::Host, host),
         GeneralName::IPAddress(bytes) => {
-            let address = match bytes.len() {
-                4 => <[u8; 4]>::try_from(*bytes).map(IpAddr::from).ok(),
-                _ => <[u8; 16]>::try_from(*bytes).map(IpAddr::from).ok(),
-            };
+            let address = san_address(bytes);
             address.map(|address| names.name(Kind::Host, &address.to_string())).unwrap_or_default()
         }
         GeneralName::RFC822Name(text) | GeneralName::URI(text) => names.name(Kind::Host, text),
@@ -303,15 +303,17 @@ fn exchange(exchange: &Exchange, now: &ClockTime, names: &mut Names) -> Recorded
 /// What is recorded of the headers has one of the usual forms, so that nothing else gets in.
 fn headers(headers: &HeaderMap) -> BTreeMap<&'static str, String> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let date = |text: &str| DateTime::parse_from_rfc2822(text).ok().map(|at| at.to_utc());
     let kind = text(CONTENT_TYPE).map(|text| text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
     let kind = kind.map(|kind| if CONTENT_TYPES.contains(&&*kind) { kind } else { "another".to_owned() });
     let retry_after = text(RETRY_AFTER).and_then(|text| match text.parse::<u32>() {
         Ok(seconds) => Some(seconds.to_string()),
-        Err(_) => date(text).map(http_date),
+        Err(_) => http_date(text).map(format_http_date),
     });
-    let all =
-        [("content-type", kind), ("date", text(DATE).and_then(date).map(http_date)), ("retry-after", retry_after)];
+    let all = [
+        ("content-type", kind),
+        ("date", text(DATE).and_then(http_date).map(format_http_date)),
+        ("retry-after", retry_after),
+    ];
     all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
@@ -361,6 +363,6 @@ fn time(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Micros, true)
 }
 
-fn http_date(at: DateTime<Utc>) -> String {
+fn format_http_date(at: DateTime<Utc>) -> String {
     at.format("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }
