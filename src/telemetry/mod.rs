@@ -118,7 +118,6 @@ impl Telemetry {
 
     /// Replaces the warnings about the configuration in use.
     pub fn set_config_warnings(&self, warnings: Vec<String>) {
-        self.config_warnings_count.set(warnings.len() as f64);
         *lock(&self.config_warnings) = warnings;
     }
 
@@ -143,6 +142,7 @@ impl Telemetry {
     /// Appends the exporter's own metrics in the text format.
     pub fn render(&self, text: &mut String) {
         self.config_successful.set(f64::from(u8::from(self.config_is_good())));
+        self.config_warnings_count.set(lock(&self.config_warnings).len() as f64);
         // The encoder fails on families without samples, which `gather` leaves out, and on writing, which a String does
         // not.
         if let Err(err) = TextEncoder::new().encode_utf8(&self.registry.gather(), text) {

@@ -137,7 +137,7 @@ impl WebConfig {
         let path = self.path.clone();
         let read = async {
             let state = self.state.lock().await;
-            let read = self.off_thread(move || {
+            let read = self.files.run("", move || {
                 let text = read_text(&path);
                 let (stamps, policy) = interpret(&path, &text);
                 (text, stamps, policy)
