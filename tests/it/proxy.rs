@@ -370,6 +370,12 @@ async fn is_refused_by_the_configuration() {
 /// receive the cluster's client certificate.
 #[tokio::test]
 async fn a_proxy_that_speaks_tls_has_nothing_to_do_with_tls_config() {
+    in_environment_with_certificates("polls_through_tls").await;
+}
+
+/// Starts a test with a CA that the system trusts, and certificates in `TEST_FOLDER`: good ones of this CA, others of it for
+/// another host, and some of another CA.
+async fn in_environment_with_certificates(test: &str) {
     let (folder, system) = (tempfile::tempdir().unwrap(), Authority::new("System"));
     let path = folder.path().join("system.pem");
     fs::write(&path, system.pem()).unwrap();
@@ -382,8 +388,7 @@ async fn a_proxy_that_speaks_tls_has_nothing_to_do_with_tls_config() {
         fs::write(folder.path().join(format!("{name}.key")), issued.key).unwrap();
     }
     let folder = folder.path().to_str().unwrap();
-    let variables = [("SSL_CERT_FILE", path.to_str().unwrap()), ("TEST_FOLDER", folder)];
-    in_environment("polls_through_tls", &variables).await;
+    in_environment(test, &[("SSL_CERT_FILE", path.to_str().unwrap()), ("TEST_FOLDER", folder)]).await;
 }
 
 #[tokio::test]
@@ -434,15 +439,7 @@ async fn polls_through_tls() {
 
 #[tokio::test]
 async fn alerts_of_a_proxy_that_speaks_tls_name_no_setting_without_effect() {
-    let (folder, system) = (tempfile::tempdir().unwrap(), Authority::new("System"));
-    let path = folder.path().join("system.pem");
-    fs::write(&path, system.pem()).unwrap();
-    let issued = system.issue("127.0.0.1", [2000, 4000]);
-    fs::write(folder.path().join("good.pem"), issued.certificate).unwrap();
-    fs::write(folder.path().join("good.key"), issued.key).unwrap();
-    let folder = folder.path().to_str().unwrap();
-    let variables = [("SSL_CERT_FILE", path.to_str().unwrap()), ("TEST_FOLDER", folder)];
-    in_environment("is_refused_by_a_proxy_or_behind_it", &variables).await;
+    in_environment_with_certificates("is_refused_by_a_proxy_or_behind_it").await;
 }
 
 #[tokio::test]
