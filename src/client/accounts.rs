@@ -121,7 +121,7 @@ impl Attempt {
         }
     }
 
-    /// Returns how long the password is not sent again. `message` is shown to whoever would send it meanwhile.
+    /// Returns how long the password is not sent again. `message` is the error of other polls that would send it meanwhile.
     pub fn refused(&self, message: &str) -> Duration {
         let mut states = lock(&self.accounts.0);
         let state = states.entry(self.account.clone()).or_default();

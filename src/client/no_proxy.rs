@@ -1,5 +1,5 @@
 //! Which hosts are reached without the proxy, by the rules of Go's `httpproxy`, which Prometheus uses. Its exception for
-//! loopback addresses is left out: whoever configures a proxy for a cluster there means it.
+//! loopback addresses is left out: a proxy that is configured for a cluster there is intended.
 
 use std::{net::IpAddr, str::FromStr};
 

@@ -1,5 +1,4 @@
-//! What one poll sent and received, for `status --record`. Nothing here is fit to be shown: `crate::recording` makes a file
-//! of it.
+//! Records requests and responses for `status --record`. They contain secrets and names: `crate::recording` removes both.
 
 use std::{
     fmt,
@@ -12,11 +11,10 @@ use rustls::pki_types::CertificateDer;
 
 use crate::{lock::lock, secret::Secret};
 
-/// Notes what the polls of one cluster send and receive.
+/// Of one cluster.
 #[derive(Default)]
 pub struct Recorder(Mutex<Recorded>);
 
-/// What was noted.
 #[derive(Clone, Default)]
 pub struct Recorded {
     /// The certificates of the last connection in DER, leaf first.
@@ -27,7 +25,6 @@ pub struct Recorded {
     pub tls_version: Option<&'static str>,
 }
 
-/// A request.
 #[derive(Clone)]
 pub struct Exchange {
     pub method: Method,
@@ -38,7 +35,6 @@ pub struct Exchange {
     pub sent: Instant,
 }
 
-/// A complete response.
 #[derive(Clone)]
 pub struct RecordedResponse {
     pub body: RecordedBody,
@@ -48,25 +44,23 @@ pub struct RecordedResponse {
     pub took: Duration,
 }
 
-/// A body.
 #[derive(Clone)]
 pub enum RecordedBody {
     Bytes(Vec<u8>),
-    /// It repeats a credential, and is not kept.
+    /// Not kept, because it contains a credential.
     Secret,
-    /// Of a login, with the token of the session; it is not kept.
+    /// Not kept: the response to a login contains the token of the session.
     Session,
 }
 
 // === impl Recorder ===
 
 impl Recorder {
-    /// What was noted so far.
     pub fn recorded(&self) -> Recorded {
         lock(&self.0).clone()
     }
 
-    /// Notes a request; returns its number.
+    /// Returns the index of the request.
     pub(super) fn request(&self, method: Method, path: &str, sent: Instant) -> usize {
         let exchanges = &mut lock(&self.0).exchanges;
         exchanges.push(Exchange { method, path: path.to_owned(), response: None, sent });
@@ -92,7 +86,7 @@ impl Recorder {
     }
 }
 
-/// Nothing of it: it is what clusters answered.
+/// Hides the content.
 impl fmt::Debug for Recorder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Recorder").finish_non_exhaustive()

@@ -88,7 +88,7 @@ async fn answer(requests: &mut ReloadRequests, web_config: Option<&WebConfig>) {
 // === impl Watch ===
 
 impl Watch {
-    /// Applies edits of the fleet file, for ever.
+    /// Applies edits of the fleet file. Never ends.
     async fn follow(&mut self, file: Option<&mut FleetFile>, fleet: &mut Fleet) -> anyhow::Result<()> {
         let Some(file) = file else { return std::future::pending().await };
         loop {

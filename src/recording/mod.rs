@@ -1,7 +1,7 @@
-//! The file of `status --record`: what clusters answered, without secrets, and with placeholders for names. Pure.
+//! The file of `status --record`: the responses of clusters without secrets, with placeholders for names. Pure.
 //!
-//! `answers` says what is recorded of a body, `names` what stands for a name. `simulate --replay` reads the file by code
-//! of its own, in the simulator; the recordings in `tests/recorded` hold the two together.
+//! `answers` redacts bodies, `names` replaces names. The simulator has its own parser of the file, for `simulate --replay`;
+//! the recordings in `tests/recorded` test both.
 
 mod answers;
 mod names;
@@ -26,20 +26,18 @@ use crate::{
     report::{Report, json},
 };
 
-/// The form of the file. It changes when an older `simulate --replay` cannot read it any more.
+/// The version of the file format. Increased when older versions of `simulate --replay` cannot read the file.
 const FORMAT: u32 = 1;
 
-/// The headers that are recorded, if they have one of the usual forms.
+/// The values of `Content-Type` that are recorded.
 const CONTENT_TYPES: [&str; 4] = ["application/json", "text/html", "text/plain", "text/xml"];
 
-/// A recording, and what is not in it.
 #[derive(Debug)]
 pub struct Recording {
     /// Names that were replaced, by kind.
     pub replaced: BTreeMap<Kind, usize>,
     /// Strings of which only the length was kept.
     pub strings: usize,
-    /// The file.
     pub text: String,
 }
 
@@ -50,7 +48,7 @@ struct Document {
     recorded_at: String,
     names: &'static str,
     clusters: Vec<Cluster>,
-    /// What the exporter made of the answers, as `status --output json` prints it.
+    /// The output of `status --output json`, redacted.
     report: Value,
 }
 
@@ -74,7 +72,7 @@ struct Settings {
     poll_interval_seconds: f64,
     poll_timeout_seconds: f64,
     stale_after_seconds: f64,
-    /// What makes its certificate acceptable.
+    /// How its certificate is verified: a key of `tls_config`, or `system`.
     trust: Option<&'static str>,
     server_name: Option<String>,
     client_certificate: bool,
@@ -128,7 +126,7 @@ enum Body {
     },
 }
 
-/// Writes what was noted of each cluster, and what the report at `now` makes of it. `keep_names` records names as they are.
+/// Makes the file of the recorded clusters and of the report at `now`. With `keep_names`, names are not replaced.
 pub fn record(
     clusters: &[(ClusterSettings, Recorded)],
     report: &Report,
@@ -137,11 +135,11 @@ pub fn record(
 ) -> Recording {
     let secrets = clusters.iter().flat_map(|(_, recorded)| recorded.secrets.iter().cloned()).collect();
     let mut names = Names::new(keep_names, secrets);
-    // Twice: a text can hold a name that is met later.
+    // Twice, because a text can contain a name that occurs later.
     document(clusters, report, now, keep_names, &mut names);
     names.left_out = 0;
     let document = document(clusters, report, now, keep_names, &mut names);
-    // Strings, numbers, lists and maps of strings: there is nothing that could fail.
+    // Cannot fail: all keys are strings.
     let text = escape_hidden(serde_json::to_string_pretty(&document).unwrap_or_default() + "\n");
     Recording { replaced: names.counts(), strings: names.left_out, text }
 }
@@ -193,7 +191,7 @@ fn redact_settings(settings: &ClusterSettings, names: &mut Names) -> Settings {
         SecretSource::File(file) => Some(file.path()),
         SecretSource::Fixed(_) => None,
     };
-    // They can be in messages.
+    // Messages can contain them.
     for file in transport.files().into_iter().chain(credential_file) {
         names.name(Kind::File, &file.display().to_string());
     }
@@ -224,7 +222,6 @@ fn redact_settings(settings: &ClusterSettings, names: &mut Names) -> Settings {
     }
 }
 
-/// The configuration's key for what makes a certificate acceptable.
 fn trust(tls: &TlsSettings) -> &'static str {
     if tls.insecure_skip_verify {
         "insecure_skip_verify"
@@ -300,7 +297,7 @@ fn exchange(exchange: &Exchange, now: &ClockTime, names: &mut Names) -> Recorded
     }
 }
 
-/// What is recorded of the headers has one of the usual forms, so that nothing else gets in.
+/// Only well-known values and values in a normal form, because any other text could contain a secret.
 fn headers(headers: &HeaderMap) -> BTreeMap<&'static str, String> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let kind = text(CONTENT_TYPE).map(|text| text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
@@ -324,7 +321,7 @@ fn body(bytes: &[u8], path: &str, names: &mut Names) -> Body {
     }
 }
 
-/// The report: the exporter's own words and values, without the names that clusters and operators put into them.
+/// The report, without the names that its texts contain.
 fn redact_report(value: &Value, at: &str, names: &mut Names) -> Value {
     match value {
         Value::String(text) => Value::String(match at {

@@ -161,6 +161,12 @@ class Rules(Case):
         for name, severities in rows:
             self.assertEqual(set(severities.split(", ")), pages[name], name)
 
+    def test_the_alert_in_the_readme_fires_on_the_demonstration(self):
+        text = (ROOT / "README.md").read_text()
+        (alert,) = re.findall(r'^QumuloEncryption(\w+)  cluster="([\w-]+)" severity="(\w+)"$', text, re.M)
+        name, cluster, severity = alert
+        self.assertIn((cluster, name, severity), FIRING)
+
     def test_routes_and_inhibitions(self):
         for labels, receiver in (
             (["severity=critical", "cluster=a"], "pager"), (["severity=warning", "cluster=a"], "ticket"),
