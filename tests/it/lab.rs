@@ -2,7 +2,8 @@
 
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
+    process::{Command, Output},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -115,6 +116,21 @@ impl Probe {
         leak::check(&(&self.client, &self.settings, &outcome));
         outcome
     }
+}
+
+/// Runs a command of the program with these options and environment variables, and checks that it prints no secret.
+pub async fn run_exporter(command: &str, config: &Path, options: &[&str], variables: &[(&str, &str)]) -> Output {
+    let mut process = Command::new(env!("CARGO_BIN_EXE_qumulo-encryption-exporter"));
+    process.arg(command).arg("--config.file").arg(config).args(options);
+    for name in ["HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"] {
+        process.env_remove(name);
+    }
+    process.envs(variables.iter().copied());
+    let output = tokio::task::spawn_blocking(move || process.output().unwrap()).await.unwrap();
+    for printed in [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes)) {
+        assert!(!leak::shows_secret(&printed), "a secret shows in {printed}");
+    }
+    output
 }
 
 /// Settings for any address. `https` is verified against the system's CA certificates.

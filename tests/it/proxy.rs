@@ -1,9 +1,7 @@
 //! Proxies: the configured one, and no other.
 
 use std::{
-    fs,
-    path::PathBuf,
-    process::Command,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -12,9 +10,9 @@ use std::{
 };
 
 use qumulo_encryption_exporter::{
-    client::{ClientCertificate, ClientSettings, ProxyAccount, ProxySettings, SecretSource, TlsSettings},
-    config,
+    client::{ProxyAccount, ProxySettings, SecretSource},
     model::{CredentialRejection, FailureReason, PollFailure, PollResult},
+    secret::Secret,
 };
 use rustls::{
     RootCertStore, ServerConfig, SupportedProtocolVersion,
@@ -22,17 +20,17 @@ use rustls::{
     server::WebPkiClientVerifier,
     version::{TLS12, TLS13},
 };
+use serde_json::Value;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, copy_bidirectional},
     net::TcpStream,
 };
-
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
     authority::Authority,
     bare::{Bare, head, header, healthy, reply},
-    lab::{Lab, Probe},
+    lab::{Lab, Probe, run_exporter},
     leak::{self, PROXY_PASSWORD},
     tls::server,
 };
@@ -279,175 +277,127 @@ async fn a_password_that_is_refused_in_the_middle_of_a_poll_is_not_sent_again() 
     assert_eq!(proxy.heads().len(), 2);
 }
 
-/// Runs an ignored test of this file in another process, because the environment of this one cannot be changed safely.
-async fn in_environment(test: &str, variables: &[(&str, &str)]) {
-    let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["--exact", &format!("proxy::{test}"), "--ignored"]);
-    for name in ["HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"] {
-        child.env_remove(name);
-    }
-    child.envs(variables.iter().copied());
-    let output = tokio::task::spawn_blocking(move || child.output().unwrap()).await.unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+/// A configuration file with the lab's cluster. `tls` is added to its `tls_config`, which pins the certificate.
+fn config(lab: &Lab, tls: &str, settings: &str) -> PathBuf {
+    let (url, pin) = (&lab.settings.url, lab.cluster.fingerprint());
+    let cluster = format!("name: a, url: '{url}', authorization: {{credentials_file: token}}, {settings}");
+    lab.write("config.yml", &format!("clusters: [{{{cluster}, tls_config: {{pin_sha256: '{pin}'{tls}}}}}]\n"))
 }
 
-/// The settings of the lab's cluster from a configuration file.
-fn configured(lab: &Lab, from_environment: bool) -> Result<ClientSettings, String> {
-    let text = format!(
-        "clusters: [{{name: a, url: '{}', authorization: {{credentials_file: token}}, tls_config: {{pin_sha256: ['{}']}}, \
-         proxy_from_environment: {from_environment}}}]",
-        lab.settings.url,
-        lab.cluster.fingerprint(),
-    );
-    let config = config::load(&lab.write("config.yml", &text)).map_err(|err| err.to_string())?;
-    Ok(config.clusters[0].client.clone())
+/// What the program reports about the cluster. It runs as a process of its own because tests cannot change their environment.
+async fn status(config: &Path, variables: &[(&str, &str)]) -> Value {
+    let output = run_exporter("status", config, &["--output", "json"], variables).await;
+    let report = serde_json::from_slice::<Value>(&output.stdout);
+    report.unwrap_or_else(|err| panic!("{err}: {output:?}"))["clusters"][0].clone()
 }
 
 #[tokio::test]
 async fn proxies_of_the_environment_are_used_only_when_asked() {
-    let proxy = Proxy::start(None).await;
+    let (proxy, lab) = (Proxy::start(None).await, Lab::new(|_| {}).await);
     let url = format!("http://svc:{PROXY_PASSWORD}@127.0.0.1:{}", proxy.server.port);
-    in_environment("polls_directly_and_as_the_environment_says", &[("HTTPS_PROXY", ""), ("https_proxy", &url)]).await;
-    assert_eq!(proxy.heads().len(), 1, "{:?}", proxy.heads());
+    for (enabled, variables, requests) in [
+        (false, [("HTTPS_PROXY", &*url), ("NO_PROXY", "")], 0),
+        (true, [("HTTPS_PROXY", ""), ("https_proxy", &url)], 1),
+        (true, [("HTTPS_PROXY", &url), ("NO_PROXY", "*")], 1),
+        (true, [("HTTPS_PROXY", &url), ("NO_PROXY", "127.0.0.1")], 1),
+        (true, [("HTTPS_PROXY", &url), ("NO_PROXY", "a.test,127.0.0.0/8")], 1),
+    ] {
+        let config = config(&lab, "", &format!("proxy_from_environment: {enabled}"));
+        let cluster = status(&config, &variables).await;
+        assert_eq!(cluster["up"], true, "{cluster}");
+        assert_eq!(proxy.heads().len(), requests, "{enabled} {variables:?}");
+    }
     assert!(leak::shows_secret(&header(&proxy.heads()[0], "Proxy-Authorization")));
-    for exceptions in ["*", "127.0.0.1", "a.test,127.0.0.0/8"] {
-        let variables = [("HTTPS_PROXY", url.as_str()), ("NO_PROXY", exceptions)];
-        in_environment("polls_directly_and_as_the_environment_says", &variables).await;
-        assert_eq!(proxy.heads().len(), 1, "{exceptions}");
-    }
 }
 
-#[tokio::test]
-#[ignore = "started with an environment by the test above"]
-async fn polls_directly_and_as_the_environment_says() {
-    let lab = Lab::new(|_| {}).await;
-    for from_environment in [false, true] {
-        let settings = configured(&lab, from_environment).unwrap();
-        Probe::new(&settings, &lab.pool).unwrap().poll().await.unwrap();
-    }
-}
-
+/// The account of `HTTPS_PROXY` is not in a file.
 #[tokio::test]
 async fn a_wrong_password_in_the_environment_is_sent_once() {
-    let proxy = Proxy::start(Some("407 Proxy Authentication Required")).await;
-    let url = format!("http://svc:{PROXY_PASSWORD}@127.0.0.1:{}", proxy.server.port);
-    in_environment("is_refused_by_the_proxy_of_the_environment", &[("HTTPS_PROXY", &url)]).await;
-    assert_eq!(proxy.heads().len(), 1, "{:?}", proxy.heads());
-}
-
-#[tokio::test]
-#[ignore = "started with an environment by the test above"]
-async fn is_refused_by_the_proxy_of_the_environment() {
-    let lab = Lab::new(|_| {}).await;
+    let (proxy, mut lab) = (Proxy::start(Some("407 Proxy Authentication Required")).await, Lab::new(|_| {}).await);
+    let password = SecretSource::Fixed(Secret::new(PROXY_PASSWORD));
+    let account = ProxyAccount { password, username: "svc".to_owned() };
+    lab.settings.transport.proxy = proxied(&format!("http://127.0.0.1:{}", proxy.server.port), Some(account), "");
     for _ in 0..3 {
-        let mut probe = Probe::new(&configured(&lab, true).unwrap(), &lab.pool).unwrap();
-        let failure = probe.poll().await.unwrap_err();
+        let failure = lab.poll().await.unwrap_err();
         assert!(failure.message.contains("user and password of HTTPS_PROXY (407)"), "{failure:?}");
         assert_eq!(failure.rejection, Some(CredentialRejection::LockoutRisk), "{failure:?}");
     }
+    assert_eq!(proxy.heads().len(), 1, "{:?}", proxy.heads());
 }
 
 #[tokio::test]
 async fn an_environment_that_cannot_be_used_is_refused() {
-    for url in ["socks5://127.0.0.1:1080", "http://svc:x@hunter2#x@127.0.0.1:3128"] {
-        in_environment("is_refused_by_the_configuration", &[("HTTPS_PROXY", url)]).await;
+    let lab = Lab::new(|_| {}).await;
+    for variables in [
+        [("HTTPS_PROXY", "socks5://127.0.0.1:1080"), ("NO_PROXY", "")],
+        [("HTTPS_PROXY", "http://svc:x@hunter2#x@127.0.0.1:3128"), ("NO_PROXY", "")],
+        [("HTTPS_PROXY", "http://127.0.0.1:3128"), ("NO_PROXY", "a.test hunter2")],
+    ] {
+        for (enabled, error) in [(true, "proxy_from_environment: uses "), (false, "")] {
+            let config = config(&lab, "", &format!("proxy_from_environment: {enabled}"));
+            let output = run_exporter("check-config", &config, &[], &variables).await;
+            let printed = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success() != enabled && printed.contains(error), "{variables:?}: {printed}");
+        }
     }
-    let no_proxy = [("HTTPS_PROXY", "http://127.0.0.1:3128"), ("NO_PROXY", "a.test hunter2")];
-    in_environment("is_refused_by_the_configuration", &no_proxy).await;
 }
 
-#[tokio::test]
-#[ignore = "started with an environment by the test above"]
-async fn is_refused_by_the_configuration() {
-    let lab = Lab::new(|_| {}).await;
-    let err = configured(&lab, true).unwrap_err();
-    assert!(err.contains("proxy_from_environment: uses ") && !leak::shows_secret(&err), "{err}");
-    configured(&lab, false).unwrap();
+/// A proxy that speaks TLS, and the number of clients that presented a certificate.
+async fn tls_proxy(config: ServerConfig) -> (Bare, Arc<AtomicUsize>) {
+    let (acceptor, certificates) = (TlsAcceptor::from(Arc::new(config)), Arc::new(AtomicUsize::new(0)));
+    let counter = certificates.clone();
+    let server = Bare::serve(move |stream, _| {
+        let (accept, counter) = (acceptor.accept(stream), counter.clone());
+        async move {
+            let Ok(stream) = accept.await else { return };
+            counter.fetch_add(usize::from(stream.get_ref().1.peer_certificates().is_some()), Ordering::SeqCst);
+            tunnel(stream, None, Arc::default()).await;
+        }
+    })
+    .await;
+    (server, certificates)
 }
 
 /// The proxy is verified with the system's CA certificates and its own name, whatever is set for the cluster, and does not
 /// receive the cluster's client certificate.
 #[tokio::test]
 async fn a_proxy_that_speaks_tls_has_nothing_to_do_with_tls_config() {
-    in_environment_with_certificates("polls_through_tls").await;
-}
-
-/// Starts a test with a CA that the system trusts, and certificates in `TEST_FOLDER`: good ones of this CA, others of it for
-/// another host, and some of another CA.
-async fn in_environment_with_certificates(test: &str) {
-    let (folder, system) = (tempfile::tempdir().unwrap(), Authority::new("System"));
-    let path = folder.path().join("system.pem");
-    fs::write(&path, system.pem()).unwrap();
-    for (name, issued) in [
-        ("good", system.issue("127.0.0.1", [2000, 4000])),
-        ("misnamed", system.issue("proxy.test", [2000, 4000])),
-        ("stranger", Authority::new("Stranger").issue("127.0.0.1", [2000, 4000])),
+    let (system, clients) = (Authority::new("System"), Authority::new("Clients"));
+    let own = clients.issue("exporter", [2000, 4000]);
+    for (issued, works) in [
+        (system.issue("127.0.0.1", [2000, 4000]), true),
+        (system.issue("proxy.test", [2000, 4000]), false),
+        (Authority::new("Stranger").issue("127.0.0.1", [2000, 4000]), false),
     ] {
-        fs::write(folder.path().join(format!("{name}.pem")), issued.certificate).unwrap();
-        fs::write(folder.path().join(format!("{name}.key")), issued.key).unwrap();
-    }
-    let folder = folder.path().to_str().unwrap();
-    in_environment(test, &[("SSL_CERT_FILE", path.to_str().unwrap()), ("TEST_FOLDER", folder)]).await;
-}
-
-#[tokio::test]
-#[ignore = "started with an environment by the test above"]
-async fn polls_through_tls() {
-    let folder = PathBuf::from(std::env::var_os("TEST_FOLDER").unwrap());
-    let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
-    let clients = Authority::new("Clients");
-    for version in [&TLS12, &TLS13] {
-        for (name, works) in [("good", true), ("misnamed", false), ("stranger", false)] {
-            let mut config = server(&read(&format!("{name}.pem")), &read(&format!("{name}.key")), version);
-            config = client_certificates(config, &clients, version, false);
-            let shown = Arc::new(AtomicUsize::new(0));
-            let count = shown.clone();
-            let acceptor = TlsAcceptor::from(Arc::new(config));
-            let proxy = Bare::serve(move |stream, _| {
-                let (accept, count) = (acceptor.accept(stream), count.clone());
-                async move {
-                    let Ok(stream) = accept.await else { return };
-                    count.fetch_add(usize::from(stream.get_ref().1.peer_certificates().is_some()), Ordering::SeqCst);
-                    tunnel(stream, None, Arc::default()).await;
-                }
-            })
-            .await;
-            let mut lab = Lab::new(|spec| spec.client_ca_pem = Some(clients.pem())).await;
-            let own = clients.issue("exporter", [2000, 4000]);
-            let client = ClientCertificate {
-                cert_file: lab.write("own.pem", &own.certificate).into(),
-                key_file: lab.write("own.key", &own.key).into(),
-            };
-            lab.trust(TlsSettings { client: Some(client), ..lab.pinned() });
-            lab.settings.transport.proxy = proxied(&format!("https://127.0.0.1:{}", proxy.port), None, "");
-            let mut probe = lab.probe();
-            match probe.poll().await {
-                Ok(_) => assert!(works, "{name} {version:?}"),
-                Err(failure) => {
-                    assert!(!works && failure.reason == FailureReason::Proxy, "{name} {version:?}: {failure:?}");
-                    let words = format!("the proxy cannot be used: TLS with 127.0.0.1:{} failed: its", proxy.port);
-                    assert!(failure.message.starts_with(&words), "{failure:?}");
-                    assert!(!failure.message.contains("pin_sha256"), "{failure:?}");
-                }
+        for version in [&TLS12, &TLS13] {
+            let config = server(&issued.certificate, &issued.key, version);
+            let (proxy, certificates) = tls_proxy(client_certificates(config, &clients, version, false)).await;
+            let lab = Lab::new(|spec| spec.client_ca_pem = Some(clients.pem())).await;
+            lab.write("own.pem", &own.certificate);
+            lab.write("own.key", &own.key);
+            let trusted = lab.write("system.pem", &system.pem());
+            let url = format!("proxy_url: 'https://127.0.0.1:{}'", proxy.port);
+            let config = self::config(&lab, ", cert_file: own.pem, key_file: own.key", &url);
+            let cluster = status(&config, &[("SSL_CERT_FILE", trusted.to_str().unwrap())]).await;
+            assert_eq!(cluster["up"], works, "{version:?}: {cluster}");
+            if !works {
+                let failure = &cluster["last_poll_failure"];
+                let (reason, message) = (&failure["reason"], failure["message"].as_str().unwrap());
+                let start = format!("the proxy cannot be used: TLS with 127.0.0.1:{} failed: its", proxy.port);
+                assert!(reason == "proxy" && message.starts_with(&start), "{version:?}: {failure}");
+                assert!(!message.contains("pin_sha256"), "{message}");
             }
-            assert_eq!(shown.load(Ordering::SeqCst), 0, "the client certificate is the cluster's business");
-            assert_eq!(probe.client.certificate().is_some(), works, "the proxy's is not taken for the cluster's");
+            assert_eq!(certificates.load(Ordering::SeqCst), 0, "only the cluster receives the client certificate");
+            let is_known = cluster["api_certificate_expires_at"].is_string();
+            assert_eq!(is_known, works, "the proxy's certificate is not taken for the cluster's: {cluster}");
         }
     }
 }
 
 #[tokio::test]
 async fn alerts_of_a_proxy_that_speaks_tls_name_no_setting_without_effect() {
-    in_environment_with_certificates("is_refused_by_a_proxy_or_behind_it").await;
-}
-
-#[tokio::test]
-#[ignore = "started with an environment by the test above"]
-async fn is_refused_by_a_proxy_or_behind_it() {
-    let folder = PathBuf::from(std::env::var_os("TEST_FOLDER").unwrap());
-    let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
-    let clients = Authority::new("Clients");
+    let (system, clients) = (Authority::new("System"), Authority::new("Clients"));
+    let issued = system.issue("127.0.0.1", [2000, 4000]);
     // A cluster that rejects the handshake without a request for a client certificate: alert, fatal, handshake_failure.
     let cluster = Bare::serve(async |mut stream, _| {
         let _ = stream.read(&mut [0; 5]).await;
@@ -455,26 +405,19 @@ async fn is_refused_by_a_proxy_or_behind_it() {
         let _ = stream.read_to_end(&mut Vec::new()).await;
     })
     .await;
+    let mut lab = Lab::new(|_| {}).await;
+    lab.settings.url = format!("https://127.0.0.1:{}", cluster.port).parse().unwrap();
+    let trusted = lab.write("system.pem", &system.pem());
     for version in [&TLS12, &TLS13] {
-        for demands in [true, false] {
-            let config = server(&read("good.pem"), &read("good.key"), version);
-            let acceptor = TlsAcceptor::from(Arc::new(client_certificates(config, &clients, version, demands)));
-            let proxy = Bare::serve(move |stream, _| {
-                let accept = acceptor.accept(stream);
-                async move {
-                    let Ok(stream) = accept.await else { return };
-                    tunnel(stream, None, Arc::default()).await;
-                }
-            })
-            .await;
-            let mut lab = Lab::new(|_| {}).await;
-            lab.settings.url = format!("https://127.0.0.1:{}", cluster.port).parse().unwrap();
-            lab.settings.transport.proxy = proxied(&format!("https://127.0.0.1:{}", proxy.port), None, "");
-            let message = lab.poll().await.unwrap_err().message;
-            let expect = match demands {
-                true => "requires a client certificate, which the exporter does not send to it",
-                false => "no cipher suite or key type in common (RSA-PSS",
-            };
+        for (demands, expect) in [
+            (true, "requires a client certificate, which the exporter does not send to it"),
+            (false, "no cipher suite or key type in common (RSA-PSS"),
+        ] {
+            let config = server(&issued.certificate, &issued.key, version);
+            let (proxy, _) = tls_proxy(client_certificates(config, &clients, version, demands)).await;
+            let config = self::config(&lab, "", &format!("proxy_url: 'https://127.0.0.1:{}'", proxy.port));
+            let cluster = status(&config, &[("SSL_CERT_FILE", trusted.to_str().unwrap())]).await;
+            let message = cluster["last_poll_failure"]["message"].as_str().unwrap();
             assert!(message.contains(expect) && !message.contains("tls_config"), "{version:?}: {message}");
         }
     }
@@ -482,19 +425,12 @@ async fn is_refused_by_a_proxy_or_behind_it() {
 
 #[tokio::test]
 async fn without_ca_certificates_the_proxy_that_needs_them_is_named() {
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path().to_str().unwrap();
-    let variables = [("SSL_CERT_FILE", "/nonexistent/ca.pem"), ("SSL_CERT_DIR", folder)];
-    in_environment("has_no_ca_certificates", &variables).await;
-}
-
-#[tokio::test]
-#[ignore = "started with an environment by the test above"]
-async fn has_no_ca_certificates() {
-    let mut lab = Lab::new(|_| {}).await;
-    lab.settings.transport.proxy = proxied("https://127.0.0.1:3128", None, "");
-    let err = lab.pool.load(&lab.settings.transport).err().unwrap().to_string();
-    assert!(err.contains("which the https proxy needs") && !err.contains("ca_file"), "{err}");
+    let lab = Lab::new(|_| {}).await;
+    let config = config(&lab, "", "proxy_url: 'https://127.0.0.1:3128'");
+    let variables = [("SSL_CERT_FILE", "/nonexistent/ca.pem"), ("SSL_CERT_DIR", lab.folder.path().to_str().unwrap())];
+    let output = run_exporter("check-config", &config, &[], &variables).await;
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert!(printed.contains("which the https proxy needs") && !printed.contains("ca_file"), "{printed}");
 }
 
 /// The same server, with client authentication.

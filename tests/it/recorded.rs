@@ -6,7 +6,6 @@ use std::{
     net::Ipv4Addr,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::{Command, Output},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -34,7 +33,7 @@ use tempfile::TempDir;
 use crate::{
     authority::Authority,
     bare::{Bare, Request, reply},
-    lab::{self, Lab},
+    lab::{self, Lab, run_exporter},
 };
 
 /// What the exporter does not understand, each in another way.
@@ -241,19 +240,14 @@ fn configuration(folder: &TempDir, fleet: &Fleet) -> PathBuf {
     path
 }
 
-async fn status(config: &Path, options: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_qumulo-encryption-exporter"));
-    command.arg("status").arg("--config.file").arg(config).args(options);
-    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
-}
-
 /// The command as users run it. A file of the first set that was removed is recorded anew by it, with `UPDATE_GOLDEN=1`.
 #[tokio::test]
 async fn status_writes_a_recording_that_can_be_played_back() {
     for (name, spec) in [("demo", FleetSpec::demo()), ("not-understood", FleetSpec::parse(NOT_UNDERSTOOD).unwrap())] {
         let (folder, fleet) = (tempfile::tempdir().unwrap(), Fleet::start(spec).await.unwrap());
         let (config, file) = (configuration(&folder, &fleet), folder.path().join("recording.json"));
-        let done = status(&config, &["--record", file.to_str().unwrap()]).await;
+        let status = async |options: &[&str]| run_exporter("status", &config, options, &[]).await;
+        let done = status(&["--record", file.to_str().unwrap()]).await;
         let told = String::from_utf8(done.stderr).unwrap();
         assert!(told.contains("recording.json: the responses") && told.contains("cluster names ("), "{told}");
         assert!(String::from_utf8(done.stdout).unwrap().starts_with("CLUSTER"), "it prints as usual");
@@ -276,12 +270,12 @@ async fn status_writes_a_recording_that_can_be_played_back() {
         if std::env::var_os("UPDATE_GOLDEN").is_some() && !golden.exists() {
             fs::write(golden, &text).unwrap();
         }
-        let again = status(&config, &["--record", file.to_str().unwrap()]).await;
+        let again = status(&["--record", file.to_str().unwrap()]).await;
         let told = String::from_utf8(again.stderr).unwrap();
         assert_eq!((again.status.code(), told.contains("already exists; remove it")), (Some(3), true), "{told}");
         assert_eq!(fs::read_to_string(&file).unwrap(), text, "it is not overwritten");
         let named = folder.path().join("named.json");
-        status(&config, &["--record", named.to_str().unwrap(), "--record-names"]).await;
+        status(&["--record", named.to_str().unwrap(), "--record-names"]).await;
         let text = fs::read_to_string(named).unwrap();
         assert!(fleet.iter().all(|cluster| text.contains(cluster.name()) && !text.contains(&cluster.spec().token())));
     }
