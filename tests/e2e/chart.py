@@ -1,4 +1,4 @@
-"""The Helm chart: how it is rendered, and values that reach all of it."""
+"""Renders the Helm chart. Sets of values that use all of it."""
 
 import json
 import os
@@ -13,21 +13,21 @@ OVERLAY = ROOT / "deploy/example/kubernetes"
 
 
 def documents(text):
-    """The documents of a YAML text. The interpreter of these tests has no YAML, the one of the validators does."""
+    """The documents of a YAML text. The environment of the validators has a YAML library; that of the tests has none."""
     parse = "import json, sys, yaml; json.dump([d for d in yaml.safe_load_all(sys.stdin) if d], sys.stdout)"
     done = subprocess.run([VENVS / "deploy/bin/python", "-c", parse], input=text, capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
 
 
 def helm(folder, *arguments, check=True):
-    """Helm with its files, and the file that says where the API server is, in a folder."""
+    """Runs Helm with its files and the kubeconfig in a folder."""
     places = {f"HELM_{place}_HOME": f"{folder}/helm-{place}" for place in ("CACHE", "CONFIG", "DATA")}
     environment = {**os.environ, **places, "KUBECONFIG": f"{folder}/kubeconfig"}
     return run(PARTS / "helm", *arguments, check=check, env=environment)
 
 
 def written(folder, values):
-    """A file with values. JSON is YAML."""
+    """Writes values to a new file. JSON is YAML."""
     path = folder / f"values-{len(list(folder.glob('values-*')))}.yaml"
     path.write_text(json.dumps(values))
     return path
@@ -37,13 +37,14 @@ OPERATOR = [f"--api-versions=monitoring.coreos.com/v1/{kind}" for kind in ("Serv
 
 
 def rendered(folder, *values, release=NAME, chart=CHART, apis=OPERATOR):
-    """The text of the objects, with files of values, or values; by default where the Prometheus Operator is."""
+    """The rendered objects as text. `values` are files or dictionaries. By default, the API has the types of the Prometheus
+    Operator."""
     files = [value if hasattr(value, "read_text") else written(folder, value) for value in values]
     return helm(folder, "template", release, chart, "--namespace", NAME, *apis, *[f"--values={file}" for file in files])
 
 
 def one(objects, kind, suffix=""):
-    """The object of a kind whose name ends so."""
+    """The only object of a kind whose name ends with `suffix`."""
     found = [each for each in objects if each["kind"] == kind and each["metadata"]["name"].endswith(suffix)]
     assert len(found) == 1, (kind, suffix, [each["metadata"]["name"] for each in found])
     return found[0]

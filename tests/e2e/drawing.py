@@ -1,4 +1,4 @@
-"""Dashboards as people see them: drawn with Grafana's own packages, and what each panel then shows."""
+"""Renders dashboards with Grafana's packages, and reads what each panel shows."""
 
 import http.server
 import json
@@ -17,28 +17,28 @@ BOARDS = {path.stem: path for path in (ROOT / "dashboards").glob("*.json")}
 
 
 def panels(board):
-    """The panels of a dashboard, those in collapsed rows too."""
+    """The panels of a dashboard, including those in collapsed rows."""
     return [one for outer in board["panels"] for one in [outer, *outer.get("panels", [])] if one["type"] != "row"]
 
 
 class Drawn:
-    """What one drawing shows."""
+    """The content of a rendered dashboard."""
 
     def __init__(self, report):
         self.report = report
         self.panels = {panel["title"]: panel for panel in report["panels"]}
 
     def tile(self, title):
-        """The text of a number or word, and its hue."""
+        """Text and hue of a panel with one value."""
         [value] = self.panels[title]["values"]
         return value["text"], value["hue"]
 
     def names(self, title):
-        """{name: (text, hue)} of a panel with several."""
+        """{name: (text, hue)} of a panel with several values."""
         return {value["title"]: (value["text"], value["hue"]) for value in self.panels[title]["values"]}
 
     def rows(self, title):
-        """The rows of a table in the order shown: {heading: cell}."""
+        """The rows of a table as shown: {heading: cell}."""
         def headings(frame):
             return [column["name"] for column in frame["columns"]]
 
@@ -48,7 +48,7 @@ class Drawn:
         return [row[heading]["text"] for row in self.rows(title)]
 
     def words(self, title, *headings):
-        """The texts of some columns, row by row."""
+        """The text of these columns, row by row."""
         return list(zip(*(self.column(title, heading) for heading in headings)))
 
     def timeline(self, title):
@@ -63,7 +63,7 @@ class Drawn:
         return {title for title, panel in self.panels.items() if panel["empty"]}
 
     def green(self):
-        """What is green now; the past of a timeline may have been."""
+        """The panels with something green, except for the past of timelines."""
         found, end = set(), moment(self.report["to"])
         for title, panel in self.panels.items():
             shown = panel.get("values", [])
@@ -81,12 +81,12 @@ def moment(text):
 
 
 class Drawing(Case):
-    """A Prometheus that scrapes an exporter, and pictures of what it then knows."""
+    """A Prometheus that scrapes an exporter, and dashboards of its data."""
 
     demo = None
 
     def serve(self, text):
-        """Something that answers scrapes with `.text`, at `.url`."""
+        """Starts a server that responds to scrapes with `.text`, at `.url`."""
         class Answer(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
                 self.send_response(200)
@@ -105,7 +105,7 @@ class Drawing(Case):
         return server
 
     def prometheus(self, *exporters, data=None, relabel=""):
-        """A Prometheus that scrapes exporters every second."""
+        """Starts a Prometheus that scrapes exporters every second."""
         config = self.folder / "prometheus.yml"
         targets = [each.url.removeprefix("http://") for each in exporters]
         config.write_text("global: {scrape_interval: 1s}\nscrape_configs:\n- job_name: qumulo-encryption\n  honor_labels: true\n"
@@ -119,7 +119,7 @@ class Drawing(Case):
         return {each["metric"].get("cluster"): float(each["value"][1]) for each in json.loads(body)["data"]["result"]}
 
     def draw(self, board, picture, *arguments, since="now-5m", cluster=None, variables={}):
-        """One picture, which must show no error and cut no text."""
+        """Renders a dashboard, which must show no error and no truncated text."""
         variables = {**variables, **({"cluster": cluster} if cluster else {})}
         report = self.folder / "report.json"
         done = subprocess.run(
@@ -133,7 +133,8 @@ class Drawing(Case):
         return drawn
 
     def begin(self, fleet=None, changes=None, keys=None):
-        """The demonstration, watched until Prometheus knows all of it; with the day before, if there were changes."""
+        """Starts the demo and a Prometheus, and waits until all clusters are scraped. With `changes`, Prometheus also has the data of
+        the day before."""
         path = self.folder / "fleet.yml"
         if fleet:
             path.write_text(fleet)
@@ -141,11 +142,11 @@ class Drawing(Case):
         clusters = wait_for(self.polled, "every cluster was polled")["clusters"]
         self.now = int(time.time())
         self.prometheus(self.demo, data=self.past(changes, keys or {}) if changes else None)
-        told = 'qumulo_encryption_finding{finding="not_readable"}'
-        wait_for(lambda: self.ask(told).keys() == {each["name"] for each in clusters}, "all are scraped", seconds=60)
+        finding = 'qumulo_encryption_finding{finding="not_readable"}'
+        wait_for(lambda: self.ask(finding).keys() == {each["name"] for each in clusters}, "all are scraped", seconds=60)
 
     def past(self, changes, keys):
-        """A day of all that the dashboards ask of it."""
+        """Writes a day of all series that the dashboards query over time."""
         boards = [json.loads(board.read_text()) for board in BOARDS.values()]
         asked = [target["expr"] for board in boards for panel in panels(board) for target in panel.get("targets", [])
                  if target["range"]]
@@ -154,10 +155,10 @@ class Drawing(Case):
         return History(metrics(self.demo.url), self.now, changes, keys).write(
             self.folder, names, self.demo.url.removeprefix("http://"))
 
-    def said(self):
-        """What the exporter's JSON says."""
+    def report(self):
+        """The exporter's JSON."""
         return json.loads(get(self.demo.url + "/api/v1/clusters")[2])
 
     def polled(self):
-        report = self.said()
+        report = self.report()
         return report if all(each["up"] is not None for each in report["clusters"]) else None

@@ -1,4 +1,4 @@
-"""A day that has passed: blocks of Prometheus, made from what an exporter serves now."""
+"""A day of history: Prometheus blocks, generated from the current metrics of an exporter."""
 
 import math
 import re
@@ -6,7 +6,7 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 MINUTES = 24 * 60
-# What is served only while the status of a cluster is fresh.
+# Metrics that are served only while the status of a cluster is fresh.
 FRESH = ("status", "type", "certificate_expiry_timestamp_seconds", "last_key_rotation_timestamp_seconds",
          "last_status_update_timestamp_seconds", "cluster_info", "key_store_info")
 # Minutes in one block, as Prometheus has them.
@@ -14,10 +14,10 @@ BLOCK = 120
 
 
 class History:
-    """What clusters said in each minute of the day before `now`: as they do now, but for `changes`.
+    """Metrics of each minute of the day before `now`: the current ones, except for `changes` and `keys`.
 
-    `changes` is {cluster: [(from, to, status)]}, in minutes before now; without a status, the cluster did not answer.
-    `keys` is {cluster: (until, key)}: the key that it had until so many minutes before now."""
+    `changes` is {cluster: [(from, to, status)]}, in minutes before now. A status of None means that polls failed.
+    `keys` is {cluster: (until, key)}: an earlier key, used until that many minutes before now."""
 
     def __init__(self, samples, now, changes, keys):
         self.samples, self.now, self.changes, self.keys = dict(samples), now, changes, keys
@@ -39,13 +39,13 @@ class History:
         return self.current.get(cluster)
 
     def failures(self, cluster, ago):
-        """The polls that failed until then."""
+        """The number of failed polls up to that time."""
         if cluster not in self.current:
             return MINUTES - ago
         return sum(max(begin - max(ago, end), 0) for begin, end, status in self.changes.get(cluster, []) if status is None)
 
     def last_success(self, cluster, ago):
-        """When a cluster that does not answer last did, if it did."""
+        """The time of the last successful poll of an unreachable cluster, or None."""
         begins = (begin for begin, end, _ in self.changes.get(cluster, []) if begin >= ago > end)
         return next((self.now - 60 * (begin + 1) for begin in begins), None)
 
@@ -54,7 +54,7 @@ class History:
         return 1 if (key == before) == (ago > until) else None
 
     def value(self, name, labels, live, ago):
-        """The sample of a series so many minutes ago, or nothing."""
+        """The sample of a series `ago` minutes before now, or None."""
         cluster, time = labels.get("cluster"), self.now - 60 * ago
         name = name.removeprefix("qumulo_encryption_")
         if cluster is None:
@@ -81,7 +81,7 @@ class History:
         return answers.get(name, lambda: live)()
 
     def write(self, folder, names, instance):
-        """The blocks of the metrics `names` in `folder`/data, a sample each minute."""
+        """Writes blocks with the metrics `names` to `folder`/data, with a sample each minute."""
         found = [(series, *parse(series), value) for series, value in self.samples.items() if parse(series)[0] in names]
         found += [(name, name, {}, value) for name, value in (("up", 1), ("scrape_duration_seconds", 0.01)) if name in names]
         own = f'{{job="qumulo-encryption",instance="{instance}"'

@@ -1,4 +1,4 @@
-"""A machine with its own systemd and network: a copy of this one, which forgets everything when it ends."""
+"""A container with its own systemd and network. Its file system is a copy of the host's, and is discarded at the end."""
 
 import functools
 import os
@@ -11,10 +11,10 @@ from support import EXPORTER, PARTS, ROOT, run, wait_for
 
 NAME = "qumulo-encryption-exporter"
 
-# What podman needs and nspawn withholds, since containers do not usually have containers in them.
+# systemd-nspawn denies these by default, and podman needs them.
 FOR_CONTAINERS = ("--tmpfs=/var/lib/containers", "--system-call-filter=@keyring bpf")
 
-# Its mounts and its control groups are its own, so that nothing of it stays.
+# Prepares separate mounts and control groups, so that nothing is left behind.
 PREPARE = """set -e
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mount -t tmpfs tmpfs /run
@@ -27,14 +27,15 @@ exec "$@"
 
 @functools.cache
 def image():
-    """The container image, built once for all tests: its tag."""
+    """The tag of the container image, which is built once for all tests."""
     tag = f"localhost/{NAME}:test"
     run(ROOT / "deploy/container/build", tag, env={**os.environ, "BUILDER": "buildah bud --isolation chroot"})
     return tag
 
 
 def compiler(folder, place):
-    """Stand-ins for `cargo` and `rustc` in `folder`, that have built already: the programs are in `place` where they run."""
+    """Writes replacements of `cargo` and `rustc` to `folder`, which copy programs that have been built before. `place` is the
+    path of the folder where they run."""
     image()
     (static,) = ROOT.glob(f"target/*/release/{NAME}")
     shutil.copy(static, folder / "static")
@@ -53,7 +54,7 @@ mkdir -p "$folder" && cp "$program" "$folder/{NAME}"
 
 
 class Machine:
-    """Booted as far as services can be started. The folder of the test is /mnt there."""
+    """A booted machine, in which services can be started. The folder of the test is /mnt there."""
 
     def __init__(self, case, *options):
         self.folder = case.folder
@@ -78,12 +79,12 @@ class Machine:
         case.addCleanup(halt)
 
         def booted():
-            # The child that sets the first process up is there before it.
+            # The first child only prepares the init process.
             self.leader = self.child(process, supervisor)
             return self.run("systemctl", "is-system-running", check=False).strip() in ("running", "degraded")
 
         wait_for(booted, "the machine has booted", seconds=60)
-        # Containers forbid packages to start services by this file.
+        # In containers, this file prevents packages from starting services.
         self.run("rm", "--force", "/usr/sbin/policy-rc.d")
 
     @staticmethod
@@ -97,7 +98,7 @@ class Machine:
                    env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"})
 
     def cluster(self, name):
-        """A simulated cluster on the loopback, as the simulator describes it."""
+        """Starts a simulated cluster on the loopback interface, and returns its settings as the simulator prints them."""
         shutil.copy(EXPORTER, self.folder / "program")
         (self.folder / "fleet.yml").write_text(f"clusters:\n- {{name: {name}}}\n")
         self.run("systemd-run", "--unit=cluster", "--property=StandardOutput=file:/mnt/cluster", "/mnt/program", "simulate",
@@ -107,16 +108,15 @@ class Machine:
         return dict(re.findall(r'(\w+): "([^"]*)"', path.read_text()))
 
     def forward(self, cluster):
-        """Its port 8000 leads to the cluster, for containers, which do not reach the loopback."""
+        """Forwards port 8000 to the cluster, because containers cannot reach the host's loopback interface."""
         self.run("systemd-run", "--unit=forward", "--socket-property=ListenStream=0.0.0.0:8000",
                  "/lib/systemd/systemd-socket-proxyd", cluster["url"].removeprefix("https://"))
 
     def podman(self):
-        """The current Podman, with its generator for systemd."""
+        """Installs the current Podman with its systemd generator."""
         for name in ("podman", "quadlet"):
             shutil.copy(PARTS / name, self.folder)
-        # The control groups of this machine may be without the controller of processes, and containers cannot have more
-        # than whoever starts them.
+        # The machine may lack the pids controller, and containers cannot have higher limits than the process that starts them.
         (self.folder / "containers.conf").write_text(
             '[containers]\npids_limit = 0\ndefault_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]\n')
         self.run("cp", "/mnt/containers.conf", "/etc/containers/containers.conf")
@@ -124,13 +124,13 @@ class Machine:
         self.run("install", "-D", "/mnt/quadlet", "/usr/lib/systemd/system-generators/podman-system-generator")
 
     def sample(self, series):
-        """The value that the exporter on its usual port serves; None if there is none."""
+        """The value of a series of the exporter on its default port, or None."""
         body = self.run("curl", "--silent", "--max-time", "2", "http://127.0.0.1:10979/metrics", check=False)
         values = [line.rsplit(" ", 1)[1] for line in body.splitlines() if line.rsplit(" ", 1)[0] == series]
         return float(values[0]) if values else None
 
     def replace(self, path, text, group):
-        """A file that is replaced as the README does it: written beside, with its owner and mode, and moved."""
+        """Replaces a file as in the README: writes a new file with owner and mode, and renames it."""
         (self.folder / "replaced").write_text(text)
         new = f"{os.path.dirname(path)}/.{os.path.basename(path)}.new"
         self.run("install", "-g", group, "-m", "640", "/mnt/replaced", new)

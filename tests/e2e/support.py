@@ -1,4 +1,4 @@
-"""Processes, ports and waiting for conditions: what the end-to-end tests share."""
+"""Helpers of the end-to-end tests: processes, ports, HTTP, waiting for conditions."""
 
 import gzip
 import json
@@ -23,7 +23,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def run(*command, check=True, **rest):
-    """Standard output of a command; one that fails raises."""
+    """The standard output of a command. Raises if it fails."""
     done = subprocess.run([str(word) for word in command], stdin=subprocess.DEVNULL, capture_output=True, text=True, **rest)
     if check and done.returncode != 0:
         raise AssertionError(f"{command}: {done.returncode}\n{done.stdout}{done.stderr}")
@@ -31,7 +31,7 @@ def run(*command, check=True, **rest):
 
 
 def wait_for(condition, what, seconds=20):
-    """The first true value of `condition()`, asked ten times a second."""
+    """Calls `condition()` ten times a second and returns its first true value."""
     deadline = time.monotonic() + seconds
     while True:
         value = condition()
@@ -49,7 +49,7 @@ def free_port():
 
 
 def get(url, headers=None):
-    """Status, headers and body of a GET; no status raises."""
+    """Status, headers and body of a GET. Does not raise for error statuses."""
     try:
         with urllib.request.urlopen(urllib.request.Request(url, headers=headers or {}), timeout=10) as answer:
             return answer.status, answer.headers, answer.read()
@@ -67,7 +67,7 @@ def post(url):
 
 
 class Store(typing.NamedTuple):
-    """A running server that scrapes, and evaluates rules if it has any."""
+    """A running server that scrapes and evaluates rules."""
     name: str
     url: str
 
@@ -83,14 +83,14 @@ class Store(typing.NamedTuple):
 
 
 class Prometheus(typing.NamedTuple):
-    """A generation of Prometheus with the programs of its time."""
+    """A version of Prometheus, and the programs released with it."""
     server: str
     promtool: str
     alertmanager: str
     amtool: str
 
     def start(self, case, scrape, rules=None, alertmanager=None, arguments=()):
-        """The URL of a server that is ready: until then it answers every question with 503."""
+        """The URL of a server that is ready. Before, it responds to every query with 503."""
         folder, address = case.room()
         text = re.sub(r"^global: \{", "global: {evaluation_interval: 1s, ", scrape, flags=re.M)
         if rules:
@@ -104,8 +104,8 @@ class Prometheus(typing.NamedTuple):
 
 
 class VictoriaMetrics(typing.NamedTuple):
-    """VictoriaMetrics, and vmalert for rules. By default both wait half a minute for late samples, and a series that was
-    asked for before it existed is not seen for ten seconds."""
+    """VictoriaMetrics, and vmalert for rules. The flags switch off the wait of half a minute for late samples, and a cache that
+    hides a new series for ten seconds if it was queried before it existed."""
     server: str
     vmalert: str
     alertmanager: str
@@ -129,7 +129,7 @@ class VictoriaMetrics(typing.NamedTuple):
 OLDEST = Prometheus("prometheus", "promtool", "prometheus-alertmanager", "amtool")
 CURRENT = Prometheus(*(str(PARTS / name) for name in ("prometheus", "promtool", "alertmanager", "amtool")))
 GENERATIONS = (OLDEST, CURRENT)
-# What users run: each test that needs a store has all of them beside one another.
+# Tests that need a store run all of these.
 STACKS = {
     "oldest Prometheus": OLDEST,
     "current Prometheus": CURRENT,
@@ -137,13 +137,13 @@ STACKS = {
 }
 
 
-def impatient(rules):
-    """The text of the alert rules without their waits, at the pace of the server."""
+def without_waits(rules):
+    """The text of the alert rules without `for`, `keep_firing_for` and `interval`."""
     return re.sub(r"\n +(?:for|keep_firing_for|interval): \w+(?=\n)", "", rules)
 
 
 def metrics(url):
-    """The samples of an exporter: {series: value}, a series as it is written."""
+    """The samples of an exporter: {series as in the text format: value}."""
     status, headers, body = get(url + "/metrics", {"Accept-Encoding": "gzip"})
     assert status == 200 and headers["Content-Encoding"] == "gzip", (status, headers)
     lines = gzip.decompress(body).decode().splitlines()
@@ -157,7 +157,7 @@ def polled(samples):
 
 
 def entry(name, cluster, folder, extra=""):
-    """The configuration of a simulated cluster, with its token in a file and its certificate pinned."""
+    """The configuration of a simulated cluster, with a token file and a pinned certificate."""
     token = folder / f"{cluster['name']}.token"
     token.write_text(cluster["token"])
     return (f"- name: {name}\n  url: {cluster['url']}\n  authorization: {{credentials_file: {token}}}\n"
@@ -165,7 +165,7 @@ def entry(name, cluster, folder, extra=""):
 
 
 class Case(unittest.TestCase):
-    """A test with a folder and processes of its own. The logs of a failed test are printed."""
+    """A test with its own folder and processes. Their logs are printed if the test fails."""
 
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
@@ -181,7 +181,7 @@ class Case(unittest.TestCase):
             print(f"--- {process.args[0]}\n{process.log.read_text()}")
 
     def start(self, *command, env=None):
-        """A process that ends with the test. Standard output and error go to files."""
+        """Starts a process, which is killed at the end of the test. Standard output and error go to files."""
         number = len(self.processes)
         out, log = self.folder / f"out-{number}", self.folder / f"log-{number}"
         with out.open("w") as stdout, log.open("w") as stderr:
@@ -200,7 +200,7 @@ class Case(unittest.TestCase):
         return process
 
     def exporter(self, *arguments, env=None, wrapper=()):
-        """A started exporter (or demo); `.url` is where it listens. A wrapper is a command that starts it."""
+        """Starts an exporter (or demo) and sets its `.url`. `wrapper` is a command that starts it."""
         process = self.start(*wrapper, EXPORTER, *arguments, "--web.listen-address", "127.0.0.1:0", env=env)
 
         def listening():
@@ -212,23 +212,23 @@ class Case(unittest.TestCase):
         return process
 
     def end(self, process, number=signal.SIGTERM, seconds=10):
-        """The exit status after a signal."""
+        """Sends a signal and returns the exit status."""
         process.send_signal(number)
         return process.wait(seconds)
 
     def replace(self, path, text):
-        """Puts a text into a file in one step."""
+        """Replaces a file atomically."""
         new = self.folder / "new"
         new.write_text(text)
         new.rename(path)
 
     def room(self):
-        """A folder and an address for a process."""
+        """A new folder and a free address for a process."""
         folder = pathlib.Path(tempfile.mkdtemp(dir=self.folder))
         return folder, f"127.0.0.1:{free_port()}"
 
     def ready(self, address, *command):
-        """The URL of a started server of the Prometheus kind, once it is ready."""
+        """Starts a server that has /-/ready, and returns its URL once it is ready."""
         process = self.start(*command)
         url = f"http://{address}"
 
@@ -243,17 +243,17 @@ class Case(unittest.TestCase):
         return url
 
     def run_prometheus(self, config, data=None):
-        """The URL of a current Prometheus that has a configuration of its own."""
+        """Starts a current Prometheus with this configuration file, and returns its URL."""
         folder, address = self.room()
         return self.ready(address, CURRENT.server, f"--config.file={config}", f"--storage.tsdb.path={data or folder}",
                           f"--web.listen-address={address}")
 
     def stores(self, scrape, rules=None, alertmanagers={}):
-        """A store of each stack with the same scrape configuration and rules."""
+        """Starts a store of each stack, with the same scrape configuration and rules."""
         return [Store(name, stack.start(self, scrape, rules, alertmanagers.get(name))) for name, stack in STACKS.items()]
 
     def simulate(self, fleet):
-        """Started simulated clusters, `.clusters` by name as the simulator describes them."""
+        """Starts simulated clusters. `.clusters` has their settings by name, as the simulator prints them."""
         path = self.folder / "fleet.yml"
         path.write_text(fleet)
         process = self.start(EXPORTER, "simulate", "--fleet", path)

@@ -1,4 +1,4 @@
-"""The exporter behind nginx, below a path: every link leads somewhere, and Prometheus finds the clusters."""
+"""The exporter behind nginx, below a path: every link works, and Prometheus finds the clusters."""
 
 import json
 import re
@@ -47,7 +47,7 @@ class BehindNginx(Case):
         self.trust = ssl.create_default_context(cafile=self.folder / "ca.pem")
 
     def serve(self, rewrite, *arguments):
-        """An exporter and an nginx in front of it, with the example's text but for the address. Gives the URL."""
+        """Starts an exporter, and nginx with the example configuration in front of it. Returns the URL."""
         port = free_port()
         site = f"https://localhost:{port}{PATH}"
         exporter = self.exporter("demo", "--web.external-url", site, *arguments)
@@ -70,7 +70,7 @@ class BehindNginx(Case):
             return 0, url, ""
 
     def follow_every_link(self, site):
-        """All pages of the exporter, from the one that a person would type."""
+        """Follows all links from the root page. Returns the pages by URL."""
         seen, todo = {}, [site]
         while todo:
             status, url, text = self.get(todo.pop())
@@ -117,7 +117,7 @@ scrape_configs:
     def test_below_the_same_path(self):
         self.check(self.serve(False))
 
-    def test_below_a_path_that_nginx_takes_away(self):
+    def test_below_a_path_that_nginx_strips(self):
         self.check(self.serve(True, "--web.route-prefix=/"))
 
 

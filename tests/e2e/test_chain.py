@@ -1,5 +1,5 @@
 """From a cluster's state to a notification: simulator, two exporters, each store with its Alertmanager, and a webhook.
-A minute of the rules is a second here."""
+Minutes in the rules are replaced by seconds."""
 
 import http.server
 import json
@@ -16,10 +16,10 @@ CLUSTERS = ("prod", "other", "retired")
 
 
 class Webhook:
-    """Listens to one Alertmanager."""
+    """A webhook receiver for one Alertmanager."""
 
     def __init__(self, case):
-        # Alerts, one by one; and notifications, which may be about several.
+        # Single alerts, and requests, which may contain several alerts.
         self.notifications, self.posts = notifications, posts = [], []
 
         class Listener(http.server.BaseHTTPRequestHandler):
@@ -48,11 +48,11 @@ class Webhook:
 
 
 def fast(rules):
-    """The text of the rules with seconds for minutes. What they remember for hours and days is not needed for so long."""
-    def quick(found):
+    """The text of the rules with seconds instead of minutes, and at most 20 seconds instead of hours."""
+    def shorter(found):
         return f"{found[1]}{min(20, int(found[2]) * (60 if found[3] == 'h' else 1))}s"
 
-    rules = re.sub(r"((?:for|keep_firing_for): |\[|offset )(?!6h)(\d+)([mh])", quick, rules)
+    rules = re.sub(r"((?:for|keep_firing_for): |\[|offset )(?!6h)(\d+)([mh])", shorter, rules)
     return rules.replace("    interval: 1m\n", "")
 
 
@@ -77,7 +77,7 @@ class Chain(Case):
         return time.monotonic()
 
     def configure(self, names):
-        """Two exporters. One of them has a wrong fingerprint for `prod`."""
+        """Writes the configurations of two exporters. One of them has a wrong fingerprint for `prod`."""
         for exporter in self.ports:
             text = "global: {poll_interval: 1s, poll_timeout: 1s, stale_after: 5s}\nclusters:\n"
             for name in names:
@@ -92,7 +92,7 @@ class Chain(Case):
                           "--web.listen-address", f"127.0.0.1:{self.ports[name]}")
 
     def alertmanager(self, name):
-        """The shipped example, at the pace of a test; the address where it listens."""
+        """Starts an Alertmanager with the example configuration and short intervals. Returns its address."""
         text = (ROOT / "deploy/alertmanager/alertmanager.yml").read_text()
         text = text.replace("127.0.0.1:9099", self.webhooks[name].address)
         for old, new in (("group_wait: 30s", "group_wait: 1s"), ("group_interval: 5m", "group_interval: 1s"),
@@ -110,7 +110,7 @@ class Chain(Case):
         rules = self.folder / "alerts.yml"
         text = fast((ROOT / "deploy/prometheus/alerts.yml").read_text())
         watchdog = (ROOT / "deploy/prometheus/watchdog.yml").read_text().split("groups:\n")[1]
-        # Prometheus sends it once in ten minutes here, and only when it has found Alertmanager.
+        # Here, Prometheus sends an alert only every ten minutes; `for` delays the first one until it has found Alertmanager.
         rules.write_text(text + watchdog.replace("expr: vector(1)\n", "expr: vector(1)\n        for: 15s\n"))
         targets = ", ".join(f"'127.0.0.1:{port}'" for port in self.ports.values())
         for store in self.stores(f"""
@@ -129,7 +129,7 @@ scrape_configs:
             print(f"{name}: {time.monotonic() - since:.1f} s from the change to {notification}")
 
     def suppressed(self, alert, severity):
-        """Waits until each Alertmanager has an alert, and notifies nobody, because of another one."""
+        """Waits until each Alertmanager has this alert, inhibited by another one."""
         def found(address):
             for one in json.loads(get(f"http://{address}/api/v2/alerts")[2]):
                 if (one["labels"]["alertname"], one["labels"]["severity"]) == (f"QumuloEncryption{alert}", severity):
@@ -138,12 +138,12 @@ scrape_configs:
         for name, address in self.alertmanagers.items():
             wait_for(lambda: found(address), f"{name}: {alert} is suppressed", seconds=60)
 
-    def test_exactly_what_should_be_notified_is(self):
-        # One of the pair is blind: no page, and the other one is enough for what follows.
+    def test_notifications(self):
+        # One of the two exporters cannot read the cluster: no page. The other one suffices for the rest of the test.
         self.wait(("/log", "firing", "prod", "ExporterCannotReach"), time.monotonic())
         self.wait(("/deadman", "firing", None, "Watchdog"), time.monotonic())
-        # A key is lost, then the KMS goes away, then the exporter restarts and has forgotten the key, then the cluster is
-        # unreachable. The page about the key comes once, and is not resolved.
+        # The key is lost, then the KMS is unreachable, then the exporter restarts without its history, then the cluster is
+        # unreachable. There is one page about the key, which is not resolved.
         since = self.set("status: KMS Key Not Found")
         self.wait(("/pager", "firing", "prod", "KeyNotFound"), since)
         since = self.set("status: Cannot connect to KMS server.")
@@ -154,7 +154,7 @@ scrape_configs:
         url = f"http://127.0.0.1:{self.ports['good']}/metrics"
         series = b'qumulo_encryption_finding{cluster="prod",finding="key_not_found"'
         wait_for(lambda: self.exporters["good"].poll() is None and b'status{cluster="prod"' in self.body(url), "it polls")
-        self.assertNotIn(series, self.body(url), "nobody can tell")
+        self.assertNotIn(series, self.body(url), "not known after the restart")
         since = self.set("status: Cannot connect to KMS server., faults: {down: true}")
         self.wait(("/pager", "firing", "prod", "ClusterNotPolled"), since)
         self.wait(("/pager", "firing", "prod", "KmsUnusable"), since)
@@ -165,7 +165,7 @@ scrape_configs:
         since = self.set("status: KMS Available")
         self.wait(("/pager", "resolved", "prod", "KeyNotFound"), since)
         self.wait(("/pager", "resolved", "prod", "ClusterNotPolled"), since)
-        # A certificate moves from good through both limits to expired, and is renewed.
+        # A certificate passes both limits, expires, and is renewed.
         for days, path, name in (("+20d", "/ticket", "CertificateExpiring"), ("+3d", "/pager", "CertificateExpiring"),
                                  ("-1d", "/pager", "CertificateExpired")):
             since = self.set("status: KMS Available", expiry=days)
@@ -173,7 +173,7 @@ scrape_configs:
         self.suppressed("CertificateExpiring", "critical")
         since = self.set("status: KMS Available")
         self.wait(("/pager", "resolved", "prod", "CertificateExpired"), since)
-        # A cluster is removed from both configurations: somebody is told, and nobody is paged.
+        # A cluster is removed from both configurations: a ticket, but no page.
         self.configure(CLUSTERS[:2])
         since = time.monotonic()
         for exporter in self.exporters.values():
@@ -181,7 +181,7 @@ scrape_configs:
         self.wait(("/ticket", "firing", "retired", "ClusterForgotten"), since)
         for name, webhook in self.webhooks.items():
             with self.subTest(name):
-                self.only_what_should_be(webhook)
+                self.check_notifications(webhook)
 
     def body(self, url):
         try:
@@ -189,7 +189,7 @@ scrape_configs:
         except OSError:
             return b""
 
-    def only_what_should_be(self, webhook):
+    def check_notifications(self, webhook):
         self.assertEqual({one[2:] for one in webhook.notifications if one[2] not in ("prod", None)},
                          {("retired", "ClusterForgotten")})
         pages = [one[3] for one in webhook.notifications if one[:2] == ("/pager", "firing")]

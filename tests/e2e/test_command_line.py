@@ -1,4 +1,4 @@
-"""The command line as users and service managers meet it."""
+"""Commands, flags, environment variables, exit codes and signals."""
 
 import re
 import signal
@@ -16,7 +16,7 @@ def run(*arguments, env=None, cwd=None):
 
 
 class CommandLine(Case):
-    def test_a_good_configuration_is_good_and_a_bad_one_lists_its_mistakes(self):
+    def test_check_config(self):
         config = self.folder / "exporter.yml"
         (self.folder / "token").write_text("access-v1:x")
         (self.folder / "token").chmod(0o600)
@@ -50,7 +50,7 @@ class CommandLine(Case):
         self.assertEqual(code, 0)
         self.assertIn("chmod o-r", stdout)
 
-    def test_variables_as_people_set_them(self):
+    def test_environment_variables(self):
         config = self.folder / "exporter.yml"
         config.write_text("clusters: []\n")
         name = "QUMULO_ENCRYPTION_EXPORTER_WEB_ENABLE_LIFECYCLE"
@@ -67,8 +67,8 @@ class CommandLine(Case):
         self.assertEqual(code, 2)
         self.assertIn("QUMULO_ENCRYPTION_EXPORTER_WEB_MAX_REQUESTS", stderr)
 
-    def test_a_secret_in_the_wrong_place_shows_nowhere(self):
-        """As an argument, in a variable, and as a path of the configuration that the daemon and all its pages read."""
+    def test_a_secret_in_the_wrong_place_is_not_shown(self):
+        """As an argument, in an environment variable, and as a path in the configuration of a running exporter."""
         token, password = "access-v1:aHVudGVyMg==", "hunter2-hunter2"
         for secret in (token, password):
             for arguments, env in (
@@ -82,7 +82,7 @@ class CommandLine(Case):
                 if secret == token or "--web.config.file" not in arguments:
                     started = ("--web.listen-address", "127.0.0.1:0") if arguments[0].startswith("--cluster") else ()
                     if secret == password and started and "--cluster.ca-file" not in arguments and secret != arguments[1]:
-                        continue  # It starts; the daemon is looked at below.
+                        continue  # The exporter starts. See below.
                     code, stdout, stderr = run(*arguments, *started, env=env)
                     self.assertNotEqual(code, 0)
                     self.assertNotIn(secret, stdout + stderr, (arguments, env))
@@ -99,7 +99,7 @@ class CommandLine(Case):
             code, stdout, stderr = run("status", "--config.file", config)
             self.assertNotIn(password, stdout + stderr)
             if "ca_file" in keys or "proxy" in keys:
-                continue  # Refused at the start.
+                continue  # The exporter does not start.
             exporter = self.exporter("--config.file", config, "--log.level", "debug")
             wait_for(lambda: get(exporter.url + "/-/ready")[0] == 200, "ready")
             for path in ("/", "/metrics", "/api/v1/clusters", "/sd"):
@@ -107,7 +107,7 @@ class CommandLine(Case):
             exporter.terminate()
             self.assertNotIn(password, exporter.log.read_text())
 
-    def test_what_cannot_start_says_why(self):
+    def test_startup_errors(self):
         code, _, stderr = run(cwd=self.folder)
         self.assertEqual(code, 1)
         self.assertIn("no such file; set another file with --config.file", stderr)
@@ -125,7 +125,7 @@ class CommandLine(Case):
         self.assertEqual(code, 0)
         self.assertRegex(stdout, r"^qumulo-encryption-exporter \d+\.\d+\.\d+ \(revision [0-9a-f]{12}, rustc \d+\.\d+\.\d+\)\n$")
 
-    def test_the_log_begins_with_the_version_and_the_demonstration_ends_its_start_with_the_address(self):
+    def test_first_and_last_log_lines_of_the_start(self):
         version = run("--version")[1].split()[1]
         for arguments, scheme, path in (((), "http", "/"), (("--web.route-prefix=/q", "--log.format=logfmt"), "http", "/q/")):
             demo = self.exporter("demo", *arguments)
@@ -136,7 +136,7 @@ class CommandLine(Case):
             self.assertEqual(get(f"{scheme}://127.0.0.1:{port}{path}")[0], 200)
             demo.terminate()
 
-    def test_what_simulate_prints_is_a_configuration_and_stays_one(self):
+    def test_simulate_prints_a_configuration_and_keeps_it_current(self):
         (self.folder / "fleet.yml").write_text("clusters: [{name: a}, {name: b, type: KMS, status: KMS Available}]\n")
         simulator = self.start(EXPORTER, "simulate", "--fleet", "fleet.yml", "--directory", "sim")
         text = wait_for(lambda: simulator.out.read_text(), "the configuration is printed")
@@ -194,5 +194,5 @@ class CommandLine(Case):
             half.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n")
             get(exporter.url + "/-/healthy")
             exporter.send_signal(signal.SIGTERM)
-            wait_for(lambda: "shutting down" in exporter.log.read_text(), "the first signal is heard")
+            wait_for(lambda: "shutting down" in exporter.log.read_text(), "the first signal is handled")
             self.assertEqual(self.end(exporter, signal.SIGTERM, seconds=2), 128 + 15)

@@ -1,4 +1,4 @@
-"""The image, and what runs it: podman, systemd with podman, compose."""
+"""The image, run by podman, by systemd with podman, and by compose."""
 
 import json
 import os
@@ -25,7 +25,7 @@ def status(url):
 
 
 class Image(Case):
-    def test_it_says_what_it_is(self):
+    def test_labels(self):
         labels = podman("image", "inspect", "--format={{range $k, $v := .Config.Labels}}{{$k}}={{$v}}\n{{end}}", image())
         said = podman("run", "--rm", "--network=none", "--read-only-tmpfs=false", "--ulimit=nofile=1024:1024",
                       "--ulimit=nproc=1024:1024", image(), "--version")
@@ -34,7 +34,7 @@ class Image(Case):
         for key, value in expected.items():
             self.assertIn(f"\norg.opencontainers.image.{key}={value}\n", f"\n{labels}")
 
-    def test_it_holds_the_program_and_what_belongs_to_it(self):
+    def test_contents(self):
         container = podman("create", image()).strip()
         self.addCleanup(podman, "rm", container)
         archive = self.folder / "image.tar"
@@ -63,7 +63,7 @@ class Image(Case):
                          "it ends within the grace period", seconds=15)
         self.assertEqual(ended[1], "0")
 
-    def test_it_resolves_names_with_nothing_but_the_program(self):
+    def test_name_resolution(self):
         cluster = self.simulate("clusters:\n- {name: one}\n").clusters["one"]
         (self.folder / "token").write_text(cluster["token"])
         (self.folder / "token").chmod(0o644)
@@ -79,7 +79,7 @@ class Image(Case):
 
 
 class Podman(Case):
-    """The current Podman on a machine of its own, with its own network: as the files are, ports included."""
+    """The current Podman on a separate machine with its own network, so that the files work unchanged, including ports."""
 
     def setUp(self):
         super().setUp()
@@ -103,7 +103,7 @@ class Podman(Case):
         self.machine.run("systemctl", "daemon-reload")
         self.assertEqual(self.machine.run("systemd-analyze", "verify", f"/run/systemd/generator/{NAME}.service"), "")
         self.machine.replace(f"{folder}/{NAME}.yml", "clusters: wrong\n", "10979")
-        with self.assertRaises(AssertionError, msg="systemd is told by the program, not by the container"):
+        with self.assertRaises(AssertionError, msg="the unit is ready only when the exporter is"):
             self.machine.run("systemctl", "start", NAME)
         self.machine.replace(f"{folder}/{NAME}.yml", f"""global: {{poll_interval: 1s, poll_timeout: 1s}}
 clusters:
@@ -134,7 +134,7 @@ clusters:
         self.assertEqual(set(shown.split()), {"ActiveState=inactive", "Result=success"})
 
     def stand_in(self, name, files, *lines):
-        """An image of files of this machine, for the machine: {path in the image: path here}."""
+        """Loads an image into the machine. `files` is {path in the image: path on the host}."""
         context = self.folder / "context"
         for path, source in files.items():
             (context / path).parent.mkdir(parents=True, exist_ok=True)
@@ -147,9 +147,9 @@ clusters:
         shutil.rmtree(context)
 
     def test_compose(self):
-        """The file as it is, in a clone, without Grafana, which is not to be had here. No registry can be reached: the
-        images are stand-ins with the same programs. Of Rust's image there is only what the recipe runs, with a compiler that
-        has built already."""
+        """The unchanged file in a clone, without Grafana, which is not available here. There is no registry: the images are built
+        from the same programs. The Rust image has only the commands that the Containerfile runs, and copies programs that have
+        been built before."""
         compiler(self.folder, "/built")
         rust = re.search(r"^FROM (\S+) AS build$", (ROOT / "deploy/container/Containerfile").read_text(), re.M)[1]
         self.stand_in(rust, {

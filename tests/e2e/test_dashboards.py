@@ -1,4 +1,4 @@
-"""The dashboards: well made, and every query answered by every store."""
+"""The dashboards: layout, and queries that return data in every store."""
 
 import json
 import re
@@ -11,18 +11,18 @@ from support import EXPORTER, ROOT, Case, get, metrics, wait_for
 FOLDER = ROOT / "dashboards"
 BOARDS = {path.stem: json.loads(path.read_text()) for path in FOLDER.glob("*.json")}
 
-# Queries that have nothing to answer on the demonstration, with the reason.
+# Queries that return no data for the demo, with the reason.
 EMPTY = {"qumulo_encryption_exporter_listener_certificate_expiry_timestamp_seconds": "it has no TLS",
          "qumulo_encryption_kms_reachable": "probe_kms is off", "- 8 > 0": "no more than eight clusters are named",
          "- 5 > 0": "no more than five are named", "0 * (count(": "there are clusters to be named",
-         "qumulo_encryption_policy_info": "no policy is written down"}
+         "qumulo_encryption_policy_info": "no policy is set"}
 
-# Served, and deliberately on no panel: what every exporter has, a dashboard of processes shows.
+# Metrics that are on no panel, because dashboards for processes show them.
 ABSENT = ("process_cpu_seconds_total", "process_max_fds", "process_open_fds", "process_threads", "process_virtual_memory_bytes",
           "process_virtual_memory_max_bytes")
 
-# What the variables of the fleet are when nobody has chosen anything.
-CHOSEN = {"$clusters": ".*", "$site": ".*", "$state": ">= 0", "$job": "qumulo-encryption", "$__range": "1h",
+# Default values of the variables.
+DEFAULTS = {"$clusters": ".*", "$site": ".*", "$state": ">= 0", "$job": "qumulo-encryption", "$__range": "1h",
           "$__rate_interval": "1m"}
 
 
@@ -31,35 +31,34 @@ def variables(board):
 
 
 def queries(board, label="cluster"):
-    chosen = {"$label": label, **CHOSEN}
+    values = {"$label": label, **DEFAULTS}
     for panel in panels(board):
         for target in panel.get("targets", []):
             expression = target["expr"]
             if "${ranks:raw}" in expression:
                 expression = expression.replace("${ranks:raw}", variables(board)["ranks"]["query"])
-            yield panel["title"], re.sub(r"\$\w+", lambda name: chosen.get(name[0], name[0]), expression)
+            yield panel["title"], re.sub(r"\$\w+", lambda name: values.get(name[0], name[0]), expression)
     for annotation in board["annotations"]["list"]:
         yield annotation["name"], re.split(" > | unless ", annotation["expr"].replace("$label", label))[0]
 
 
-# One with a token that expires, one with a bad KMS certificate, one that fails, one with a bad date, one with an old key, and
-# one whose status nobody knows.
-TELLING = ("prod-east", "media-paris", "edge-oslo", "lab-2", "legacy-nyc", "lab-1")
+# Clusters with: a token that expires, a bad KMS certificate, failed polls, an unreadable date, an old key, an unknown status.
+REPRESENTATIVE = ("prod-east", "media-paris", "edge-oslo", "lab-2", "legacy-nyc", "lab-1")
 
 
-def answers(store, expression, clusters=TELLING):
-    """Whether the query of a panel gives anything for one of some clusters."""
+def answers(store, expression, clusters=REPRESENTATIVE):
+    """Whether the query of a panel returns data for any of these clusters."""
     return any(store.query(expression.replace("$cluster", cluster)) for cluster in clusters)
 
 
 class Dashboards(Case):
-    def test_they_are_what_the_builder_writes(self):
+    def test_they_are_generated(self):
         before = {name: (FOLDER / f"{name}.json").read_text() for name in BOARDS}
         subprocess.run([FOLDER / "build"], check=True)
         for name, text in before.items():
             self.assertEqual((FOLDER / f"{name}.json").read_text(), text)
 
-    def test_they_are_well_made(self):
+    def test_layout_and_defaults(self):
         uids = {board["uid"] for board in BOARDS.values()}
         self.assertEqual(len(uids), len(BOARDS))
         for board in BOARDS.values():
@@ -98,7 +97,7 @@ class Dashboards(Case):
                             self.assertRegex(series, f"^({own})$")
                         self.assertNotRegex(expression, r"\w:\w|ALERTS")
                         self.assertLess(len(expression), 1500)
-                        # What is known of a cluster does not depend on who tells it; one name is one cluster, dots or not.
+                        # Data about a cluster does not depend on the exporter. Cluster names are not regular expressions.
                         if name != "exporter":
                             self.assertNotRegex(re.sub(r"up\{job=\S+\}", "", expression), r"\b(job|instance)\b")
                         self.assertNotIn('=~"$cluster"', expression)
@@ -111,7 +110,7 @@ class Dashboards(Case):
                 if box in have or name != "cluster":
                     self.assertEqual((have[box]["type"], have[box]["query"]), ("textbox", value))
             text = json.dumps(board)
-            # Names with &, # and + arrive whole, and the choices of the reader with them.
+            # Links encode names with &, # and +, and carry the reader's variables.
             for url in re.findall(r'"url": "(/d/[^"]+)"', text):
                 self.assertRegex(url, r"^/d/qumulo-encryption-cluster\?var-cluster=\$\{[\w.]+:percentencode\}&")
                 for carried in ("datasource", "label", "runbooks"):
@@ -140,7 +139,7 @@ class Dashboards(Case):
             self.assertLessEqual({severity for _, severity in served}, states.keys())
 
     def watch(self, fleet):
-        """Stores that watch a fleet."""
+        """Starts an exporter of a fleet, and stores that scrape it."""
         path = self.folder / "fleet.yml"
         path.write_text(fleet)
         demo = self.exporter("demo", "--fleet", path)
@@ -154,8 +153,8 @@ scrape_configs:
   static_configs: [{{targets: ['{demo.url.removeprefix('http://')}']}}]
 """)
 
-    def silent(self, store, clusters=TELLING):
-        """The (board, panel, query)s that have no answer for any of some clusters."""
+    def silent(self, store, clusters=REPRESENTATIVE):
+        """The (board, panel, query) tuples without data for any of these clusters."""
         return {(name, title, expression) for name, board in BOARDS.items() for title, expression in queries(board)
                 if not answers(store, expression, clusters)}
 
@@ -174,11 +173,11 @@ scrape_configs:
             if metric not in ABSENT:
                 self.assertIn(metric, shown)
 
-    def test_local_key_stores_leave_no_panel_without_words(self):
+    def test_panels_without_data_have_a_text(self):
         words = {(name, panel["title"]): panel["fieldConfig"]["defaults"]["noValue"]
                  for name, board in BOARDS.items() for panel in panels(board) if panel["type"] != "alertlist"}
 
-        def speechless(store):
+        def without_text(store):
             silent = self.silent(store, ["one"])
             answered = {(name, title) for name, board in BOARDS.items() for title, expression in queries(board)
                         if (name, title, expression) not in silent}
@@ -187,9 +186,9 @@ scrape_configs:
 
         for store in self.watch("clusters: [{name: one}, {name: two}]\n"):
             try:
-                wait_for(lambda: not speechless(store), "all have words", seconds=60)
+                wait_for(lambda: not without_text(store), "all have a text", seconds=60)
             except AssertionError:
-                self.assertEqual(speechless(store), set(), store.name)
+                self.assertEqual(without_text(store), set(), store.name)
 
 
 if __name__ == "__main__":

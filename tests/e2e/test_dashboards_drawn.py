@@ -1,4 +1,4 @@
-"""The dashboards as people see them, in each situation that matters."""
+"""Rendered dashboards in various situations."""
 
 import json
 import os
@@ -11,17 +11,17 @@ from support import ROOT, wait_for
 
 HUES = {"critical": "red", "unknown": "purple", "warning": "orange", "good": "green"}
 FORBIDDEN, DOUBTFUL = "Do not reboot, upgrade or power-cycle nodes of", "Nor of these: their status is not known"
-# By the status of the cluster, in Qumulo's words.
+# Qumulo's texts by status label.
 WORDS = {"encrypted": "Encrypted", "kms_available": "KMS Available", "not_encrypted": "Not Encrypted", "unknown": "unrecognised",
          "kms_cannot_connect": "Cannot connect to KMS server", "kms_authentication_error": "KMS Authentication Error",
          "kms_key_inactive": "KMS Key Inactive", "configuration_corrupted": "Configuration Corrupted",
          "kms_key_not_found": "KMS Key Not Found"}
-# How long a drawing takes depends on the machine.
+# Rendering takes some time, depending on the machine.
 JUST_NOW = "^(a few seconds|a minute|[2-9] minutes) ago$"
 RUNBOOKS = {"certificate_critical": "CertificateExpiring", "certificate_warning": "CertificateExpiring",
             "kms_cannot_connect": "KmsUnusable", "not_readable": "ClusterNotPolled"}
-# What is empty where a cluster has no more than a fresh, good status.
-NOTHING = {"KMS reachable", "Access token expires in", "Failed polls by reason", "Policy requires"}
+# Panels that are empty for a healthy cluster.
+EMPTY_IF_HEALTHY = {"KMS reachable", "Access token expires in", "Failed polls by reason", "Policy requires"}
 HEALTHY = "{{name: '{}', type: KMS, status: KMS Available, ca_cert_expiry: +900d, client_cert_expiry: +{}d, " \
           "last_key_rotation_time: -30d, last_status_update_time: -5m}}"
 
@@ -30,7 +30,7 @@ FINDINGS = {"key_not_found": "critical", "key_inactive": "critical", "kms_cannot
 
 
 def cluster(name, site, found={}):
-    """What an exporter says of a cluster, which it cannot read if no site is given."""
+    """The metrics of a cluster. Without a site, the exporter cannot read it."""
     own, fresh = f'cluster="{name}"', site is not None
     findings = {("not_readable", "unknown"): int(not fresh)}
     if fresh:
@@ -49,7 +49,7 @@ def camel(finding):
 
 class Dashboards(Drawing):
     def look(self, board, since="now-5m", to="now", cluster=None, width=1600, theme="dark", interval="1s", **variables):
-        """The pictures are for people: they stay if PICTURES names a folder."""
+        """Renders a dashboard. The picture is kept if PICTURES names a folder."""
         case = self._testMethodName.removeprefix("test_")
         chosen = "-".join("".join(letter for letter in value if letter.isalnum()) for value in variables.values())
         name = "-".join(filter(None, [case, board, cluster, chosen, str(width), theme])) + ".png"
@@ -59,12 +59,12 @@ class Dashboards(Drawing):
 
     def test_demo(self):
         self.begin()
-        said = self.said()
-        clusters = said["clusters"]
+        report = self.report()
+        clusters = report["clusters"]
         for width, theme in ((1600, "dark"), (1280, "light")):
             fleet = self.look("fleet", width=width, theme=theme)
             self.assertLessEqual(fleet.empty(), {"Firing alerts"})
-            # The same clusters, in the same order as the page's.
+            # The same clusters in the same order as in the JSON.
             self.assertEqual(fleet.column("Clusters", "Cluster"), [each["name"] for each in clusters])
             for each, row in zip(clusters, fleet.rows("Clusters")):
                 with self.subTest(each["name"]):
@@ -84,7 +84,7 @@ class Dashboards(Drawing):
                     shown = "-" if left is None or lost else "expired" if left <= 0 else f"{left // 86400} d"
                     self.assertEqual(row["First expiry in"]["text"], shown)
             for state, hue in HUES.items():
-                self.assertEqual(fleet.tile(state.capitalize()), (str(said["totals"][state]), hue))
+                self.assertEqual(fleet.tile(state.capitalize()), (str(report["totals"][state]), hue))
             self.assertEqual(fleet.tile("Watched")[0], str(len(clusters)))
             self.assertEqual(fleet.tile("First expiry in"), ("expired", "red"))
             self.assertEqual(fleet.tile("Exporters"), ("all up", "green"))
@@ -107,7 +107,7 @@ class Dashboards(Drawing):
             self.assertEqual({row["State"]["hue"] for row in only.rows("Clusters")}, {hue})
 
         lost = self.look("cluster", cluster="genomics-1")
-        self.assertEqual(lost.empty(), NOTHING)
+        self.assertEqual(lost.empty(), EMPTY_IF_HEALTHY)
         self.assertEqual(lost.tile("Restart"), ("Do not reboot, upgrade or power-cycle nodes", "red"))
         self.assertEqual(lost.tile("State"), ("critical", "red"))
         self.assertEqual(lost.tile("Status"), ("KMS Key Not Found", "red"))
@@ -136,7 +136,7 @@ class Dashboards(Drawing):
                          ("answers", "green", self.demo.url.removeprefix("http://")))
 
     def restarts_are_forbidden(self, fleet, clusters):
-        """The clusters of the page's banner: by a finding, or because nobody knows."""
+        """Restarts are forbidden by a finding, or because the status is not known."""
         certain = {each["name"] for each in clusters
                    if {finding["id"] for finding in each["findings"]} & {
                        "key_not_found", "configuration_corrupted", "key_inactive", "certificate_expired",
@@ -168,7 +168,7 @@ class Dashboards(Drawing):
 
     def test_stopped_exporter(self):
         self.begin()
-        before = {each["name"]: each for each in self.said()["clusters"]}
+        before = {each["name"]: each for each in self.report()["clusters"]}
         self.end(self.demo)
         wait_for(lambda: not self.ask("qumulo_encryption_finding"), "the series have ended", seconds=40)
         fleet = self.look("fleet")
@@ -209,7 +209,7 @@ class Dashboards(Drawing):
         self.assertEqual(fleet.words("Clusters", "Cluster", "State", "Status"),
                          [("one", "good", "Encrypted"), ("two", "good", "Encrypted")])
         cluster = self.look("cluster", cluster="two", width=1280)
-        self.assertEqual(cluster.empty(), NOTHING | {"Findings", "Certificates", "Key management server", "KMS configured",
+        self.assertEqual(cluster.empty(), EMPTY_IF_HEALTHY | {"Findings", "Certificates", "Key management server", "KMS configured",
                                                      "Age of the cluster's own check"})
         self.assertEqual(cluster.tile("Key store")[0], "local")
 
@@ -232,7 +232,7 @@ class Dashboards(Drawing):
             self.assertEqual(periods, [("not forbidden", "grey"), ("do not restart", "red"), ("not forbidden", "grey")])
             [(begin, end, _)] = changes[name]
             for edge, ago in zip(timeline[name][1][2:], (begin, end)):
-                # What was imported has no marks of its end: Prometheus holds a sample for five minutes.
+                # Imported series have no staleness markers, so Prometheus returns the last sample for five minutes.
                 self.assertAlmostEqual(edge, self.now - 60 * ago, delta=7 * 60)
         self.assertEqual([text for text, *_ in timeline["site-20"]], ["not forbidden", "do not restart"])
         self.assertEqual(board.column("Clusters", "Cluster")[:4], ["site-20", "site-21", "007", "eu-1"])
@@ -241,7 +241,7 @@ class Dashboards(Drawing):
 
         for name, other, ago in (("007", "Cannot connect to KMS server", (60, 54)), ("eu.1", "KMS Key Not Found", (90, 87))):
             board = self.look("cluster", since="now-24h", interval="15s", cluster=name)
-            self.assertEqual(board.empty(), NOTHING | {"Findings"})
+            self.assertEqual(board.empty(), EMPTY_IF_HEALTHY | {"Findings"})
             [(row, periods)] = board.timeline("Status over time").items()
             self.assertEqual((row, [text for text, *_ in periods]), ("status", ["KMS Available", other, "KMS Available"]))
             statuses, _ = board.report["annotations"]
@@ -254,14 +254,15 @@ class Dashboards(Drawing):
         board = self.look("cluster", since="now-24h", interval="15s", cluster="site-05")
         [mark] = board.report["annotations"][1]["marks"]
         self.assertEqual(round((self.now - moment(mark["time"])) / 600), 40)
-        # Steps of Grafana that are shorter than the interval of the scrapes.
+        # Grafana's step is shorter than the scrape interval.
         board = self.look("cluster", since="now-7h", to="now-1h", interval="15s", cluster="site-03")
         self.assertEqual([text for text, *_ in board.timeline("Failed polls by reason")["connect"]], ["failed"])
         board = self.look("exporter", since="now-24h", interval="15s")
         self.assertEqual(board.empty(), set())
 
     def test_two_exporters(self):
-        """The worse finding counts, one that reads a cluster is enough, and what was critical stays until it is denied."""
+        """The worse finding counts, one exporter that can read a cluster suffices, and critical findings stay until one reports
+        recovery."""
         lost = {"key_not_found": "critical"}
         one = self.serve(cluster("R&D", "berlin", lost) + cluster("lab #2", "oslo") + cluster("a+b", None)
                          + cluster("gone", "oslo", lost))
@@ -276,7 +277,7 @@ class Dashboards(Drawing):
         for row in fleet.rows("Clusters"):
             name = {"R&D": "R%26D", "lab #2": "lab%20%232", "a+b": "a%2Bb"}.get(row["Cluster"]["text"], row["Cluster"]["text"])
             self.assertIn(f"?var-cluster={name}&", row["Cluster"]["link"])
-        # A cluster that cannot be read is shown for every site.
+        # A cluster that cannot be read is shown at every site.
         oslo = self.look("fleet", site="oslo")
         self.assertEqual(oslo.column("Clusters", "Cluster"), ["gone", "a+b", "calm", "lab #2"])
         self.assertEqual((oslo.tile("Critical")[0], oslo.tile("Good")[0]), ("1", "2"))
@@ -318,12 +319,12 @@ class Dashboards(Drawing):
         self.assertTrue(panel["options"]["enablePagination"], "whole rows, and pages")
 
     def test_pictures_of_the_readme(self):
-        """They can be drawn again, and those that are there are as large."""
+        """docs/draw works, and the committed pictures have the same dimensions as its output."""
         done = subprocess.run([ROOT / "docs/draw", self.folder], stdin=subprocess.DEVNULL, capture_output=True, text=True)
         self.assertEqual(done.returncode, 0, done.stderr)
         for name, page in (("page", "README.md"), ("fleet", "dashboards/README.md"), ("cluster", "dashboards/README.md")):
             new, old = ((folder / f"{name}.png").read_bytes() for folder in (self.folder, ROOT / "docs"))
-            # The signature, and then the width and height.
+            # The PNG signature, and the dimensions.
             self.assertEqual(new[:8], b"\x89PNG\r\n\x1a\n")
             self.assertEqual(new[16:24], old[16:24], name)
             self.assertLess(max(len(new), len(old)), 250_000, name)

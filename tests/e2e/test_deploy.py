@@ -1,4 +1,4 @@
-"""What is deployed: the example, the schemas, Kubernetes' objects, the compose stack."""
+"""Files in deploy/: the example configuration, schemas, Kubernetes objects, the compose stack."""
 
 import json
 import re
@@ -18,12 +18,12 @@ class Examples(Case):
         (self.folder / "prod-east.token").write_text("token")
         self.assertIn("is good: 1 cluster\n", run(EXPORTER, "check-config", copy))
 
-    def test_kubernetes_has_the_same_with_its_own_place_for_secrets(self):
+    def test_the_kubernetes_example_differs_only_in_the_paths_of_secrets(self):
         text = (EXAMPLE.parent / f"kubernetes/{NAME}.yml").read_text()
         self.assertEqual(text.replace("/run/secrets/qumulo/", ""), EXAMPLE.read_text())
 
 
-# Bad configurations that a schema cannot refuse, and why.
+# Bad configurations that a schema cannot reject, and why.
 BEYOND_A_SCHEMA = {
     "stale_too_soon": "compares durations with each other",
 }
@@ -70,7 +70,7 @@ class Schema(Case):
             self.assertNotEqual(program.returncode, 0, mistake)
             if not self.refuses(path):
                 accepted.append(mistake.removeprefix(good).strip())
-        # A schema compares no durations.
+        # A schema cannot compare durations.
         self.assertEqual(accepted, ["poll_interval: 500ms", "poll_timeout: 0s", "poll_interval: 2d", "poll_timeout: 2m"])
 
 
@@ -83,18 +83,18 @@ class Orchestrators(Case):
         named = set(re.findall(r"^  - (\S+\.yaml)$", (folder / "kustomization.yaml").read_text(), re.M))
         self.assertEqual(named, {path.name for path in folder.glob("*.yaml")} - {"kustomization.yaml"})
 
-    def test_rules_and_dashboards_inside_are_the_rules_and_dashboards(self):
+    def test_kubernetes_copies_of_rules_and_dashboards_are_current(self):
         paths = [ROOT / f"deploy/kubernetes/{kind}.yaml" for kind in ("prometheusrule", "dashboards")]
         before = [path.read_text() for path in paths]
         run(ROOT / "deploy/kubernetes/build")
-        self.assertEqual([path.read_text() for path in paths], before, "made anew with deploy/kubernetes/build")
+        self.assertEqual([path.read_text() for path in paths], before, "run deploy/kubernetes/build")
         rules = self.folder / "rules.yml"
         rules.write_text(re.sub(r"^  ", "", before[0].split("spec:\n")[1], flags=re.M))
         for one in GENERATIONS:
             run(one.promtool, "check", "rules", rules)
 
     def test_the_collector_scrapes_as_prometheus_does(self):
-        """The Collector does not run here: its scrape is the example that stores run, and its pipeline has all that is there."""
+        """The Collector is not available here. Its scrape configuration is that of the example, and its pipeline uses all parts."""
         load = "import json, sys, yaml; print(json.dumps([yaml.safe_load(open(path)) for path in sys.argv[1:]]))"
         collector, scrape = json.loads(run(VENVS / "deploy/bin/python", "-c", load, ROOT / "deploy/opentelemetry/collector.yml",
                                            ROOT / "deploy/prometheus/scrape-metrics.yml"))
@@ -118,7 +118,7 @@ class Orchestrators(Case):
         self.assertEqual(len(tags), 1, tags)
         self.assertRegex(tags.pop(), r"^\d+\.\d+\.\d+-")
 
-    def test_the_compose_stack_is_whole(self):
+    def test_the_compose_stack_is_valid(self):
         path = ROOT / "deploy/compose/compose.yml"
         run(VENVS / "deploy/bin/check-jsonschema", "--builtin-schema", "vendor.compose-spec", path)
         for source in re.findall(r"^      - (\.\S+?):", path.read_text(), re.M):

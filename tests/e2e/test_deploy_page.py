@@ -1,5 +1,5 @@
-"""The commands of deploy/README.md, in their order, on a machine that systemd runs: with the files of a release beside them, or
-in a clone."""
+"""Runs the commands of deploy/README.md in order on a machine with systemd, in a folder with the files of a release or in a
+clone."""
 
 import re
 import unittest
@@ -13,7 +13,7 @@ UP = 'qumulo_encryption_up{cluster="prod-east"}'
 
 class Commands(Case):
     def follow(self, title, host="127.0.0.1"):
-        """Each block of a section. What it needs must be there before; the compiler has built already."""
+        """Runs each block of a section. The compiler is replaced by programs that have been built before."""
         self.machine = machine = Machine(self, *FOR_CONTAINERS)
         machine.podman()
         cluster = machine.cluster("prod-east")
@@ -33,17 +33,17 @@ clusters:
   tls_config: {{pin_sha256: ["{cluster["pin_sha256"]}"]}}
 """)
         (place / "prod-east.token").write_text(cluster["token"])
-        # As the README's first steps leave it.
+        # As in the first steps of the README.
         (place / "prod-east.token").chmod(0o600)
         section = PAGE.split(f"\n## {title}\n")[1].split("\n## ")[0]
         blocks = re.findall(r"^```sh\n(.*?)^```", section, re.M | re.S)
         self.assertNotEqual(blocks, [])
         for block in blocks:
-            # A registry wants small letters.
+            # Image names must be lower case.
             block = block.replace("ghcr.io/OWNER", "ghcr.io/owner")
             script = f"cd /mnt/place\nexport PATH=/usr/local/bin:$PATH BUILDER='buildah bud --isolation chroot'\n{block}"
             if "podman build" in block:
-                # Needs a registry; test_containers builds from the clone alone.
+                # This needs a registry. test_containers builds from a clone.
                 continue
             if "podman run" in block:
                 machine.run("systemd-run", "--unit=foreground", "bash", "-ec", script)
@@ -53,7 +53,7 @@ clusters:
                 wait_for(lambda: machine.sample(UP) == 1, block)
 
     def download(self, place):
-        """What a release has: package, archive with the static program, image in the registry, here in podman's storage."""
+        """Prepares the files of a release: package, archive with the static program, and the image, here in podman's storage."""
         place.mkdir()
         run(ROOT / "deploy/debian/build", EXPORTER, place)
         run(ROOT / "deploy/archive/build", self.folder / "static", place)

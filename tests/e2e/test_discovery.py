@@ -1,4 +1,4 @@
-"""The three ways to scrape that deploy/prometheus/ shows, each with every store."""
+"""The three scrape configurations in deploy/prometheus/, with every store."""
 
 import json
 import unittest
@@ -10,7 +10,7 @@ EXAMPLES = ROOT / "deploy/prometheus"
 
 class Discovery(Case):
     def scrape(self, example, **addresses):
-        """Stores with an example's text, but for the addresses and a pace for tests."""
+        """Starts stores with an example, with other addresses and a short interval."""
         text = (EXAMPLES / example).read_text()
         for shown, address in addresses.items():
             self.assertIn(shown.replace("__", "-") + ".example.com:10979", text)

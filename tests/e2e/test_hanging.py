@@ -1,4 +1,4 @@
-"""What hangs delays nothing but itself: a log that nobody reads, files that never answer, clusters that do not."""
+"""A blocked log, special files, hanging clusters and hanging clients do not delay anything else."""
 
 import os
 import re
@@ -47,7 +47,7 @@ class Hanging(Case):
                 return False
 
         wait_for(healthy, "it listens")
-        # Each reload of a bad configuration logs some lines: in all much more than pipe and queue take.
+        # Each reload of a bad configuration logs some lines, in total much more than fits into the pipe and the queue.
         self.config.write_text("clusters: [{name: b, url: 'ftp://%s'}]\n" % ("x" * 100))
         for _ in range(4000):
             with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
@@ -59,7 +59,7 @@ class Hanging(Case):
         self.assertEqual(process.wait(10), 0)
         self.assertLess(time.monotonic() - started, 6)
 
-    def test_files_that_are_none(self):
+    def test_files_that_are_not_regular(self):
         fifo = self.folder / "fifo"
         os.mkfifo(fifo)
         for arguments in (["--config.file", fifo], ["--config.file", "/dev/zero"],
@@ -75,7 +75,7 @@ class Hanging(Case):
         self.assertIn("is not a regular file", exporter.log.read_text())
         self.assertEqual(self.end(exporter), 0)
 
-    def test_a_hangup_during_the_start_is_not_deadly(self):
+    def test_sighup_during_the_start(self):
         for pause in range(0, 40, 4):
             process = self.start(EXPORTER, "--config.file", self.config, "--web.listen-address", "127.0.0.1:0")
             wait_for(lambda: handles_hangups(process.pid), "the handler is installed", seconds=10)
@@ -84,8 +84,8 @@ class Hanging(Case):
             wait_for(lambda: "reloaded" in process.log.read_text(), "the reload is done")
             self.assertEqual(self.end(process), 0)
 
-    def test_an_end_that_waits_in_vain(self):
-        """The exit status tells that something was cut off."""
+    def test_a_shutdown_that_times_out(self):
+        """The exit status shows that requests were aborted."""
         exporter = self.exporter("--config.file", self.config)
         host, port = exporter.url.removeprefix("http://").split(":")
         with socket.socket() as client:
@@ -100,7 +100,7 @@ class Hanging(Case):
         self.assertIn("did not end in time", exporter.log.read_text())
 
     def test_hanging_clusters(self):
-        """1,000 clusters of which 900 never answer: the others are polled in time, also at the start."""
+        """Of 1,000 clusters, 900 never respond: the others are polled in time, also at the start."""
         silent = socket.socket()
         self.addCleanup(silent.close)
         silent.bind(("127.0.0.1", 0))
@@ -129,7 +129,7 @@ class Hanging(Case):
         self.assertEqual(self.end(exporter), 0)
 
     def test_interim_responses_without_end(self):
-        """Ten clusters that answer 103 for ever cost no other cluster a poll."""
+        """Ten clusters that send 103 responses without end do not delay the polls of others."""
         key, certificate = self.folder / "flood.key", self.folder / "flood.pem"
         subprocess.run(["openssl", "req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-keyout", key,
                         "-out", certificate, "-subj", "/CN=flood", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "9"],

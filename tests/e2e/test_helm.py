@@ -1,4 +1,4 @@
-"""The Helm chart, as far as it can be looked at without Kubernetes."""
+"""The Helm chart, without Kubernetes."""
 
 import json
 import re
@@ -12,10 +12,10 @@ from chart import BASE, CHART, EVERYTHING, MATRIX, NAME, OPERATOR, OVERLAY, docu
 from support import CURRENT, EXPORTER, PARTS, ROOT, VENVS, Case, run
 
 EXAMPLE = ROOT / "deploy/example/helm.yaml"
-# What the chart has a copy of.
+# Copies in the chart, and their sources.
 COPIES = {CHART / "LICENSE": "LICENSE", CHART / "files/alerts.yml": "deploy/prometheus/alerts.yml"} | {
     CHART / "files/dashboards" / path.name: path for path in (ROOT / "dashboards").glob("*.json")}
-# The settings of chart-testing (etc/lintconf.yaml), but for the length of lines.
+# The settings of chart-testing (etc/lintconf.yaml), without the limit of the line length.
 YAMLLINT = """
 rules:
   braces: {min-spaces-inside: 0, max-spaces-inside: 0, min-spaces-inside-empty: -1, max-spaces-inside-empty: -1}
@@ -34,12 +34,12 @@ rules:
   trailing-spaces: enable
   truthy: {level: error}
 """
-# The examples of the README, of values but for one.
+# The YAML examples in the README. All but one are values.
 BLOCKS = [textwrap.dedent(block) for block in
           re.findall(r"^ *```yaml\n(.*?)^ *```", (CHART / "README.md").read_text(), re.M | re.S)]
-# Where an editor has to put the addresses that the chart knows.
+# The addresses that a user of kustomize has to replace.
 LINKS = {"externalUrl": "https://exporter.example.com", "runbookUrl": "https://runbooks.example.com"}
-# What Helm adds to objects and selectors, and kustomize does not.
+# Labels that Helm adds to objects and selectors, unlike kustomize.
 OF_HELM = {"app.kubernetes.io/instance", "app.kubernetes.io/managed-by", "app.kubernetes.io/version", "helm.sh/chart"}
 
 
@@ -65,17 +65,17 @@ class Files(Case):
         self.assertIn(f"image: {NAME}:{version}\n", (BASE / "deployment.yaml").read_text())
         self.assertIn(f"newTag: {version}\n", (OVERLAY / "kustomization.yaml").read_text())
 
-    def test_what_comes_from_elsewhere_is_current(self):
+    def test_generated_files_are_current(self):
         paths = [CHART / "values.schema.json", CHART / "README.md", *COPIES]
         before = [path.read_text() for path in paths]
         run(CHART.parent / "build")
-        self.assertEqual([path.read_text() for path in paths], before, "made anew with deploy/helm/build")
+        self.assertEqual([path.read_text() for path in paths], before, "run deploy/helm/build")
         self.assertEqual(set((CHART / "files").rglob("*.*")) | {CHART / "LICENSE"}, set(COPIES))
         for copy, source in COPIES.items():
             self.assertEqual(copy.read_text(), (ROOT / source).read_text())
 
     def test_nothing_that_is_deployed_is_a_symbolic_link(self):
-        """Flux drops them from what it takes from Git."""
+        """Flux ignores symbolic links in Git."""
         listed = run("git", "-C", ROOT, "ls-files", "--stage", "deploy", "dashboards")
         self.assertEqual([line for line in listed.splitlines() if line.startswith("120000")], [])
 
@@ -96,7 +96,7 @@ class Files(Case):
         self.assertEqual(described, expected)
 
     def test_linters_accept_it(self):
-        # What `ct lint` runs; chart-testing itself is not to be had as a package.
+        # The checks of `ct lint`. chart-testing itself is not available as a package.
         run(VENVS / "deploy/bin/yamllint", "--strict", "--config-data", YAMLLINT, CHART / "Chart.yaml", CHART / "values.yaml", EXAMPLE)
         helm(self.folder, "lint", "--strict", CHART)
 
@@ -114,7 +114,7 @@ class Files(Case):
 
 class Kustomize(Case):
     def comparable(self, text):
-        """Objects by kind and name, without what may differ: Helm's labels, the text of the configuration, and the
+        """Objects by kind and name, without permitted differences: Helm's labels, the formatting of the configuration, and the
         namespace, which Helm does not create."""
         def plain(value):
             if isinstance(value, dict):
@@ -129,8 +129,8 @@ class Kustomize(Case):
         boards.update({name: json.loads(text) for name, text in boards.items()})
         return objects
 
-    def hold_together(self, values, folder):
-        # The base has the Secret of its name, if there is one.
+    def assert_equal(self, values, folder):
+        # The base refers to an optional Secret of this name.
         secret = {"existingSecrets": [{"name": NAME, "optional": True}]}
         chart = self.comparable(rendered(self.folder, *values, LINKS, secret))
         base = self.comparable(run(PARTS / "kubectl", "kustomize", folder))
@@ -140,15 +140,15 @@ class Kustomize(Case):
             self.assertEqual(chart[name], base[name], name)
 
     def test_default_values_are_the_base(self):
-        self.hold_together([], BASE)
+        self.assert_equal([], BASE)
 
     def test_the_example_values_are_the_example_overlay(self):
-        self.hold_together([EXAMPLE], OVERLAY)
+        self.assert_equal([EXAMPLE], OVERLAY)
 
     def test_the_components_are_values(self):
         overlay = self.folder / "overlay"
         overlay.mkdir()
-        # kustomize reads no absolute path.
+        # kustomize does not accept absolute paths.
         root = "../" * (len(overlay.resolve().parts) - 1)
         for component, values in (
             ("openshift", {"openshift": True}),
@@ -156,14 +156,14 @@ class Kustomize(Case):
         ):
             (overlay / "kustomization.yaml").write_text(json.dumps({
                 "resources": [f"{root}{OVERLAY}"], "components": [f"{root}{BASE}/{component}"]}))
-            self.hold_together([EXAMPLE, values], overlay)
+            self.assert_equal([EXAMPLE, values], overlay)
 
 
 class Rules(Case):
     def groups(self, values):
         return one(documents(rendered(self.folder, values)), "PrometheusRule")["spec"]["groups"]
 
-    def test_they_are_those_of_the_project(self):
+    def test_default_rules(self):
         [expected] = documents((ROOT / "deploy/prometheus/alerts.yml").read_text())
         self.assertEqual(self.groups(LINKS), expected["groups"])
 
@@ -195,7 +195,7 @@ class Rules(Case):
                                                             {rule["expr"] for rule in after}])
 
     def test_another_job_and_another_label_for_clusters(self):
-        """All scenarios of the rules hold with both names changed in rules and series."""
+        """The tests of the rules pass with both names changed in rules and series."""
         rules = self.folder / "rules.yml"
         rules.write_text(json.dumps({"groups": self.groups({"scrapeJob": "storage/qumulo", "clusterLabel": "qumulo_cluster"})}))
         text = (ROOT / "tests/rules/alerts.test.yml").read_text().replace("../../deploy/prometheus/alerts.yml", "rules.yml")
@@ -219,7 +219,7 @@ class Values(Case):
                 for version in ([], ["--kubernetes-version=1.27"]):
                     run(VENVS / "deploy/bin/kubernetes-validate", "--strict", *version, path)
 
-    def test_everything_arrives(self):
+    def test_every_value_has_an_effect(self):
         objects = documents(rendered(self.folder, everything(self.folder), release="prod"))
         extra = [each["metadata"]["name"] for each in objects if "labels" not in each["metadata"]]
         self.assertEqual(sorted(extra), [f"prod-{NAME}-more", "prod-text"])
@@ -283,7 +283,7 @@ class Values(Case):
         default = plain(rendered(self.folder))
         paths = [[name] for name in values]
         paths += [[name, key] for name, section in values.items() if isinstance(section, dict) for key in section]
-        # Removing a single key of these is what null is for.
+        # In these, null removes a single default.
         removed = ("podSecurityContext", "securityContext", "resources")
         for path in paths:
             with self.subTest(path):
@@ -304,7 +304,7 @@ class Values(Case):
                 yield from nulls(each, (*path, key))
 
         values = everything(self.folder)
-        # What these hold is Kubernetes' or the program's to check.
+        # The contents of these are checked by Kubernetes or by the program.
         free = ("config", "affinity", "dnsConfig", "extraObjects")
         for path in nulls({name: each for name, each in values.items() if name not in free}):
             with self.subTest(path):
@@ -313,7 +313,7 @@ class Values(Case):
                 for name in path[:-1]:
                     place = place[name]
                 place[path[-1]] = None
-                # A host and gateways are what an ingress and a route cannot do without.
+                # An ingress needs a host, a route needs a host and gateways.
                 if path in (("ingress", "host"), ("httpRoute", "host"), ("httpRoute", "parentRefs")):
                     self.assertIn(".".join(path), self.refused(changed))
                 else:
@@ -335,7 +335,7 @@ class Values(Case):
         self.assertEqual(kinds(OPERATOR, False), set())
         self.assertEqual(kinds([], True), {"ServiceMonitor", "PrometheusRule"})
 
-    def test_what_the_program_takes_as_text_the_schema_takes(self):
+    def test_the_schema_accepts_numbers_where_the_program_does(self):
         for number, text in ((111111, "111111"), (12345678901, "12345678901"), (1.5, "1.5"), (True, "true"), (0, "0")):
             cluster = {"name": number, "url": "https://a", "login": {"username": number, "password_file": "/b"},
                        "labels": {"asset": number}}
@@ -345,7 +345,7 @@ class Values(Case):
             self.assertIn(f"name: {text}\n", path.read_text())
             self.assertIn("is good: 1 cluster\n", run(EXPORTER, "check-config", path))
 
-    def test_where_links_lead(self):
+    def test_links(self):
         ingress = {"enabled": True, "host": "exporter.example.com"}
         for values, place in (
             ({}, f"http://{NAME}.{NAME}.svc:10979/runbooks"),

@@ -1,4 +1,4 @@
-"""The look at a key management server, with a real one that speaks KMIP and demands a client certificate."""
+"""The KMS probe, with a real KMIP server that requires a client certificate."""
 
 import json
 import re
@@ -32,7 +32,7 @@ class KeyManagementServer(Case):
         return subprocess.run(["date", "--utc", "--date", stamp, "+%s"], check=True, capture_output=True, text=True).stdout
 
     def serve(self):
-        """A KMIP server. Gives its port."""
+        """Starts a KMIP server, and returns its port."""
         port = free_port()
         (self.folder / "policies").mkdir()
         (self.folder / "kms.conf").write_text(f"""[server]
@@ -52,12 +52,12 @@ logging_level=INFO
         wait_for(lambda: log.exists() and "Starting connection service" in log.read_text(), "the server listens", seconds=60)
         return port
 
-    def test_a_server_with_suites_of_today(self):
-        """The certificate is seen, and nothing else is asked."""
+    def test_a_server_with_current_cipher_suites(self):
+        """The probe reads the certificate, and sends no request."""
         end, port = float(self.certificates("ec", "-pkeyopt", "ec_paramgen_curve:P-256")), self.serve()
         exporter = self.probing(port)
         expiry = 'qumulo_encryption_certificate_expiry_timestamp_seconds{cluster="one",certificate="kms_server"}'
-        wait_for(lambda: expiry in metrics(exporter.url), "the certificate was seen")
+        wait_for(lambda: expiry in metrics(exporter.url), "the expiry of the certificate is known")
         samples = metrics(exporter.url)
         self.assertEqual(samples[expiry], end)
         self.assertEqual(samples[REACHABLE], 1)
@@ -67,8 +67,8 @@ logging_level=INFO
         self.assertEqual((document["key_store"]["host"], document["key_store"]["reachable"]), ("127.0.0.1", True))
         self.check_log(connections=1)
 
-    def test_a_server_with_suites_that_are_not_safe_any_more(self):
-        """The series says that it was not seen, the log why."""
+    def test_a_server_with_obsolete_cipher_suites(self):
+        """The metric shows that the KMS is not reachable, and the log gives the reason."""
         self.certificates("rsa:2048")
         exporter = self.probing(self.serve())
         wait_for(lambda: REACHABLE in metrics(exporter.url), "the probe ended")
@@ -77,7 +77,7 @@ logging_level=INFO
         self.check_log(connections=1)
 
     def probing(self, port):
-        """An exporter of a cluster with the KMS at this port."""
+        """Starts an exporter of a cluster whose KMS is at this port."""
         kms = "type: KMS, status: KMS Available, ca_cert_expiry: +300d, client_cert_expiry: +300d"
         cluster = self.simulate(f"""clusters:
 - {{name: one, {kms}, kms: {{hostname: 127.0.0.1, port: {port}, key_id: "17"}}}}

@@ -1,4 +1,4 @@
-"""The objects on a real Kubernetes API server, and what runs of them without one, in podman."""
+"""The objects on a real Kubernetes API server, and the pod in podman."""
 
 import json
 import os
@@ -64,7 +64,7 @@ class ApiServer(Case):
         return done.stdout + done.stderr
 
     def namespace(self):
-        """The base's, which admits no pod that is not restricted."""
+        """Creates the namespace of the base, which admits only pods of the restricted standard."""
         self.kubectl("apply", "-f", BASE / "namespace.yaml")
 
     def helm(self, *arguments):
@@ -73,8 +73,8 @@ class ApiServer(Case):
     def read(self, kind, name=NAME):
         return json.loads(self.kubectl("get", "--namespace", NAME, kind, name, "--output=json"))
 
-    def here(self):
-        """The objects in the namespace that Kubernetes itself did not create."""
+    def objects(self):
+        """The objects in the namespace, except for those that Kubernetes or Helm creates."""
         kinds = ("deployment", "service", "serviceaccount", "configmap", "secret", "networkpolicy", "poddisruptionbudget",
                  "servicemonitor", "prometheusrule")
         found = json.loads(self.kubectl("get", "--namespace", NAME, ",".join(kinds), "--output=json"))["items"]
@@ -82,7 +82,7 @@ class ApiServer(Case):
                       if each["metadata"]["name"] != "kube-root-ca.crt" and each.get("type") != "helm.sh/release.v1")
 
     def pod(self, name, **changes):
-        """The answer to a Pod of the Deployment's template: without controllers, nobody else would ask for one."""
+        """Creates a pod from the Deployment's template, as the missing controller would. Returns the output of kubectl."""
         template = self.read("deployment")["spec"]["template"]
         path = self.folder / f"{name}.json"
         path.write_text(json.dumps({
@@ -97,7 +97,7 @@ class ApiServer(Case):
         self.helm("install", NAME, CHART, f"--values={written(self.folder, values)}")
         first = {kind: self.read(kind) for kind in ("deployment", "configmap", "secret")}
         objects = sorted((each["kind"], each["metadata"]["name"]) for each in documents(rendered(self.folder, values)))
-        self.assertEqual(self.here(), objects)
+        self.assertEqual(self.objects(), objects)
         self.assertEqual(first["secret"]["data"], {"prod-east.token": "Zmlyc3Q="})
         self.assertIn("pod/admitted created", self.pod("admitted"))
         self.assertIn("violates PodSecurity", self.pod("refused", hostNetwork=True))
@@ -111,25 +111,25 @@ class ApiServer(Case):
 
         self.helm("upgrade", NAME, CHART, "--reuse-values", "--set", "replicas=2,networkPolicy.enabled=false")
         self.assertEqual(self.read("deployment")["spec"]["replicas"], 2)
-        self.assertEqual([each for each in objects if each not in self.here()], [("NetworkPolicy", NAME)])
+        self.assertEqual([each for each in objects if each not in self.objects()], [("NetworkPolicy", NAME)])
 
         self.helm("rollback", NAME, "1")
-        self.assertEqual(self.here(), objects)
+        self.assertEqual(self.objects(), objects)
         for kind, before in first.items():
             now = self.read(kind)
             self.assertEqual((now.get("data"), now.get("spec")), (before.get("data"), before.get("spec")), kind)
 
         self.helm("uninstall", NAME)
-        wait_for(lambda: self.here() == [], "nothing is left")
+        wait_for(lambda: self.objects() == [], "nothing is left")
 
-    def test_openshift_names_no_user(self):
-        """Its admission is not here; what it refuses are numbers that are not of the namespace's range."""
+    def test_openshift_sets_no_user(self):
+        """OpenShift rejects user and group IDs outside of the namespace's range. Its admission plugin is not available here."""
         self.namespace()
         self.helm("install", NAME, CHART, "--set", "openshift=true")
         context = self.read("deployment")["spec"]["template"]["spec"]["securityContext"]
         self.assertEqual(context, {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}})
         self.assertIn("pod/admitted created", self.pod("admitted"))
-        # As OpenShift completes it.
+        # With the IDs that OpenShift adds.
         self.assertIn("pod/completed created", self.pod(
             "completed", securityContext={**context, "runAsUser": 1000680000, "fsGroup": 1000680000}))
 
@@ -148,7 +148,7 @@ class ApiServer(Case):
         self.assertIn("violates PodSecurity", self.pod("refused", securityContext={"runAsUser": 0}))
 
     def follow(self, page):
-        """Runs the commands of a page in a clone, with the files beside it that the page speaks of."""
+        """Runs the commands of a page in a clone, with the files that the page expects there."""
         clone = self.folder / "clone"
         clone.mkdir()
         (clone / "deploy").symlink_to(ROOT / "deploy")
@@ -157,7 +157,7 @@ class ApiServer(Case):
         for name in ("prod-east", "prod-west", "lab"):
             (clone / "tokens" / name).write_text(name)
         (clone / "values.yaml").write_text("".join(re.findall(r"^```yaml\n(.*?)^```", page.read_text(), re.M | re.S)[:1]))
-        # As a release has it. There is no registry here: its address is the file.
+        # The chart of a release. There is no registry here: its address is replaced by the file.
         run(ROOT / "deploy/helm/package", "1.2.3", "ghcr.io/owner/image", "https://github.com/owner/exporter", clone,
             env=self.environment())
         for commands in re.findall(r"^```sh\n(.*?)^```", page.read_text(), re.M | re.S):
@@ -176,19 +176,19 @@ class ApiServer(Case):
         next(blocks)
         self.assertIn("prod-west.example.com", self.read("configmap")["data"][f"{NAME}.yml"])
         self.assertEqual(set(self.read("secret", "qumulo-tokens")["data"]), {"prod-east", "prod-west", "lab"})
-        self.assertTrue({("ServiceMonitor", NAME), ("PrometheusRule", NAME)} < set(self.here()), "the API has their types")
+        self.assertTrue({("ServiceMonitor", NAME), ("PrometheusRule", NAME)} < set(self.objects()), "the API has their types")
         self.kubectl("label", "namespace", NAME, "pod-security.kubernetes.io/enforce=restricted")
         self.assertIn("pod/admitted created", self.pod("admitted"))
         self.assertIn("violates PodSecurity", self.pod("refused", hostNetwork=True))
         image = self.read("deployment")["spec"]["template"]["spec"]["containers"][0]["image"]
         self.assertEqual(image, "ghcr.io/owner/image:1.2.3")
         next(blocks)
-        self.assertEqual(self.here(), [("Secret", "qumulo-tokens")])
+        self.assertEqual(self.objects(), [("Secret", "qumulo-tokens")])
 
 
 class Rules(Case):
     def test_an_operator_may_attach_the_namespace_to_every_series_and_rule(self):
-        """OpenShift's monitoring of users' projects does, so that no project sees another one's series."""
+        """OpenShift's monitoring for user-defined projects does so, to separate projects."""
         def marked(series):
             return f"{series[:-1]}, namespace='n'}}" if series.endswith("}") else f"{series}{{namespace='n'}}"
 
@@ -201,7 +201,7 @@ class Rules(Case):
         for test in tests["tests"]:
             for series in test["input_series"]:
                 series["series"] = marked(series["series"])
-            # What is expected is grouped by other labels.
+            # The expected series are grouped by other labels.
             for query in test["promql_expr_test"]:
                 self.assertIn(" by (alertname, cluster, severity)", query["expr"])
         for name, content in (("rules.yml", rules), ("rules.test.yml", tests)):
@@ -210,16 +210,16 @@ class Rules(Case):
 
 
 class Podman(Case):
-    """Podman runs what the API server only admits: the rendered files, in a storage of its own."""
+    """Runs the rendered objects in podman, with a separate storage."""
 
     def setUp(self):
         super().setUp()
         settings = self.folder / "containers.conf"
-        # Containers cannot have more than whoever starts them; and no lock is shared with other storages.
+        # Containers cannot have higher limits than the process that starts them. Locks are not shared with other storages.
         settings.write_text('[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]\n'
                             '[engine]\nlock_type = "file"\n')
         self.environment = {**os.environ, "CONTAINERS_CONF": str(settings), "PODMAN_IGNORE_CGROUPSV1_WARNING": "1"}
-        # Podman mounts its storage on itself.
+        # Podman bind-mounts its storage.
         self.addCleanup(run, "umount", self.folder / "storage/overlay", check=False)
 
     def podman(self, *arguments, check=True):
@@ -229,7 +229,7 @@ class Podman(Case):
                    *arguments, check=check, env=self.environment)
 
     def build(self, image):
-        """The project's image, with the libraries that a program needs if it is not the static one."""
+        """Builds the image with EXPORTER, and with the libraries that it needs if it is not static."""
         context = self.folder / "context"
         program = context / self.podman("info", "--format={{.Host.Arch}}").strip() / NAME
         program.parent.mkdir(parents=True)
@@ -248,7 +248,7 @@ class Podman(Case):
     def test_the_rendered_pod_is_ready_and_serves_the_clusters(self):
         self.build("localhost/exporter:test")
         clusters = self.simulate(run(EXPORTER, "simulate", "--print-fleet")).clusters
-        # As the chart has it, and as OpenShift completes it.
+        # The user of the chart, and one of OpenShift.
         for user in (65534, 1000680000):
             with self.subTest(user):
                 self.serve(clusters, user)
@@ -260,14 +260,14 @@ class Podman(Case):
                 {"name": name, "url": cluster["url"], "tls_config": {"pin_sha256": [cluster["pin_sha256"]]},
                  "authorization": {"credentials_file": f"/run/secrets/qumulo/{name}.token"}}
                 for name, cluster in clusters.items()]},
-            # To podman, ConfigMaps and Secrets are volumes, which cannot have one name.
+            # Podman stores ConfigMaps and Secrets as volumes, which need different names.
             "existingSecrets": ["tokens"],
             "extraObjects": [{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "tokens"}, "stringData": {
                 f"{name}.token": each["token"] for name, each in clusters.items()}}],
             "image": {"repository": "localhost/exporter", "tag": "test"},
-            # Podman has no fsGroup: the files of a Secret are for root's group, in which OpenShift has every user.
+            # Podman has no fsGroup: files of a Secret belong to the group root, of which every OpenShift user is a member.
             "podSecurityContext": {"runAsUser": user, "runAsGroup": 0},
-            # The simulated clusters are on the loopback of this machine, and so is the pod.
+            # The pod uses the host's network, to reach the simulated clusters on the loopback interface.
             "extraArgs": [f"--web.listen-address=127.0.0.1:{port}"],
         }
         objects = self.folder / f"objects-{user}.yaml"

@@ -1,6 +1,6 @@
-"""The listener under attack, with figures: what others get while many connections do harm.
+"""The listener under attack: how long other requests take during many malicious connections.
 
-A scrape every half second stays within a second, which is generous: most take some milliseconds, as is printed.
+Each test prints the longest time. The limit is one second, which is generous: most requests take some milliseconds.
 """
 
 import base64
@@ -36,7 +36,7 @@ def connect(address):
 
 
 def silent(address, count, ready, end):
-    """Connections that say nothing; those that are closed are opened again."""
+    """Connections that send nothing. Those that are closed are opened again."""
     raise_descriptors()
     clients, watched = [connect(address) for _ in range(count)], max(0, count - 500)
     ready.set()
@@ -53,7 +53,7 @@ def silent(address, count, ready, end):
 
 
 def slow_heads(address, count, ready, end):
-    """Requests whose heads come a byte at a time; those that are closed are begun again."""
+    """Requests whose headers are sent byte by byte. Those that are closed are started again."""
     raise_descriptors()
     head = b"GET /metrics HTTP/1.1\r\nHost: x\r\nX-Slow: " + b"a" * 10_000
     clients, sent = [connect(address) for _ in range(count)], 0
@@ -71,7 +71,7 @@ def slow_heads(address, count, ready, end):
 
 
 def never_read(address, count, ready, end):
-    """Requests for large answers that are never read; a connection that is closed is opened again."""
+    """Requests for large responses that are never read."""
     request = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
 
     def ask():
@@ -79,7 +79,7 @@ def never_read(address, count, ready, end):
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.settimeout(10)
         client.connect(address)
-        # As many answers as fit into nobody's buffers.
+        # More responses than fit into all buffers.
         client.sendall(request * 20)
         return client
 
@@ -90,8 +90,8 @@ def never_read(address, count, ready, end):
 
 
 def guess(address, count, ready, end):
-    """Connections that try passwords one after the other. They come from another address than the scrapes: when an address
-    takes more connections than there are, the one that is closed for the next can be any of its own that is still new."""
+    """Connections that try passwords one after the other. They come from another address than the scrapes: at the limit of
+    connections, the exporter closes connections of the address that has the most."""
     elsewhere = ("127.0.0.2", 0)
     clients, number = [http.client.HTTPConnection(*address, timeout=30, source_address=elsewhere) for _ in range(count)], 0
     ready.set()
@@ -111,7 +111,7 @@ def guess(address, count, ready, end):
 
 
 def hellos(address, count, ready, end):
-    """As many first messages of handshakes at a time as there are connections, none of them finished."""
+    """TLS handshakes that are started and never finished."""
     hello = client_hello()
     while not end.is_set():
         clients = []
@@ -125,12 +125,12 @@ def hellos(address, count, ready, end):
             client.close()
 
 
-# What a client sends over each connection of a flood; it reads nothing.
+# The bytes that a client sends over each connection of a flood. It reads nothing.
 FLOODS = {
     "silent": b"",
     "long heads": b"GET /metrics HTTP/1.1\r\nHost: x\r\nX-Long: " + b"a" * 15_000,
     "hellos": None,
-    # More than the buffers of both sides take.
+    # More than fits into the buffers of both sides.
     "unread answers": b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 3,
 }
 
@@ -147,7 +147,7 @@ def client_hello():
 
 
 def flood(address, source, payload, opened, ready, end):
-    """As many connections as the machine makes, up to 700 a second, of which the last 300 are held."""
+    """Opens up to 700 connections a second, and keeps the last 300 open."""
     held, began = collections.deque(), time.monotonic()
     while not end.is_set():
         if opened.value > 700 * (time.monotonic() - began):
@@ -162,7 +162,7 @@ def flood(address, source, payload, opened, ready, end):
         held.append(client)
         if payload and len(held) > 5:
             try:
-                # This one is connected by now, if there is room.
+                # By now this connection is established, if the backlog had space.
                 held[-5].send(payload)
             except OSError:
                 pass
@@ -174,7 +174,7 @@ def flood(address, source, payload, opened, ready, end):
 
 
 def memory_group(case, size):
-    """The folder of a control group with this limit of memory, and its file of the highest use; None if there can be none."""
+    """The folder of a new control group with this memory limit, and its file with the peak usage. None if it cannot be created."""
     unified = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
     root, limit, peak = (("/sys/fs/cgroup", "memory.max", "memory.peak") if unified else
                          ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.max_usage_in_bytes"))
@@ -184,7 +184,7 @@ def memory_group(case, size):
         case.addCleanup(group.rmdir)
         (group / limit).write_text(str(size))
         if not unified:
-            # What the kernel keeps of connections counts only if that is asked for.
+            # In version 1, the socket buffers count only with a limit.
             (group / "memory.kmem.tcp.limit_in_bytes").write_text(str(size))
     except OSError:
         return None
@@ -193,7 +193,7 @@ def memory_group(case, size):
 
 class ManyConnections(Case):
     def test_floods_within_the_memory_limit_of_the_chart(self):
-        """Two clients open connections as fast as they can: the exporter lives, and Prometheus gets its scrape."""
+        """Two clients open connections as fast as they can: the exporter survives and responds to scrapes."""
         limit = 128 << 20
         key, certificate = self.folder / "key.pem", self.folder / "certificate.pem"
         subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate,
@@ -240,7 +240,7 @@ class ManyConnections(Case):
                     used = f"{int(group[1].read_text()) >> 20} MiB" if group else "not known"
                     print(f"flood of {kind}: {rate:.0f} connections/s, scrape {worst * 1000:.0f} ms at worst, {most} descriptors, "
                           f"own memory {own} MiB, that of the group {used}", flush=True)
-                self.assertIsNone(exporter.poll(), "it lives")
+                self.assertIsNone(exporter.poll(), "the exporter runs")
                 self.assertLess(most, 256 + 60, "descriptors")
                 self.assertNotIn("this is a bug", exporter.log.read_text())
                 exporter.kill()
@@ -257,7 +257,7 @@ class ManyConnections(Case):
         self.assertTrue(ready.wait(60), "the attack has begun")
 
     def times(self, asks, seconds=8):
-        """The longest time of each kind of question, asked every half second; each has to be answered well."""
+        """The longest time of each kind of request, sent every half second. All must succeed."""
         worst, until = dict.fromkeys(asks, 0.0), time.monotonic() + seconds
         while time.monotonic() < until:
             for name, ask in asks.items():
@@ -272,14 +272,14 @@ class ManyConnections(Case):
         return {path: (lambda path=path: get(exporter.url + path)[0]) for path in ("/metrics", "/-/healthy")}
 
     def watched(self, *arguments, wrapper=()):
-        """An exporter of a fleet that is polled every three seconds."""
+        """Starts an exporter of a fleet that is polled every three seconds."""
         clusters = self.simulate(FLEET).clusters
         entries = [entry(name, cluster, self.folder) for name, cluster in clusters.items()]
         config = self.folder / "exporter.yml"
         config.write_text("global: {poll_interval: 3s}\nclusters:\n" + "".join(entries))
         return self.exporter("--config.file", config, *arguments, wrapper=wrapper)
 
-    def lost(self, samples):
+    def failed_polls(self, samples):
         return sum(value for series, value in samples.items() if "poll_failures_total{" in series)
 
     def test_silent_connections(self):
@@ -287,16 +287,16 @@ class ManyConnections(Case):
         wait_for(lambda: get(exporter.url + "/-/ready")[0] == 200, "ready")
         self.attack(silent, exporter, 5000)
         self.assertLess(self.times(self.asks(exporter)), 1)
-        self.assertEqual(self.lost(metrics(exporter.url)), 0)
+        self.assertEqual(self.failed_polls(metrics(exporter.url)), 0)
 
-    def test_heads_that_come_slowly(self):
+    def test_slow_headers(self):
         exporter = self.watched()
         wait_for(lambda: get(exporter.url + "/-/ready")[0] == 200, "ready")
         self.attack(slow_heads, exporter, 1000)
         self.assertLess(self.times(self.asks(exporter)), 1)
-        self.assertEqual(self.lost(metrics(exporter.url)), 0)
+        self.assertEqual(self.failed_polls(metrics(exporter.url)), 0)
 
-    def test_readers_that_never_read(self):
+    def test_clients_that_never_read(self):
         exporter = self.exporter("demo")
         self.attack(never_read, exporter, 40)
         self.assertLess(self.times(self.asks(exporter)), 1)
@@ -317,7 +317,7 @@ class ManyConnections(Case):
         samples = get(exporter.url + "/metrics", header)[2].decode()
         self.assertNotRegex(samples, r'qumulo_encryption_up{[^}]*} 0')
 
-    def test_how_long_a_refusal_takes_tells_no_user(self):
+    def test_rejections_take_equally_long_for_unknown_users(self):
         hashed = lambda user: subprocess.run([EXPORTER, "hash-password", user], input="right", capture_output=True, text=True).stdout
         exporter = self.exporter("demo", *self.web_config(f"basic_auth_users:\n  {hashed('known')}  {hashed('other')}"))
         client = http.client.HTTPConnection(exporter.url.removeprefix("http://"), timeout=30)
@@ -332,14 +332,14 @@ class ManyConnections(Case):
             seconds, headers = time.monotonic() - started, sorted(name for name, _ in answer.getheaders())
             return seconds, (answer.status, text, headers)
 
-        # By turns, because machines change their pace.
+        # Alternately, because the speed of the machine varies.
         rounds = [{user: refusal(user, number) for user in ("known", "nobody")} for number in range(40)]
-        self.assertEqual(len({repr(answer) for each in rounds for _, answer in each.values()}), 1, "the same answer")
+        self.assertEqual(len({repr(answer) for each in rounds for _, answer in each.values()}), 1, "the same response")
         known, nobody = (statistics.median(each[user][0] for each in rounds) for user in ("known", "nobody"))
         print(f"a wrong password: known user {known * 1000:.2f} ms, unknown {nobody * 1000:.2f} ms")
         self.assertLess(max(known, nobody), 1.3 * min(known, nobody))
 
-    def test_handshakes_that_are_begun(self):
+    def test_unfinished_handshakes(self):
         key, certificate = self.folder / "key.pem", self.folder / "certificate.pem"
         subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:4096", "-nodes", "-keyout", key, "-out", certificate,
                         "-subj", "/CN=exporter", "-days", "2"], check=True, capture_output=True)

@@ -1,11 +1,11 @@
-"""Sites whose label `cluster` means something else: what deploy/prometheus/README.md says for them, run as it is written."""
+"""Sites that use the label `cluster` for something else: the instructions in deploy/prometheus/README.md."""
 
 import json
 import re
 import subprocess
 import unittest
 
-from support import CURRENT, OLDEST, ROOT, Case, Store, get, impatient, wait_for
+from support import CURRENT, OLDEST, ROOT, Case, Store, get, without_waits, wait_for
 from test_rules import FIRING
 
 README = (ROOT / "deploy/prometheus/README.md").read_text()
@@ -27,7 +27,7 @@ class OwnClusterLabel(Case):
         self.target = self.demo.url.removeprefix("http://")
 
     def scrape(self, *replacements):
-        """The example for scraping, of a server with an external label, with each (old, new) text replaced."""
+        """The scrape example, for a server with an external label, with each (old, new) text replaced."""
         text = "global: {scrape_interval: 1s, external_labels: {cluster: site-a}}\n" + block("yaml", LABEL)
         for old, new in (("exporter.example.com:10979", self.target), *replacements):
             self.assertIn(old, text)
@@ -40,7 +40,7 @@ class OwnClusterLabel(Case):
         subprocess.run(["sh", "-euc", block("sh", LABEL)], cwd=self.folder, check=True)
         rules = self.folder / "alerts.yml"
         self.assertNotRegex(rules.read_text(), r"[({]cluster[),=]|labels\.cluster\b(?!_)")
-        rules.write_text(impatient(rules.read_text()))
+        rules.write_text(without_waits(rules.read_text()))
         folder, alertmanager = self.room()
         self.ready(alertmanager, CURRENT.alertmanager, f"--config.file={self.folder}/alertmanager.yml",
                    f"--storage.path={folder}", f"--web.listen-address={alertmanager}", "--cluster.listen-address=")

@@ -1,4 +1,4 @@
-"""The packages and the unit, from building to purging, on a machine that systemd runs."""
+"""The packages and the systemd unit, from building to purging, on a machine with systemd."""
 
 import os
 import pathlib
@@ -17,12 +17,12 @@ UP = 'qumulo_encryption_up{cluster="prod-west"}'
 
 
 class Packaged(Case):
-    """What all tests of this file do."""
+    """Steps that are common to the tests."""
 
     def build(self, kind, version="0.0.1", folder=None):
         folder = self.folder / (folder or f"{kind}-{version}")
         folder.mkdir()
-        # As the workflow of releases sets them.
+        # As in the release workflow.
         known = {"PACKAGE_VERSION": version, "PACKAGE_HOMEPAGE": "https://example.com/exporter",
                  "PACKAGE_MAINTAINER": "Owner <owner@example.com>"}
         run(ROOT / f"deploy/{kind}/build", EXPORTER, folder, env={**os.environ, **known})
@@ -38,7 +38,7 @@ class Packaged(Case):
     def inside(self, path):
         return f"/mnt/{path.relative_to(self.folder)}"
 
-    def holds_everything(self, files):
+    def assert_all_files(self, files):
         patterns = ("dashboards/*.json", "deploy/*.json", "docs/*.md", "deploy/runbooks/*.md", "deploy/nginx/*",
                     "deploy/opentelemetry/*", "deploy/prometheus/*.yml", "deploy/systemd/lxc.conf",
                     f"deploy/example/{NAME}.yml", "README.md", "CHANGELOG.md", "deploy/package/THIRD-PARTY-LICENSES.txt")
@@ -57,7 +57,7 @@ class Packaged(Case):
         return state["UnitFileState"], state["ActiveState"], int(state["MainPID"])
 
     def configure(self):
-        """A simulated cluster in the machine, and what an administrator writes. Gives the cluster's token."""
+        """Starts a simulated cluster in the machine, and writes the configuration. Returns the cluster's token."""
         cluster = self.machine.cluster("prod-west")
         (self.folder / "edited.yml").write_text(f"""global: {{poll_interval: 1s, poll_timeout: 1s}}
 clusters:
@@ -66,17 +66,17 @@ clusters:
   authorization: {{credentials_file: prod-west.token}}
   tls_config: {{pin_sha256: ["{cluster["pin_sha256"]}"]}}
 """)
-        # Into the file that is there, whose owner and mode are the package's.
+        # The file keeps the owner and mode that the package gave it.
         self.machine.run("sh", "-c", f"cat /mnt/edited.yml >{CONFIG}")
         return cluster["token"]
 
-    def is_configured(self):
+    def assert_configured(self):
         edited = self.machine.run("cat", CONFIG)
         self.assertEqual(edited, (self.folder / "edited.yml").read_text(), "an edited configuration stays")
         modes = self.machine.run("stat", "--format=%U:%G %a", FOLDER, CONFIG, TOKEN).splitlines()
         self.assertEqual(modes, [f"root:{NAME} 750", f"root:{NAME} 640", f"root:{NAME} 640"])
 
-    def is_confined(self, process):
+    def assert_confined(self, process):
         status = dict(line.split(":\t") for line in self.machine.run("cat", f"/proc/{process}/status").splitlines())
         user = self.machine.run("id", "--user", NAME).strip()
         self.assertEqual((status["Uid"].split(), int(status["CapBnd"], 16), status["NoNewPrivs"], status["Seccomp"]),
@@ -87,8 +87,8 @@ clusters:
         self.assertIn("subset=pid", {option for mount in mounts if mount[1] == "/proc" for option in mount[3].split(",")})
 
     def serves_until_upgraded(self, upgrade):
-        """From the first start to an upgrade, with the unit as it is shipped."""
-        self.assertEqual(self.state(), ("disabled", "inactive", 0), "there is nothing to watch yet")
+        """From the first start to an upgrade, with the unmodified unit."""
+        self.assertEqual(self.state(), ("disabled", "inactive", 0), "no cluster is configured yet")
         self.assertEqual(self.machine.run("systemd-analyze", "verify", f"{NAME}.service", f"{NAME}.socket"), "")
         token = self.configure()
         self.machine.replace(TOKEN, "wrong", NAME)
@@ -106,9 +106,9 @@ clusters:
         wait_for(lambda: self.machine.sample(loaded) > before, "it is reloaded")
         enabled, active, process = self.state()
         self.assertEqual((enabled, active), ("enabled", "active"))
-        self.is_confined(process)
+        self.assert_confined(process)
         upgrade()
-        self.is_configured()
+        self.assert_configured()
         enabled, active, new = self.state()
         self.assertEqual((enabled, active), ("enabled", "active"))
         self.assertNotEqual(new, process, "restarted with the new program")
@@ -118,7 +118,7 @@ clusters:
 
 class Packages(Packaged):
     def with_another_link(self, package):
-        """A later version whose unit has more to enable."""
+        """A later version, whose unit has an additional alias."""
         folder = self.folder / "newer"
         run("dpkg-deb", "--raw-extract", package, folder)
         with (folder / f"usr/lib/systemd/system/{NAME}.service").open("a") as unit:
@@ -133,28 +133,28 @@ class Packages(Packaged):
         for name, value in (("Homepage", "https://example.com/exporter"), ("Maintainer", "Owner <owner@example.com>")):
             self.assertEqual(run("dpkg-deb", "--field", new, name), f"{value}\n")
         contents = run("dpkg-deb", "--contents", new)
-        self.holds_everything({line.split(" .", 1)[1] for line in contents.splitlines()})
+        self.assert_all_files({line.split(" .", 1)[1] for line in contents.splitlines()})
         self.machine = machine = Machine(self)
         machine.run("dpkg", "--install", self.inside(old))
         self.serves_until_upgraded(lambda: machine.run("dpkg", "--install", self.inside(new)))
         self.assertIn("0.0.2", machine.run("dpkg-query", "--show", NAME))
         newer = self.with_another_link(new)
         machine.run("dpkg", "--install", newer)
-        self.assertEqual(self.state(), ("enabled", "inactive", 0), "what was stopped stays so")
+        self.assertEqual(self.state(), ("enabled", "inactive", 0), "a stopped service stays stopped")
         self.assertIn(f"{NAME}.service", machine.run("readlink", "/etc/systemd/system/another.service"))
         machine.run("systemctl", "start", NAME)
         machine.run("dpkg", "--remove", NAME)
         self.assertEqual(self.state()[1:], ("inactive", 0))
         self.assertIsNone(self.machine.sample(UP))
-        self.is_configured()
+        self.assert_configured()
         machine.run("dpkg", "--install", newer)
-        self.assertEqual(self.state(), ("enabled", "inactive", 0), "what was enabled is so again")
+        self.assertEqual(self.state(), ("enabled", "inactive", 0), "an enabled service is enabled again")
         machine.run("dpkg", "--purge", NAME)
         left = machine.run("find", "/etc", "/usr/bin", "/usr/lib/systemd", "/usr/share/doc", "/var/lib/systemd",
                            "-name", f"*{NAME}*", "-or", "-name", "another.service")
         self.assertEqual(left.split(), [FOLDER])
-        self.assertEqual(machine.run("ls", FOLDER), "prod-west.token\n", "what the package did not bring stays")
-        # Where systemd does not run: in the building of an image.
+        self.assertEqual(machine.run("ls", FOLDER), "prod-west.token\n", "other files stay")
+        # Without a running systemd, as in the build of an image.
         for command in (("--install", self.inside(new)), ("--purge", NAME)):
             hidden = 'mount -t tmpfs tmpfs /run/systemd && exec dpkg "$@"'
             machine.run("unshare", "--mount", "sh", "-c", hidden, "sh", *command)
@@ -164,11 +164,11 @@ class Packages(Packaged):
         findings = run("rpmlint", new, check=False)
         tags = set(re.findall(r"^\S+ [EW]: (\S+)", findings, re.M))
         self.assertEqual(tags, {
-            # Configuration and secrets are for the group of the exporter.
+            # Configuration and secrets are readable only for root and the exporter's group.
             "non-readable", "non-standard-dir-perm", "non-standard-gid",
-            # Signed by whoever publishes it.
+            # The publisher signs it.
             "no-signature",
-            # Customs of single distributions: section 8, gzip, a unit as the only file in /usr/lib, an SPDX licence.
+            # Conventions of some distributions: section 8, gzip, a unit as the only file in /usr/lib, an SPDX licence.
             "invalid-license", "manpage-not-compressed", "no-changelogname-tag", "no-group-tag",
             "no-manual-page-for-binary", "only-non-binary-in-usr-lib",
         })
@@ -176,10 +176,10 @@ class Packages(Packaged):
         self.assertEqual(about, "https://example.com/exporter Owner <owner@example.com>")
         needed = run("rpm", "--query", "--package", "--requires", new)
         glibc = max(tuple(map(int, version.split("."))) for version in re.findall(r"GLIBC_([\d.]+)", needed))
-        self.assertLessEqual(glibc, (2, 34), "what Red Hat Enterprise Linux 9 has")
-        self.holds_everything(set(run("rpm", "--query", "--package", "--list", new).split()))
+        self.assertLessEqual(glibc, (2, 34), "the version of Red Hat Enterprise Linux 9")
+        self.assert_all_files(set(run("rpm", "--query", "--package", "--list", new).split()))
         self.machine = machine = Machine(self)
-        # As the distributions that use RPM have it.
+        # As in distributions with RPM.
         machine.run("mkdir", "-p", "/etc/systemd/system-preset")
         machine.run("sh", "-c", "echo 'disable *' >/etc/systemd/system-preset/99-default-disable.preset")
 
@@ -191,7 +191,7 @@ class Packages(Packaged):
         self.assertIn("-0.0.2-", machine.run("rpm", "--query", NAME))
         self.assertEqual(machine.run("rpm", "--verify", "--nodeps", NAME, check=False).split()[1:], ["c", CONFIG])
         rpm("--upgrade", "--replacepkgs", self.inside(new))
-        self.assertEqual(self.state(), ("enabled", "inactive", 0), "what was stopped stays so")
+        self.assertEqual(self.state(), ("enabled", "inactive", 0), "a stopped service stays stopped")
         machine.run("systemctl", "start", NAME)
         rpm("--erase", NAME)
         self.assertEqual(self.state()[1:], ("inactive", 0))
@@ -211,8 +211,8 @@ class Licences(Case):
                        f"--target={processor}-unknown-linux-gnu", cwd=ROOT)
             linked |= {" ".join(line.split()[:2]).replace(" v", " ") for line in tree.splitlines() if line}
         self.assertGreater(len(linked), 100)
-        self.assertEqual(named, linked, "made anew with deploy/package/licences")
-        # Texts that cargo-about made up, for want of a file with the real one.
+        self.assertEqual(named, linked, "run deploy/package/licences")
+        # Placeholders of cargo-about's templates, which it uses if a crate has no licence file.
         self.assertEqual(re.findall(r"<year>|\[year\]|<owner>|<copyright holders>", text), [])
 
     def test_both_lists_of_licences_are_the_same(self):
@@ -221,7 +221,7 @@ class Licences(Case):
 
 
 class Unit(Packaged):
-    """The unit in other surroundings. The package brings it and its user."""
+    """The unit in other environments. The package installs it and its user."""
 
     def install(self, *options):
         package = self.build("debian")
@@ -237,8 +237,8 @@ class Unit(Packaged):
         wait_for(lambda: self.machine.sample(UP) == 1, "a request starts the service")
 
     def test_lxc(self):
-        """A container that may neither mount nor have namespaces of users. What LXC itself refuses, AppArmor decides on the
-        host, which this kernel may not have; systemd fails at the same step for the same options."""
+        """A container that cannot mount or create user namespaces. On LXC, AppArmor denies both. This kernel may lack AppArmor, so the
+        limits of namespaces are set to 0. systemd fails at the same step for the same options."""
         drop_in = ROOT / "deploy/systemd/lxc.conf"
         options = [line.split("=")[0] for line in drop_in.read_text().splitlines() if re.match(r"\w+=", line)]
         shipped = (ROOT / f"deploy/systemd/{NAME}.service").read_text()
@@ -263,7 +263,7 @@ class Unit(Packaged):
         self.machine.run("install", "-D", "-m", "644", "/mnt/lxc.conf", f"{folder}/lxc.conf")
         self.machine.run("systemctl", "daemon-reload")
         self.machine.run("systemctl", "restart", NAME)
-        wait_for(lambda: self.machine.sample(UP) == 1, "it watches its cluster")
+        wait_for(lambda: self.machine.sample(UP) == 1, "the cluster is polled")
         self.assertEqual(self.machine.run("systemd-analyze", "verify", f"{NAME}.service"), "")
         verdict = self.machine.run("systemd-analyze", "security", NAME)
         print(re.search(r"Overall exposure level.*", verdict)[0])

@@ -10,7 +10,7 @@ from support import VENVS, Case, free_port, get, wait_for
 
 AXE = (VENVS / "axe/node_modules/axe-core/axe.min.js").read_text()
 
-# Run when they are taken for markup or script; shown as they are when they are text.
+# Changes the title if it is interpreted as markup or script.
 EVIL = "<img src=x onerror=document.title='owned'><script>document.title='owned'</script>\\\"'&"
 FLEET = f"""
 clusters:
@@ -64,12 +64,12 @@ class Browser:
         return self.call("POST", "/execute/sync", {"script": f"return {script}", "args": []})
 
     def width(self, width):
-        """The inside of the window, as a telephone has it: windows themselves are never that narrow."""
+        """Sets the width of the viewport. Windows have a larger minimum width."""
         metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
         self.call("POST", "/goog/cdp/execute", {"cmd": "Emulation.setDeviceMetricsOverride", "params": metrics})
 
     def see(self, selector):
-        """Whether something is seen: not folded away."""
+        """Whether an element is visible, and not in a closed <details>."""
         return self.run(f"document.querySelector('{selector}').checkVisibility()")
 
     def press_tab(self):
@@ -83,7 +83,7 @@ class Browser:
         self.call("POST", "/goog/cdp/execute", {"cmd": "Emulation.setEmulatedMedia", "params": feature})
 
     def violations(self):
-        """The rules of axe that the page breaks, and where: those of WCAG, and those of good practice."""
+        """The rules of axe (WCAG and best practices) that the page violates, and the elements."""
         self.call("POST", "/execute/sync", {"script": AXE, "args": []})
         script = """const done = arguments[0]; axe.run(document).then(found => done(
             found.violations.map(each => [each.id, each.nodes.map(node => node.html)])));"""
@@ -93,7 +93,7 @@ class Browser:
         feature = {"features": [{"name": "forced-colors", "value": "active"}]}
         self.call("POST", "/goog/cdp/execute", {"cmd": "Emulation.setEmulatedMedia", "params": feature})
 
-    def complaints(self):
+    def messages(self):
         return [entry["message"] for entry in self.call("POST", "/se/log", {"type": "browser"})]
 
 
@@ -118,20 +118,20 @@ class Page(Case):
             self.assertIn("\\u{202e}evil\\u{7}", text)
             self.assertEqual(browser.run("document.querySelectorAll('script, img').length"), 0)
             self.assertNotIn("owned", browser.run("document.title"))
-            # The stylesheet was let in by its hash.
+            # The Content-Security-Policy allows the stylesheet by its hash.
             self.assertNotEqual(browser.run("getComputedStyle(document.querySelector('.cluster')).borderLeftWidth"), "0px")
-        self.assertEqual(browser.complaints(), [])
+        self.assertEqual(browser.messages(), [])
 
     def test_a_foreign_style_or_script_would_be_blocked(self):
-        """The policy works: what somebody managed to put into the page would not run."""
+        """The Content-Security-Policy blocks injected content."""
         browser = self.browser
         browser.open(self.demo.url + "/")
         browser.run("""(() => { const style = document.createElement('style'); style.textContent = 'body {color: red}';
                         document.head.append(style); const image = new Image(); image.src = 'http://127.0.0.1:9/x';
                         document.body.append(image); })()""")
-        wait_for(lambda: len(browser.complaints()) >= 2, "the browser complains of both")
+        wait_for(lambda: len(browser.messages()) >= 2, "the browser reports both")
 
-    def test_it_can_be_found_one_s_way_in(self):
+    def test_landmarks_and_keyboard(self):
         browser = self.browser
         browser.open(self.demo.url + "/")
         self.assertEqual(browser.run("document.documentElement.lang"), "en")
@@ -162,7 +162,7 @@ class Page(Case):
         self.assertTrue(browser.see(".forbidden"))
         size, others = (browser.run(f"parseFloat(getComputedStyle(document.querySelector('{selector}')).fontSize)")
                         for selector in (".forbidden", ".findings p"))
-        self.assertGreater(size, others, "what must not be done is the strongest text")
+        self.assertGreater(size, others, "the warning is larger than other text")
         browser.run("document.querySelector('.warning-box a').click()")
         wait_for(lambda: "?cluster=lost" in browser.run("location.href"), "the warning leads to the cluster")
         self.assertEqual(browser.run("document.querySelectorAll('article').length"), 1)
@@ -215,9 +215,9 @@ class Page(Case):
 
     def test_axe_finds_nothing(self):
         browser = self.browser
-        # Rarely, so that it does not interrupt the search.
+        # A long interval, so that a refresh does not interrupt the check. A link on the page stops the refresh.
         browser.open(self.demo.url + "/?refresh=3600")
-        self.assertEqual([name for name, _ in browser.violations()], ["meta-refresh"], "which a link on the page stops")
+        self.assertEqual([name for name, _ in browser.violations()], ["meta-refresh"])
         for path in ("/?refresh=0", "/?state=critical&refresh=0", "/?q=nothing&refresh=0", "/?cluster=lost", "/?cluster=none",
                      "/runbooks/", "/runbooks/QumuloEncryptionKeyNotFound"):
             for width in (1280, 400):

@@ -1,4 +1,4 @@
-"""What the project promises to those who use, report, contribute and release: workflows, archive, documents."""
+"""Workflows, release notes, the archive, and links in documents."""
 
 import pathlib
 import re
@@ -14,14 +14,14 @@ NAME = "qumulo-encryption-exporter"
 VERSION = tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]["version"]
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 SECURITY = ROOT / "SECURITY.md"
-# The pages that a reader can come to from the README. Runbooks and the changelog have no links of this kind.
+# Documents with links. Runbooks and the changelog have none.
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", SECURITY, *(ROOT / "docs").glob("*.md"),
              *(path for folder in ("benches", "dashboards", "deploy") for path in (ROOT / folder).rglob("README.md"))]
 
 
 class Workflows(Case):
     def test_actions_are_pinned(self):
-        """A tag can be moved to other code; a commit cannot. The version is there for people, and for Dependabot."""
+        """Tags can be moved, commits cannot. Readers and Dependabot need the version in the comment."""
         pins = {}
         for path in WORKFLOWS:
             for used, comment in re.findall(r"uses: (\S+)(.*)", path.read_text()):
@@ -34,7 +34,7 @@ class Workflows(Case):
                 self.assertEqual(pins.setdefault(action, commit), commit, "one version of an action")
         self.assertGreater(len(pins), 3)
 
-    def test_jobs_may_read_unless_they_say_more(self):
+    def test_default_permissions_are_read_only(self):
         for path in WORKFLOWS:
             self.assertTrue("\npermissions:\n  contents: read\n\n" in path.read_text(), path)
 
@@ -47,7 +47,7 @@ class Workflows(Case):
 
 class Release(Case):
     def notes(self, tag, changelog):
-        """Exit status and what is printed, for the version of this project."""
+        """Exit status and output of release_notes.py, for the version of this project."""
         (self.folder / ".ci").mkdir(exist_ok=True)
         shutil.copy(ROOT / ".ci/release_notes.py", self.folder / ".ci")
         shutil.copy(ROOT / "Cargo.toml", self.folder)
@@ -75,7 +75,7 @@ class Release(Case):
             code, output = self.notes(tag, changelog)
             self.assertEqual((code, words in output), (1, True), f"{tag}: {output}")
 
-    def test_the_archive_is_whole_and_the_same_each_time(self):
+    def test_the_archive_is_complete_and_reproducible(self):
         built = []
         for folder in (self.folder / "one", self.folder / "two"):
             folder.mkdir()
@@ -105,11 +105,11 @@ class Documents(Case):
         titles = re.findall(r"^#+ (.*)", re.sub(r"^```.*?^```", "", path.read_text(), flags=re.M | re.S), re.M)
         return {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
 
-    def test_what_they_name_exists(self):
+    def test_links_and_paths_exist(self):
         for document in DOCUMENTS:
             text, name = document.read_text(), document.relative_to(ROOT)
             for link in re.findall(r"\]\(([^)\s]+)\)", text):
-                # The releases are beside the repository on GitHub, not in it.
+                # The releases are a page on GitHub, not a file of the repository.
                 if "://" in link or link == "../../releases":
                     continue
                 path, _, anchor = link.partition("#")
@@ -131,7 +131,7 @@ class Documents(Case):
             todo += [(page.parent / link).resolve() for link in links if "://" not in link]
         self.assertEqual(set(DOCUMENTS) - seen, set())
 
-    def test_every_promise_of_security_has_the_test_that_it_names(self):
+    def test_tests_named_in_security_exist(self):
         text = SECURITY.read_text()
         named = [pair for pair in re.findall(r"`(\w+/[\w/]+)::(\w+)`", text) if pair[1] != "NAME"]
         self.assertGreater(len(named), 60)

@@ -16,7 +16,7 @@ class Prometheus(Case):
         self.fleet.write_text(demo)
         self.demo = self.exporter("demo", "--fleet", self.fleet)
 
-    def test_promtool_and_an_independent_parser_have_nothing_to_say(self):
+    def test_promtool_and_an_independent_parser_accept_the_metrics(self):
         wait_for(lambda: get(self.demo.url + "/-/ready")[0] == 200, "every cluster was polled")
         plain = get(self.demo.url + "/metrics")[2]
         for text in (plain, (ROOT / "tests/golden/metrics.txt").read_bytes()):

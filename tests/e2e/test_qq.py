@@ -119,7 +119,7 @@ class VendorsClient(Case):
         for series, value in expected.items():
             self.assertAlmostEqual(learned[series], value, delta=1e-6, msg=series)
 
-    def test_the_same_answer_field_by_field(self):
+    def test_qq_and_the_exporter_agree_on_every_field(self):
         simulator = self.simulate(FLEET)
         self.clusters = simulator.clusters
         versions = {"kms": "7.10.2.1", "local": "7.10.2.1", "unreachable": "6.2.2", "plain": "6.2.2", "old": "6.0.0"}

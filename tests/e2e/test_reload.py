@@ -75,7 +75,7 @@ class Reload(Case):
         self.config.write_text(text.replace("name: b", "name: renamed"))
         wait_for(lambda: self.clusters(exporter) == {"a", "renamed"}, "a file edited in place, as in a bind mount, is found")
 
-    def test_both_files_are_reloaded_and_told_of(self):
+    def test_both_files_are_reloaded_and_reported(self):
         web = self.folder / "web.yml"
         web.write_text("")
         exporter = self.start_with("a", "--web.enable-lifecycle", "--web.config.file", web)
@@ -98,7 +98,7 @@ class Reload(Case):
             self.assertEqual((samples[RELOADED], samples[web_reloaded]), gauges)
             self.assertEqual(get(exporter.url + "/")[1]["X-Frame-Options"], "deny" if "deny" in text or gauges == (1, 0) else None)
 
-    def test_any_time_of_the_clock(self):
+    def test_clock_changes(self):
         """Reloads work whatever the clock does, and `Date` is the time of the clock."""
         self.simulator = self.simulate("clusters: [{name: a}]\n")
         self.config, web = self.folder / "exporter.yml", self.folder / "web.yml"

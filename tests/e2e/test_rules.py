@@ -6,7 +6,7 @@ import re
 import subprocess
 import unittest
 
-from support import GENERATIONS, PARTS, ROOT, VENVS, Case, get, impatient, metrics, wait_for
+from support import GENERATIONS, PARTS, ROOT, VENVS, Case, get, without_waits, metrics, wait_for
 
 RULES = ROOT / "deploy/prometheus/alerts.yml"
 TESTS = ROOT / "tests/rules"
@@ -90,7 +90,7 @@ class Rules(Case):
             for command, (code, output) in zip(commands, pool.map(lambda command: run(*command), commands)):
                 self.assertEqual(code, 0, f"{command}\n{output}")
 
-    def test_they_can_be_read_and_loaded_everywhere(self):
+    def test_limits_of_rule_servers(self):
         text = RULES.read_text()
         self.assertLess(len(text.splitlines()), 600)
         # The limit of Mimir and Grafana Cloud.
@@ -104,7 +104,7 @@ class Rules(Case):
         self.assertEqual(re.sub("^#.*", "", text, flags=re.M).count('job="'), 1)
         self.assertNotRegex(text, r"\bquery\b|externalLabels|externalURL")
 
-    def test_every_alert_is_whole_and_tested(self):
+    def test_every_alert_is_complete_and_tested(self):
         tests = "".join(path.read_text() for path in TESTS.glob("*.yml"))
         self.assertEqual(len(alerts()), 29)
         for name, rules in alerts().items():
@@ -227,7 +227,7 @@ class Rules(Case):
         self.assertGreater(len(used), 10)
         self.assertEqual(used - served, set())
         rules = self.folder / "alerts.yml"
-        rules.write_text(impatient(RULES.read_text()))
+        rules.write_text(without_waits(RULES.read_text()))
         stores = self.stores(f"""
 global: {{scrape_interval: 1s}}
 scrape_configs:

@@ -74,7 +74,7 @@ class Status(Case):
             self.assertEqual((code, stdout, "hush" in stderr), (3, "", False), stderr)
             self.assertIn(word, stderr)
 
-    def test_a_plugin_prints_its_line_whatever_fails(self):
+    def test_plugin_output_of_every_error(self):
         (self.folder / "good.yml").write_text(
             "clusters: [{name: a, url: 'https://127.0.0.1:1', authorization: {credentials_file: t}}]\n")
         (self.folder / "t").write_text("access-v1:x")

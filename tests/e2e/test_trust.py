@@ -131,7 +131,7 @@ class Trust(Case):
         self.assertEqual(got, {**expect, **dict.fromkeys(STRICTER, False)}, clusters)
         self.assertTrue(10 < sum(got.values()) < len(got) - 10, got)
 
-    def test_what_an_alert_means(self):
+    def test_tls_alert_messages(self):
         """Alert 40 has several causes, and the message names them."""
         self.openssl("req", "-x509", "-newkey", "rsa-pss", "-pkeyopt", "rsa_keygen_bits:2048", "-nodes", "-keyout", "pss.key",
                      "-out", "pss.pem", "-subj", "/CN=pss", "-addext", NAME, "-addext", "basicConstraints=critical,CA:FALSE")

@@ -170,7 +170,7 @@ class WebConfig(Case):
         self.assertEqual(self.curl(exporter, "-X", "POST", path="/-/reload")[0], 200)
         self.assertEqual(self.curl(exporter)[0], 0, "certificates are demanded now")
 
-    def test_mistakes_are_said_at_the_start_and_by_check_config(self):
+    def test_errors_are_reported_at_startup_and_by_check_config(self):
         web = self.folder / "web.yml"
         web.write_text("tls_server_config: {cert_file: a.pem, min_version: TLS10}\nbasic_auth_users: {a: plain}\n")
         done = run(EXPORTER, "demo", "--web.config.file", web, "--web.listen-address", "127.0.0.1:0")

@@ -6,8 +6,8 @@ use qumulo_encryption_exporter::client::{Client, TransportPool};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::{
-    bare::{Bare, healthy},
     lab::{Lab, settings},
+    raw_server::{RawServer, healthy},
 };
 
 /// A resolver with one entry.
@@ -23,7 +23,7 @@ const GOOD: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const DEAD: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 #[tokio::test]
-async fn a_dead_address_costs_no_poll() {
+async fn an_unreachable_address_does_not_fail_the_poll() {
     let lab = Lab::new(|_| {}).await;
     let port = lab.settings.url.port().unwrap();
     for addresses in [&[DEAD, GOOD][..], &[GOOD, DEAD], &[DEAD, DEAD, GOOD]] {
@@ -45,7 +45,7 @@ async fn hanging(port: u16) -> (TcpListener, Vec<tokio::task::JoinHandle<io::Res
 }
 
 #[tokio::test]
-async fn an_address_that_takes_no_connection_leaves_time_for_the_next() {
+async fn an_address_that_does_not_accept_connections_leaves_time_for_the_next() {
     let lab = Lab::new(|_| {}).await;
     let port = lab.settings.url.port().unwrap();
     let _full = hanging(port).await;
@@ -57,7 +57,7 @@ async fn an_address_that_takes_no_connection_leaves_time_for_the_next() {
 }
 
 #[tokio::test]
-async fn after_an_address_that_hangs_the_next_one_is_asked() {
+async fn after_an_address_that_hangs_the_next_poll_uses_another() {
     let lab = Lab::new(|_| {}).await;
     let port = lab.settings.url.port().unwrap();
     // Accepts the connection and then does not respond, so TCP does not try another address.
@@ -73,8 +73,8 @@ async fn after_an_address_that_hangs_the_next_one_is_asked() {
 }
 
 #[tokio::test]
-async fn a_name_without_an_address_is_told_in_our_words() {
-    let server = Bare::http(|_| Some(healthy())).await;
+async fn the_message_about_a_name_without_an_address_is_short() {
+    let server = RawServer::http(|_| Some(healthy())).await;
     let mut settings = settings(&format!("http://localhost:{}", server.port), server.probe().settings.credential);
     settings.url = format!("https://other.test:{}", server.port).parse().unwrap();
     settings.transport.tls = Lab::new(|_| {}).await.settings.transport.tls.clone();

@@ -32,8 +32,8 @@ impl Authority {
         Self(CertifiedIssuer::signed_by(params, KeyPair::generate().unwrap(), &self.0).unwrap())
     }
 
-    /// A certificate that is not a CA certificate but is used as one.
-    pub fn without_right(name: &str) -> Self {
+    /// A certificate that signs others although it is not a CA certificate.
+    pub fn not_a_ca(name: &str) -> Self {
         Self::with(name, |params| {
             params.is_ca = IsCa::ExplicitNoCa;
             params.subject_alt_names = leaf(name, [2000, 2100]).subject_alt_names;

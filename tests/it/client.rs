@@ -1,4 +1,4 @@
-//! Every outcome of a poll.
+//! Results and failures of a poll.
 
 use std::time::{Duration, Instant};
 
@@ -8,15 +8,15 @@ use serde_json::json;
 use tokio::io::{AsyncWriteExt, BufReader};
 
 use crate::{
-    bare::{Bare, head, healthy, reply},
     lab::{Lab, PATIENT},
+    raw_server::{RawServer, head, healthy, reply},
 };
 
 /// Timeout of polls that are expected to time out.
 const SHORT: Duration = Duration::from_millis(300);
 
 /// The result of a poll and the number of requests to each endpoint.
-async fn check(change: impl FnOnce(&mut ClusterSpec), expect: (ApiVersion, KeyStore, &str), asked: [u64; 2]) {
+async fn check(change: impl FnOnce(&mut ClusterSpec), expect: (ApiVersion, KeyStore, &str), requests: [u64; 2]) {
     let lab = Lab::new(change).await;
     let result = lab.poll().await.unwrap();
     assert_eq!((result.api, result.key_store, result.status.label()), expect);
@@ -25,11 +25,11 @@ async fn check(change: impl FnOnce(&mut ClusterSpec), expect: (ApiVersion, KeySt
     let spec = lab.cluster.spec();
     assert_eq!((id.as_str(), version.as_str()), (spec.cluster_id().as_str(), spec.version()));
     let counts = lab.cluster.counts();
-    assert_eq!([counts.status_v1, counts.status_v2], asked);
+    assert_eq!([counts.status_v1, counts.status_v2], requests);
     assert_eq!((counts.connections, counts.identity), (1, 2), "all on one connection");
 }
 
-/// The reason of a failed poll and a part of its message.
+/// Polls, and checks the reason of the failure and a part of its message.
 async fn check_failure(change: impl FnOnce(&mut ClusterSpec), reason: FailureReason, words: &str) -> PollFailure {
     let mut lab = Lab::new(change).await;
     if reason == FailureReason::Timeout {
@@ -40,9 +40,9 @@ async fn check_failure(change: impl FnOnce(&mut ClusterSpec), reason: FailureRea
     failure
 }
 
-/// The same for a poll of a minimal server.
-async fn check_bare(answer: &'static str, reason: FailureReason, words: &str) {
-    let server = Bare::serve(async move |stream, _| {
+/// The same for a server that sends these bytes.
+async fn check_raw(answer: &'static str, reason: FailureReason, words: &str) {
+    let server = RawServer::serve(async move |stream, _| {
         let mut stream = BufReader::new(stream);
         head(&mut stream).await;
         stream.write_all(answer.as_bytes()).await.unwrap();
@@ -53,7 +53,7 @@ async fn check_bare(answer: &'static str, reason: FailureReason, words: &str) {
 }
 
 #[tokio::test]
-async fn every_release_gives_its_status() {
+async fn every_release_of_qumulo_core_is_polled() {
     let spec = |profile, kms: bool| {
         move |spec: &mut ClusterSpec| {
             spec.profile = profile;
@@ -90,9 +90,8 @@ async fn connections_that_fail() {
     check_failure(|spec| spec.faults.down = true, Connect, "cannot connect to 127.0.0.1:").await;
     check_failure(|spec| spec.faults.reset = true, Connect, "connection lost to ").await;
     check_failure(|spec| spec.faults.drop = true, Connect, "connection lost to ").await;
-    check_bare("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"status\": \"Enc", Connect, "connection lost to ")
-        .await;
-    check_bare("SSH-2.0-OpenSSH_9.2\r\n", Malformed, "does not speak HTTP").await;
+    check_raw("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"status\": \"Enc", Connect, "connection lost to ").await;
+    check_raw("SSH-2.0-OpenSSH_9.2\r\n", Malformed, "does not speak HTTP").await;
 }
 
 #[tokio::test]
@@ -110,7 +109,7 @@ async fn the_time_limit_holds_wherever_a_cluster_stops() {
 }
 
 #[tokio::test]
-async fn answers_that_are_no_status() {
+async fn error_responses() {
     use FailureReason::{Authentication, HttpError, Permission, RateLimited, Unsupported};
     let check_code = async |code, after: &str, reason, words: &str, pause: Option<u64>| {
         let change = |spec: &mut ClusterSpec| {
@@ -147,7 +146,7 @@ async fn redirects_are_not_followed() {
 }
 
 #[tokio::test]
-async fn answers_that_cannot_be_understood() {
+async fn malformed_responses() {
     let check_body = async |body: &str, words: &str| {
         check_failure(|spec| spec.body = Some(body.to_owned()), FailureReason::Malformed, words).await;
     };
@@ -162,8 +161,8 @@ async fn answers_that_cannot_be_understood() {
     check_failure(endless, FailureReason::Malformed, "larger than 256 KiB").await;
 }
 
-/// Whether the identity is known after two polls, and asked for how often, when the first meets this fault.
-async fn check_identity(fault: EndpointFault, later: Duration, known: bool, asked: u64) {
+/// Polls with this fault, and again `later` without it: whether the identity is then known, and the number of requests for it.
+async fn check_identity(fault: EndpointFault, later: Duration, known: bool, requests: u64) {
     let mut lab = Lab::new(|spec| spec.faults.identity_fault = Some(fault)).await;
     lab.settings.timeout = Duration::from_secs(4);
     let mut probe = lab.probe();
@@ -174,11 +173,11 @@ async fn check_identity(fault: EndpointFault, later: Duration, known: bool, aske
     lab.cluster.update(|spec| spec.faults.identity_fault = None);
     let identity = probe.poll_at(Instant::now() + later).await.unwrap().details.identity.clone();
     assert_eq!((identity.cluster_id.is_some(), identity.version.is_some()), (known, known), "{fault:?}");
-    assert_eq!(lab.cluster.counts().identity, asked, "{fault:?}");
+    assert_eq!(lab.cluster.counts().identity, requests, "{fault:?}");
 }
 
 #[tokio::test]
-async fn an_unknown_identity_costs_no_status_and_is_asked_again_soon() {
+async fn a_missing_identity_does_not_fail_the_poll_and_is_requested_again_soon() {
     let (soon, later) = (Duration::from_secs(1), Duration::from_secs(61));
     tokio::join!(
         check_identity(EndpointFault::Hang, soon, false, 1),
@@ -190,8 +189,8 @@ async fn an_unknown_identity_costs_no_status_and_is_asked_again_soon() {
 }
 
 #[tokio::test]
-async fn each_part_of_the_identity_is_known_or_not_by_itself() {
-    let server = Bare::http(|request| {
+async fn parts_of_the_identity_are_independent() {
+    let server = RawServer::http(|request| {
         let known = request.head.starts_with("GET /v1/version ");
         Some(if known { reply("200 OK", "{\"revision_id\": \"Qumulo Core 7.1\"}") } else { healthy() })
     })

@@ -18,9 +18,9 @@ use qumulo_encryption_exporter::{
 use qumulo_simulator::{ClusterSpec, Profile};
 
 use crate::{
-    bare::{Bare, healthy, reply},
     lab::Lab,
     leak::{self, PASSWORD, TOKEN},
+    raw_server::{RawServer, healthy, reply},
 };
 
 const NEXT_TOKEN: &str = "access-v1:hunter2next==";
@@ -79,7 +79,7 @@ async fn the_poll_that_meets_the_401_reads_the_file_again() {
     let path = folder.path().join("token");
     fs::write(&path, TOKEN).unwrap();
     let file = path.clone();
-    let server = Bare::http(move |request| {
+    let server = RawServer::http(move |request| {
         if request.authorization != format!("Bearer {TOKEN}") {
             return Some(healthy());
         }
@@ -130,7 +130,7 @@ async fn files_without_a_secret_are_named_and_nothing_is_sent() {
 
 /// A missing file means no credential, although the last one would still work.
 #[tokio::test]
-async fn a_secret_that_was_taken_away_is_not_used() {
+async fn a_removed_secret_is_not_used() {
     for log_in in [false, true] {
         let mut lab = Lab::new(|_| {}).await;
         if log_in {
@@ -182,7 +182,7 @@ async fn a_rotated_password_is_used_when_the_session_ends_or_its_file_changes() 
     probe.poll().await.unwrap();
     lab.cluster.update(|spec| spec.auth.password = "hunter2 renewed".to_owned());
     probe.poll().await.unwrap();
-    assert_eq!(lab.cluster.counts().logins, 1, "the session goes on");
+    assert_eq!(lab.cluster.counts().logins, 1, "the session continues");
     lab.write("password", "hunter2 renewed");
     probe.poll().await.unwrap();
     assert_eq!((lab.cluster.counts().logins, lab.cluster.counts().failed_logins), (2, 0));
@@ -202,7 +202,7 @@ async fn a_wrong_password_is_sent_rarely_however_often_its_file_is_written() {
         assert_fails(outcome, FailureReason::Authentication, words);
         assert_eq!(lab.cluster.counts().failed_logins, logins, "after {second} s");
         assert!(!probe.client.credential_changed().await);
-        // A new client, as after a reload, knows it too.
+        // The pause also applies to a new client, as after a reload.
         if second == 60 {
             probe = lab.probe();
         }
@@ -214,7 +214,7 @@ async fn a_wrong_password_is_sent_rarely_however_often_its_file_is_written() {
 }
 
 #[tokio::test]
-async fn a_session_is_not_given_up_for_a_file_with_the_same_password() {
+async fn a_rewritten_file_with_the_same_password_keeps_the_session() {
     let lab = session(|_| {}).await;
     let mut probe = lab.probe();
     for _ in 0..3 {
@@ -231,7 +231,7 @@ fn exposed(lab: &Lab) -> usize {
 }
 
 #[tokio::test]
-async fn a_file_that_all_can_read_is_told_once_for_each_change() {
+async fn a_world_readable_file_is_logged_once_per_change() {
     let lab = Lab::new(rotate).await;
     let mut probe = lab.probe();
     for _ in 0..3 {
@@ -247,7 +247,7 @@ async fn a_file_that_all_can_read_is_told_once_for_each_change() {
 
 /// As Windows editors write them.
 #[tokio::test]
-async fn byte_order_marks_are_no_part_of_a_secret() {
+async fn byte_order_marks_are_not_part_of_a_secret() {
     for log_in in [false, true] {
         let mut lab = Lab::new(|_| {}).await;
         if log_in {
@@ -269,11 +269,11 @@ async fn a_session_that_is_refused_at_once_is_renewed_once() {
     assert_eq!((lab.cluster.counts().logins, lab.cluster.counts().status_v2), (3, 4));
     lab.cluster.update(|spec| spec.auth.session_hours = 10);
     probe.poll().await.unwrap();
-    assert_eq!(lab.cluster.counts().logins, 3, "the last session was good after all");
+    assert_eq!(lab.cluster.counts().logins, 3, "the last session is used");
 }
 
 #[tokio::test]
-async fn logins_fail_as_what_they_are() {
+async fn failed_logins_have_the_right_reason() {
     for (code, reason) in [
         (403, FailureReason::Authentication),
         (404, FailureReason::Unsupported),
@@ -284,7 +284,7 @@ async fn logins_fail_as_what_they_are() {
         assert_fails(lab.poll().await, reason, &code.to_string());
         assert_eq!((lab.cluster.counts().failed_logins, lab.cluster.counts().status_v2), (1, 0));
     }
-    let server = Bare::http(|_| Some(reply("200 OK", "{\"bearer_token\": \"hunter2 \\n\"}"))).await;
+    let server = RawServer::http(|_| Some(reply("200 OK", "{\"bearer_token\": \"hunter2 \\n\"}"))).await;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("password");
     fs::write(&path, PASSWORD).unwrap();
@@ -307,16 +307,16 @@ async fn check_upgrade(from: Profile, to: Profile, later: u64, outage: bool, exp
         (Ok(result), Ok(api)) => assert_eq!(result.api, api),
         (outcome, Err(words)) => {
             assert_fails(outcome, FailureReason::Unsupported, words);
-            assert_eq!(lab.cluster.counts().status_v1, v1, "v1 is not even asked");
+            assert_eq!(lab.cluster.counts().status_v1, v1, "v1 is not requested");
         }
         (Err(failure), Ok(_)) => panic!("{failure:?}"),
     }
 }
 
 #[tokio::test]
-async fn upgrades_are_noticed_and_downgrades_are_not_believed() {
+async fn upgrades_are_detected_and_sudden_downgrades_are_rejected() {
     use Profile::{Core7, Core60, Core621, Core622};
-    // Also after a 404 of the newer API that was an accident: the older one calls every KMS status encrypted.
+    // Falling back to the older API after an accidental 404 would hide KMS problems: it reports every KMS status as encrypted.
     check_upgrade(Core60, Core7, 1, false, Ok(ApiVersion::V2)).await;
     check_upgrade(Core60, Core7, 1, true, Ok(ApiVersion::V2)).await;
     check_upgrade(Core60, Core60, 601, false, Ok(ApiVersion::V1)).await;
@@ -331,10 +331,10 @@ async fn upgrades_are_noticed_and_downgrades_are_not_believed() {
 
 /// A failed check for a newer API must not discard the status of the old one.
 #[tokio::test]
-async fn an_error_of_the_newer_api_costs_no_status_of_the_old_one() {
+async fn an_error_of_the_newer_api_does_not_discard_the_status_of_the_old_one() {
     let broken = Arc::new(AtomicBool::new(false));
     let now_broken = broken.clone();
-    let server = Bare::http(move |request| {
+    let server = RawServer::http(move |request| {
         Some(match request.head.split(' ').nth(1) {
             Some("/v1/encryption/status") => reply("200 OK", r#"{"status": "Encrypted"}"#),
             Some("/v2/encryption/key-store/status") if now_broken.load(Ordering::SeqCst) => reply("500 Oh", "{}"),

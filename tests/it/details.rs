@@ -15,7 +15,7 @@ fn kms(spec: &mut ClusterSpec) {
     (spec.key_store_type, spec.status) = (json!("KMS"), json!("KMS Available"));
 }
 
-fn asked(counts: &Counts) -> [u64; 3] {
+fn requests(counts: &Counts) -> [u64; 3] {
     [counts.key_store, counts.who_am_i, counts.tokens]
 }
 
@@ -24,11 +24,11 @@ async fn details(change: impl FnOnce(&mut ClusterSpec)) -> (Details, [u64; 3]) {
     let result = lab.poll().await.unwrap();
     let counts = lab.cluster.counts();
     assert_eq!(counts.connections, 1, "all on one connection");
-    ((*result.details).clone(), asked(&counts))
+    ((*result.details).clone(), requests(&counts))
 }
 
 #[tokio::test]
-async fn the_key_management_server_is_known_where_there_is_one() {
+async fn the_kms_is_reported_if_there_is_one() {
     let (known, requests) = details(|spec| {
         kms(spec);
         (spec.kms.hostname, spec.kms.port) = ("KMS-1.example.com".to_owned(), 5697);
@@ -40,17 +40,17 @@ async fn the_key_management_server_is_known_where_there_is_one() {
     assert_eq!(server.configured.unwrap().unix_seconds(), 1_777_629_600.0);
     assert_eq!(requests, [1, 1, 1]);
     let (known, requests) = details(|_| {}).await;
-    assert_eq!((known.kms, requests), (None, [0, 1, 1]), "a local key store has none");
+    assert_eq!((known.kms, requests), (None, [0, 1, 1]), "a local key store has no KMS");
     let (known, requests) = details(|spec| {
         kms(spec);
         spec.profile = Profile::Core621;
     })
     .await;
-    assert_eq!((known.kms, requests[0]), (None, 1), "an endpoint that is not there costs nothing");
+    assert_eq!((known.kms, requests[0]), (None, 1), "a missing endpoint does not fail the poll");
 }
 
 #[tokio::test]
-async fn the_account_is_known_as_far_as_it_may_know_itself() {
+async fn account_details_depend_on_its_privileges() {
     let tokens = |details: &Details| {
         let tokens = details.account.tokens.as_ref()?;
         Some(tokens.iter().map(|token| (token.id().to_owned(), token.expires.is_some())).collect::<Vec<_>>())
@@ -67,12 +67,12 @@ async fn the_account_is_known_as_far_as_it_may_know_itself() {
     let (known, _) = details(|spec| spec.auth.own_tokens_visible = true).await;
     assert_eq!(tokens(&known), Some(vec![(id, false)]), "a token that never expires");
     let (known, _) = details(|spec| spec.auth.token_expiry = Some("+20d".to_owned())).await;
-    assert_eq!(tokens(&known), None, "tokens that may not be seen");
+    assert_eq!(tokens(&known), None, "tokens that the account may not list");
     assert!(known.account.privileges.is_some());
 }
 
 #[tokio::test]
-async fn they_are_asked_rarely() {
+async fn details_are_requested_rarely() {
     let lab = Lab::new(|spec| {
         kms(spec);
         spec.auth.token_expiry = Some("+20d".to_owned());
@@ -83,7 +83,7 @@ async fn they_are_asked_rarely() {
     let after = |seconds| now + Duration::from_secs(seconds);
     for (second, expect) in [(0, [1, 1, 1]), (60, [1, 1, 1]), (599, [1, 1, 1]), (600, [2, 2, 2]), (660, [2, 2, 2])] {
         probe.poll_at(after(second)).await.unwrap();
-        assert_eq!(asked(&lab.cluster.counts()), expect, "{second}");
+        assert_eq!(requests(&lab.cluster.counts()), expect, "{second}");
     }
     // Details are requested at once when the key store changes.
     lab.cluster.update(|spec| (spec.key_store_type, spec.status) = (json!("Local"), json!("Encrypted")));
@@ -102,11 +102,11 @@ async fn a_session_has_privileges_and_no_access_tokens() {
     lab.log_in();
     let account = lab.poll().await.unwrap().details.account.clone();
     assert!(account.privileges.is_some() && account.tokens.is_none());
-    assert_eq!(asked(&lab.cluster.counts()), [0, 1, 0]);
+    assert_eq!(requests(&lab.cluster.counts()), [0, 1, 0]);
 }
 
 #[tokio::test]
-async fn what_hangs_or_fails_costs_no_status() {
+async fn details_that_hang_or_fail_do_not_fail_the_poll() {
     for fault in [EndpointFault::Hang, EndpointFault::Status(500), EndpointFault::Status(404)] {
         let mut lab = Lab::new(|spec| {
             kms(spec);
@@ -124,7 +124,7 @@ async fn what_hangs_or_fails_costs_no_status() {
 }
 
 #[tokio::test]
-async fn one_bad_answer_takes_nothing_away() {
+async fn one_bad_response_does_not_discard_details() {
     let mut lab = Lab::new(kms).await;
     lab.settings.timeout = Duration::from_secs(4);
     let mut probe = lab.probe();
@@ -140,10 +140,10 @@ async fn one_bad_answer_takes_nothing_away() {
         let details = probe.poll_at(after(700)).await.unwrap().details;
         assert_eq!(known(&details), [true; 4], "{fault:?}");
     }
-    // Nor is it kept forever.
+    // Known details expire after an hour.
     let details = probe.poll_at(after(3_700)).await.unwrap().details;
     assert_eq!(known(&details), [false; 4]);
-    // It is requested again soon.
+    // They are requested again soon.
     lab.cluster.update(|spec| (spec.faults.details_fault, spec.faults.identity_fault) = (None, None));
     let details = probe.poll_at(after(3_770)).await.unwrap().details;
     assert_eq!(known(&details), [true; 4]);
@@ -174,7 +174,7 @@ fn seconds_left(client: &qumulo_encryption_exporter::client::Client) -> Option<f
 }
 
 #[tokio::test]
-async fn the_certificate_of_the_api_is_seen_however_it_is_trusted() {
+async fn the_api_certificate_expiry_is_known_however_it_is_trusted() {
     let days = |left: f64| (left / 86_400.0).round();
     let mut lab = Lab::new(|spec| spec.certificate_expiry = "+20d".to_owned()).await;
     for tls in [lab.pinned(), TlsSettings { insecure_skip_verify: true, ..TlsSettings::default() }] {
@@ -187,7 +187,7 @@ async fn the_certificate_of_the_api_is_seen_however_it_is_trusted() {
 }
 
 #[tokio::test]
-async fn the_certificate_of_the_api_is_seen_although_it_has_expired() {
+async fn the_expiry_of_an_expired_api_certificate_is_known() {
     let mut lab = Lab::new(|spec| spec.certificate_expiry = "-3d".to_owned()).await;
     let ca_file = lab.write("ca.pem", &lab.cluster.certificate_pem());
     lab.trust(TlsSettings { ca_file: Some(ca_file.into()), ..TlsSettings::default() });

@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Poll timeout of the cluster with the fault. The other cluster has a much longer one.
-const IMPATIENT: Duration = Duration::from_secs(1);
+const SHORT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Host name in the cluster's URL and certificate.
 const HOST: &str = "cluster.example";
@@ -34,8 +34,8 @@ const HOST: &str = "cluster.example";
 /// A replaced access token.
 const RENEWED: &str = "access-v1:hunter2renewed==";
 
-/// A cluster with the fault, called `faulty-…`, behind a proxy; one without, called `other`.
-struct Ground {
+/// A cluster with the fault, called `faulty-…`, behind a TCP proxy, and a cluster without faults, called `other`.
+struct Setup {
     authority: Authority,
     fleet: Fleet,
     leaf: Issued,
@@ -71,7 +71,7 @@ impl Names {
     }
 }
 
-impl Ground {
+impl Setup {
     async fn new(name: &'static str, prepare: fn(&mut Lab)) -> Self {
         let (mut fleet, names) = (Fleet::new(), Arc::<Names>::default());
         let lookup = names.clone();
@@ -84,8 +84,8 @@ impl Ground {
         prepare(&mut lab);
         let proxy = Proxy::start(lab.cluster.addr().port()).await;
         lab.settings.url = format!("https://{HOST}:{}", proxy.port()).parse().unwrap();
-        lab.settings.timeout = IMPATIENT;
-        lab.settings.transport.connect_timeout = IMPATIENT / 2;
+        lab.settings.timeout = SHORT_TIMEOUT;
+        lab.settings.transport.connect_timeout = SHORT_TIMEOUT / 2;
         fleet.add_lab(name, lab);
         fleet.add("other", |_| {}).await;
         Self { authority, fleet, leaf, name, names, proxy }
@@ -121,31 +121,31 @@ impl Ground {
     }
 }
 
-async fn check(name: &'static str, row: &Row, prepare: fn(&mut Lab), breaks: fn(&Ground), mends: fn(&Ground)) {
-    let ground = Ground::new(name, prepare).await;
-    until(|| ground.up() && ground.fleet.up("other") == Some(1.0)).await;
-    breaks(&ground);
+async fn check(name: &'static str, row: &Row, prepare: fn(&mut Lab), begin: fn(&Setup), end: fn(&Setup)) {
+    let setup = Setup::new(name, prepare).await;
+    until(|| setup.up() && setup.fleet.up("other") == Some(1.0)).await;
+    begin(&setup);
     let label = format!(",reason=\"{}\"", row.reason);
     if row.reason == "-" {
-        ground.fleet.polls(name, 4.0).await;
-        assert_eq!((ground.up(), ground.fleet.failures(name)), (true, 0.0), "no poll fails");
+        setup.fleet.polls(name, 4.0).await;
+        assert_eq!((setup.up(), setup.fleet.failures(name)), (true, 0.0), "no poll fails");
     } else {
-        until(|| ground.value("last_poll_failure", &label) == Some(1.0)).await;
-        assert_eq!(ground.value("up", ""), Some(0.0));
+        until(|| setup.value("last_poll_failure", &label) == Some(1.0)).await;
+        assert_eq!(setup.value("up", ""), Some(0.0));
         let logged = leak::logged(&format!("cluster={name} "));
-        let told = logged.iter().any(|line| line.contains("poll failed") && line.contains(row.words));
-        assert!(told, "{:?} in {logged:#?}", row.words);
-        let page = ground.page().await;
+        let is_logged = logged.iter().any(|line| line.contains("poll failed") && line.contains(row.words));
+        assert!(is_logged, "{:?} in {logged:#?}", row.words);
+        let page = setup.page().await;
         assert!(page.to_lowercase().contains(&row.words.to_lowercase()), "{:?} in {page}", row.words);
     }
-    assert_eq!(ground.value("status", ",status=\"encrypted\""), Some(1.0), "while it is fresh");
-    ground.fleet.polls("other", 2.0).await;
-    assert_eq!((ground.fleet.up("other"), ground.fleet.failures("other")), (Some(1.0), 0.0), "nothing to notice");
-    mends(&ground);
-    let failed = || ground.fleet.failures(name);
+    assert_eq!(setup.value("status", ",status=\"encrypted\""), Some(1.0), "while it is fresh");
+    setup.fleet.polls("other", 2.0).await;
+    assert_eq!((setup.fleet.up("other"), setup.fleet.failures("other")), (Some(1.0), 0.0), "not affected");
+    end(&setup);
+    let failed = || setup.fleet.failures(name);
     let before = failed();
-    until(|| ground.up()).await;
-    assert!(failed() - before <= 1.0, "only a poll that was under way fails");
+    until(|| setup.up()).await;
+    assert!(failed() - before <= 1.0, "only a poll in progress fails");
 }
 
 struct Row {
@@ -154,19 +154,20 @@ struct Row {
     reason: &'static str,
     /// Part of the log line and of the page.
     words: &'static str,
-    over: &'static str,
+    /// When polling recovers.
+    recovery: &'static str,
 }
 
 /// One test per row. The setup of the cluster is in parentheses.
 macro_rules! rows {
-    ($($test:ident $(($prepare:path))?: $fault:literal, $reason:literal, $words:literal, $over:literal, $breaks:expr, $mends:expr;)*) => {
-        const ROWS: &[Row] = &[$(Row { fault: $fault, reason: $reason, words: $words, over: $over }),*];
+    ($($test:ident $(($prepare:path))?: $fault:literal, $reason:literal, $words:literal, $recovery:literal, $begin:expr, $end:expr;)*) => {
+        const ROWS: &[Row] = &[$(Row { fault: $fault, reason: $reason, words: $words, recovery: $recovery }),*];
         $(
             #[tokio::test]
             async fn $test() {
                 let row = ROWS.iter().find(|row| row.fault == $fault).unwrap();
                 let prepare: &[fn(&mut Lab)] = &[$($prepare,)? |_| {}];
-                check(concat!("faulty-", stringify!($test)), row, prepare[0], $breaks, $mends).await;
+                check(concat!("faulty-", stringify!($test)), row, prepare[0], $begin, $end).await;
             }
         )*
     };
@@ -251,7 +252,7 @@ rows! {
 fn the_documentation_has_this_table() {
     let cell = |row: &Row| match row.reason {
         "-" => "| no poll fails | |".to_owned(),
-        reason => format!("| `{reason}` | the {} |", row.over),
+        reason => format!("| `{reason}` | the {} |", row.recovery),
     };
     let lines: String = ROWS.iter().map(|row| format!("| {} {}\n", row.fault, cell(row))).collect();
     let document = include_str!("../../docs/reliability.md");
@@ -266,7 +267,7 @@ async fn a_connection_cut_anywhere_never_gives_a_wrong_status() {
     let mut settings = lab.settings.clone();
     settings.url = format!("https://127.0.0.1:{}", proxy.port()).parse().unwrap();
     // After a changed length, one side waits for the rest.
-    (settings.timeout, settings.transport.connect_timeout) = (2 * IMPATIENT, IMPATIENT);
+    (settings.timeout, settings.transport.connect_timeout) = (2 * SHORT_TIMEOUT, SHORT_TIMEOUT);
     for (step, toxic) in [(61, Toxic::Cut as fn(usize) -> Toxic), (67, Toxic::Reset), (71, Toxic::Alter)] {
         let mut failures = 0;
         for bytes in (0..3000).step_by(step) {

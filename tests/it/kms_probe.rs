@@ -18,9 +18,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
     authority::Authority,
-    bare::Bare,
     lab::{Lab, Probe, until},
     leak,
+    raw_server::RawServer,
 };
 
 fn loopback() -> Option<Networks> {
@@ -45,13 +45,13 @@ async fn seen(probe: &mut Probe) -> KmsProbe {
         if let Some(seen) = probe.poll().await.unwrap().kms_probe {
             return seen;
         }
-        assert!(started.elapsed() < Duration::from_secs(30), "no look ended");
+        assert!(started.elapsed() < Duration::from_secs(30), "the probe did not end");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
 #[tokio::test]
-async fn the_certificate_is_seen_although_the_server_wants_one_too() {
+async fn the_certificate_is_read_from_a_server_that_requests_one() {
     let (authority, clients) = (Authority::new("servers"), Authority::new("clients"));
     for demands in [false, true] {
         let mut spec = ClusterSpec::named("kms");
@@ -61,18 +61,18 @@ async fn the_certificate_is_seen_although_the_server_wants_one_too() {
         let port = server.url().rsplit(':').next().unwrap().parse().unwrap();
         let lab = lab(port, loopback()).await;
         let mut probe = lab.probe();
-        assert_eq!(probe.poll().await.unwrap().kms_probe, None, "nobody waits for it");
+        assert_eq!(probe.poll().await.unwrap().kms_probe, None, "the poll does not wait for the probe");
         assert!(matches!(seen(&mut probe).await, KmsProbe::Shown(_)), "{demands}");
         assert!(probe.poll().await.unwrap().expiry(KmsCertificate::Server).is_some());
-        assert_eq!((server.counts().requests, server.counts().handshakes), (0, 0), "as far as the certificate");
+        assert_eq!((server.counts().requests, server.counts().handshakes), (0, 0), "the probe ends at the certificate");
     }
 }
 
 /// A server that accepts connections and does not respond, and the number of connections.
-async fn counting() -> (Bare, Arc<AtomicU64>) {
+async fn counting() -> (RawServer, Arc<AtomicU64>) {
     let connections = Arc::new(AtomicU64::new(0));
     let counter = connections.clone();
-    let server = Bare::serve(move |_, _| {
+    let server = RawServer::serve(move |_, _| {
         counter.fetch_add(1, Ordering::SeqCst);
         async {}
     })
@@ -81,7 +81,7 @@ async fn counting() -> (Bare, Arc<AtomicU64>) {
 }
 
 #[tokio::test]
-async fn nothing_is_contacted_that_nobody_allowed() {
+async fn addresses_outside_the_allowed_networks_are_not_contacted() {
     let (server, connections) = counting().await;
     let port = server.port;
     let without = lab(port, None).await;
@@ -96,14 +96,14 @@ async fn nothing_is_contacted_that_nobody_allowed() {
 }
 
 #[tokio::test]
-async fn a_server_that_misbehaves_is_unreachable_and_costs_no_poll() {
-    let hang = Bare::serve(async |mut stream, _| drop(stream.read_to_end(&mut Vec::new()).await)).await;
-    let close = Bare::serve(async |_, _| {}).await;
-    let plain = Bare::serve(async |mut stream, _| {
+async fn a_server_that_misbehaves_is_unreachable_and_does_not_delay_polls() {
+    let hang = RawServer::serve(async |mut stream, _| drop(stream.read_to_end(&mut Vec::new()).await)).await;
+    let close = RawServer::serve(async |_, _| {}).await;
+    let plain = RawServer::serve(async |mut stream, _| {
         stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
     })
     .await;
-    let endless = Bare::serve(async |mut stream, _| {
+    let endless = RawServer::serve(async |mut stream, _| {
         // TLS records of an incomplete handshake.
         let record = [&[22, 3, 3, 0x40, 0][..], &[0; 0x4000]].concat();
         while stream.write_all(&record).await.is_ok() {}
@@ -124,7 +124,7 @@ async fn a_server_that_misbehaves_is_unreachable_and_costs_no_poll() {
 }
 
 #[tokio::test]
-async fn clusters_that_share_a_server_share_the_look() {
+async fn clusters_that_share_a_kms_share_the_probe() {
     let (server, connections) = counting().await;
     let first = lab(server.port, loopback()).await;
     let mut second = lab(server.port, loopback()).await;
@@ -140,11 +140,7 @@ async fn clusters_that_share_a_server_share_the_look() {
     assert_eq!(connections.load(Ordering::SeqCst), 1);
     other.poll_at(now + Duration::from_secs(601)).await.unwrap();
     one.poll_at(now + Duration::from_secs(602)).await.unwrap();
-    let started = Instant::now();
-    while connections.load(Ordering::SeqCst) < 2 {
-        assert!(started.elapsed() < Duration::from_secs(30), "there was no second look");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    until(|| connections.load(Ordering::SeqCst) == 2).await;
 }
 
 /// A KMS that presents its certificate: address and number of connections.
@@ -191,7 +187,7 @@ async fn the_tenth_address_of_a_name_is_tried_although_nine_hang() {
 
 /// As some clusters write an IPv6 address.
 #[tokio::test]
-async fn an_address_in_brackets_is_one() {
+async fn an_address_in_brackets_is_understood() {
     let lab = lab(9, loopback()).await;
     lab.cluster.update(|spec| spec.kms.hostname = "[::1]".to_owned());
     assert_eq!(seen(&mut lab.probe()).await, KmsProbe::NotAllowed);
@@ -199,7 +195,7 @@ async fn an_address_in_brackets_is_one() {
 
 /// Whatever address a cluster reports, it causes at most one probe in ten minutes.
 #[tokio::test]
-async fn a_cluster_that_names_one_server_after_another_causes_no_more_probes() {
+async fn a_cluster_that_reports_changing_servers_causes_no_more_probes() {
     let (server, connections) = counting().await;
     let mut lab = lab(server.port, loopback()).await;
     lab.pool = Arc::new(TransportPool::with_lookup(|_| Ok(vec!["127.0.0.1".parse().unwrap()])));
@@ -222,7 +218,7 @@ async fn a_cluster_that_names_one_server_after_another_causes_no_more_probes() {
 /// Cipher suites with CBC and without forward secrecy, as in KMIP's first profile. The server rejects the handshake by an alert.
 #[tokio::test]
 async fn a_server_without_a_suite_in_common_is_unreachable_and_the_log_says_why() {
-    let server = Bare::serve(async |mut stream, _| {
+    let server = RawServer::serve(async |mut stream, _| {
         let mut hello = [0; 5];
         let _ = stream.read_exact(&mut hello).await;
         // Alert, fatal, handshake_failure.

@@ -145,10 +145,10 @@ pub fn settings(url: &str, credential: Credential) -> ClientSettings {
 
 /// Waits until `condition` holds.
 pub async fn until(mut condition: impl FnMut() -> bool) {
-    let look = async {
+    let wait = async {
         while !condition() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(PATIENT, look).await.expect("the condition holds in the end");
+    tokio::time::timeout(PATIENT, wait).await.expect("the condition holds in time");
 }

@@ -51,7 +51,7 @@ struct TestHandler {
 
 impl Handler for TestHandler {
     async fn handle(&self, _: Request<Incoming>) -> Response<Bytes> {
-        respond::text(StatusCode::OK, "come in\n")
+        respond::text(StatusCode::OK, "welcome\n")
     }
 
     fn on_handshake_failure(&self) {
@@ -59,7 +59,7 @@ impl Handler for TestHandler {
     }
 }
 
-/// A listener with `web.yml` and a certificate in a directory.
+/// A listener with its web configuration file and certificate in a folder.
 struct Listener {
     authority: Authority,
     config: Arc<WebConfig>,
@@ -130,7 +130,7 @@ impl Listener {
     }
 
     async fn admits(&self, certificate: Option<&Issued>) -> bool {
-        self.request(&self.authority, certificate).await.is_ok_and(|text| text.ends_with("come in\n"))
+        self.request(&self.authority, certificate).await.is_ok_and(|text| text.ends_with("welcome\n"))
     }
 }
 
@@ -155,7 +155,7 @@ fn client(authority: &Authority, certificate: Option<&Issued>) -> ClientConfig {
 async fn is_served(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> bool {
     let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     let mut answer = Vec::new();
-    while !answer.ends_with(b"come in\n") {
+    while !answer.ends_with(b"welcome\n") {
         match stream.read_u8().await {
             Ok(byte) => answer.push(byte),
             Err(_) => return false,
@@ -164,11 +164,11 @@ async fn is_served(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> bool {
     true
 }
 
-/// The connection is closed without a request.
-async fn assert_ended(stream: &mut (impl AsyncRead + Unpin), case: &str) {
+/// Waits until the server closes the connection.
+async fn assert_closed(stream: &mut (impl AsyncRead + Unpin), case: &str) {
     let mut rest = Vec::new();
-    let ended = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut rest));
-    ended.await.unwrap_or_else(|_| panic!("{case}: the connection ends")).ok();
+    let closed = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut rest));
+    closed.await.unwrap_or_else(|_| panic!("{case}: the connection stays open")).ok();
 }
 
 fn web_config(lines: &str) -> String {
@@ -187,7 +187,7 @@ fn install(folder: &Path, issued: &Issued) {
 }
 
 #[tokio::test]
-async fn clients_are_asked_for_what_the_policy_says() {
+async fn client_certificates_are_required_as_configured() {
     let (clients, strangers) = (Authority::new("Clients"), Authority::new("Strangers"));
     let good = clients.issue("prometheus.example.com", VALID);
     let expired = clients.issue("prometheus.example.com", EXPIRED);
@@ -220,8 +220,8 @@ async fn clients_are_asked_for_what_the_policy_says() {
 
 /// A client whose own certificate is in the CA file cannot issue certificates for others, whatever names are allowed.
 #[tokio::test]
-async fn a_listed_client_vouches_for_itself_only() {
-    let listed = Authority::without_right("prometheus.example.com");
+async fn a_listed_client_certificate_is_trusted_for_itself_only() {
+    let listed = Authority::not_a_ca("prometheus.example.com");
     let verify = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: clients.pem\n";
     for sans in ["", "  client_allowed_sans: [prometheus.example.com]\n"] {
         let listener = Listener::start(&format!("{verify}{sans}"), &listed).await;
@@ -235,7 +235,7 @@ async fn a_listed_client_vouches_for_itself_only() {
 
 /// A resumed session presents no certificate again; it may have expired, or its name may no longer be allowed.
 #[tokio::test]
-async fn no_session_is_resumed_where_certificates_are_asked_for() {
+async fn sessions_are_not_resumed_if_certificates_are_requested() {
     use HandshakeKind::{Full, Resumed};
     let clients = Authority::new("Clients");
     let good = clients.issue("prometheus.example.com", VALID);
@@ -245,7 +245,7 @@ async fn no_session_is_resumed_where_certificates_are_asked_for() {
         let config = Arc::new(client(&listener.authority, Some(&good)));
         let kind = async || {
             let (answer, kind) = listener.request_as(&config).await.unwrap();
-            assert!(answer.ends_with("come in\n"), "{lines}");
+            assert!(answer.ends_with("welcome\n"), "{lines}");
             kind.map(|kind| if kind == Resumed { Resumed } else { Full })
         };
         assert_eq!((kind().await, kind().await), (Some(Full), Some(second)), "{lines}");
@@ -262,14 +262,14 @@ async fn a_renewed_certificate_is_used_at_the_next_handshake() {
     listener.config.refresh_certificates().await;
     listener.config.refresh_certificates().await;
     assert_eq!(listener.outcomes(), [(true, true); 2], "reported once");
-    assert!(!listener.admits(None).await, "the old authority is not enough any more");
+    assert!(!listener.admits(None).await, "the old CA does not verify the new certificate");
     assert!(listener.request(&new, None).await.is_ok());
-    assert!(is_served(&mut kept).await, "what is open goes on");
+    assert!(is_served(&mut kept).await, "open connections stay open");
 }
 
 /// A reload must not refill the bucket of an unchanged rate limit.
 #[tokio::test]
-async fn an_edit_fills_no_bucket() {
+async fn a_reload_does_not_refill_the_rate_limit() {
     let clients = Authority::new("Clients");
     let listener = Listener::start("rate_limit: {interval: 1h, burst: 5}\n", &clients).await;
     let before = listener.policy();
@@ -305,8 +305,8 @@ async fn a_file_that_cannot_be_used_changes_nothing() {
         }
     }
     listener.write("web.yml", "tls_server_config:\n  cert_fill: listener.pem\n");
-    let refusal = listener.config.reload().await.unwrap_err().to_string();
-    assert!(refusal.contains("web.yml:2:3: tls_server_config.cert_fill: "), "{refusal}");
+    let errors = listener.config.reload().await.unwrap_err().to_string();
+    assert!(errors.contains("web.yml:2:3: tls_server_config.cert_fill: "), "{errors}");
     // A renewed certificate is still used, although another file is invalid.
     install(listener.folder.path(), &listener.authority.issue("localhost", VALID));
     listener.config.refresh_certificates().await;
@@ -314,13 +314,13 @@ async fn a_file_that_cannot_be_used_changes_nothing() {
     assert_eq!(listener.outcomes(), expect);
     fs::remove_file(listener.folder.path().join("web.yml")).unwrap();
     assert!(listener.config.reload().await.is_err());
-    assert!(!listener.admits(None).await, "without its file it does not open up");
-    assert!(is_served(&mut kept).await, "what is open goes on");
+    assert!(!listener.admits(None).await, "a missing file does not disable the checks");
+    assert!(is_served(&mut kept).await, "open connections stay open");
 }
 
-/// However much of the file is written, it has no effect before a reload.
+/// A file that is still being written has no effect.
 #[tokio::test]
-async fn edits_count_when_a_reload_is_asked_for() {
+async fn edits_take_effect_on_an_explicit_reload() {
     let clients = Authority::new("Clients");
     let lines = format!(
         "{VERIFY}  min_version: TLS13\nbasic_auth_users:\n  alice: $2b$04$LPOtlTrREdRwCPSwW2iBJ.fH6B7qe9OJ0ZxJVKlGqyXTWWFNxlnNW\n\
@@ -341,7 +341,7 @@ async fn edits_count_when_a_reload_is_asked_for() {
 
 /// What the timer of `--config.enable-auto-reload` does.
 #[tokio::test(start_paused = true)]
-async fn the_timer_reloads_what_was_edited_and_rests() {
+async fn the_timer_reloads_edits_after_a_pause() {
     let clients = Authority::new("Clients");
     let listener = Listener::start("", &clients).await;
     let settle = Duration::from_secs(1);
@@ -389,18 +389,18 @@ async fn connections_end_when_the_rules_for_them_change() {
         assert!(listener.admits(Some(&good)).await);
         listener.write("web.yml", &web_config(after));
         listener.config.reload().await.unwrap();
-        assert_ended(&mut kept, after).await;
+        assert_closed(&mut kept, after).await;
         let _ = half.write_all(b"Host: localhost\r\n\r\n").await;
         let mut answer = String::new();
         let _ = half.read_to_string(&mut answer).await;
-        assert!(!answer.contains("come in"), "{answer}");
+        assert!(!answer.contains("welcome"), "{answer}");
     }
     // The CA of the clients is replaced, which needs no reload.
     let listener = Listener::start(VERIFY, &clients).await;
     let mut kept = listener.keep(Some(&good)).await;
     listener.write("clients.pem", &others.pem());
     listener.config.refresh_certificates().await;
-    assert_ended(&mut kept, "another authority").await;
+    assert_closed(&mut kept, "another CA").await;
     assert!(!listener.admits(Some(&good)).await);
 }
 
@@ -411,16 +411,16 @@ async fn connections_end_when_tls_is_switched_on_or_off() {
     let mut encrypted = listener.keep(None).await;
     listener.write("web.yml", "");
     listener.config.reload().await.unwrap();
-    assert_ended(&mut encrypted, "TLS off").await;
+    assert_closed(&mut encrypted, "TLS off").await;
     let mut plain = TcpStream::connect((Ipv4Addr::LOCALHOST, listener.port)).await.unwrap();
     assert!(is_served(&mut plain).await);
     listener.write("web.yml", &web_config(""));
     listener.config.reload().await.unwrap();
-    assert_ended(&mut plain, "TLS on").await;
+    assert_closed(&mut plain, "TLS on").await;
 }
 
 #[tokio::test]
-async fn connections_go_on_when_their_rules_stay() {
+async fn connections_stay_open_if_their_rules_are_unchanged() {
     let clients = Authority::new("Clients");
     let listener = Listener::start(VERIFY, &clients).await;
     let good = clients.issue("a.example.com", VALID);
@@ -441,9 +441,9 @@ async fn a_connection_ends_with_its_clients_certificate() {
         let short = clients.issue_for("a.example.com", Duration::from_secs(1));
         let (mut idle, mut busy) = (listener.keep(Some(&short)).await, listener.keep(Some(&short)).await);
         if ends {
-            assert_ended(&mut idle, lines).await;
-            let refused = async { while is_served(&mut busy).await {} };
-            tokio::time::timeout(Duration::from_secs(20), refused).await.expect("the busy one ends as well");
+            assert_closed(&mut idle, lines).await;
+            let closed = async { while is_served(&mut busy).await {} };
+            tokio::time::timeout(Duration::from_secs(20), closed).await.expect("a busy connection is closed, too");
         } else {
             tokio::time::sleep(Duration::from_millis(2100)).await;
             assert!(is_served(&mut idle).await && is_served(&mut busy).await);
@@ -457,7 +457,7 @@ async fn a_connection_ends_with_its_clients_certificate() {
 }
 
 #[tokio::test]
-async fn a_client_that_is_slow_to_shake_hands_holds_up_no_other() {
+async fn a_slow_handshake_does_not_delay_other_clients() {
     let clients = Authority::new("Clients");
     let listener = Listener::start("", &clients).await;
     let mut slow = TcpStream::connect((Ipv4Addr::LOCALHOST, listener.port)).await.unwrap();

@@ -69,11 +69,11 @@ async fn a_change_of_status_is_served_and_counted() {
     assert_eq!(fleet.value("status", "one", ",status=\"kms_cannot_connect\""), Some(1.0));
     assert_eq!(fleet.value("status", "one", ",status=\"kms_available\""), Some(0.0));
     assert_eq!(fleet.value("status_changes_total", "one", ""), Some(1.0));
-    assert_eq!(fleet.up("one"), Some(1.0), "a bad status is a good poll");
+    assert_eq!(fleet.up("one"), Some(1.0), "a poll that returns a bad status has succeeded");
 }
 
 #[tokio::test]
-async fn what_changes_beside_the_status_is_logged_once() {
+async fn other_changes_are_logged_once() {
     let mut fleet = Fleet::new();
     let prepare = |spec: &mut ClusterSpec| {
         spec.profile = Profile::Core60;
@@ -124,9 +124,9 @@ async fn a_change_of_the_clusters_touches_only_what_changed() {
     assert_eq!(fleet.value("polls_total", "removed", ""), None);
     assert_eq!(fleet.up("changed"), Some(1.0), "the same cluster keeps its status");
     assert_eq!(fleet.value("stale_after_seconds", "changed", ""), Some(600.0));
-    assert_eq!(fleet.up("moved"), None, "another address is another cluster");
+    assert_eq!(fleet.up("moved"), None, "a new address discards the status");
     for (name, before) in ["kept", "changed", "moved"].into_iter().zip(before) {
-        assert!(counter(&fleet, name) >= before, "counters of {name} go on");
+        assert!(counter(&fleet, name) >= before, "counters of {name} are kept");
     }
     fleet.polls("kept", 3.0).await;
     fleet.polls("changed", 3.0).await;
@@ -134,7 +134,7 @@ async fn a_change_of_the_clusters_touches_only_what_changed() {
 }
 
 #[tokio::test]
-async fn files_that_never_were_of_use_are_a_failed_poll() {
+async fn invalid_files_fail_the_first_poll() {
     let mut fleet = Fleet::new();
     fleet.add("one", |_| {}).await;
     until(|| fleet.up("one") == Some(1.0)).await;
@@ -146,7 +146,7 @@ async fn files_that_never_were_of_use_are_a_failed_poll() {
 }
 
 #[tokio::test]
-async fn renewed_files_of_no_use_are_told_once_and_change_nothing() {
+async fn invalid_renewed_files_are_logged_once_and_not_used() {
     let mut fleet = Fleet::new();
     fleet.add("renewed-broken", |_| {}).await;
     let (lab, good) = (fleet.lab("renewed-broken"), fleet.pool.files_are_good());
@@ -160,7 +160,7 @@ async fn renewed_files_of_no_use_are_told_once_and_change_nothing() {
     lab.write("ca.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n");
     until(|| !good.load(Ordering::Relaxed)).await;
     fleet.polls("renewed-broken", 3.0).await;
-    assert_eq!((failures(), fleet.up("renewed-broken")), (Some(0.0), Some(1.0)), "the last good file stays");
+    assert_eq!((failures(), fleet.up("renewed-broken")), (Some(0.0), Some(1.0)), "the last good file stays in use");
     let lines = leak::logged(&ca_file.display().to_string());
     let lines: Vec<_> = lines.iter().filter(|line| line.contains("the last good one stays")).collect();
     assert_eq!(lines.len(), 1, "{lines:?}");

@@ -1,4 +1,4 @@
-//! Proxies: the configured one, and no other.
+//! HTTP proxies, configured or from the environment.
 
 use std::{
     path::{Path, PathBuf},
@@ -29,16 +29,16 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::{
     authority::Authority,
-    bare::{Bare, head, header, healthy, reply},
     lab::{Lab, Probe, run_exporter},
     leak::{self, PROXY_PASSWORD},
+    raw_server::{RawServer, head, header, healthy, reply},
     tls::server,
 };
 
 /// A proxy that records its CONNECT requests.
 struct Proxy {
     heads: Arc<Mutex<Vec<String>>>,
-    server: Bare,
+    server: RawServer,
 }
 
 impl Proxy {
@@ -46,7 +46,7 @@ impl Proxy {
     async fn start(rejection: Option<&'static str>) -> Self {
         let heads = Arc::new(Mutex::new(Vec::new()));
         let seen = heads.clone();
-        let server = Bare::serve(move |stream, _| tunnel(stream, rejection, seen.clone())).await;
+        let server = RawServer::serve(move |stream, _| tunnel(stream, rejection, seen.clone())).await;
         Self { heads, server }
     }
 
@@ -102,7 +102,7 @@ async fn a_configured_proxy_is_used_with_its_password() {
     assert_eq!(heads.len(), 1);
     assert!(heads[0].starts_with("CONNECT 127.0.0.1:"), "{heads:?}");
     let password = header(&heads[0], "Proxy-Authorization");
-    assert!(leak::shows_secret(&password), "the watch over secrets knows base64: {password}");
+    assert!(leak::shows_secret(&password), "the search for secrets recognises base64: {password}");
     assert_eq!(header(&heads[0], "Authorization"), "", "the token is for the cluster only");
 }
 
@@ -121,7 +121,7 @@ async fn exceptions_are_reached_without_the_proxy() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_refuses_is_named_and_not_taken_for_the_cluster() {
+async fn a_proxy_that_refuses_is_named_and_not_mistaken_for_the_cluster() {
     for (rejection, words, locks) in [
         ("407 Proxy Authentication Required", "refused the user and password of proxy_authorization (407)", true),
         ("403 Forbidden", "its response to CONNECT was not 200", false),
@@ -145,21 +145,21 @@ async fn check_proxy(url: &str, words: &[&str]) {
 }
 
 #[tokio::test]
-async fn a_proxy_that_is_not_there_is_named() {
-    let asks = Proxy::start(Some("407 Proxy Authentication Required")).await;
-    check_proxy(&format!("http://127.0.0.1:{}", asks.server.port), &["requires a user and password (407)"]).await;
-    let closes = Bare::serve(|stream, _| async move { drop(stream) }).await;
+async fn an_unreachable_proxy_is_named() {
+    let demanding = Proxy::start(Some("407 Proxy Authentication Required")).await;
+    check_proxy(&format!("http://127.0.0.1:{}", demanding.server.port), &["requires a user and password (407)"]).await;
+    let closes = RawServer::serve(|stream, _| async move { drop(stream) }).await;
     check_proxy(&format!("http://127.0.0.1:{}", closes.port), &["the proxy 127.0.0.1:", "before it connected to"])
         .await;
-    let gone = {
-        let server = Bare::serve(|_, _| async {}).await;
+    let stopped = {
+        let server = RawServer::serve(|_, _| async {}).await;
         server.port
     };
     // The port of a stopped server. It stops accepting when its task ends.
     tokio::task::yield_now().await;
-    check_proxy(&format!("http://127.0.0.1:{gone}"), &["the proxy cannot be used", "127.0.0.1"]).await;
-    let nowhere = format!("http://{}.invalid:3128", "x".repeat(64));
-    check_proxy(&nowhere, &["the proxy cannot be used: cannot resolve xxx"]).await;
+    check_proxy(&format!("http://127.0.0.1:{stopped}"), &["the proxy cannot be used", "127.0.0.1"]).await;
+    let unresolvable = format!("http://{}.invalid:3128", "x".repeat(64));
+    check_proxy(&unresolvable, &["the proxy cannot be used: cannot resolve xxx"]).await;
 }
 
 #[tokio::test]
@@ -171,15 +171,14 @@ async fn a_renewed_password_of_a_proxy_is_used_by_the_next_poll() {
     probe.poll().await.unwrap();
     assert!(!probe.client.credential_changed().await);
     lab.write("proxy-password", "hunter2 renewed");
-    assert!(probe.client.credential_changed().await, "a refused one is tried again at once");
+    assert!(probe.client.credential_changed().await);
     probe.poll().await.unwrap();
     let sent: Vec<_> = proxy.heads().iter().map(|head| header(head, "Proxy-Authorization")).collect();
     assert!(sent.len() == 2 && sent[0] != sent[1], "{}", sent.len());
 }
 
-/// As of a cluster without a proxy in between.
 #[tokio::test]
-async fn the_certificate_is_seen_through_a_proxy() {
+async fn the_certificate_expiry_is_known_through_a_proxy() {
     let proxy = Proxy::start(None).await;
     let mut lab = Lab::new(|_| {}).await;
     lab.settings.transport.proxy = proxy.settings(&lab, "");
@@ -192,7 +191,7 @@ async fn the_certificate_is_seen_through_a_proxy() {
 #[tokio::test]
 async fn plain_http_never_takes_a_proxy() {
     let proxy = Proxy::start(None).await;
-    let server = Bare::http(|_| Some(healthy())).await;
+    let server = RawServer::http(|_| Some(healthy())).await;
     let mut lab = Lab::new(|_| {}).await;
     lab.settings.url = format!("http://localhost:{}", server.port).parse().unwrap();
     (lab.settings.transport.proxy, lab.settings.transport.tls) = (proxy.settings(&lab, ""), None);
@@ -200,7 +199,7 @@ async fn plain_http_never_takes_a_proxy() {
     assert_eq!(proxy.heads(), [""; 0]);
 }
 
-/// Polls all of them at the same time.
+/// Polls all clusters at the same time.
 async fn poll_all(probes: &mut Vec<Probe>, now: Instant) -> Vec<PollFailure> {
     let poll = |mut probe: Probe| {
         tokio::spawn(async move {
@@ -245,7 +244,7 @@ async fn a_refused_account_is_not_used_by_another_cluster_either() {
             }
             assert_eq!(proxy.heads().len(), 1, "round {round}");
         }
-        // A new client, as after a reload, knows it too.
+        // The pause also applies to a new client, as after a reload.
         probes[0] = Probe::new(&probes[0].settings, &first.pool).unwrap();
         probes[0].poll_at(now).await.unwrap_err();
         assert_eq!(proxy.heads().len(), 1);
@@ -269,7 +268,8 @@ async fn a_password_that_is_refused_in_the_middle_of_a_poll_is_not_sent_again() 
     let seen = heads.clone();
     // The first tunnel is for the status.
     let server =
-        Bare::serve(move |stream, connection| tunnel(stream, (connection > 0).then_some("407 No"), seen.clone())).await;
+        RawServer::serve(move |stream, connection| tunnel(stream, (connection > 0).then_some("407 No"), seen.clone()))
+            .await;
     let proxy = Proxy { heads, server };
     let mut lab = Lab::new(|spec| spec.faults.close = true).await;
     lab.settings.transport.proxy = proxy.settings(&lab, "");
@@ -343,10 +343,10 @@ async fn an_environment_that_cannot_be_used_is_refused() {
 }
 
 /// A proxy that speaks TLS, and the number of clients that presented a certificate.
-async fn tls_proxy(config: ServerConfig) -> (Bare, Arc<AtomicUsize>) {
+async fn tls_proxy(config: ServerConfig) -> (RawServer, Arc<AtomicUsize>) {
     let (acceptor, certificates) = (TlsAcceptor::from(Arc::new(config)), Arc::new(AtomicUsize::new(0)));
     let counter = certificates.clone();
-    let server = Bare::serve(move |stream, _| {
+    let server = RawServer::serve(move |stream, _| {
         let (accept, counter) = (acceptor.accept(stream), counter.clone());
         async move {
             let Ok(stream) = accept.await else { return };
@@ -361,7 +361,7 @@ async fn tls_proxy(config: ServerConfig) -> (Bare, Arc<AtomicUsize>) {
 /// The proxy is verified with the system's CA certificates and its own name, whatever is set for the cluster, and does not
 /// receive the cluster's client certificate.
 #[tokio::test]
-async fn a_proxy_that_speaks_tls_has_nothing_to_do_with_tls_config() {
+async fn tls_config_does_not_apply_to_a_proxy_that_speaks_tls() {
     let (system, clients) = (Authority::new("System"), Authority::new("Clients"));
     let own = clients.issue("exporter", [2000, 4000]);
     for (issued, works) in [
@@ -395,11 +395,11 @@ async fn a_proxy_that_speaks_tls_has_nothing_to_do_with_tls_config() {
 }
 
 #[tokio::test]
-async fn alerts_of_a_proxy_that_speaks_tls_name_no_setting_without_effect() {
+async fn tls_errors_of_a_proxy_do_not_suggest_tls_config() {
     let (system, clients) = (Authority::new("System"), Authority::new("Clients"));
     let issued = system.issue("127.0.0.1", [2000, 4000]);
     // A cluster that rejects the handshake without a request for a client certificate: alert, fatal, handshake_failure.
-    let cluster = Bare::serve(async |mut stream, _| {
+    let cluster = RawServer::serve(async |mut stream, _| {
         let _ = stream.read(&mut [0; 5]).await;
         let _ = stream.write_all(&[21, 3, 3, 0, 2, 2, 40]).await;
         let _ = stream.read_to_end(&mut Vec::new()).await;
@@ -433,7 +433,7 @@ async fn without_ca_certificates_the_proxy_that_needs_them_is_named() {
     assert!(printed.contains("which the https proxy needs") && !printed.contains("ca_file"), "{printed}");
 }
 
-/// The same server, with client authentication.
+/// Adds client authentication to the configuration of a server.
 fn client_certificates(
     config: ServerConfig,
     clients: &Authority,

@@ -1,5 +1,5 @@
-//! Recordings of `status --record`: what they do not hold, and that playing them back gives the reading and the findings that
-//! are written in them. A recording of a real cluster becomes a test by being put into `tests/recorded`.
+//! Recordings of `status --record`: they contain no secrets, and replaying them results in the report that they contain. To test
+//! with the recording of a real cluster, add its file to `tests/recorded`.
 
 use std::{
     fs, io,
@@ -32,11 +32,11 @@ use tempfile::TempDir;
 
 use crate::{
     authority::Authority,
-    bare::{Bare, Request, reply},
     lab::{self, Lab, run_exporter},
+    raw_server::{RawServer, Request, reply},
 };
 
-/// What the exporter does not understand, each in another way.
+/// Clusters with responses that the exporter cannot interpret, or only in part.
 const NOT_UNDERSTOOD: &str = r#"
 clusters:
   - name: another-shape
@@ -63,14 +63,14 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recorded")
 }
 
-/// A time of the file.
+/// Parses a time in a recording.
 fn time(value: &Value) -> DateTime<Utc> {
     DateTime::parse_from_rfc3339(value.as_str().unwrap()).unwrap().to_utc()
 }
 
-// === Playing back ===
+// === Replay ===
 
-/// What a replayed cluster is asked with.
+/// The credential for a replayed cluster.
 fn credential(cluster: &SimCluster) -> Credential {
     let auth = cluster.spec().auth;
     match auth.login {
@@ -82,28 +82,28 @@ fn credential(cluster: &SimCluster) -> Credential {
     }
 }
 
-/// Polls a replayed cluster. Its clock is set to the time of the recording, and its address to the recorded one.
+/// Polls a replayed cluster. In the result, the cluster's clock and address are replaced by the recorded ones.
 async fn poll(cluster: &SimCluster, recorded: &Value, at: ClockTime) -> Result<PollResult, PollFailure> {
     let mut settings = lab::settings(&cluster.url(), credential(cluster));
     settings.transport.tls =
         Some(TlsSettings { pins: vec![cluster.fingerprint().parse().unwrap()], ..TlsSettings::default() });
-    let mut reading = Client::new(settings, Arc::default()).poll(Instant::now()).await.map_err(|failure| {
+    let mut result = Client::new(settings, Arc::default()).poll(Instant::now()).await.map_err(|failure| {
         let (address, url) = (cluster.addr().to_string(), recorded["url"].as_str().unwrap());
         let host = url.split_once("://").unwrap().1;
         PollFailure { message: failure.message.replace(&address, host), ..failure }
     })?;
     let since = clock::now().wall - at.wall;
-    reading.clock = reading
+    result.clock = result
         .clock
         .and_then(|clock| Some(ServerClock { at: at.mono, date: Timestamp::new(clock.date.utc() - since)? }));
-    // Only its outcome is in a recording.
+    // A recording contains only the result of the KMS probe.
     let server = recorded["certificates"].as_array().unwrap().iter().find(|each| each["certificate"] == "kms_server");
-    reading.kms_probe = match recorded["key_store"]["reachable"].as_bool() {
+    result.kms_probe = match recorded["key_store"]["reachable"].as_bool() {
         None => None,
         Some(false) => Some(KmsProbe::Unreachable),
         Some(true) => Some(KmsProbe::Shown(Timestamp::new(time(&server.unwrap()["expires_at"])).unwrap())),
     };
-    Ok(reading)
+    Ok(result)
 }
 
 fn metadata(cluster: &Value, recorded: &Value) -> ClusterMetadata {
@@ -123,16 +123,16 @@ fn metadata(cluster: &Value, recorded: &Value) -> ClusterMetadata {
     }
 }
 
-/// The clusters of a report by their names, as far as playing back can give the same.
+/// The clusters of a report in the order of their names, without the parts that a replay cannot reproduce.
 fn comparable(report: &Value) -> Vec<Value> {
     let mut clusters = report["clusters"].as_array().unwrap().clone();
     clusters.sort_by_key(|cluster| cluster["name"].to_string());
     for cluster in &mut clusters {
-        // It belongs to the kind of the finding.
+        // The advice follows from the finding.
         for finding in cluster["findings"].as_array_mut().unwrap() {
             finding["advice"] = Value::Null;
         }
-        // There was no answer that could be played back: only that there is none is the same.
+        // Without a response there is nothing to replay. The reason of the failure may differ.
         if ["connect", "dns", "proxy", "timeout", "tls"]
             .map(Value::from)
             .contains(&cluster["last_poll_failure"]["reason"])
@@ -143,7 +143,7 @@ fn comparable(report: &Value) -> Vec<Value> {
     clusters
 }
 
-/// What the exporter makes of the recorded answers at the time of the recording.
+/// The report about the recorded responses at the time of the recording.
 async fn replay(text: &str) -> Value {
     let recording: Value = serde_json::from_str(text).unwrap();
     let recorded = |name: &Value| {
@@ -173,7 +173,7 @@ async fn replay(text: &str) -> Value {
     report["exporter"] = recording["report"]["exporter"].clone();
     for cluster in report["clusters"].as_array_mut().unwrap() {
         let recorded = &recorded(&cluster["name"])["clock_skew_seconds"];
-        // The header has whole seconds.
+        // The clock skew is calculated from a header with whole seconds.
         let skew = &mut cluster["clock_skew_seconds"];
         if skew.as_f64().zip(recorded.as_f64()).is_some_and(|(one, other)| (one - other).abs() < 3.0) {
             *skew = recorded.clone();
@@ -182,7 +182,7 @@ async fn replay(text: &str) -> Value {
     report
 }
 
-/// Plays a recording back, and compares what comes of it with what is written in it.
+/// Replays a recording, and compares the report with the recorded one.
 async fn check(name: &str, text: &str) {
     let recording: Value = serde_json::from_str(text).unwrap();
     let (replayed, recorded) = (comparable(&replay(text).await), comparable(&recording["report"]));
@@ -195,16 +195,16 @@ async fn check(name: &str, text: &str) {
     }
 }
 
-/// Writes into a recording what comes of it now.
+/// Replaces the report in a recording by the current one.
 async fn accept(path: &Path, text: &str) {
-    // It is the last part of the file.
-    let (answers, _) = text.split_once("\n  \"report\": ").unwrap();
+    // The report is the last part of the file.
+    let (responses, _) = text.split_once("\n  \"report\": ").unwrap();
     let report = serde_json::to_string_pretty(&json!({ "report": replay(text).await })).unwrap();
-    fs::write(path, format!("{answers}{}\n", &report[1..])).unwrap();
+    fs::write(path, format!("{responses}{}\n", &report[1..])).unwrap();
 }
 
 #[tokio::test]
-async fn recordings_give_the_reading_and_the_findings_that_are_written_in_them() {
+async fn recordings_replay_to_the_same_report() {
     let mut files: Vec<PathBuf> = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
     assert!(files.len() >= 2, "{files:?}");
@@ -219,7 +219,7 @@ async fn recordings_give_the_reading_and_the_findings_that_are_written_in_them()
 
 // === Recording ===
 
-/// A configuration of these clusters; those called `refused` are logged in to.
+/// Writes a configuration of these clusters. The one called `refused` has a login, the others have access tokens.
 fn configuration(folder: &TempDir, fleet: &Fleet) -> PathBuf {
     let mut text = "clusters:\n".to_owned();
     for cluster in fleet.iter() {
@@ -240,7 +240,7 @@ fn configuration(folder: &TempDir, fleet: &Fleet) -> PathBuf {
     path
 }
 
-/// The command as users run it. A file of the first set that was removed is recorded anew by it, with `UPDATE_GOLDEN=1`.
+/// With `UPDATE_GOLDEN=1`, this test also recreates the recordings of simulated clusters that were deleted.
 #[tokio::test]
 async fn status_writes_a_recording_that_can_be_played_back() {
     for (name, spec) in [("demo", FleetSpec::demo()), ("not-understood", FleetSpec::parse(NOT_UNDERSTOOD).unwrap())] {
@@ -248,9 +248,9 @@ async fn status_writes_a_recording_that_can_be_played_back() {
         let (config, file) = (configuration(&folder, &fleet), folder.path().join("recording.json"));
         let status = async |options: &[&str]| run_exporter("status", &config, options, &[]).await;
         let done = status(&["--record", file.to_str().unwrap()]).await;
-        let told = String::from_utf8(done.stderr).unwrap();
-        assert!(told.contains("recording.json: the responses") && told.contains("cluster names ("), "{told}");
-        assert!(String::from_utf8(done.stdout).unwrap().starts_with("CLUSTER"), "it prints as usual");
+        let printed = String::from_utf8(done.stderr).unwrap();
+        assert!(printed.contains("recording.json: the responses") && printed.contains("cluster names ("), "{printed}");
+        assert!(String::from_utf8(done.stdout).unwrap().starts_with("CLUSTER"), "the usual output");
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         let text = fs::read_to_string(&file).unwrap();
         for cluster in fleet.iter() {
@@ -271,9 +271,9 @@ async fn status_writes_a_recording_that_can_be_played_back() {
             fs::write(golden, &text).unwrap();
         }
         let again = status(&["--record", file.to_str().unwrap()]).await;
-        let told = String::from_utf8(again.stderr).unwrap();
-        assert_eq!((again.status.code(), told.contains("already exists; remove it")), (Some(3), true), "{told}");
-        assert_eq!(fs::read_to_string(&file).unwrap(), text, "it is not overwritten");
+        let printed = String::from_utf8(again.stderr).unwrap();
+        assert_eq!((again.status.code(), printed.contains("already exists; remove it")), (Some(3), true), "{printed}");
+        assert_eq!(fs::read_to_string(&file).unwrap(), text, "the file is not overwritten");
         let named = folder.path().join("named.json");
         status(&["--record", named.to_str().unwrap(), "--record-names"]).await;
         let text = fs::read_to_string(named).unwrap();
@@ -286,10 +286,10 @@ async fn status_writes_a_recording_that_can_be_played_back() {
 /// The access token, the password and the token of the session.
 const SECRETS: [&str; 3] = ["access-hunter2-token", "the \"hunter2\" p\u{e4}ssword \u{1d11e}", "session-hunter2-token"];
 
-/// Secrets that the exporter does not know, beside the texts that it records.
+/// A secret of the cluster that the exporter does not know, in fields that it does not record.
 const FOREIGN: &str = "sw0rdfish";
 
-/// A string in JSON without its quotes, in each way to write it.
+/// The spellings of a JSON string, without its quotes.
 fn spellings(text: &str) -> Vec<String> {
     let plain = serde_json::to_string(text).unwrap();
     let escape = |unit: u16, upper: bool| if upper { format!("\\u{unit:04X}") } else { format!("\\u{unit:04x}") };
@@ -297,7 +297,7 @@ fn spellings(text: &str) -> Vec<String> {
     for upper in [false, true] {
         spellings.push(text.encode_utf16().map(|unit| escape(unit, upper)).collect());
     }
-    // Every second character, with digits of both cases.
+    // Every second character is an escape, with upper and lower case digits.
     let mixed = text.chars().enumerate().map(|(index, character)| match (index % 2, character) {
         (0, _) | (_, '"') => {
             character.encode_utf16(&mut [0; 2]).iter().map(|unit| escape(*unit, index % 4 == 0)).collect::<String>()
@@ -308,7 +308,7 @@ fn spellings(text: &str) -> Vec<String> {
     spellings
 }
 
-/// Responses that hold `text`, which is written as in JSON, in every place.
+/// Responses that contain `text`, a JSON string without quotes, in every place.
 fn responses(text: &str) -> Vec<String> {
     let header = text.replace(|c: char| !c.is_ascii_graphic() && c != ' ', "");
     let unknown =
@@ -357,10 +357,10 @@ fn strings(value: &Value) -> Vec<String> {
     }
 }
 
-/// Records one poll of a server that gives `response` to everything but a good login.
+/// Records one poll of a server that sends `response` to every request, except to a login unless `response` has a token.
 async fn record(response: &str, login: bool, keep_names: bool) -> String {
     let response = response.to_owned();
-    let server = Bare::http(move |request: &Request| {
+    let server = RawServer::http(move |request: &Request| {
         let session = request.head.starts_with("POST ") && !response.contains("bearer_token");
         Some(if session {
             reply("200 OK", &json!({ "bearer_token": SECRETS[2] }).to_string())
@@ -375,7 +375,7 @@ async fn record(response: &str, login: bool, keep_names: bool) -> String {
     record_poll(lab::settings(&format!("http://localhost:{}", server.port), credential), keep_names).await
 }
 
-/// Polls once, and records it.
+/// Records one poll.
 async fn record_poll(client: ClientSettings, keep_names: bool) -> String {
     let settings = ClusterSettings {
         client,
@@ -422,14 +422,14 @@ async fn no_secret_is_recorded_wherever_it_is_and_however_it_is_written() {
     }
 }
 
-/// The messages of failed polls, which the report holds, are full of names.
+/// The report in a recording has the messages of failed polls, which contain many names.
 #[tokio::test]
 async fn messages_are_recorded_without_the_names_in_them() {
     let authority = Authority::new("Acme Root");
     let middle = authority.below("Acme Middle", |params| params.not_after = rcgen::date_time_ymd(2020, 1, 1));
     let leaf = authority.issue("kms.acme.test", [2020, 2100]);
     let through = middle.issue("127.0.0.1", [2020, 2100]).through(&middle);
-    let strange = Authority::without_right("Acme Person");
+    let strange = Authority::not_a_ca("Acme Person");
     let (lab, lab_through) = (Lab::new(|spec| leaf.install(spec)).await, Lab::new(|spec| through.install(spec)).await);
     let ca =
         |name: &str, pem: &str| TlsSettings { ca_file: Some(lab.write(name, pem).into()), ..TlsSettings::default() };

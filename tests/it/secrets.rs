@@ -1,4 +1,4 @@
-//! No secret is shown, whatever a server responds. Every poll of the other tests is checked for this as well.
+//! No secret is shown, whatever a server responds. Every poll in the other tests is checked, too.
 
 use std::{
     fs,
@@ -15,9 +15,9 @@ use qumulo_encryption_exporter::{
 use tempfile::TempDir;
 
 use crate::{
-    bare::{Bare, Request, reply},
     lab::{Lab, until},
     leak,
+    raw_server::{RawServer, Request, reply},
 };
 
 /// Secrets that look like a value of the API, which is the worst case.
@@ -44,13 +44,12 @@ fn error(status: &str, secret: &str) -> String {
     )
 }
 
-/// The result of a poll if the server echoes the credential, for a token and for a password. Every poll checks that it is not
-/// shown.
+/// Polls a server that echoes the credential: once with a token, once with a password. Every poll checks that no secret is shown.
 async fn check(answer: fn(&str) -> String, expect: [FailureReason; 2]) {
     let folder = tempfile::tempdir().unwrap();
     let token = Credential::Token(SecretSource::Fixed(Secret::new(TOKEN)));
     for (credential, reason) in [token, login(&folder)].into_iter().zip(expect) {
-        let server = Bare::http(move |request| Some(answer(&sent(request)))).await;
+        let server = RawServer::http(move |request| Some(answer(&sent(request)))).await;
         let failure = server.probe_with(credential).poll().await.unwrap_err();
         assert_eq!(failure.reason, reason, "{failure:?}");
     }
@@ -77,9 +76,9 @@ async fn servers_that_repeat_the_credential() {
 }
 
 #[tokio::test]
-async fn a_session_that_is_repeated_shows_as_little() {
+async fn a_session_token_in_a_response_is_not_shown() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Bare::http(|request| match request.head.starts_with("POST ") {
+    let server = RawServer::http(|request| match request.head.starts_with("POST ") {
         true => Some(reply("200 OK", "{\"bearer_token\": \"hunter2_session\"}")),
         false => Some(reply("200 OK", &format!("{{\"status\": \"{}\"}}", sent(request)))),
     })
@@ -94,7 +93,7 @@ fn escaped(secret: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_secret_in_another_spelling_of_json_shows_as_little() {
+async fn a_secret_in_json_escapes_is_not_shown() {
     use FailureReason::{Authentication, HttpError, Malformed};
     check(|secret| reply("200 OK", &format!("{{\"status\": \"{}\"}}", escaped(secret))), [Malformed; 2]).await;
     check(|secret| reply("200 OK", &format!("{{\"status\": \"\\u0068{}\"}}", &secret[1..])), [Malformed; 2]).await;
@@ -104,22 +103,22 @@ async fn a_secret_in_another_spelling_of_json_shows_as_little() {
 
 /// The status is requested with the session token; the response contains the password in every field that is shown.
 #[tokio::test]
-async fn the_password_of_a_login_is_looked_for_in_every_answer() {
+async fn every_response_is_searched_for_the_password() {
     let folder = tempfile::tempdir().unwrap();
     let shown = format!(
         "{{\"type\": \"KMS\", \"status\": \"{PASSWORD}\", \"kms_store\": {{\"hostname\": \"{PASSWORD}\", \"key_id\": \"{}\"}}}}",
         escaped(PASSWORD)
     );
-    let server = Bare::http(move |request| match request.head.starts_with("POST ") {
-        true => Some(reply("200 OK", "{\"bearer_token\": \"a-session-of-no-interest\"}")),
+    let server = RawServer::http(move |request| match request.head.starts_with("POST ") {
+        true => Some(reply("200 OK", "{\"bearer_token\": \"another-session\"}")),
         false => Some(reply("200 OK", &shown)),
     })
     .await;
     let failure = server.probe_with(login(&folder)).poll().await.unwrap_err();
     assert!(failure.message.contains("contains the credential"), "{failure:?}");
-    // Of details it is not known, while the status counts.
-    let details = Bare::http(|request| match request.head.split(' ').nth(1).unwrap_or_default() {
-        "/v1/session/login" => Some(reply("200 OK", "{\"bearer_token\": \"a-session-of-no-interest\"}")),
+    // In a response about details, the password discards only these details.
+    let details = RawServer::http(|request| match request.head.split(' ').nth(1).unwrap_or_default() {
+        "/v1/session/login" => Some(reply("200 OK", "{\"bearer_token\": \"another-session\"}")),
         "/v2/encryption/key-store/status" => {
             Some(reply("200 OK", "{\"type\": \"KMS\", \"status\": \"KMS Available\"}"))
         }
@@ -138,7 +137,7 @@ async fn the_password_of_a_login_is_looked_for_in_every_answer() {
 
 /// A rejection must delay the next attempt, even if the response contains a weak password.
 #[tokio::test]
-async fn a_refusal_that_happens_to_hold_the_password_is_a_refusal() {
+async fn a_rejection_that_contains_the_password_is_still_a_rejection() {
     let mut lab = Lab::new(|_| {}).await;
     lab.log_in();
     lab.write("password", "password");
@@ -150,9 +149,9 @@ async fn a_refusal_that_happens_to_hold_the_password_is_a_refusal() {
 }
 
 #[tokio::test]
-async fn nothing_shows_in_the_log() {
+async fn no_secret_is_logged() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Bare::http(|request| Some(error("500 Internal Server Error", &sent(request)))).await;
+    let server = RawServer::http(|request| Some(error("500 Internal Server Error", &sent(request)))).await;
     let lab = Lab::new(|spec| spec.auth.token_enabled = false).await;
     let echo = server.probe_with(login(&folder)).settings;
     let store = Store::default();
@@ -174,12 +173,12 @@ async fn nothing_shows_in_the_log() {
     let line = leak::logged("logged-refusal").concat();
     assert!(line.contains("msg=\"poll failed\"") && line.contains("reason=authentication"), "{line}");
     leak::check(&(&poller, store.view(), &lab.pool));
-    // The files are readable for all, which is worth a line; it names them and holds nothing of them.
+    // The warning about a world-readable file names the file and does not show its content.
     assert!(leak::logged("world-readable").iter().any(|line| line.contains(lab.folder.path().to_str().unwrap())));
 }
 
 #[test]
-fn the_watch_finds_secrets() {
+fn the_search_finds_secrets() {
     for text in [leak::TOKEN, leak::PASSWORD, leak::PROXY_PASSWORD, "x aHVudGVyMg== x", "session-v1:0"] {
         assert!(leak::shows_secret(text), "{text}");
     }

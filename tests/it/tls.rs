@@ -20,8 +20,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
     authority::{Authority, Issued, critical, dns},
-    bare::Bare,
     lab::Lab,
+    raw_server::RawServer,
 };
 
 /// A validity that includes the current time.
@@ -66,13 +66,13 @@ fn named(name: &str, tls: TlsSettings) -> TlsSettings {
 }
 
 #[tokio::test]
-async fn a_stranger_is_refused_with_the_two_ways_to_trust_it() {
-    let stranger = Authority::new("Authority").pem();
+async fn an_untrusted_certificate_is_rejected_with_advice() {
+    let other = Authority::new("Authority").pem();
     for is_ca in [false, true] {
         let mut lab = Lab::new(|spec| spec.certificate_is_ca = is_ca).await;
         let fingerprint = lab.cluster.fingerprint();
         let words = ["TLS with 127.0.0.1:", &fingerprint, "tls_config.ca_file", "tls_config.pin_sha256"];
-        lab.trust(ca(&lab, &stranger));
+        lab.trust(ca(&lab, &other));
         check_poll(&lab, &words).await;
         // Default: the system's CA certificates, which a minimal system lacks.
         lab.trust(TlsSettings::default());
@@ -80,7 +80,7 @@ async fn a_stranger_is_refused_with_the_two_ways_to_trust_it() {
             Err(err) => assert!(err.to_string().starts_with("no CA certificates found on this system"), "{err}"),
             Ok(_) => check_poll(&lab, &words).await,
         }
-        assert_eq!(lab.cluster.counts().requests, 0, "no token went out");
+        assert_eq!(lab.cluster.counts().requests, 0, "no token was sent");
     }
 }
 
@@ -93,7 +93,7 @@ async fn a_ca_file_may_hold_the_clusters_own_certificate() {
 }
 
 #[tokio::test]
-async fn a_ca_file_holds_authorities() {
+async fn a_ca_file_may_contain_ca_certificates() {
     let authority = Authority::new("Authority");
     let (pem, leaf) = (authority.pem(), authority.issue("127.0.0.1", VALID));
     check(|spec| leaf.install(spec), |lab| ca(lab, &pem), &[]).await;
@@ -105,7 +105,7 @@ async fn a_ca_file_holds_authorities() {
 }
 
 #[tokio::test]
-async fn the_name_must_fit() {
+async fn the_host_name_must_match() {
     let authority = Authority::new("Authority");
     let (pem, name) = (authority.pem(), "cluster.example.com");
     for (leaf, pem) in [
@@ -128,7 +128,7 @@ async fn the_name_must_fit() {
 }
 
 #[tokio::test]
-async fn the_dates_must_fit_unless_the_certificate_is_pinned() {
+async fn the_dates_must_be_valid_unless_the_certificate_is_pinned() {
     let authority = Authority::new("Authority");
     let pem = authority.pem();
     for (years, words) in [(EXPIRED, "has expired"), (FUTURE, "is not valid yet")] {
@@ -167,7 +167,7 @@ async fn verification_can_be_skipped() {
 /// Whether a poll succeeds with a server that supports only this version.
 async fn check_version(version: &'static SupportedProtocolVersion, only_tls13: bool, rejection: Option<&str>) {
     let issued = Issued::self_signed("127.0.0.1", VALID);
-    let server = Bare::tls(server(&issued.certificate, &issued.key, version)).await;
+    let server = RawServer::tls(server(&issued.certificate, &issued.key, version)).await;
     let mut lab = Lab::new(|_| {}).await;
     lab.settings.url = format!("https://127.0.0.1:{}", server.port).parse().unwrap();
     lab.trust(TlsSettings { only_tls13, ..ca(&lab, &issued.certificate) });
@@ -200,7 +200,7 @@ async fn a_copied_certificate_without_its_key_is_refused() {
     let der = CertificateDer::from_pem_slice(copied.certificate.as_bytes()).unwrap();
     for version in [&TLS12, &TLS13] {
         for (key, refused) in [(&own.key, true), (&copied.key, false)] {
-            let server = Bare::tls(server(&copied.certificate, key, version)).await;
+            let server = RawServer::tls(server(&copied.certificate, key, version)).await;
             let mut lab = Lab::new(|_| {}).await;
             lab.settings.url = format!("https://127.0.0.1:{}", server.port).parse().unwrap();
             for tls in [
@@ -231,10 +231,10 @@ async fn the_version_of_tls_can_be_limited() {
     check_version(&TLS13, true, None).await;
 }
 
-/// The error of a client with these settings for a server with this chain; `None` if it accepts it.
-async fn check_shown(issued: &Issued, trust: impl Fn(&Lab) -> TlsSettings, rejection: &[&str]) {
+/// Polls a server with this chain: fails with these words, or accepts the certificate if there are none.
+async fn check_chain(issued: &Issued, trust: impl Fn(&Lab) -> TlsSettings, rejection: &[&str]) {
     for version in [&TLS12, &TLS13] {
-        let server = Bare::tls(server(&issued.certificate, &issued.key, version)).await;
+        let server = RawServer::tls(server(&issued.certificate, &issued.key, version)).await;
         let mut lab = Lab::new(|_| {}).await;
         lab.settings.url = format!("https://127.0.0.1:{}", server.port).parse().unwrap();
         lab.trust(trust(&lab));
@@ -252,15 +252,15 @@ fn pin(issued: &Issued) -> TlsSettings {
     TlsSettings { pins: vec![Pin::of(&leaf)], ..TlsSettings::default() }
 }
 
-/// Rejected with these words, the last of which is the pin; accepted with that pin.
+/// The certificate is rejected with these words and the advice to pin it, and accepted with that pin.
 async fn check_advice(issued: &Issued, trusted: &str, words: &[&str]) {
     let pinned = format!("or compare its SHA-256 {} on the cluster and set tls_config.pin_sha256", pin(issued).pins[0]);
-    check_shown(issued, |lab| ca(lab, trusted), &[words, &[pinned.as_str()]].concat()).await;
-    check_shown(issued, |_| pin(issued), &[]).await;
+    check_chain(issued, |lab| ca(lab, trusted), &[words, &[pinned.as_str()]].concat()).await;
+    check_chain(issued, |_| pin(issued), &[]).await;
 }
 
 #[tokio::test]
-async fn what_cannot_be_verified_can_be_pinned_where_that_is_advised() {
+async fn the_advice_to_pin_an_unverifiable_certificate_works() {
     let authority = Authority::new("Root");
     let pem = authority.pem();
     let old = Issued { certificate: X509_V1.to_owned(), key: X509_V1.to_owned() };
@@ -298,9 +298,9 @@ async fn the_certificate_that_has_expired_is_named() {
 
 /// The key of a cluster's own certificate in a shared CA file cannot issue certificates for the other clusters.
 #[tokio::test]
-async fn a_listed_certificate_vouches_for_itself_only() {
+async fn a_listed_certificate_is_trusted_for_itself_only() {
     let listed = [
-        Authority::without_right("127.0.0.1"),
+        Authority::not_a_ca("127.0.0.1"),
         Authority::with("127.0.0.1", |params| params.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature]),
     ];
     for (cluster, lack) in listed.iter().zip([" but is not a CA", ", which its keyUsage does not allow"]) {
@@ -313,20 +313,20 @@ async fn a_listed_certificate_vouches_for_itself_only() {
         let forged = middle.issue("127.0.0.1", VALID).through(&middle);
         check_advice(&forged, &pem, &words.map(String::as_str)).await;
         if lack == " but is not a CA" {
-            check_shown(&own, |lab| ca(lab, &pem), &[]).await;
+            check_chain(&own, |lab| ca(lab, &pem), &[]).await;
         }
     }
 }
 
-/// The error of the name check, and whether its advice works.
+/// The error of the name check is correct, and its advice works.
 #[tokio::test]
-async fn names_that_can_never_fit_are_named() {
+async fn names_that_cannot_match_are_explained() {
     let authority = Authority::new("Root");
     let check = async |names: Vec<SanType>, words: &[&str], server_name: Option<&str>| {
         let leaf = authority.issue_with("unused", VALID, |params| params.subject_alt_names = names);
         check_advice(&leaf, &authority.pem(), words).await;
         if let Some(name) = server_name {
-            check_shown(&leaf, |lab| named(name, ca(lab, &authority.pem())), &[]).await;
+            check_chain(&leaf, |lab| named(name, ca(lab, &authority.pem())), &[]).await;
         }
     };
     let nothing = |what: &str| format!("is not for 127.0.0.1, and {what} matches no host; reissue it with a DNS name");
@@ -355,12 +355,12 @@ async fn names_that_can_never_fit_are_named() {
 
 /// A server in the cluster's place can present any certificate, including an expired one.
 #[tokio::test]
-async fn only_the_clusters_own_certificate_tells_when_it_expires() {
+async fn only_a_trusted_certificate_sets_the_expiry() {
     let authority = Authority::new("Root");
     let (expired, strange) = (authority.issue("127.0.0.1", EXPIRED), Issued::self_signed("127.0.0.1", EXPIRED));
     let elsewhere = authority.issue("other.example.com", EXPIRED);
     let middle = authority.below("Middle", |_| {});
-    for (issued, words, told) in [
+    for (issued, words, is_known) in [
         (&expired, "its certificate has expired; renew it", true),
         (&middle.issue("127.0.0.1", EXPIRED).through(&middle), "its certificate has expired", true),
         (&strange, "is not signed by a trusted CA", false),
@@ -372,7 +372,7 @@ async fn only_the_clusters_own_certificate_tells_when_it_expires() {
         let mut probe = lab.probe();
         let failure = probe.poll().await.unwrap_err();
         assert!(failure.reason == FailureReason::Tls && failure.message.contains(words), "{failure:?}");
-        assert_eq!(probe.client.certificate().is_some(), told, "{words}");
+        assert_eq!(probe.client.certificate().is_some(), is_known, "{words}");
     }
     let mut lab = Lab::new(|spec| strange.install(spec)).await;
     lab.trust(pin(&expired));
@@ -421,7 +421,7 @@ async fn check_files(tls: impl FnOnce(&Lab) -> TlsSettings, words: &[&str]) {
 }
 
 #[tokio::test]
-async fn files_of_no_use_are_named() {
+async fn invalid_files_are_named() {
     let issued = || Issued::self_signed("exporter", VALID);
     let client = |cert_file: PathBuf, key_file: PathBuf| TlsSettings {
         client: Some(ClientCertificate { cert_file: cert_file.into(), key_file: key_file.into() }),
@@ -459,11 +459,11 @@ async fn files_of_no_use_are_named() {
 
 /// A server without TLS.
 #[tokio::test]
-async fn what_speaks_no_tls_is_told_so() {
+async fn a_server_without_tls_is_reported() {
     for banner in
         ["SSH-2.0-OpenSSH_9.2\r\n", "HTTP/1.1 400 Bad Request\r\n\r\n", "220 mail ESMTP\r\n", "\u{15}\u{3}\u{1}"]
     {
-        let server = Bare::serve(move |mut stream, _| async move {
+        let server = RawServer::serve(move |mut stream, _| async move {
             let _ = stream.write_all(banner.as_bytes()).await;
             // Waits until the client closes the connection.
             let _ = stream.read_to_end(&mut Vec::new()).await;
@@ -491,9 +491,9 @@ async fn https_is_never_spoken_without_tls() {
 }
 
 #[tokio::test]
-async fn a_certificate_for_no_name_is_told_so() {
+async fn a_certificate_without_names_is_reported() {
     let nameless = Issued::nameless();
-    let server = Bare::tls(server(&nameless.certificate, &nameless.key, &TLS13)).await;
+    let server = RawServer::tls(server(&nameless.certificate, &nameless.key, &TLS13)).await;
     let mut lab = Lab::new(|_| {}).await;
     lab.settings.url = format!("https://127.0.0.1:{}", server.port).parse().unwrap();
     lab.trust(ca(&lab, &nameless.certificate));
@@ -501,14 +501,14 @@ async fn a_certificate_for_no_name_is_told_so() {
 }
 
 #[tokio::test]
-async fn an_answer_without_an_end_mark_is_one_if_it_is_whole() {
+async fn a_complete_response_without_close_notify_is_accepted() {
     let issued = Issued::self_signed("127.0.0.1", VALID);
     for (answer, good) in [
         ("HTTP/1.1 200 OK\r\n\r\n{\"type\": \"Local\", \"status\": \"Encrypted\"}", true),
         ("HTTP/1.1 200 OK\r\n\r\n{\"type\": \"Local\", \"status\": \"Encrypted\"", false),
         ("HTTP/1.1 200 OK\r\nContent-Length: 90\r\n\r\n{\"status\": \"Encr", false),
     ] {
-        let server = Bare::https(server(&issued.certificate, &issued.key, &TLS13), answer).await;
+        let server = RawServer::https(server(&issued.certificate, &issued.key, &TLS13), answer).await;
         let mut lab = Lab::new(|_| {}).await;
         lab.settings.url = format!("https://127.0.0.1:{}", server.port).parse().unwrap();
         lab.trust(ca(&lab, &issued.certificate));

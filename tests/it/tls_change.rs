@@ -17,8 +17,8 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::{
     authority::{Authority, Issued},
-    bare::{Bare, Request, converse, healthy},
     lab::{Lab, Probe},
+    raw_server::{RawServer, Request, converse, healthy},
     tls::server,
 };
 
@@ -27,9 +27,9 @@ fn until_year(year: i32) -> [i32; 2] {
     [2000, year]
 }
 
-/// Starts with a valid certificate and continues with `next`: the result of the next poll, and the years until the certificate of
-/// the server expires. The server would resume any session and keeps connections open.
-async fn exchange(
+/// Polls a server with a valid certificate, then with the certificate `next`. Returns the result of the second poll, and the year in
+/// which the last trusted certificate expires. The server would resume any session and keeps connections open.
+async fn replace_certificate(
     version: &'static SupportedProtocolVersion,
     authority: &Authority,
     next: &Issued,
@@ -40,7 +40,7 @@ async fn exchange(
     (second.session_storage, second.ticketer) = (first.session_storage.clone(), first.ticketer.clone());
     let config = Arc::new(Mutex::new(Arc::new(first)));
     let current = config.clone();
-    let server = Bare::serve(move |stream, connection| {
+    let server = RawServer::serve(move |stream, connection| {
         let accept = TlsAcceptor::from(current.lock().unwrap().clone()).accept(stream);
         async move {
             if let Ok(stream) = accept.await {
@@ -67,18 +67,18 @@ async fn a_certificate_that_is_exchanged_between_two_polls_is_seen_by_the_next()
     for version in [&TLS12, &TLS13] {
         let authority = Authority::new("Authority");
         let renewed = authority.issue("127.0.0.1", until_year(4000));
-        let (outcome, expiry) = exchange(version, &authority, &renewed).await;
+        let (outcome, expiry) = replace_certificate(version, &authority, &renewed).await;
         outcome.unwrap();
         assert_eq!(expiry, 4000.0, "{version:?}");
         let expired = authority.issue("127.0.0.1", until_year(2001));
-        let (outcome, expiry) = exchange(version, &authority, &expired).await;
+        let (outcome, expiry) = replace_certificate(version, &authority, &expired).await;
         let failure = outcome.unwrap_err();
         assert!(failure.reason == FailureReason::Tls && failure.message.contains("has expired"), "{failure:?}");
         assert_eq!(expiry, 2001.0, "{version:?}");
         let stranger = Authority::new("Another").issue("127.0.0.1", until_year(4000));
-        let (outcome, expiry) = exchange(version, &authority, &stranger).await;
+        let (outcome, expiry) = replace_certificate(version, &authority, &stranger).await;
         assert_eq!(outcome.unwrap_err().reason, FailureReason::Tls, "{version:?}");
-        assert_eq!(expiry, 3000.0, "of the one that was trusted: {version:?}");
+        assert_eq!(expiry, 3000.0, "the expiry of the trusted certificate stays: {version:?}");
     }
 }
 
@@ -112,7 +112,7 @@ async fn a_certificate_that_is_not_pinned_is_refused_until_the_old_one_is_back()
     for _ in 0..2 {
         assert_tls(probe.poll().await);
     }
-    assert_eq!(lab.cluster.counts().requests, requests, "no token went to a stranger");
+    assert_eq!(lab.cluster.counts().requests, requests, "no token was sent");
     // Different settings, so that the same certificate is installed again.
     lab.cluster.update(|spec| (spec.certificate_pem, spec.key_pem) = (None, None));
     lab.cluster.update(|spec| first.install(spec));

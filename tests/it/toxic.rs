@@ -1,4 +1,4 @@
-//! A TCP proxy between exporter and cluster that simulates network faults.
+//! A TCP proxy between exporter and cluster that causes network faults. Toxiproxy calls them toxics.
 
 use std::{
     future::pending,
@@ -15,9 +15,9 @@ use tokio::{
     net::{TcpStream, tcp},
 };
 
-use crate::bare::Bare;
+use crate::raw_server::RawServer;
 
-/// Faults of connections. Counts are bytes from the cluster since the last change.
+/// A network fault. Numbers are bytes from the cluster since the fault was set.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Toxic {
     /// No fault.
@@ -37,7 +37,7 @@ pub enum Toxic {
 
 /// A running proxy. Dropping it stops it.
 pub struct Proxy {
-    server: Bare,
+    server: RawServer,
     state: Arc<State>,
 }
 
@@ -52,7 +52,7 @@ impl Proxy {
     pub async fn start(to: u16) -> Self {
         let state = Arc::<State>::default();
         let shared = state.clone();
-        let server = Bare::serve(move |client, _| carry(client, to, shared.clone())).await;
+        let server = RawServer::serve(move |client, _| forward(client, to, shared.clone())).await;
         Self { server, state }
     }
 
@@ -67,7 +67,7 @@ impl Proxy {
     }
 }
 
-async fn carry(client: TcpStream, to: u16, state: Arc<State>) {
+async fn forward(client: TcpStream, to: u16, state: Arc<State>) {
     let Ok(server) = TcpStream::connect(("127.0.0.1", to)).await else { return };
     client.set_nodelay(true).unwrap();
     let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =

@@ -164,10 +164,10 @@ fn table_has_no_cycle() {
 
 /// Metrics use a fresh status or none. Only other output may use a stale status.
 #[test]
-fn metrics_know_no_old_status() {
+fn metrics_never_use_a_stale_status() {
     let metrics = &modules()["metrics"];
     assert!(!metrics.contains("last_known") && !metrics.contains("history"));
-    assert!(modules()["report"].contains("last_known"), "the name is still this");
+    assert!(modules()["report"].contains("last_known"), "the name of the field has not changed");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Minimal servers for behaviour that no cluster has: literal responses over plain HTTP, and TLS handshakes alone.
+//! Minimal servers for behaviour that the simulated cluster does not have: literal HTTP responses, and TLS handshakes without HTTP.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// A running server. Dropping it stops it.
-pub struct Bare {
+pub struct RawServer {
     pub port: u16,
     _accepting: AbortOnDropHandle<()>,
 }
@@ -37,7 +37,7 @@ pub struct Request {
     pub number: usize,
 }
 
-impl Bare {
+impl RawServer {
     /// Responds to requests; `None` closes the connection.
     pub async fn http(answer: impl Fn(&Request) -> Option<String> + Send + Sync + 'static) -> Self {
         let answer = Arc::new(answer);

@@ -15,7 +15,7 @@ FOREIGN = re.compile(r"[a-z][A-Z]|://(?!127)|::|[{}\[\]]|Error|\(\)")
 KNOWN = ("SubjectAltName", "subjectAltName", "extendedKeyUsage", "keyUsage", "ChaCha20", "OpenSSL", "AES-GCM", "IPv4", "IPv6")
 
 
-class Words(Case):
+class ErrorMessages(Case):
     def certificate(self, *options):
         key, certificate = self.folder / "key.pem", self.folder / "certificate.pem"
         subprocess.run(["openssl", "req", "-x509", "-nodes", "-keyout", key, "-out", certificate, "-subj", "/CN=cluster",
@@ -98,7 +98,7 @@ class Words(Case):
             listener.close()
             self.assertIn(words, text, answer[:80])
 
-    def test_plain_http_where_tls_is_asked_and_the_other_way_round(self):
+    def test_http_and_https_confused(self):
         class Quiet(http.server.BaseHTTPRequestHandler):
             def log_message(self, *_):
                 pass

@@ -1,4 +1,4 @@
-//! The metric of findings (1, 0 or absent), also after restarts of the process; and that metric and JSON agree.
+//! The metric `qumulo_encryption_finding` (1, 0 or absent), also after restarts of the exporter, and its agreement with the JSON.
 
 use std::{
     collections::BTreeMap,
@@ -83,6 +83,7 @@ enum Step {
     Fails,
     Reads(Answer),
     Restarts,
+    /// From now on, certificate dates are not verified.
     Unverified,
     Waits(i64),
 }
@@ -215,7 +216,7 @@ fn local(status: Status) -> Answer {
     Answer { certificates: [None, None], key_store: KeyStore::Local, ..kms(status) }
 }
 
-fn odd() -> Status {
+fn unrecognised() -> Status {
     Status::Unknown(ForeignText::new("KMS Quorum Lost"))
 }
 
@@ -229,7 +230,7 @@ fn statuses() -> [Status; 9] {
         Status::KmsCannotConnect,
         Status::KmsKeyNotFound,
         Status::KmsKeyInactive,
-        odd(),
+        unrecognised(),
     ]
 }
 
@@ -248,35 +249,35 @@ fn reads(status: Status) -> Step {
 }
 
 #[test]
-fn a_verdict_about_the_key_is_1_0_or_absent() {
+fn key_findings_are_1_0_or_absent() {
     use Status::{
         ConfigurationCorrupted, Encrypted, KmsAuthenticationError, KmsAvailable, KmsCannotConnect, KmsKeyInactive,
         KmsKeyNotFound, NotEncrypted,
     };
-    for (finding, verdict, other) in
+    for (finding, status, other) in
         [("key_not_found", KmsKeyNotFound, KmsKeyInactive), ("key_inactive", KmsKeyInactive, KmsKeyNotFound)]
     {
-        let found = || reads(verdict.clone());
+        let found = || reads(status.clone());
         check(finding, &[], "");
         check(finding, &[Fails], "");
         check(finding, &[found()], "critical=1");
         check(finding, &[found(), Fails], "critical=1");
-        for silent in [KmsCannotConnect, KmsAuthenticationError, ConfigurationCorrupted, odd()] {
-            check(finding, &[found(), reads(silent.clone())], "critical=1");
-            check(finding, &[reads(KmsAvailable), reads(silent.clone())], "");
-            check(finding, &[found(), Restarts, reads(silent.clone())], "");
-            check(finding, &[found(), reads(KmsAvailable), reads(silent.clone())], "");
-            check(finding, &[found(), reads(other.clone()), reads(silent)], "");
+        for inconclusive in [KmsCannotConnect, KmsAuthenticationError, ConfigurationCorrupted, unrecognised()] {
+            check(finding, &[found(), reads(inconclusive.clone())], "critical=1");
+            check(finding, &[reads(KmsAvailable), reads(inconclusive.clone())], "");
+            check(finding, &[found(), Restarts, reads(inconclusive.clone())], "");
+            check(finding, &[found(), reads(KmsAvailable), reads(inconclusive.clone())], "");
+            check(finding, &[found(), reads(other.clone()), reads(inconclusive)], "");
         }
-        for speaking in [KmsAvailable, Encrypted, NotEncrypted, other] {
-            check(finding, &[reads(speaking.clone())], "critical=0");
-            check(finding, &[found(), reads(speaking.clone())], "critical=0");
-            check(finding, &[found(), Restarts, reads(speaking)], "critical=0");
+        for conclusive in [KmsAvailable, Encrypted, NotEncrypted, other] {
+            check(finding, &[reads(conclusive.clone())], "critical=0");
+            check(finding, &[found(), reads(conclusive.clone())], "critical=0");
+            check(finding, &[found(), Restarts, reads(conclusive)], "critical=0");
         }
         check(finding, &[found(), Restarts], "");
         check(finding, &[found(), Restarts, Fails], "");
         check(finding, &[found(), Restarts, found()], "critical=1");
-        // A stale status is not served as a metric.
+        // There is no metric of a stale status.
         check(finding, &[found(), Waits(STALE_AFTER)], "");
         check(finding, &[found(), Waits(STALE_AFTER), reads(KmsCannotConnect)], "critical=1");
     }
@@ -292,15 +293,15 @@ fn findings_of_one_status_are_1_0_or_absent() {
         check(finding, &[reads(status.clone()), Fails], "critical=1");
         check(finding, &[reads(status.clone()), Restarts], "");
         check(finding, &[reads(status.clone()), Waits(STALE_AFTER)], "");
-        check(finding, &[reads(status.clone()), reads(odd())], "");
+        check(finding, &[reads(status.clone()), reads(unrecognised())], "");
         check(finding, &[reads(Status::KmsAvailable)], "critical=0");
         check(finding, &[reads(Status::KmsKeyNotFound)], "critical=0");
         check(finding, &[reads(status), Restarts, reads(Status::KmsAvailable)], "critical=0");
     }
-    check("unknown_status", &[reads(odd())], "warning=1");
+    check("unknown_status", &[reads(unrecognised())], "warning=1");
     check("unknown_status", &[reads(Status::KmsAvailable)], "warning=0");
-    check("unknown_status", &[reads(odd()), Restarts], "");
-    check("unknown_status", &[reads(odd()), Waits(STALE_AFTER)], "");
+    check("unknown_status", &[reads(unrecognised()), Restarts], "");
+    check("unknown_status", &[reads(unrecognised()), Waits(STALE_AFTER)], "");
 }
 
 #[test]
@@ -308,7 +309,7 @@ fn a_kms_that_cannot_be_used_is_critical_after_an_hour() {
     let (gone, refused) = (|| reads(Status::KmsCannotConnect), || reads(Status::KmsAuthenticationError));
     let finding = "kms_cannot_connect";
     check(finding, &[reads(Status::KmsAvailable)], "critical=0 warning=0");
-    check(finding, &[reads(odd())], "");
+    check(finding, &[reads(unrecognised())], "");
     check(finding, &[gone()], "critical=0 warning=1");
     check(finding, &[gone(), Waits(59 * MINUTE), gone()], "critical=0 warning=1");
     check(finding, &[gone(), Waits(HOUR), gone()], "critical=1 warning=0");
@@ -325,7 +326,7 @@ fn a_kms_that_cannot_be_used_is_critical_after_an_hour() {
 }
 
 #[test]
-fn certificates_are_judged_where_they_are_known() {
+fn certificate_findings_need_known_dates() {
     let all = |days: [Option<i64>; 2], expect: [&str; 3]| {
         let certificates = days.map(|days| days.map(|days| days * DAY - HOUR));
         let answer = || Reads(Answer { certificates, ..kms(Status::KmsAvailable) });
@@ -370,7 +371,7 @@ fn certificates_are_judged_where_they_are_known() {
 }
 
 #[test]
-fn the_policy_is_violated_met_or_nobody_can_tell() {
+fn the_policy_is_violated_met_or_unknown() {
     let policy = |require| Policy { require, ..Policy::default() };
     let (violated, warned, met) = ("critical=1 warning=0", "critical=0 warning=1", "critical=0 warning=0");
     for (answer, expect) in [
@@ -378,9 +379,9 @@ fn the_policy_is_violated_met_or_nobody_can_tell() {
         (local(Status::Encrypted), [met, met, met, violated]),
         (kms(Status::KmsAvailable), [met, met, met, met]),
         (kms(Status::KmsCannotConnect), [met, met, met, met]),
-        (kms(odd()), ["", met, "", ""]),
+        (kms(unrecognised()), ["", met, "", ""]),
         // The key store alone decides.
-        (local(odd()), ["", met, "", violated]),
+        (local(unrecognised()), ["", met, "", violated]),
         (Answer { key_store: KeyStore::Unknown, ..local(Status::Encrypted) }, [met, met, met, ""]),
     ] {
         let requirements = [None, Some(Require::Any), Some(Require::Encrypted), Some(Require::Kms)];
@@ -392,15 +393,15 @@ fn the_policy_is_violated_met_or_nobody_can_tell() {
             check_with(policy(require), "policy_violated", &[answer(), Waits(STALE_AFTER)], "");
             let mut watch = Watch::new(policy(require));
             watch.step(&answer());
-            let said = watch.samples("qumulo_encryption_policy_info");
+            let served = watch.samples("qumulo_encryption_policy_info");
             let expect = require.map(|require| (format!("require=\"{}\"", require.label()), "1".to_owned()));
-            assert_eq!(said, expect.into_iter().collect());
+            assert_eq!(served, expect.into_iter().collect());
         }
     }
 }
 
 #[test]
-fn a_cluster_that_cannot_be_read_is_told_from_the_first_poll_on() {
+fn an_unreadable_cluster_is_reported_after_the_first_poll() {
     let good = || reads(Status::KmsAvailable);
     check("not_readable", &[], "");
     check("not_readable", &[good()], "unknown=0");
@@ -412,7 +413,7 @@ fn a_cluster_that_cannot_be_read_is_told_from_the_first_poll_on() {
 }
 
 #[test]
-fn the_key_is_too_old_or_its_age_is_not_known() {
+fn the_key_is_too_old_or_its_age_unknown() {
     let aged = |key_age| Reads(Answer { key_age, ..kms(Status::KmsAvailable) });
     let unlimited = Policy { key_max_age: None, ..Policy::default() };
     for (policy, age, too_old, unknown) in [
@@ -434,7 +435,7 @@ fn the_key_is_too_old_or_its_age_is_not_known() {
 }
 
 #[test]
-fn the_certificate_of_the_rest_api_is_kept() {
+fn api_certificate_findings_survive_failed_polls() {
     let good = || reads(Status::KmsAvailable);
     let finding = "api_certificate_expiring";
     let (none, warned, critical) = ("critical=0 warning=0", "critical=0 warning=1", "critical=1 warning=0");
@@ -477,7 +478,7 @@ fn access_tokens_are_critical_only_if_none_lasts_longer() {
 }
 
 #[test]
-fn the_rest_is_1_0_or_absent() {
+fn other_findings_are_1_0_or_absent() {
     let answer = |change: fn(&mut Answer)| {
         let mut answer = kms(Status::KmsAvailable);
         change(&mut answer);
@@ -513,7 +514,7 @@ fn the_rest_is_1_0_or_absent() {
 }
 
 #[test]
-fn restarts_are_forbidden_while_data_is_at_stake_or_nobody_knows() {
+fn restarts_are_forbidden_if_data_is_at_risk_or_the_status_is_unknown() {
     let forbidden = |steps: &[Step]| {
         let mut watch = Watch::new(Policy::default());
         steps.iter().for_each(|step| watch.step(step));
@@ -541,7 +542,7 @@ fn restarts_are_forbidden_while_data_is_at_stake_or_nobody_knows() {
 
 /// Every combination, including those that the tests above do not cover.
 #[test]
-fn the_metric_and_the_json_never_contradict_each_other() {
+fn metric_and_json_agree() {
     let pairs: BTreeMap<&str, &[&str]> = PAIRS.into();
     let mut seen: BTreeMap<(String, String), [bool; 2]> = BTreeMap::new();
     let stores = [KeyStore::Local, KeyStore::Kms, KeyStore::Unknown];
@@ -579,14 +580,14 @@ fn the_metric_and_the_json_never_contradict_each_other() {
 
 fn agree(watch: &Watch, pairs: &BTreeMap<&str, &[&str]>, seen: &mut BTreeMap<(String, String), [bool; 2]>) {
     let json = watch.json();
-    let mut told: BTreeMap<String, Vec<(String, bool)>> = BTreeMap::new();
+    let mut served: BTreeMap<String, Vec<(String, bool)>> = BTreeMap::new();
     for (labels, value) in watch.samples("qumulo_encryption_finding") {
         let names: Vec<&str> = labels.split('"').collect();
-        told.entry(names[1].to_owned()).or_default().push((names[3].to_owned(), value == "1"));
+        served.entry(names[1].to_owned()).or_default().push((names[3].to_owned(), value == "1"));
         seen.entry((names[1].to_owned(), names[3].to_owned())).or_default()[usize::from(value == "1")] = true;
     }
     let findings = json["findings"].as_array().unwrap();
-    for (finding, severities) in &told {
+    for (finding, severities) in &served {
         let names: Vec<&str> = severities.iter().map(|(severity, _)| severity.as_str()).collect();
         assert_eq!(names, pairs[finding.as_str()], "{finding}: all of its severities or none");
         let worst = findings.iter().find(|each| each["id"] == **finding).map(|each| each["severity"].as_str().unwrap());
@@ -596,14 +597,14 @@ fn agree(watch: &Watch, pairs: &BTreeMap<&str, &[&str]>, seen: &mut BTreeMap<(St
     }
     let fresh = !json["status"].is_null();
     for finding in findings.iter().filter(|_| fresh) {
-        assert!(told.contains_key(finding["id"].as_str().unwrap()), "{json:#}");
+        assert!(served.contains_key(finding["id"].as_str().unwrap()), "{json:#}");
     }
     let order = ["critical", "unknown", "warning", "info"];
     let severity = |finding: &Value| order.iter().position(|each| finding["severity"] == **each).unwrap();
     assert!(findings.is_sorted_by_key(severity), "worst first: {json:#}");
-    let said: Vec<_> = watch.samples("qumulo_encryption_do_not_restart").into_values().collect();
+    let served: Vec<_> = watch.samples("qumulo_encryption_do_not_restart").into_values().collect();
     let expect = if json["up"].is_null() { vec![] } else { vec![u8::from(json["do_not_restart"] == true).to_string()] };
-    assert_eq!(said, expect, "{json:#}");
+    assert_eq!(served, expect, "{json:#}");
     // No advice that is dangerous in this state.
     let critical = json["severity"] == "critical" || json["do_not_restart"] == true;
     let unavailable = findings.iter().any(|finding| {

@@ -1,4 +1,4 @@
-"""One judgement, shown in four ways: metric, JSON, status page and `status` say the same about the fleet of the demonstration."""
+"""Metric, JSON, status page and `status` agree about the clusters of the demo."""
 
 import json
 import re
@@ -10,7 +10,7 @@ SCHEMA = ROOT / "deploy/clusters.schema.json"
 FINDING = re.compile(r'qumulo_encryption_finding\{cluster="(.+)",finding="(\w+)",severity="(\w+)"\}')
 
 
-class Judgement(Case):
+class OutputsAgree(Case):
     def setUp(self):
         super().setUp()
         self.demo = self.exporter("demo")
@@ -51,14 +51,14 @@ class Judgement(Case):
                 self.assertIn(f"{finding['severity']}: {finding['message'].split(' (')[0][:20]}", table, name)
                 self.assertIn(finding["advice"].split(". ")[-1][:15], page.replace("<code>", ""), name)
 
-    def test_the_schema_is_that_of_every_document(self):
+    def test_every_document_matches_the_schema(self):
         for name, query in (("all", ""), ("none", "?q=nothing"), ("one", "?cluster=genomics-1")):
             path = self.folder / f"{name}.json"
             path.write_bytes(get(self.demo.url + "/api/v1/clusters" + query)[2])
             run(VENVS / "deploy/bin/check-jsonschema", "--schemafile", SCHEMA, path)
         document = self.json()
         self.assertEqual(len(self.json("?cluster=genomics-1")["clusters"]), 1)
-        # Fields may be added, so more is allowed; not less, and nothing else.
+        # Additional fields are allowed. Missing fields and other values are not.
         for change in (lambda cluster: cluster.update(severity="dreadful"), lambda cluster: cluster.update(stale_after_seconds="long"),
                        lambda cluster: cluster.pop("do_not_restart")):
             bad = json.loads(json.dumps(document))
