@@ -1,4 +1,4 @@
-"""Failures of TLS that only other implementations can provoke: what the exporter says about them."""
+"""Error messages about TLS and HTTP failures that need another implementation as the server."""
 
 import http.server
 import re
@@ -10,8 +10,8 @@ import unittest
 
 from support import EXPORTER, Case, free_port, wait_for
 
-# Names of Rust's types and addresses of documentation have no place in a message.
-FOREIGN = re.compile(r"[a-z][A-Z]|://(?!127)|::|[{}\[\]]|Error|\(\)")
+# Messages do not contain names of Rust types or URLs of documentation.
+INTERNAL = re.compile(r"[a-z][A-Z]|://(?!127)|::|[{}\[\]]|Error|\(\)")
 KNOWN = ("SubjectAltName", "subjectAltName", "extendedKeyUsage", "keyUsage", "ChaCha20", "OpenSSL", "AES-GCM", "IPv4", "IPv6")
 
 
@@ -46,7 +46,7 @@ class ErrorMessages(Case):
         plain = text
         for word in KNOWN:
             plain = plain.replace(word, "")
-        self.assertIsNone(FOREIGN.search(plain), text)
+        self.assertIsNone(INTERNAL.search(plain), text)
         return text
 
     def test_what_openssl_serves(self):

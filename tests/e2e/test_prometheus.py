@@ -1,4 +1,4 @@
-"""Each store scrapes the demonstration."""
+"""Every store scrapes the demo."""
 
 import re
 import subprocess
@@ -45,14 +45,13 @@ scrape_configs:
         see('up{job="qumulo-encryption"}', 1, "it scrapes", 40)
         documented = set(re.findall(r"^\| `((?:qumulo_encryption|process)_\w+)`", (ROOT / "docs/metrics.md").read_text(), re.M))
         self.assertGreater(len(documented), 25)
-        # Served with TLS only, with `probe_kms` only, and where a policy is written down: test_web_config.py, test_kms.py and
-        # tests/golden look at them.
+        # These need TLS, `probe_kms` or a policy. test_web_config.py, test_kms.py and tests/golden cover them.
         documented -= {"qumulo_encryption_exporter_listener_certificate_expiry_timestamp_seconds",
                        "qumulo_encryption_kms_reachable", "qumulo_encryption_policy_info"}
         for name in sorted(documented):
             for store in stores:
-                wait_for(lambda: store.query(name), f"{store.name}: {name} answers")
-        see("scrape_samples_scraped", len(metrics(self.demo.url)), "no sample is refused")
+                wait_for(lambda: store.query(name), f"{store.name}: {name} has data")
+        see("scrape_samples_scraped", len(metrics(self.demo.url)), "all samples are accepted")
 
         up = 'qumulo_encryption_up{cluster="prod-east"}'
         status = 'qumulo_encryption_status{cluster="prod-east",status="kms_available"}'

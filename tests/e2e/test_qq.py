@@ -1,4 +1,4 @@
-"""The vendor's own client and the exporter look at the same simulated clusters, and see the same."""
+"""Qumulo's client `qq` and the exporter read the same simulated clusters, with the same results."""
 
 import datetime
 import json
@@ -40,14 +40,14 @@ TOKEN = "qumulo_encryption_access_token_expiry_timestamp_seconds"
 EXCESS = "qumulo_encryption_credential_excess_privileges"
 KEY_STORE = "qumulo_encryption_key_store_info"
 CONFIGURED = "qumulo_encryption_key_store_configured_timestamp_seconds"
-# Everything that is learned from a cluster's answers.
-LEARNED = {name for name, _ in DATES.values()} | {
+# All metrics of a cluster's responses.
+METRICS = {name for name, _ in DATES.values()} | {
     "qumulo_encryption_status", "qumulo_encryption_type", "qumulo_encryption_cluster_info", TOKEN, EXCESS, KEY_STORE, CONFIGURED,
 }
 
 
 def unix_seconds(text):
-    """RFC 3339 with any number of fractional digits, to the microsecond."""
+    """Parses RFC 3339 with any number of fractional digits, to the microsecond."""
     whole, _, fraction = text.rstrip("Z").partition(".")
     at = datetime.datetime.strptime(whole, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=datetime.timezone.utc)
     return at.timestamp() + float(f"0.{fraction or 0}")
@@ -55,8 +55,8 @@ def unix_seconds(text):
 
 class VendorsClient(Case):
     def qq(self, version, cluster, *arguments, check=True):
-        """`qq` with a home of its own. The clusters listen on 127.0.0.2: towards 127.0.0.1 the client run by root
-        binds a privileged source port."""
+        """Runs `qq` with a separate home folder. The clusters listen on 127.0.0.2, because for 127.0.0.1, `qq` as root binds a
+        privileged source port."""
         home = self.folder / f"home-{version}-{cluster['name']}"
         home.mkdir(exist_ok=True)
         host, port = cluster["url"].removeprefix("https://").split(":")
@@ -70,23 +70,23 @@ class VendorsClient(Case):
         return home, result
 
     def login(self, version, cluster):
-        """The credentials file that the client wrote."""
+        """Logs in, and returns the credentials file that `qq` wrote."""
         home, _ = self.qq(version, cluster, "login", "-u", cluster["username"], "-p", cluster["password"])
         new = list((home / ".config/qumulo/credentials").glob("*"))
         return (new or [home / ".qfsd_cred"])[0]
 
     def expected(self, name, version):
-        """What the exporter is to say of a cluster, made from nothing but what qq says of it."""
+        """The expected samples of a cluster, calculated only from the output of qq."""
         cluster, labels = self.clusters[name], f'cluster="{name}"'
 
         def ask(*command):
-            # Some commands add a sentence for people.
+            # Some commands print a sentence after the JSON.
             return json.JSONDecoder().raw_decode(self.qq(version, cluster, *command)[1].stdout)[0]
 
         answer, revision, node = ask("encryption_get_status"), ask("version"), ask("node_state_get")
         print(f"{name}: qq {version} says {answer}")
         number, api = revision["revision_id"].removeprefix("Qumulo Core "), "v1" if version == "6.0.0" else "v2"
-        # Version 1 knows local key stores only, and does not say so.
+        # Version 1 has only local key stores, and does not report the type.
         current = STATUS[answer["status"]], TYPE[answer.get("type", "Local")]
         samples = {f'qumulo_encryption_status{{{labels},status="{one}"}}': float(one == current[0]) for one in STATUS.values()}
         samples |= {f'qumulo_encryption_type{{{labels},encryption_type="{one}"}}': float(one == current[1]) for one in TYPE.values()}
@@ -109,15 +109,15 @@ class VendorsClient(Case):
         return samples
 
     def compare(self, name, expected, samples):
-        """The very same series, with the same values."""
-        learned = {
+        """Checks that the series and their values are the same."""
+        served = {
             series: value
             for series, value in samples.items()
-            if series.partition("{")[0] in LEARNED and f'{{cluster="{name}"' in series
+            if series.partition("{")[0] in METRICS and f'{{cluster="{name}"' in series
         }
-        self.assertEqual(sorted(learned), sorted(expected))
+        self.assertEqual(sorted(served), sorted(expected))
         for series, value in expected.items():
-            self.assertAlmostEqual(learned[series], value, delta=1e-6, msg=series)
+            self.assertAlmostEqual(served[series], value, delta=1e-6, msg=series)
 
     def test_qq_and_the_exporter_agree_on_every_field(self):
         simulator = self.simulate(FLEET)
@@ -147,7 +147,7 @@ class VendorsClient(Case):
         for name, expected in answers.items():
             with self.subTest(name):
                 self.compare(name, expected, samples)
-        # Nobody wrote to a cluster, until somebody does.
+        # Until now, there was no write request. The simulator logs and refuses them.
         self.assertNotIn("refused", simulator.log.read_text())
         _, refused = self.qq("7.10.2.1", simulator.clusters["kms"], "rotate_encryption_keys", check=False)
         self.assertIn("Error 405", refused.stderr)

@@ -70,7 +70,7 @@ class Reload(Case):
         wait_for(lambda: self.clusters(exporter) == set("ab"), "a replaced file is found")
         text = self.config.read_text()
         self.config.write_text(text[:len(text) // 2])
-        wait_for(lambda: metrics(exporter.url)[RELOADED] == 0, "a broken file is told")
+        wait_for(lambda: metrics(exporter.url)[RELOADED] == 0, "a broken file is reported")
         self.assertEqual(self.clusters(exporter), set("ab"))
         self.config.write_text(text.replace("name: b", "name: renamed"))
         wait_for(lambda: self.clusters(exporter) == {"a", "renamed"}, "a file edited in place, as in a bind mount, is found")
@@ -87,7 +87,7 @@ class Reload(Case):
                 ("", "nonsense: 1\n", 500, f"{web}:1:1: nonsense: ", (0, 0)),
                 ("a", "", 200, "Reloaded; ", (1, 1))):
             self.config.write_text("clusters: 1\n") if not names else self.write(*names)
-            # Edited and asked for at once, as scripts do.
+            # The reload follows immediately, as in scripts.
             web.write_text(text)
             got, body = post(exporter.url + "/-/reload")
             self.assertEqual(got, status, body)
@@ -99,7 +99,7 @@ class Reload(Case):
             self.assertEqual(get(exporter.url + "/")[1]["X-Frame-Options"], "deny" if "deny" in text or gauges == (1, 0) else None)
 
     def test_clock_changes(self):
-        """Reloads work whatever the clock does, and `Date` is the time of the clock."""
+        """Reloads work after changes of the clock, and the `Date` header follows the clock."""
         self.simulator = self.simulate("clusters: [{name: a}]\n")
         self.config, web = self.folder / "exporter.yml", self.folder / "web.yml"
         self.write("a")
@@ -119,7 +119,7 @@ class Reload(Case):
             self.assertEqual(headers["X-XSS-Protection"], f"now{offset:.0f}")
             date = email.utils.parsedate_to_datetime(headers["Date"]).timestamp()
             self.assertLess(abs(date - (time.time() + offset)), 10, headers["Date"])
-        # HTTP has no date for these: nothing is served, and nothing ends.
+        # HTTP dates cannot represent these times: requests fail, and the exporter keeps running.
         for offset in (-70 * year, 9000 * year):
             self.replace(clock, f"{offset:+.0f}")
             with self.assertRaises(OSError):
@@ -155,12 +155,12 @@ class Reload(Case):
             while not ended.is_set():
                 try:
                     now = metrics(exporter.url)
-                except Exception as error:  # whatever it is, it is a failed scrape
+                except Exception as error:  # Any error is a failed scrape.
                     failures.append(repr(error))
                     continue
                 scrapes[0] += 1
                 for series, value in now.items():
-                    # `a` is always there; a counter of it that falls was lost.
+                    # `a` is always configured, so its counters never decrease.
                     if 'cluster="a"' in series and "_total" in series:
                         if value < counters.get(series, 0):
                             failures.append(f"{series} fell")
@@ -188,7 +188,7 @@ class Reload(Case):
         self.assertGreater(scrapes[0], 100)
         self.write("a")
         post(exporter.url + "/-/reload")
-        # Five clusters have a connection each, and so may the scraper's last.
+        # Up to five connections to clusters, and one of the last scrape.
         wait_for(lambda: descriptors(exporter) <= before[0] + 6, f"descriptors settle near {before[0]}")
         self.assertLessEqual(len(os.listdir(f"/proc/{exporter.pid}/task")), before[1] + 2)
         print(f"100 reloads, {scrapes[0]} scrapes, descriptors {before[0]} -> {descriptors(exporter)}")

@@ -15,11 +15,11 @@ RUNBOOKS = ROOT / "deploy/runbooks"
 CAUTION = "**Do not reboot, upgrade or power-cycle nodes of this cluster until this alert has resolved.**"
 FIRING_EXPRESSION = """'group by (alertname, cluster, severity) (ALERTS{alertstate="firing"})'"""
 
-# The states in which a restart may lose the data, or nobody knows whether it is safe.
+# Alerts in whose state a restart may make data inaccessible, or may not be known to be safe.
 NO_RESTART = {"KeyNotFound", "KeyInactive", "ConfigurationCorrupted", "CertificateExpired", "KmsAuthenticationError",
               "KmsUnusable", "UnknownStatus", "ClusterNotPolled", "CredentialsRejected"}
 
-# What fires on the demonstration, without waits: (cluster, alert, severity).
+# The alerts that fire for the demo, without waits: (cluster, alert, severity).
 FIRING = {
     ("archive", "PolicyViolated", "warning"),
     ("dr-frankfurt", "KmsUnusable", "critical"), ("dr-frankfurt", "KmsUnusable", "warning"),
@@ -35,7 +35,7 @@ FIRING = {
     ("research-zurich", "KmsAuthenticationError", "critical"), ("research-zurich", "CertificateExpired", "critical"),
     ("research-zurich", "CertificateExpiring", "critical"), ("research-zurich", "CertificateExpiring", "warning"),
     ("research-zurich", "KmsUnusable", "critical"), ("research-zurich", "KmsUnusable", "warning"),
-    # Its key became a year old the moment the demonstration began.
+    # The age of its key reaches a year when the demo starts.
     ("research-zurich", "KeyTooOld", "warning"),
 }
 
@@ -60,9 +60,8 @@ def alerts():
 
 
 def for_vmalert(tests):
-    """promtool's tests as vmalert-tool wants them. Its time begins in the year 2000. It records the results of a group's
-    rules after the last of them, as vmalert may, so what passes through several rules takes several evaluations: hence
-    their pace."""
+    """Converts promtool's tests to vmalert-tool's. Its time begins in the year 2000. It records the results of a group after the
+    evaluation of all its rules, so chains of rules need several evaluations: the interval is shorter."""
     def later(found):
         return found[1] + re.sub(r"(?<!\S)-?\d+", lambda number: str(int(number[0]) + 946_684_800), found[2])
 
@@ -79,7 +78,7 @@ class Rules(Case):
         for one in GENERATIONS:
             commands += [[one.promtool, "check", "rules", RULES, watchdog], [one.amtool, "check-config", ROUTES]]
             commands += [[one.promtool, "test", "rules", tests] for tests in TESTS.glob("*.yml")]
-        # A process for each test: vmalert-tool takes long, and the more tests a file has, the longer each takes.
+        # A process for each test: with more tests in a file, vmalert-tool takes longer for each.
         head, *tests = re.split(r"^(?=  - name: )", for_vmalert((TESTS / "alerts.test.yml").read_text()), flags=re.M)
         self.assertGreater(len(tests), 20)
         for number, test in enumerate(tests):
@@ -100,7 +99,7 @@ class Rules(Case):
         for record in records:
             name, expression = record.split("\n", 1)
             self.assertNotIn(name.removeprefix("record: "), expression)
-        # What a user adapts is in one place, or is one text. Grafana-managed rules have no query() in annotations.
+        # The job, which users may change, occurs once. Grafana-managed rules do not support query() in annotations.
         self.assertEqual(re.sub("^#.*", "", text, flags=re.M).count('job="'), 1)
         self.assertNotRegex(text, r"\bquery\b|externalLabels|externalURL")
 
@@ -110,7 +109,7 @@ class Rules(Case):
         for name, rules in alerts().items():
             with self.subTest(name):
                 for rule in rules:
-                    # Its own severity, or the one of the finding.
+                    # A fixed severity, or that of the finding.
                     self.assertRegex(rule, r"severity: (critical|warning|info)\n|max by \(cluster, severity\)")
                     for key in ("summary", "description"):
                         self.assertIn(f"{key}: ", rule)
@@ -124,14 +123,14 @@ class Rules(Case):
         for name in names:
             text = (RUNBOOKS / f"QumuloEncryption{name}.md").read_text()
             with self.subTest(name):
-                # The index of the runbooks reads severity and summary.
+                # The index of the runbooks shows severity and summary.
                 self.assertRegex(text, rf"^# QumuloEncryption{name}\n\nSeverity: (critical|warning|info)\b.*?\. [A-Z].+\.\n\n")
                 self.assertEqual(CAUTION in text, name in NO_RESTART)
                 for heading in ("What it means", "Find the cause", "Fix it", "Resolves when"):
                     self.assertIn(f"## {heading}\n", text)
-                # Somebody who is called at night may need both.
+                # Commands may not be enough: mention the support.
                 self.assertTrue("support" in text or "qq" not in text)
-                # Nothing to copy that changes a key while it is lost.
+                # No command to copy that changes a lost key.
                 if name in NO_RESTART:
                     self.assertNotRegex(text, r"qq .*(rotate_encryption_keys|encryption_set_key_store)")
 
@@ -141,7 +140,7 @@ class Rules(Case):
             text = re.sub(r"\\\n\s*", " ", path.read_text())
             for line in re.findall(r"^ *qq --host \S+ (?:--port \S+ )?(.*)$", text, re.M):
                 words = line.split()
-                # A mode such as `kms` belongs to the command.
+                # This command has a subcommand, such as `kms`.
                 command = tuple(words[:2] if words[0] == "encryption_set_key_store" else words[:1])
                 asked.setdefault(command, set()).update(word for word in words if re.match(r"--?[a-z]", word))
         self.assertGreater(len(asked), 8)
@@ -177,7 +176,7 @@ class Rules(Case):
             for one in GENERATIONS:
                 code, output = run(one.amtool, "config", "routes", "test", f"--config.file={ROUTES}", *labels)
                 self.assertEqual((code, output.split()[0]), (0, receiver), labels)
-        # Each name in it is an alert.
+        # All names in the file are alerts.
         for pattern in re.findall(r'alertname=~?"QumuloEncryption([^"+]+)"', ROUTES.read_text()):
             for name in re.findall(r"\w+", pattern):
                 self.assertIn(name, {*alerts(), "Watchdog"})
@@ -210,17 +209,17 @@ class Rules(Case):
                                   "runbooks: 'https://books.test', page: 'https://page.test'"))
         self.assertNotIn("example.com", json.dumps(boards))
         for name, board in boards.items():
-            # One cluster's dashboard needs no job.
+            # The dashboard of one cluster does not use the job.
             values = {each["name"]: each.get("current", {}).get("value") for each in board["templating"]["list"]}
             self.assertEqual((values.get("job", "other"), values["label"]), ("other", "qumulo_cluster"), name)
             self.assertEqual("job" in values, name != "cluster.json")
 
     def test_in_every_store(self):
-        """Every metric in the rules exists, and the demonstration fires just what it should."""
+        """Every metric in the rules exists, and exactly the expected alerts fire for the demo."""
         demo = self.exporter("demo")
         wait_for(lambda: get(demo.url + "/-/ready")[0] == 200, "every cluster was polled")
         served = {series.split("{")[0] for series in metrics(demo.url)}
-        # Present with TLS only.
+        # Only with TLS.
         served.add("qumulo_encryption_exporter_listener_certificate_expiry_timestamp_seconds")
         expressions = re.sub(r"#.*|annotations:(\n          .*)+", "", RULES.read_text())
         used = set(re.findall(r"(?<![:\w])qumulo_encryption_\w+(?![\w:])", expressions))

@@ -1,4 +1,4 @@
-"""What systemd says and hears, played by the test: notification socket, watchdog, socket activation."""
+"""The interface to systemd, which the tests simulate: notification socket, watchdog, socket activation."""
 
 import contextlib
 import ctypes
@@ -25,7 +25,7 @@ LIBC.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_
 LIBC.ptrace.restype = ctypes.c_long
 SEIZE, INTERRUPT, DETACH, WALL = 0x4206, 0x4207, 17, 0x40000000
 
-# Listens, then becomes the exporter with the socket as descriptor 3, as systemd does it.
+# Listens, then executes the exporter with the socket as descriptor 3, like systemd.
 ACTIVATE = """
 import os, socket, sys
 listener = socket.create_server(("127.0.0.1", 0))
@@ -39,7 +39,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 @contextlib.contextmanager
 def stopped(thread):
-    """One thread of a child stands still, as one that is stuck. A signal would stop all of them."""
+    """Stops one thread of a child process, like a deadlock. A signal would stop all threads."""
     def ptrace(request):
         if LIBC.ptrace(request, thread, None, None) != 0:
             raise OSError(ctypes.get_errno(), "ptrace")
@@ -61,40 +61,40 @@ class Service(Case):
         self.config.write_text(CONFIG)
 
     def notified(self, env):
-        """An exporter and the socket on which it notifies."""
+        """Starts an exporter. Returns it and the notification socket."""
         path = self.folder / "notify"
-        heard = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.addCleanup(heard.close)
-        heard.bind(str(path))
-        heard.settimeout(10)
+        notifications = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.addCleanup(notifications.close)
+        notifications.bind(str(path))
+        notifications.settimeout(10)
         exporter = self.exporter("--config.file", self.config, env={"NOTIFY_SOCKET": str(path), **env})
-        return exporter, heard
+        return exporter, notifications
 
-    def hear(self, heard, wanted):
-        """The first message with a line."""
+    def wait_notified(self, notifications, wanted):
+        """Waits for a message with a line that starts with `wanted`."""
         while True:
-            message = heard.recv(4096).decode().splitlines()
+            message = notifications.recv(4096).decode().splitlines()
             if any(line.startswith(wanted) for line in message):
                 return message
 
     def test_ready_reloading_stopping(self):
-        exporter, heard = self.notified({})
-        self.hear(heard, "READY=1")
-        self.assertEqual(get(exporter.url + "/-/healthy")[0], 200, "it listens when it says so")
+        exporter, notifications = self.notified({})
+        self.wait_notified(notifications, "READY=1")
+        self.assertEqual(get(exporter.url + "/-/healthy")[0], 200, "it listens before READY=1")
         wait_for(lambda: metrics(exporter.url)['qumulo_encryption_polls_total{cluster="a"}'] >= 1, "it polls")
         exporter.send_signal(signal.SIGHUP)
-        reloading = self.hear(heard, "RELOADING=1")
+        reloading = self.wait_notified(notifications, "RELOADING=1")
         self.assertTrue(any(line.startswith("MONOTONIC_USEC=") for line in reloading), reloading)
-        self.hear(heard, "READY=1")
+        self.wait_notified(notifications, "READY=1")
         exporter.send_signal(signal.SIGTERM)
-        self.hear(heard, "STOPPING=1")
+        self.wait_notified(notifications, "STOPPING=1")
         self.assertEqual(exporter.wait(10), 0)
 
     def test_the_watchdog_is_fed_by_the_threads_that_work(self):
-        exporter, heard = self.notified({"WATCHDOG_USEC": "400000"})
+        exporter, notifications = self.notified({"WATCHDOG_USEC": "400000"})
         times = []
         for _ in range(5):
-            self.hear(heard, "WATCHDOG=1")
+            self.wait_notified(notifications, "WATCHDOG=1")
             times.append(time.monotonic())
         self.assertTrue(all(later - earlier < 0.4 for earlier, later in zip(times, times[1:])), times)
         workers = [int(task.name) for task in pathlib.Path(f"/proc/{exporter.pid}/task").iterdir()
@@ -103,15 +103,15 @@ class Service(Case):
         with contextlib.ExitStack() as stack:
             for worker in workers:
                 stack.enter_context(stopped(worker))
-            heard.settimeout(1)
+            notifications.settimeout(1)
             with self.assertRaises(TimeoutError):
                 while True:
-                    heard.recv(4096)
-        heard.settimeout(10)
-        self.hear(heard, "WATCHDOG=1")
+                    notifications.recv(4096)
+        notifications.settimeout(10)
+        self.wait_notified(notifications, "WATCHDOG=1")
 
     def test_a_crash_leaves_no_core_dump(self):
-        """The kernel gives what it knows of a process that cannot be dumped to root, whoever its user is."""
+        """If a process is not dumpable, the files in its /proc folder belong to root."""
         nobody, program = 65534, self.folder / NAME
         shutil.copy(EXPORTER, program)
         (self.folder / "token").chmod(0o644)
@@ -126,14 +126,14 @@ class Service(Case):
         self.addCleanup(other.wait)
         self.addCleanup(other.kill)
         owners = [os.stat(f"/proc/{number}/environ").st_uid for number in (process.pid, other.pid)]
-        self.assertEqual(owners, [0, nobody], "the exporter's is root's, that of any other program its user's")
-        self.assertGreater(metrics(f"http://{text[1]}")["process_open_fds"], 5, "it still sees itself")
+        self.assertEqual(owners, [0, nobody], "root for the exporter, the user for any other program")
+        self.assertGreater(metrics(f"http://{text[1]}")["process_open_fds"], 5, "the exporter can read its own /proc folder")
 
     def test_socket_activation(self):
         process = self.start(sys.executable, "-c", ACTIVATE, EXPORTER, "--config.file", self.config,
                              "--web.systemd-socket")
         port = wait_for(lambda: process.out.read_text().strip(), "the socket listens")
-        wait_for(lambda: "msg=listening" in process.log.read_text(), "the exporter took it over")
+        wait_for(lambda: "msg=listening" in process.log.read_text(), "the exporter uses the socket")
         self.assertEqual(get(f"http://127.0.0.1:{port}/-/healthy")[0], 200)
         self.assertEqual(self.end(process), 0)
 

@@ -1,7 +1,7 @@
-"""Months of trouble in a short time: a fleet polled every second, with faults, renewals and reloads at random.
+"""The soak test: a fleet that is polled every second, with random faults, renewals and reloads.
 
-The simulated clusters say what this program tells them to say, so it knows what may be served: a state that the cluster was
-in when it was polled last, whole, and not for longer than `stale_after`. SOAK_SECONDS makes it longer, SOAK_SEED repeats one.
+This program controls the simulated clusters, so it knows which metrics are correct: those of a state that the cluster was in at
+its last successful poll, complete, and for at most `stale_after`. SOAK_SECONDS sets the duration, SOAK_SEED repeats a run.
 """
 
 import datetime
@@ -23,13 +23,13 @@ SECONDS = float(os.environ.get("SOAK_SECONDS", "40"))
 SEED = int(os.environ.get("SOAK_SEED", random.SystemRandom().randrange(1 << 32)))
 NAMES = [f"cluster-{number:02}" for number in range(24)]
 INTERVAL, TIMEOUT, STALE_AFTER = 1, 1, 5
-# How long the simulator, which looks at its file four times a second, and a busy machine may take.
+# Tolerance for a busy machine, and for the simulator, which reads its file four times a second.
 SLACK = 4
 
 STATES = [("Local", "Not Encrypted", "not_encrypted"), ("Local", "Encrypted", "encrypted"),
           ("Local", "Configuration Corrupted", "configuration_corrupted"), ("KMS", "KMS Available", "kms_available"),
           ("KMS", "Cannot connect to KMS server.", "kms_cannot_connect"), ("KMS", "Something new", "unknown")]
-# Faults with which a poll is good, and those with which it is not.
+# Faults that polls tolerate, and faults with which they fail.
 HARMLESS = [{}, {}, {}, {"latency": "100ms"}, {"close": True}, {"chunked": True}, {"clock_skew": "-10m"},
             {"identity_fault": 500}, {"details_fault": 403}]
 HARMFUL = [{"down": True}, {"hang": True}, {"hang_handshake": True, "close": True}, {"drop": True}, {"reset": True},
@@ -43,12 +43,12 @@ def series(metric, name, label=""):
 
 
 class Generation:
-    """What a cluster says from one change to the next."""
+    """The state of a cluster from one change to the next."""
 
-    def __init__(self, dice, number):
-        self.type, self.text, self.status = dice.choice(STATES)
-        self.fault = dice.choice(HARMLESS if dice.random() < 0.7 else HARMFUL)
-        # Every generation has dates of its own, by which it is known.
+    def __init__(self, rng, number):
+        self.type, self.text, self.status = rng.choice(STATES)
+        self.fault = rng.choice(HARMLESS if rng.random() < 0.7 else HARMFUL)
+        # Every generation has different dates, which identify it.
         self.rotation, self.client = 1_500_000_000 + number, 2_500_000_000 + number
         self.begins, self.ends = time.time(), float("inf")
 
@@ -59,7 +59,7 @@ class Generation:
                 "ca_cert_expiry": date(self.client + 1) if self.type == "KMS" else None}
 
     def served(self, name):
-        """The samples of this generation that follow from nothing else."""
+        """The samples that identify this generation."""
         expiry = lambda which: series("certificate_expiry_timestamp_seconds", name, f',certificate="{which}"')
         samples = {series("status", name, f',status="{self.status}"'): 1,
                    series("type", name, f',encryption_type="{self.type.lower()}"'): 1,
@@ -72,7 +72,7 @@ class Generation:
 class Cluster:
     def __init__(self, soak, name):
         self.soak, self.name, self.token, self.expiry, self.generations = soak, name, f"access-v1:{name}==", 800, []
-        # Until when a poll may fail because a credential or a certificate is being renewed.
+        # Until this time, polls may fail because a credential or certificate was replaced.
         self.unsettled, self.polls = 0, 0
         self.ca_file, self.token_file = (soak.folder / f"{name}.{kind}" for kind in ("pem", "token"))
         self.change()
@@ -82,21 +82,21 @@ class Cluster:
         if self.generations:
             self.generations[-1].ends = now
         self.soak.changes += 1
-        self.generations.append(Generation(self.soak.dice, self.soak.changes))
+        self.generations.append(Generation(self.soak.rng, self.soak.changes))
         self.generations = [each for each in self.generations if each.ends > now - 60]
 
     def spec(self):
         auth = {"token": self.token}
         return {"name": self.name, "certificate_expiry": f"+{self.expiry}d", "auth": auth, **self.generations[-1].spec()}
 
-    def shown(self):
+    def certificate(self):
         address = urllib.parse.urlsplit(self.url)
         try:
             return ssl.get_server_certificate((address.hostname, address.port), timeout=1)
         except OSError:
             return None
 
-    def settles(self):
+    def mark_unsettled(self):
         self.unsettled = time.time()
 
     def entry(self):
@@ -108,8 +108,8 @@ class Soak(Case):
     def fleet(self):
         return json.dumps({"clusters": [each.spec() for each in self.clusters.values()]})
 
-    def tell(self):
-        """Tells the simulator what all clusters say now."""
+    def update_simulator(self):
+        """Writes the current state of all clusters to the simulator's file."""
         self.replace(self.simulator.fleet, self.fleet())
 
     def configure(self, names):
@@ -119,50 +119,49 @@ class Soak(Case):
         entries = [self.clusters[name].entry() for name in sorted(names)]
         self.replace(self.config, json.dumps({"global": settings, "clusters": entries}))
 
-    # What happens.
+    # Events.
 
     def changes_of_state(self):
-        for cluster in self.dice.sample(list(self.clusters.values()), self.dice.randint(1, 4)):
+        for cluster in self.rng.sample(list(self.clusters.values()), self.rng.randint(1, 4)):
             cluster.change()
-        self.tell()
+        self.update_simulator()
 
     def rotation_of_a_token(self):
-        cluster = self.dice.choice(list(self.clusters.values()))
-        cluster.token = f"access-v1:{self.dice.getrandbits(160):040x}=="
-        cluster.settles()
-        steps = [self.tell, lambda: self.replace(cluster.token_file, cluster.token)]
-        self.dice.shuffle(steps)
+        cluster = self.rng.choice(list(self.clusters.values()))
+        cluster.token = f"access-v1:{self.rng.getrandbits(160):040x}=="
+        cluster.mark_unsettled()
+        steps = [self.update_simulator, lambda: self.replace(cluster.token_file, cluster.token)]
+        self.rng.shuffle(steps)
         for step in steps:
             step()
 
     def renewal_of_a_certificate(self):
-        cluster = self.dice.choice(list(self.clusters.values()))
-        if cluster.generations[-1].fault not in HARMLESS or not (before := cluster.shown()):
+        cluster = self.rng.choice(list(self.clusters.values()))
+        if cluster.generations[-1].fault not in HARMLESS or not (before := cluster.certificate()):
             return
         cluster.expiry += 1
-        cluster.settles()
-        self.tell()
-        shown = wait_for(lambda: (new := cluster.shown()) and new != before and new, "another certificate")
-        self.replace(cluster.ca_file, shown)
-        cluster.settles()
+        cluster.mark_unsettled()
+        self.update_simulator()
+        renewed = wait_for(lambda: (new := cluster.certificate()) and new != before and new, "another certificate")
+        self.replace(cluster.ca_file, renewed)
+        cluster.mark_unsettled()
 
-    def spoiled_files(self):
-        """The last good authority stays, and comes back; a token of two words is no token."""
-        cluster = self.dice.choice(list(self.clusters.values()))
+    def invalid_files(self):
+        """An invalid CA file, after which the last good one stays in use, and an invalid token file."""
+        cluster = self.rng.choice(list(self.clusters.values()))
         good = cluster.ca_file.read_text()
-        # A poll can read the spoiled token before the look.
+        # A poll can read the spoiled token before the scrape.
         cluster.settles()
-        self.replace(cluster.ca_file, self.dice.choice(["", "no certificate", good[:len(good) // 2]]))
-        self.replace(cluster.token_file, self.dice.choice(["two words", ""]))
-        self.look()
+        self.replace(cluster.ca_file, self.rng.choice(["", "no certificate", good[:len(good) // 2]]))
+        self.replace(cluster.token_file, self.rng.choice(["two words", ""]))
+        self.scrape()
         self.replace(cluster.ca_file, good)
         self.replace(cluster.token_file, cluster.token)
-        cluster.settles()
+        cluster.mark_unsettled()
 
     def reload(self):
-        self.configure(self.dice.sample(NAMES, self.dice.randint(len(NAMES) * 3 // 4, len(NAMES))))
+        self.configure(self.rng.sample(NAMES, self.rng.randint(len(NAMES) * 3 // 4, len(NAMES))))
         status, body = post(self.exporter.url + "/-/reload")
-        # A renewal that is under way can leave a file that no connection can be made with.
         self.assertEqual(status, 200, body)
         self.reloads += 1
 
@@ -172,7 +171,7 @@ class Soak(Case):
 
     def broken_reload(self):
         text = self.config.read_text()
-        self.replace(self.config, self.dice.choice([text[:len(text) // 2], "clusters: 1", text.replace('"url"', '"uri"', 1)]))
+        self.replace(self.config, self.rng.choice([text[:len(text) // 2], "clusters: 1", text.replace('"url"', '"uri"', 1)]))
         self.assertEqual(post(self.exporter.url + "/-/reload")[0], 500)
         self.replace(self.config, text)
 
@@ -180,9 +179,9 @@ class Soak(Case):
         for path in ("/", "/api/v1/clusters", "/sd", f"/probe?target={min(self.configured)}", "/-/healthy"):
             self.assertEqual(get(self.exporter.url + path)[0], 200, path)
 
-    # What is served.
+    # Checks of the metrics.
 
-    def look(self):
+    def scrape(self):
         before = time.time()
         samples = metrics(self.exporter.url)
         now = time.time()
@@ -192,47 +191,48 @@ class Soak(Case):
             self.check(self.clusters[name], samples, before, now)
         for name in set(NAMES) - self.configured:
             self.clusters[name].polls = 0
-            self.assertFalse([each for each in samples if f'"{name}"' in each], "gone")
+            self.assertFalse([each for each in samples if f'"{name}"' in each], "a removed cluster has no series")
             self.added.pop(name, None)
 
     def check(self, cluster, samples, before, now):
-        name, said = cluster.name, cluster.generations
+        name, generations = cluster.name, cluster.generations
         polls = samples[series("polls_total", name)]
         self.assertGreaterEqual(polls, cluster.polls, name)
         cluster.polls = polls
         success = samples.get(series("last_successful_poll_timestamp_seconds", name))
         fresh = {each for each in samples if each.startswith(series("status", name)[:-1])}
         if fresh:
-            self.assertLess(before - success, STALE_AFTER + 0.1, f"{name}: nothing old is served")
-            possible = [each for each in said if each.begins <= success and each.ends + SLACK >= success - TIMEOUT]
-            whole = [each for each in possible if each.served(name).items() <= samples.items()]
-            shown = {each: samples[each] for each in samples if f'"{name}"' in each and samples[each]}
-            self.assertTrue(whole, f"{name} serves what it did not say: {shown}, possible: {[vars(each) for each in possible]}")
+            self.assertLess(before - success, STALE_AFTER + 0.1, f"{name}: a stale status is served")
+            possible = [each for each in generations if each.begins <= success and each.ends + SLACK >= success - TIMEOUT]
+            matching = [each for each in possible if each.served(name).items() <= samples.items()]
+            served = {each: samples[each] for each in samples if f'"{name}"' in each and samples[each]}
+            self.assertTrue(matching, f"{name}: wrong or mixed state: {served}, possible: {[vars(each) for each in possible]}")
             self.assertEqual(sum(samples[each] for each in fresh), 1, "one status")
         else:
             self.assertEqual(samples.get(series("up", name), 0), 0, name)
-        quiet = max(said[-1].begins, cluster.unsettled, self.added[name]) + INTERVAL + TIMEOUT + SLACK
-        if before > quiet:
-            good = said[-1].fault in HARMLESS
+        fault = generations[-1].fault
+        settled = max(generations[-1].begins, cluster.unsettled, self.added[name]) + INTERVAL + TIMEOUT + SLACK
+        if before > settled:
+            good = fault in HARMLESS
             self.settled += 1
-            self.assertEqual(samples.get(series("up", name)), int(good), f"{name}: {said[-1].fault}, {self.reasons(samples, name)}")
-            if before > quiet + STALE_AFTER:
-                self.assertEqual(bool(fresh), good, f"{name}: {said[-1].fault}")
+            self.assertEqual(samples.get(series("up", name)), int(good), f"{name}: {fault}, {self.reasons(samples, name)}")
+            if before > settled + STALE_AFTER:
+                self.assertEqual(bool(fresh), good, f"{name}: {fault}")
 
     def reasons(self, samples, name):
         prefix = series("last_poll_failure", name)[:-1]
         return [each for each in samples if each.startswith(prefix) and samples[each] == 1]
 
-    # What it takes.
+    # Use of resources.
 
-    def taken(self):
+    def resources(self):
         status = pathlib.Path(f"/proc/{self.exporter.pid}/status").read_text()
         figure = lambda key: int(re.search(rf"^{key}:\s+(\d+)", status, re.M)[1])
         return figure("RssAnon"), len(os.listdir(f"/proc/{self.exporter.pid}/fd")), figure("Threads")
 
     def test_soak(self):
         print(f"SOAK_SEED={SEED} SOAK_SECONDS={SECONDS:.0f}", flush=True)
-        self.dice = random.Random(SEED)
+        self.rng = random.Random(SEED)
         self.changes = self.reloads = self.scrapes = self.settled = 0
         self.added, self.config = {}, self.folder / "exporter.yml"
         self.clusters = {name: Cluster(self, name) for name in NAMES}
@@ -241,34 +241,34 @@ class Soak(Case):
         self.simulator = self.simulate(self.fleet())
         for cluster in self.clusters.values():
             cluster.url = self.simulator.clusters[cluster.name]["url"]
-            self.replace(cluster.ca_file, cluster.shown())
+            self.replace(cluster.ca_file, cluster.certificate())
             self.replace(cluster.token_file, cluster.token)
         self.configure(NAMES)
-        # One heap, and nothing kept aside for each thread: what is not freed shows.
-        plain = {"GLIBC_TUNABLES": "glibc.malloc.arena_max=1:glibc.malloc.tcache_count=0"}
-        self.exporter = self.exporter("--config.file", self.config, "--web.enable-lifecycle", env=plain)
-        events = [self.changes_of_state] * 6 + [self.rotation_of_a_token, self.renewal_of_a_certificate, self.spoiled_files,
+        # One heap without caches per thread, so that leaks are visible.
+        malloc = {"GLIBC_TUNABLES": "glibc.malloc.arena_max=1:glibc.malloc.tcache_count=0"}
+        self.exporter = self.exporter("--config.file", self.config, "--web.enable-lifecycle", env=malloc)
+        events = [self.changes_of_state] * 6 + [self.rotation_of_a_token, self.renewal_of_a_certificate, self.invalid_files,
                                                self.reload, self.reload_by_signal, self.broken_reload, self.other_readers]
-        began, taken, reported = time.monotonic(), [], 0
+        began, usage, reported = time.monotonic(), [], 0
         while (passed := time.monotonic() - began) < SECONDS:
-            self.dice.choice(events)()
-            for _ in range(self.dice.randint(1, 4)):
-                self.look()
-                time.sleep(self.dice.uniform(0, 0.3))
-            taken.append((passed / SECONDS, *self.taken()))
+            self.rng.choice(events)()
+            for _ in range(self.rng.randint(1, 4)):
+                self.scrape()
+                time.sleep(self.rng.uniform(0, 0.3))
+            usage.append((passed / SECONDS, *self.resources()))
             if passed > reported + 60:
                 reported = passed
                 print(f"{passed:.0f} s: {self.changes} changes, {self.reloads} reloads, {self.scrapes} scrapes, own memory "
-                      f"{taken[-1][1]} KiB, {taken[-1][2]} descriptors, {taken[-1][3]} threads", flush=True)
-        # Everything is well again, by itself.
+                      f"{usage[-1][1]} KiB, {usage[-1][2]} descriptors, {usage[-1][3]} threads", flush=True)
+        # After the last fault, all clusters recover without a restart.
         self.configure(NAMES)
         self.assertEqual(post(self.exporter.url + "/-/reload")[0], 200)
         for cluster in self.clusters.values():
             cluster.change()
             cluster.generations[-1].fault = {}
-        self.tell()
+        self.update_simulator()
         wait_for(lambda: all(metrics(self.exporter.url).get(series("up", name)) == 1 for name in NAMES), "all are up")
-        half = lambda first, column: statistics.median(each[column] for each in taken if first <= each[0] < first + 0.3)
+        half = lambda first, column: statistics.median(each[column] for each in usage if first <= each[0] < first + 0.3)
         growth = [(half(0.2, column), half(0.7, column)) for column in (1, 2, 3)]
         print(f"{self.changes} changes, {self.reloads} reloads, {self.scrapes} scrapes, {self.settled} settled readings; from the "
               "second fifth to the end: own memory {} -> {} KiB, descriptors {} -> {}, threads {} -> {}".format(

@@ -1,4 +1,4 @@
-"""What the exporter does when its own machine runs out of something. Each row of the table in docs/reliability.md is a test here."""
+"""The exporter when its host runs out of a resource. Each row of the table in docs/reliability.md has a test here."""
 
 import http.client
 import os
@@ -38,21 +38,21 @@ class Starved(Case):
         used = max(int(name) for name in os.listdir(f"/proc/{exporter.pid}/fd")) + 1
         self.addCleanup(resource.prlimit, exporter.pid, resource.RLIMIT_NOFILE, before)
         resource.prlimit(exporter.pid, resource.RLIMIT_NOFILE, (used, before[1]))
-        # Whatever is free below the limit goes to connections that stay.
+        # Idle connections use up the descriptors that are still free below the limit.
         address = exporter.url.removeprefix("http://").split(":")
         taken = [http.client.HTTPConnection(*address, timeout=10) for _ in range(used)]
         for client in taken:
             client.connect()
             self.addCleanup(client.close)
         failed = 'qumulo_encryption_last_poll_failure{cluster="a",reason="connect"} 1'
-        wait_for(lambda: failed in scrape(), "polls fail, and a connection that is there is served")
+        wait_for(lambda: failed in scrape(), "polls fail, and an existing connection is served")
         self.assertIn('qumulo_encryption_status{cluster="a",status="encrypted"} 1', scrape(), "while it is fresh")
         self.assertRegex(exporter.log.read_text(), r"poll failed.*too many open files", "the log names it")
         resource.prlimit(exporter.pid, resource.RLIMIT_NOFILE, before)
-        wait_for(lambda: metrics(exporter.url).get(UP) == 1, "it is over by itself")
+        wait_for(lambda: metrics(exporter.url).get(UP) == 1, "polling recovers")
 
     def test_the_limit_of_descriptors_is_too_low(self):
-        """It refuses to start with the number that is enough, and with that number it works."""
+        """The exporter does not start, and its error names a limit that is sufficient."""
         config = self.configure("{}")
         for limit in (8, 16, 20, 24, 32, 63):
             done = subprocess.run(["prlimit", f"--nofile={limit}", EXPORTER, "--config.file", config, "--web.listen-address",
@@ -66,11 +66,11 @@ class Starved(Case):
             self.addCleanup(socket.create_connection(address, timeout=10).close)
         polls = lambda: metrics(exporter.url)['qumulo_encryption_polls_total{cluster="a"}']
         before = polls()
-        wait_for(lambda: polls() > before + 2 and metrics(exporter.url)[UP] == 1, "it polls on, and serves")
+        wait_for(lambda: polls() > before + 2 and metrics(exporter.url)[UP] == 1, "polls and scrapes continue")
 
     def test_the_disk_is_full_or_read_only(self):
         config = self.configure("{}")
-        # A log that cannot be written, and a machine on which nothing can be.
+        # The log cannot be written, and all file systems are read-only.
         script = ("mount --make-rprivate / && mount -o remount,bind,ro / && ! touch /etc/x 2>/dev/null && "
                   'exec "$@" 2>/dev/full')
         process = self.start("unshare", "--mount", "sh", "-c", script, "sh", EXPORTER, "--config.file", config,
@@ -82,9 +82,9 @@ class Starved(Case):
             return re.search(rf"127\.0\.0\.1:(\d+) .*pid={process.pid},", listening)
 
         url = "http://127.0.0.1:" + wait_for(address, "it listens")[1]
-        wait_for(lambda: metrics(url).get(UP) == 1, "it polls, and serves")
-        lost = metrics(url)["qumulo_encryption_exporter_log_lines_dropped_total"]
-        self.assertTrue(0 < lost < 100, f"{lost} lines of the log are lost and counted")
+        wait_for(lambda: metrics(url).get(UP) == 1, "polled")
+        dropped = metrics(url)["qumulo_encryption_exporter_log_lines_dropped_total"]
+        self.assertTrue(0 < dropped < 100, f"{dropped} log lines are dropped and counted")
         self.assertEqual(self.end(process), 0)
         for command in (["check-config", config], ["status", "--config.file", config], ["man"], ["completions", "bash"],
                         ["simulate", "--print-fleet"]):
@@ -94,7 +94,7 @@ class Starved(Case):
             self.assertIn("cannot write to standard output: the disk is full\n", done.stderr)
 
     def test_no_threads_are_left(self):
-        """With any limit it runs, or says what to raise; a thread that it has it keeps."""
+        """With every limit, the exporter runs or its error names the limit to raise. It keeps the threads that it has."""
         config, words = self.configure("{}"), "the system starts no more threads: raise what limits them (TasksMax of the unit"
         for path in (config, self.folder / "a.token"):
             path.chmod(0o644)
@@ -102,7 +102,7 @@ class Starved(Case):
         shutil.copy(EXPORTER, program)
         outcomes, processes = [], []
         for limit in range(1, 12):
-            # A user of its own, because the limit counts what all of its programs have.
+            # A separate user, because the limit counts all threads of a user.
             process = self.start("setpriv", f"--reuid={50_000 + limit}", "--regid=50000", "--clear-groups", "prlimit",
                                  f"--nproc={limit}", program, "--config.file", config, "--web.listen-address", "127.0.0.1:0")
 
@@ -120,18 +120,18 @@ class Starved(Case):
 
             processes.append(process)
             outcomes.append(wait_for(outcome, f"it runs or ends with {limit} threads"))
-        self.assertEqual(outcomes, sorted(outcomes), "refused, and from some number on good")
+        self.assertEqual(outcomes, sorted(outcomes), "from some limit on, it runs")
         self.assertEqual({outcomes[0], outcomes[-1]}, {"refused", "runs"})
-        # With the smallest number that is enough there are no more to be had later: polls, which look at files, go on.
+        # With the smallest sufficient limit, no thread can be started later. Polls, which read files, continue.
         process = processes[outcomes.index("runs")]
         url = "http://" + re.search(r"msg=listening address=(\S+)", process.log.read_text())[1]
         polls = lambda: metrics(url)['qumulo_encryption_polls_total{cluster="a"}']
         before = polls()
-        wait_for(lambda: polls() > before + 2 and metrics(url).get(UP) == 1, "it polls on")
+        wait_for(lambda: polls() > before + 2 and metrics(url).get(UP) == 1, "polls continue")
         self.assertNotIn("this is a bug", process.log.read_text())
 
     def test_its_memory_limit_is_reached(self):
-        """It ends at once, without a core dump that would hold credentials; the unit starts it again."""
+        """The exporter aborts without a core dump, which would contain credentials. The unit restarts it."""
         exporter = self.exporter("--config.file", self.configure("{}"), env={"RUST_BACKTRACE": "0"})
         wait_for(lambda: metrics(exporter.url).get(UP) == 1, "polled")
         resource.prlimit(exporter.pid, resource.RLIMIT_DATA, (1 << 20, 1 << 20))
@@ -152,7 +152,7 @@ class Starved(Case):
         unit = (ROOT / "deploy/systemd/qumulo-encryption-exporter.service").read_text()
         self.assertRegex(unit, r"(?m)^Restart=(always|on-failure)$")
         again = self.exporter("--config.file", self.folder / "exporter.yml")
-        wait_for(lambda: metrics(again.url).get(UP) == 1, "it starts, and polls at once")
+        wait_for(lambda: metrics(again.url).get(UP) == 1, "it starts and polls")
 
 
 if __name__ == "__main__":

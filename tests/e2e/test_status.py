@@ -1,4 +1,4 @@
-"""`status`, `completions`, `man`: the commands that end by themselves."""
+"""The commands `status`, `completions` and `man`."""
 
 import json
 import re
@@ -110,7 +110,7 @@ class Status(Case):
                  "client_cert_expiry: +9d}]\n")
         code, stdout, _ = self.ask(fleet, "--output", "plugin")
         self.assertEqual(code, 1)
-        # As monitoring plugins' guidelines have it: 'label'=value[UOM];[warn];[crit];[min];[max]
+        # The format of the Monitoring Plugins guidelines: 'label'=value[UOM];[warn];[crit];[min];[max]
         number, limit = r"-?\d+(\.\d+)?", r"(-?\d+(\.\d+)?:?)?"
         data = stdout.rstrip("\n").split(" | ")[1].split(" ")
         for one in data:
@@ -119,7 +119,7 @@ class Status(Case):
         self.assertRegex(data[-1], r"^first_expiry_days=(8\.9|9\.0);30:;7:$")
 
     def test_the_textfile_collector_takes_what_is_written(self):
-        """By the commands of docs/status.md, with a cluster in an emergency, beside the node exporter's own metrics."""
+        """The commands of docs/status.md, with a critical cluster."""
         recipe = (ROOT / "docs/status.md").read_text().split("```sh\n")
         recipe = next(block.split("```")[0] for block in recipe if "--output prometheus" in block)
         fleet = "clusters: [{name: one}, {name: two, type: KMS, status: KMS Key Not Found}]\n"
@@ -145,7 +145,7 @@ class Status(Case):
         node = wait_for(lambda: self.scraped(f"http://{address}/metrics"), "the node exporter answers")
         self.assertIn("\nnode_textfile_scrape_error 0\n", node)
         self.assertIn('qumulo_encryption_status{cluster="two",status="kms_key_not_found"} 1\n', node)
-        # The clusters themselves, without an exporter: the same, and a failure leaves the file as it is.
+        # Polling the clusters without an exporter gives the same series. A failure does not change the file.
         direct = subprocess.run(["sh", "-euc", command.replace("--exporter.url http://127.0.0.1:10979", f"--config.file {self.folder}/exporter.yml")],
                                 cwd=self.folder, timeout=20)
         self.assertEqual(direct.returncode, 0)

@@ -1,4 +1,4 @@
-"""Certificates of many shapes: the exporter trusts what OpenSSL trusts, as a client of clusters and as a server of clients."""
+"""Certificate chains of many kinds: the exporter trusts the same ones as OpenSSL, as a client and as a server."""
 
 import json
 import socket
@@ -13,11 +13,11 @@ CA = "basicConstraints=critical,CA:TRUE"
 SIGN = "keyUsage=critical,keyCertSign"
 LEAF = "basicConstraints=CA:FALSE"
 SERVER, CLIENT = "extendedKeyUsage=serverAuth", "extendedKeyUsage=clientAuth"
-# Extensions of the certificates of a chain, the trusted one first, and a word for their dates.
+# Validity periods.
 GOOD, EXPIRED, FUTURE = ("20200101000000Z", "20490101000000Z"), ("20200101000000Z", "20210101000000Z"), \
     ("20480101000000Z", "20490101000000Z")
 
-# name: (the chain, each with its extensions and dates)
+# {name: chain}. A chain begins with the trusted certificate. Each certificate has extensions and a validity period.
 SHAPES = {
     "root": [(CA, GOOD), (NAME, GOOD)],
     "root-with-usage": [(f"{CA}\n{SIGN}", GOOD), (f"{NAME}\n{LEAF}", GOOD)],
@@ -57,11 +57,11 @@ SHAPES = {
     "leaf-for-both": [(CA, GOOD), (f"{NAME}\nextendedKeyUsage=serverAuth,clientAuth", GOOD)],
     "leaf-with-unknown-critical-extension": [(CA, GOOD), (f"{NAME}\n1.2.3.4=critical,DER:3000", GOOD)],
     "leaf-with-unknown-extension": [(CA, GOOD), (f"{NAME}\n1.2.3.4=DER:3000", GOOD)],
-    # Only the names differ from the URL's.
+    # Valid chains for another name than that in the URL.
     "another-address": [(CA, GOOD), ("subjectAltName=IP:127.0.0.2", GOOD)],
     "address-as-name": [(CA, GOOD), ("subjectAltName=DNS:127.0.0.1", GOOD)],
 }
-# What OpenSSL takes and the exporter does not, as docs/configuration.md says.
+# Chains that OpenSSL accepts and the exporter rejects, as documented in docs/configuration.md.
 STRICTER = {
     "root-with-cert-sign-alone": [(SIGN, GOOD), (NAME, GOOD)],
     "leaf-marked-as-ca": [(CA, GOOD), (f"{NAME}\n{CA}", GOOD)],
@@ -86,7 +86,7 @@ class Trust(Case):
         return subprocess.run(["openssl", *map(str, arguments)], cwd=self.folder, check=check, capture_output=True, text=True)
 
     def issue(self, shape, chain):
-        """SHAPE-0.pem is the trusted one, SHAPE.pem the last one, SHAPE-sent.pem what is between them, SHAPE.key."""
+        """Writes SHAPE-0.pem (the trusted certificate), SHAPE.pem and SHAPE.key (the last one), SHAPE-sent.pem (those between)."""
         for place, (extensions, (start, end)) in enumerate(chain):
             this, issuer = f"{shape}-{place}", f"{shape}-{place - 1}"
             (self.folder / "extensions").write_text(extensions + "\n")
@@ -123,16 +123,16 @@ class Trust(Case):
         done = subprocess.run([EXPORTER, "status", "--output", "json", "--config.file", "exporter.yml"], cwd=self.folder,
                               capture_output=True, text=True, timeout=120)
         clusters = {each["name"]: each["last_poll_failure"] for each in json.loads(done.stdout)["clusters"]}
-        # The page of s_server is no answer of a cluster, but it came by TLS.
+        # The response of s_server is not that of a cluster, but TLS succeeded.
         got = {name: failure["reason"] != "tls" for name, failure in clusters.items()}
         expect = {shape: self.trusted_by_openssl(shape, "sslserver", "-verify_ip", "127.0.0.1")
                   for shape in [*SHAPES, *STRICTER]}
-        self.assertEqual([shape for shape in STRICTER if not expect[shape]], [], "OpenSSL takes them")
+        self.assertEqual([shape for shape in STRICTER if not expect[shape]], [], "OpenSSL accepts them")
         self.assertEqual(got, {**expect, **dict.fromkeys(STRICTER, False)}, clusters)
         self.assertTrue(10 < sum(got.values()) < len(got) - 10, got)
 
     def test_tls_alert_messages(self):
-        """Alert 40 has several causes, and the message names them."""
+        """The message names the possible causes of alert 40."""
         self.openssl("req", "-x509", "-newkey", "rsa-pss", "-pkeyopt", "rsa_keygen_bits:2048", "-nodes", "-keyout", "pss.key",
                      "-out", "pss.pem", "-subj", "/CN=pss", "-addext", NAME, "-addext", "basicConstraints=critical,CA:FALSE")
         (self.folder / "token").write_text("token")
@@ -164,7 +164,7 @@ class Trust(Case):
         self.assertTrue(10 < sum(got.values()) < len(got) - 10, got)
 
     def admitted(self, shape):
-        """Whether a listener that trusts the first certificate takes a client that shows the last one."""
+        """Whether a listener that trusts the first certificate admits a client with the last one."""
         chain = self.folder / "chain.pem"
         chain.write_text((self.folder / f"{shape}.pem").read_text() + (self.folder / f"{shape}-sent.pem").read_text())
         (self.folder / "web.yml").write_text(

@@ -1,4 +1,4 @@
-"""The listener behind a web configuration file: stores that scrape it, openssl and curl as its clients."""
+"""The listener with a web configuration file: stores, openssl and curl as clients."""
 
 import json
 import re
@@ -20,7 +20,7 @@ class WebConfig(Case):
         self.authority("ca")
         self.issue("listener", "ca", "-days", "30")
         self.issue("client", "ca", "-days", "30")
-        # Ended the day before it began.
+        # It has expired.
         self.issue("expired", "ca", "-days", "-1")
 
     def authority(self, name):
@@ -38,7 +38,7 @@ class WebConfig(Case):
         subprocess.run(["openssl", *arguments], cwd=self.folder, check=True, capture_output=True)
 
     def demo(self, lines, *arguments):
-        """A demo with TLS; `.address` is host and port."""
+        """Starts a demo with TLS. `.address` is host and port."""
         self.web = self.folder / "web.yml"
         self.web.write_text("tls_server_config:\n  cert_file: listener.pem\n  key_file: listener.key\n" + lines)
         exporter = self.exporter("demo", "--web.config.file", self.web, *arguments)
@@ -57,14 +57,14 @@ class WebConfig(Case):
         return int(done.stdout[-3:]), done.stdout[:-3]
 
     def scraped(self, exporter, **jobs):
-        """{job: [(health, last error) of each store]}, where each job has these lines of configuration."""
+        """Starts stores with these jobs, {name: lines of configuration}. Returns {job: [(health, last error) of each store]}."""
         stores = self.stores("global: {scrape_interval: 1s, scrape_timeout: 1s}\nscrape_configs:\n" + "".join(
             f"- job_name: {job}\n  scheme: https\n  static_configs: [{{targets: ['{exporter.address}']}}]\n"
             f"  tls_config:\n    ca_file: {self.folder / 'ca.pem'}\n{lines}" for job, lines in jobs.items()))
 
         def targets(store):
             found = json.loads(get(f"{store.url}/api/v1/targets")[2])["data"]["activeTargets"]
-            # VictoriaMetrics calls down what it has not scraped yet.
+            # VictoriaMetrics reports targets as down that it has not scraped yet.
             scraped = {one["labels"]["job"]: (one["health"], one["lastError"]) for one in found
                        if one["health"] == "up" or one["lastError"]}
             return set(scraped) == set(jobs) and scraped
@@ -117,7 +117,7 @@ class WebConfig(Case):
         self.assertEqual(get(f"http://127.0.0.1:{health_port}/metrics")[0], 404)
 
     def handshake(self, exporter, *arguments):
-        """The version and suite that openssl agreed on, or nothing."""
+        """The version and cipher suite that openssl negotiated, or a false value."""
         done = run("openssl", "s_client", "-connect", exporter.address, "-CAfile", self.folder / "ca.pem", *arguments)
         agreed = re.search(r"New, (TLSv[\d.]+), Cipher is (\S+)", done.stdout)
         return agreed and agreed[2] != "(NONE)" and (agreed[1], agreed[2])
@@ -128,7 +128,7 @@ class WebConfig(Case):
         self.assertEqual(self.handshake(exporter, "-tls1_3")[0], "TLSv1.3")
         self.assertTrue(self.handshake(exporter, "-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-GCM-SHA256"))
         self.assertFalse(self.handshake(exporter, "-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-SHA"))
-        # Changed without a restart, when a reload is asked for.
+        # Changes take effect with a reload.
         text = self.web.read_text()
 
         def change(lines):
@@ -148,7 +148,7 @@ class WebConfig(Case):
         self.assertTrue(self.handshake(exporter, "-tls1_3", "-groups", "P-384"))
 
     def test_reloads_and_renewals(self):
-        """What came of a reload is told to whoever asked; a renewed certificate is found without."""
+        """The response to a reload has the errors. A renewed certificate needs no reload."""
         exporter = self.demo("", "--web.enable-lifecycle")
         good = self.web.read_text()
         gauge = lambda: re.search(r"web_config_last_reload_successful (\d)", self.curl(exporter)[1])[1]
@@ -161,14 +161,15 @@ class WebConfig(Case):
         self.web.write_text(good)
         self.assertEqual(self.curl(exporter, "-X", "POST", path="/-/reload")[0], 200)
         self.assertEqual(gauge(), "1")
-        # Only certificate and key are followed.
+        # Without a reload, only certificate and key are read again.
         self.web.write_text(good + "  client_auth_type: RequireAnyClientCert\n")
         shown = lambda: run("openssl", "s_client", "-connect", exporter.address, "-showcerts").stdout
         before = shown()
         self.issue("listener", "ca", "-days", "60")
-        wait_for(lambda: (now := shown()) != before and "BEGIN CERTIFICATE" in now and self.curl(exporter)[0] == 200, "the renewed one is shown")
+        wait_for(lambda: (now := shown()) != before and "BEGIN CERTIFICATE" in now and self.curl(exporter)[0] == 200,
+                 "the renewed certificate is used")
         self.assertEqual(self.curl(exporter, "-X", "POST", path="/-/reload")[0], 200)
-        self.assertEqual(self.curl(exporter)[0], 0, "certificates are demanded now")
+        self.assertEqual(self.curl(exporter)[0], 0, "client certificates are required after the reload")
 
     def test_errors_are_reported_at_startup_and_by_check_config(self):
         web = self.folder / "web.yml"
