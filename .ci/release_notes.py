@@ -1,6 +1,6 @@
-"""Prints what CHANGELOG.md says of a release: release_notes.py TAG
+"""Prints the section of a release in CHANGELOG.md: release_notes.py TAG
 
-Fails if the tag is not `v` and the version in Cargo.toml, or if that version has no section with lines and a date.
+Fails if the tag is not `v` followed by the version in Cargo.toml, or if that version has no section with a date and content.
 """
 
 import pathlib
@@ -10,7 +10,7 @@ import tomllib
 
 
 def notes(tag, cargo, changelog):
-    """The lines of the section, for the tag of the version in `cargo`."""
+    """The text of the section of a tag. `cargo` and `changelog` are the contents of the files."""
     version = tomllib.loads(cargo)["package"]["version"]
     if tag != f"v{version}":
         sys.exit(f"the tag is {tag}, Cargo.toml has the version {version}: tag v{version}, or change the version first")

@@ -1,4 +1,4 @@
-//! Simulated clusters in processes of their own, and the exporter that watches them.
+//! Simulated clusters in separate processes, and an exporter that polls them.
 
 use std::{
     fmt::Write,
@@ -15,26 +15,25 @@ use qumulo_simulator::{ClusterSpec, SimCluster};
 
 use super::{load, server::Server};
 
-/// The first argument of a process that simulates.
+/// The first argument of a process that simulates clusters.
 pub const ARGUMENT: &str = "simulate-clusters";
 
-/// Each takes two descriptors, of which a process has a limited number.
-const IN_A_PROCESS: usize = 4_000;
+/// Limits the number of file descriptors per process. Each cluster needs two.
+const PER_PROCESS: usize = 4_000;
 
 pub const TOKEN: &str = "access-v1:benchmark";
 
 /// How the certificates of the clusters are verified.
 #[derive(Clone, Copy)]
 pub enum Verify {
-    /// By one file, which holds all of them, so that all clusters share one configuration of TLS.
+    /// One CA file with all certificates. All clusters share one TLS configuration.
     OneFile,
-    /// By a file for each.
+    /// A CA file per cluster.
     FileEach,
-    /// By a fingerprint for each.
+    /// A pin per cluster.
     PinEach,
 }
 
-/// What is wrong with a cluster.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub enum Fault {
     None,
@@ -42,14 +41,13 @@ pub enum Fault {
     Refuses,
 }
 
-/// Clusters with a key management server, which have the most series.
+/// Clusters with a KMS, which have the most series.
 pub struct Fleet {
     children: Vec<Child>,
     pub clusters: Vec<Cluster>,
     folder: PathBuf,
 }
 
-/// How one is reached.
 pub struct Cluster {
     pub fingerprint: String,
     name: String,
@@ -64,8 +62,8 @@ impl Fleet {
     /// The last `bad` clusters hang or refuse connections, in turn.
     pub async fn with_faults(count: usize, bad: usize, folder: &Path) -> Self {
         let mut fleet = Self { children: Vec::new(), clusters: Vec::new(), folder: folder.to_owned() };
-        for from in (0..count).step_by(IN_A_PROCESS) {
-            let (to, file) = ((from + IN_A_PROCESS).min(count), folder.join("simulated"));
+        for from in (0..count).step_by(PER_PROCESS) {
+            let (to, file) = ((from + PER_PROCESS).min(count), folder.join("simulated"));
             let _ = fs::remove_file(&file);
             let child = Command::new(std::env::current_exe().unwrap())
                 .args([ARGUMENT, &format!("{from}"), &format!("{to}"), &format!("{}", count - bad)])
@@ -84,7 +82,7 @@ impl Fleet {
         fleet
     }
 
-    /// An exporter that has just been started.
+    /// Starts an exporter. Does not wait for polls.
     pub async fn start_exporter(&self, interval_seconds: u64, verify: Verify) -> Server {
         let config = self.configure(interval_seconds, verify);
         let server = Server::start(env!("CARGO_BIN_EXE_qumulo-encryption-exporter"), |port| {
@@ -94,13 +92,13 @@ impl Fleet {
         server.await.unwrap()
     }
 
-    /// An exporter that has polled every cluster.
+    /// Starts an exporter, and waits until it has polled every cluster.
     pub async fn watch(&self, interval_seconds: u64, verify: Verify) -> Server {
         let server = self.start_exporter(interval_seconds, verify).await;
         while polls(&server).await < self.clusters.len() as u64 {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        // The identity's two requests follow.
+        // The requests for details follow the first poll.
         tokio::time::sleep(Duration::from_secs(1)).await;
         server
     }
@@ -135,19 +133,19 @@ impl Drop for Fleet {
     }
 }
 
-/// Polls so far, of all clusters.
+/// The number of polls of all clusters.
 pub async fn polls(server: &Server) -> u64 {
     values(&scrape(server).await, "qumulo_encryption_polls_total").map(|(_, polls)| polls as u64).sum()
 }
 
-/// One scrape, compressed as Prometheus asks for it: plain text of megabytes would count as memory of the clusters.
+/// One scrape with gzip, as by Prometheus. Without gzip, megabytes of text would count as memory of the clusters.
 pub async fn scrape(server: &Server) -> Vec<u8> {
     let mut text = Vec::new();
     GzDecoder::new(&*load::body(server.port, true).await).read_to_end(&mut text).unwrap();
     text
 }
 
-/// The series of a metric: labels and values.
+/// Labels and value of each series of a metric.
 pub fn values<'a>(body: &'a [u8], metric: &'a str) -> impl Iterator<Item = (&'a str, f64)> {
     let lines = std::str::from_utf8(body).unwrap().lines();
     lines
@@ -155,8 +153,8 @@ pub fn values<'a>(body: &'a [u8], metric: &'a str) -> impl Iterator<Item = (&'a 
         .map(|(labels, value)| (labels, value.parse().unwrap()))
 }
 
-/// Simulates until the parent process ends: clusters with the numbers from one to another, with faults from a third on. Writes
-/// certificates, and then a line for each cluster, into a folder.
+/// Simulates clusters until the parent process ends. The arguments are the first number, the number after the last, the number of
+/// the first cluster with a fault, and a folder. Writes the certificates and then a file with a line per cluster to the folder.
 pub fn simulate(arguments: &[String]) {
     let [from, to, bad_from] = [0, 1, 2].map(|index| arguments[index].parse::<usize>().unwrap());
     let folder = Path::new(&arguments[3]);

@@ -1,4 +1,4 @@
-//! The fastest server that the same library makes: one body, compressed once.
+//! The lower limit for a server with hyper: a fixed body, which is compressed once.
 
 use std::{convert::Infallible, io::Write};
 
@@ -15,10 +15,10 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
-/// Tells this program to be that server.
+/// The first argument of a process that runs this server.
 pub const ARGUMENT: &str = "serve-fixed-body";
 
-/// Serves the file's content until it is killed.
+/// Serves the content of a file until the process is killed.
 pub fn serve(port: &str, file: &str) {
     let plain = Bytes::from(std::fs::read(file).unwrap());
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());

@@ -1,7 +1,6 @@
-//! The exporter next to its peers and next to a server with a fixed body, in one run: `cargo bench`.
+//! Compares the exporter with other exporters, and with a server that has a fixed body, in one run: `cargo bench`.
 //!
-//! Figures are CPU time of the server's process and its memory, as the kernel counts them; wall-clock time on a shared
-//! machine says little. Nothing is asserted.
+//! It measures CPU time and memory of the server processes, because wall-clock time varies on shared hosts. Nothing is asserted.
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
 mod fleet;
@@ -21,7 +20,7 @@ use std::{
 use fleet::{Fleet, Verify};
 use server::Server;
 
-/// Other exporters: programs and arguments. Debian's package comes first; the others are measured if they are in the `PATH`.
+/// Other exporters: programs and arguments. The first one is Debian's package. The others are measured if they are in the `PATH`.
 const PEERS: [(&str, &[&str]); 4] = [
     ("prometheus-blackbox-exporter", BLACKBOX),
     ("blackbox_exporter", BLACKBOX),
@@ -30,10 +29,10 @@ const PEERS: [(&str, &[&str]); 4] = [
 ];
 const BLACKBOX: &[&str] = &["--config.file=BLACKBOX", "--web.listen-address=ADDRESS"];
 
-/// The argument that leaves out what takes minutes.
+/// This argument skips the measurements that take minutes.
 const SHORT: &str = "short";
 
-/// Requests for each figure of a small body.
+/// Number of requests per measurement of a small body.
 const REQUESTS: usize = 3_000;
 
 fn main() -> ExitCode {
@@ -73,8 +72,8 @@ async fn compare() -> ExitCode {
     if peer || std::env::var_os("CI").is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// The headings of what [`measure`] says of memory: what is the process' own (`RssAnon`: the kernel cannot take it back),
-/// and what is resident, cached pages of the program's file included.
+/// Headings of the memory columns of [`measure`]. Own memory is `RssAnon`, which the kernel cannot reclaim. Resident memory also
+/// includes cached pages of the program file.
 const MEMORY: &str = "| own memory, idle (MB) | after the load (MB) | resident, idle (MB) | most under load (MB)";
 
 struct Figures {
@@ -82,7 +81,7 @@ struct Figures {
     own_mb: f64,
 }
 
-/// Measures one server and prints its row, but for the last cell.
+/// Measures one server and prints its row, without the last cell.
 async fn measure(name: &str, server: Server) -> Figures {
     let (own_mb, idle_mb) = (server.memory_mb("RssAnon"), server.memory_mb("VmRSS"));
     let body = load::body(server.port, false).await;
@@ -105,7 +104,7 @@ async fn measure(name: &str, server: Server) -> Figures {
     Figures { body, own_mb }
 }
 
-/// Milliseconds from the start of a process to the end of its first scrape: the median of many.
+/// The median time from the start of a process to the end of its first scrape, in milliseconds.
 async fn cold_start(mut start: impl AsyncFnMut() -> Server) -> f64 {
     const STARTS: usize = 21;
     let mut all = Vec::new();
@@ -119,7 +118,6 @@ async fn cold_start(mut start: impl AsyncFnMut() -> Server) -> f64 {
     all[STARTS / 2]
 }
 
-/// Starts another exporter.
 async fn start_peer(folder: &Path, program: &str, arguments: &[&str]) -> std::io::Result<Server> {
     let (blackbox, certificate) = (folder.join("blackbox.yml"), folder.join("cluster-00000.pem"));
     let module = "tls: {prober: tcp, tcp: {tls: true, tls_config: {insecure_skip_verify: true}}}";
@@ -138,7 +136,7 @@ async fn start_peer(folder: &Path, program: &str, arguments: &[&str]) -> std::io
     Server::start(program, fill).await
 }
 
-/// Whether the first peer is there.
+/// Measures the other exporters. Returns whether the first one is installed.
 async fn peers(folder: &Path) -> bool {
     let mut first = false;
     for (index, (program, arguments)) in PEERS.into_iter().enumerate() {
@@ -149,13 +147,13 @@ async fn peers(folder: &Path) -> bool {
                 println!(" {:.1} |", cold_start(start).await);
                 first |= index == 0;
             }
-            Err(err) => println!("| {program}: not here, {err} |"),
+            Err(err) => println!("| {program}: not available, {err} |"),
         }
     }
     first
 }
 
-/// hyper with our body, fixed and compressed once.
+/// Measures hyper with the exporter's body, which is compressed once.
 async fn limit(folder: &Path, body: &[u8]) {
     let file = folder.join("body");
     std::fs::write(&file, body).unwrap();
@@ -165,7 +163,7 @@ async fn limit(folder: &Path, body: &[u8]) {
     println!(" |");
 }
 
-/// What each cluster costs, by the size of the fleet.
+/// Measures fleets of several sizes.
 async fn many(folder: &Path, one_mb: f64) {
     const LARGE: usize = 1_000;
     println!(
@@ -202,7 +200,7 @@ async fn many(folder: &Path, one_mb: f64) {
     mostly_bad(folder, LARGE).await;
 }
 
-/// Prints the row of one fleet size.
+/// Measures a fleet of this size and prints its row.
 async fn size(folder: &Path, one_mb: f64, count: usize, large: bool) {
     const REQUESTS: usize = 40;
     let fleet = Fleet::start(count, folder).await;
@@ -246,7 +244,7 @@ async fn probe_each(folder: &Path, fleet: &Fleet) -> String {
     format!("{:.1}", (peer.cpu() - before).as_secs_f64() * 1e3)
 }
 
-/// Polls in a time, and the CPU seconds that they took.
+/// The number of polls during this time, and their CPU time in seconds.
 async fn polling(server: &Server, time: Duration) -> (u64, f64) {
     let (polls, cpu) = (fleet::polls(server).await, server.cpu());
     tokio::time::sleep(time).await;
@@ -254,7 +252,7 @@ async fn polling(server: &Server, time: Duration) -> (u64, f64) {
     (fleet::polls(server).await - polls, cpu.as_secs_f64())
 }
 
-/// Nine of ten clusters hang or refuse connections: how late are the others polled?
+/// Measures how late clusters are polled if nine of ten others hang or refuse connections.
 async fn mostly_bad(folder: &Path, count: usize) {
     const INTERVAL: u64 = 15;
     const METRIC: &str = "qumulo_encryption_last_successful_poll_timestamp_seconds";

@@ -1,4 +1,4 @@
-//! The client alone: polls one after the other, the simulated clusters in a process of their own.
+//! Polls of the client without the exporter, one after the other. The simulated clusters run in a separate process.
 
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
@@ -33,7 +33,7 @@ async fn round(clients: &mut [Client]) {
     }
 }
 
-/// Clients for a fleet. The tokens are read from files, as they are in earnest.
+/// Clients for a fleet. As in production, they read tokens from files.
 fn clients(fleet: &Fleet, folder: &Path) -> Vec<Client> {
     let pool = Arc::<TransportPool>::default();
     let client = |(number, cluster): (usize, &Cluster)| {
@@ -57,7 +57,7 @@ fn clients(fleet: &Fleet, folder: &Path) -> Vec<Client> {
     fleet.clusters.iter().enumerate().map(client).collect()
 }
 
-/// CPU time of this thread, which is the only one that works.
+/// CPU time of this thread, which does all the work.
 fn cpu() -> Duration {
     let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap();
     Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())

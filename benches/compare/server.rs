@@ -1,4 +1,4 @@
-//! A server in a process of its own, and what the kernel says of it.
+//! A server in a separate process, with its CPU time and memory.
 
 use std::{
     ffi::OsStr,
@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A running server; it is killed when dropped.
+/// A running server. Dropping it kills the process.
 pub struct Server {
     child: Child,
     pub port: u16,
@@ -35,7 +35,7 @@ impl Server {
         Err(io::Error::other("does not listen"))
     }
 
-    /// CPU time so far, over all threads.
+    /// CPU time of all threads.
     pub fn cpu(&self) -> Duration {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
         let nanos = tasks.map(|task| {
@@ -45,7 +45,7 @@ impl Server {
         Duration::from_nanos(nanos.sum())
     }
 
-    /// `RssAnon`, `VmRSS` or `VmHWM`, in megabytes.
+    /// The value of `RssAnon`, `VmRSS` or `VmHWM`, in megabytes.
     pub fn memory_mb(&self, field: &str) -> f64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with(field)).unwrap();

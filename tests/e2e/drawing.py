@@ -10,7 +10,7 @@ import urllib.parse
 from datetime import datetime
 
 from history import History
-from support import ROOT, Case, get, metrics, wait_for
+from support import ROOT, Case, get, metrics, scrape_config, wait_for
 
 PREVIEW = ROOT / "tests/dashboard-preview/preview"
 BOARDS = {path.stem: path for path in (ROOT / "dashboards").glob("*.json")}
@@ -107,9 +107,7 @@ class Drawing(Case):
     def prometheus(self, *exporters, data=None, relabel=""):
         """Starts a Prometheus that scrapes exporters every second."""
         config = self.folder / "prometheus.yml"
-        targets = [each.url.removeprefix("http://") for each in exporters]
-        config.write_text("global: {scrape_interval: 1s}\nscrape_configs:\n- job_name: qumulo-encryption\n  honor_labels: true\n"
-                          f"  static_configs: [{{targets: {targets}}}]\n{relabel}")
+        config.write_text(scrape_config(*(each.url for each in exporters)) + relabel)
         self.url = self.run_prometheus(config, data=data)
 
     def ask(self, expression):

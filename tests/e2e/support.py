@@ -137,6 +137,25 @@ STACKS = {
 }
 
 
+def scrape_config(*exporters):
+    """A configuration of Prometheus that scrapes exporters, given by URL or address, every second."""
+    targets = ", ".join(f"'{exporter.removeprefix('http://')}'" for exporter in exporters)
+    return f"""global: {{scrape_interval: 1s}}
+scrape_configs:
+- job_name: qumulo-encryption
+  honor_labels: true
+  static_configs: [{{targets: [{targets}]}}]
+"""
+
+
+def self_signed(folder, name, *options):
+    """Creates NAME.pem and NAME.key with `openssl req`. The key is elliptic unless the options have another one."""
+    key = () if "-newkey" in options else ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256")
+    run("openssl", "req", "-x509", "-nodes", "-days", "90", "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out",
+        f"{name}.pem", *key, *options, cwd=folder)
+    return folder / f"{name}.key", folder / f"{name}.pem"
+
+
 def without_waits(rules):
     """The text of the alert rules without `for`, `keep_firing_for` and `interval`."""
     return re.sub(r"\n +(?:for|keep_firing_for|interval): \w+(?=\n)", "", rules)
@@ -210,6 +229,23 @@ class Case(unittest.TestCase):
 
         process.url = "http://" + wait_for(listening, "the exporter listens")[1]
         return process
+
+    def start_demo(self, *arguments):
+        """Starts a demo, and waits until every cluster was polled."""
+        demo = self.exporter("demo", *arguments)
+        self.wait_ready(demo.url)
+        return demo
+
+    def wait_ready(self, url):
+        """Waits until an exporter has polled every cluster."""
+        wait_for(lambda: get(url + "/-/ready")[0] == 200, "every cluster was polled")
+
+    def wait_equal(self, function, expected, message, seconds=60):
+        """Waits until the result is as expected. Shows the difference if it is not."""
+        try:
+            wait_for(lambda: function() == expected, message, seconds)
+        except AssertionError:
+            self.assertEqual(function(), expected, message)
 
     def end(self, process, number=signal.SIGTERM, seconds=10):
         """Sends a signal and returns the exit status."""

@@ -9,7 +9,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-from support import EXPORTER, ROOT, Case, free_port, get, wait_for
+from support import EXPORTER, ROOT, Case, free_port, get, self_signed, wait_for
 
 EXAMPLE = ROOT / "deploy/nginx/qumulo-encryption-exporter.conf"
 PATH = "/qumulo-encryption"
@@ -38,12 +38,9 @@ http {{
 class BehindNginx(Case):
     def setUp(self):
         super().setUp()
-        make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
-        authority = ["-subj", "/CN=authority", "-out", "ca.pem", "-keyout", "ca.key"]
-        server = ["-subj", "/CN=localhost", "-out", "localhost.pem", "-keyout", "localhost.key", "-CA", "ca.pem",
-                  "-CAkey", "ca.key", "-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=CA:FALSE"]
-        for certificate in (authority, server):
-            subprocess.run(make + certificate, check=True, capture_output=True, cwd=self.folder)
+        self_signed(self.folder, "ca")
+        self_signed(self.folder, "localhost", "-CA", "ca.pem", "-CAkey", "ca.key", "-addext", "subjectAltName=DNS:localhost",
+                    "-addext", "basicConstraints=CA:FALSE")
         self.trust = ssl.create_default_context(cafile=self.folder / "ca.pem")
 
     def serve(self, rewrite, *arguments):

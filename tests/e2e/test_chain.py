@@ -9,7 +9,7 @@ import threading
 import time
 import unittest
 
-from support import EXPORTER, ROOT, STACKS, Case, entry, free_port, get, wait_for
+from support import EXPORTER, ROOT, STACKS, Case, entry, free_port, get, scrape_config, wait_for
 
 KMS = "type: KMS, client_cert_expiry: +900d, last_key_rotation_time: -10d"
 CLUSTERS = ("prod", "other", "retired")
@@ -112,14 +112,8 @@ class Chain(Case):
         watchdog = (ROOT / "deploy/prometheus/watchdog.yml").read_text().split("groups:\n")[1]
         # Here, Prometheus sends an alert only every ten minutes; `for` delays the first one until it has found Alertmanager.
         rules.write_text(text + watchdog.replace("expr: vector(1)\n", "expr: vector(1)\n        for: 15s\n"))
-        targets = ", ".join(f"'127.0.0.1:{port}'" for port in self.ports.values())
-        for store in self.stores(f"""
-global: {{scrape_interval: 1s}}
-scrape_configs:
-- job_name: qumulo-encryption
-  honor_labels: true
-  static_configs: [{{targets: [{targets}]}}]
-""", rules, self.alertmanagers):
+        scrape = scrape_config(*(f"127.0.0.1:{port}" for port in self.ports.values()))
+        for store in self.stores(scrape, rules, self.alertmanagers):
             seen = 'cluster:qumulo_encryption_finding:max{cluster="prod",finding="key_not_found"}'
             wait_for(lambda: store.value(seen) == 0, f"{store.name}: the rules have seen the good state", seconds=60)
 

@@ -101,7 +101,7 @@ class CommandLine(Case):
             if "ca_file" in keys or "proxy" in keys:
                 continue  # The exporter does not start.
             exporter = self.exporter("--config.file", config, "--log.level", "debug")
-            wait_for(lambda: get(exporter.url + "/-/ready")[0] == 200, "ready")
+            self.wait_ready(exporter.url)
             for path in ("/", "/metrics", "/api/v1/clusters", "/sd"):
                 self.assertNotIn(password.encode(), get(exporter.url + path)[2])
             exporter.terminate()

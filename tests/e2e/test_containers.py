@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import tarfile
-import tempfile
 import unittest
 
 from machine import FOR_CONTAINERS, NAME, Machine, compiler, image

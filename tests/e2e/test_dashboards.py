@@ -6,7 +6,7 @@ import subprocess
 import unittest
 
 from drawing import panels
-from support import EXPORTER, ROOT, Case, get, metrics, wait_for
+from support import EXPORTER, ROOT, Case, metrics, scrape_config
 
 FOLDER = ROOT / "dashboards"
 BOARDS = {path.stem: json.loads(path.read_text()) for path in FOLDER.glob("*.json")}
@@ -119,8 +119,7 @@ class Dashboards(Case):
             self.assertNotIn("https://runbooks.example.com", json.dumps(board["panels"]) + json.dumps(board["links"]))
 
     def test_findings_are_those_of_the_exporter(self):
-        demo = self.exporter("demo")
-        wait_for(lambda: get(demo.url + "/-/ready")[0] == 200, "every cluster was polled")
+        demo = self.start_demo()
         served = {tuple(re.findall(r'="([^"]+)"', series)[1:]) for series in metrics(demo.url)
                   if series.startswith("qumulo_encryption_finding{")}
         self.assertGreater(len(served), 15)
@@ -142,16 +141,9 @@ class Dashboards(Case):
         """Starts an exporter of a fleet, and stores that scrape it."""
         path = self.folder / "fleet.yml"
         path.write_text(fleet)
-        demo = self.exporter("demo", "--fleet", path)
-        wait_for(lambda: get(demo.url + "/-/ready")[0] == 200, "every cluster was polled")
+        demo = self.start_demo("--fleet", path)
         self.served = {series.split("{")[0] for series in metrics(demo.url)}
-        return self.stores(f"""
-global: {{scrape_interval: 1s}}
-scrape_configs:
-- job_name: qumulo-encryption
-  honor_labels: true
-  static_configs: [{{targets: ['{demo.url.removeprefix('http://')}']}}]
-""")
+        return self.stores(scrape_config(demo.url))
 
     def silent(self, store, clusters=REPRESENTATIVE):
         """The (board, panel, query) tuples without data for any of these clusters."""
@@ -164,10 +156,7 @@ scrape_configs:
                   if any(part in expression for part in EMPTY)}
         self.assertGreater(len(expect), 1)
         for store in self.watch(fleet):
-            try:
-                wait_for(lambda: self.silent(store) == expect, "all answer", seconds=60)
-            except AssertionError:
-                self.assertEqual(self.silent(store), expect, store.name)
+            self.wait_equal(lambda: self.silent(store), expect, f"{store.name}: queries without data")
         shown = " ".join(expression for board in BOARDS.values() for _, expression in queries(board))
         for metric in self.served:
             if metric not in ABSENT:
@@ -185,10 +174,7 @@ scrape_configs:
             return {panel for panel in set(words) - answered if not re.search(fits, words[panel])}
 
         for store in self.watch("clusters: [{name: one}, {name: two}]\n"):
-            try:
-                wait_for(lambda: not without_text(store), "all have a text", seconds=60)
-            except AssertionError:
-                self.assertEqual(without_text(store), set(), store.name)
+            self.wait_equal(lambda: without_text(store), set(), f"{store.name}: empty panels")
 
 
 if __name__ == "__main__":

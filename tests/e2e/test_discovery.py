@@ -18,8 +18,7 @@ class Discovery(Case):
         return self.stores("global: {scrape_interval: 1s, scrape_timeout: 1s}\n" + text)
 
     def demo(self):
-        exporter = self.exporter("demo")
-        wait_for(lambda: get(exporter.url + "/-/ready")[0] == 200, "every cluster was polled")
+        exporter = self.start_demo()
         document = json.loads(get(exporter.url + "/api/v1/clusters")[2])
         return exporter, {cluster["name"] for cluster in document["clusters"]}
 

@@ -8,7 +8,7 @@ import subprocess
 import threading
 import unittest
 
-from support import EXPORTER, Case, free_port, wait_for
+from support import EXPORTER, Case, free_port, self_signed, wait_for
 
 # Messages do not contain names of Rust types or URLs of documentation.
 INTERNAL = re.compile(r"[a-z][A-Z]|://(?!127)|::|[{}\[\]]|Error|\(\)")
@@ -16,12 +16,6 @@ KNOWN = ("SubjectAltName", "subjectAltName", "extendedKeyUsage", "keyUsage", "Ch
 
 
 class ErrorMessages(Case):
-    def certificate(self, *options):
-        key, certificate = self.folder / "key.pem", self.folder / "certificate.pem"
-        subprocess.run(["openssl", "req", "-x509", "-nodes", "-keyout", key, "-out", certificate, "-subj", "/CN=cluster",
-                        "-days", "90", *options], check=True, capture_output=True)
-        return key, certificate
-
     def serve(self, key, certificate, *options):
         """`openssl s_server`, which answers every request with a page."""
         port = free_port()
@@ -63,13 +57,13 @@ class ErrorMessages(Case):
             ((*rsa, *san, "-addext", "1.2.3.4=critical,ASN1:NULL"), (), None),
             ((*rsa, *san), (), "is not JSON"),
         ):
-            key, certificate = self.certificate(*make)
+            key, certificate = self_signed(self.folder, "cluster", *make)
             text = self.message(self.serve(key, certificate, *options), certificate)
             if words:
                 self.assertIn(words, text, (make, options))
 
     def test_answers_that_are_cut(self):
-        key, certificate = self.certificate("-newkey", "rsa:2048", "-addext", "subjectAltName=IP:127.0.0.1")
+        key, certificate = self_signed(self.folder, "cluster", "-newkey", "rsa:2048", "-addext", "subjectAltName=IP:127.0.0.1")
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate, key)
         for answer, words in (
@@ -108,7 +102,7 @@ class ErrorMessages(Case):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         self.addCleanup(server.shutdown)
         self.assertIn("does not speak TLS on this port; compare the port in url", self.message(server.server_port))
-        key, certificate = self.certificate("-newkey", "rsa:2048")
+        key, certificate = self_signed(self.folder, "cluster", "-newkey", "rsa:2048")
         self.assertRegex(self.message(self.serve(key, certificate), scheme="http"), "does not speak HTTP|: closed before")
 
 

@@ -10,7 +10,7 @@ import threading
 import time
 import unittest
 
-from support import EXPORTER, Case, get, metrics, wait_for
+from support import EXPORTER, Case, get, metrics, self_signed, wait_for
 
 CONFIG = """clusters:
 - name: a
@@ -130,10 +130,7 @@ class Hanging(Case):
 
     def test_interim_responses_without_end(self):
         """Ten clusters that send 103 responses without end do not delay the polls of others."""
-        key, certificate = self.folder / "flood.key", self.folder / "flood.pem"
-        subprocess.run(["openssl", "req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-keyout", key,
-                        "-out", certificate, "-subj", "/CN=flood", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "9"],
-                       check=True, capture_output=True)
+        key, certificate = self_signed(self.folder, "flood", "-addext", "subjectAltName=IP:127.0.0.1")
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate, key)
         listener = socket.create_server(("127.0.0.1", 0))

@@ -9,7 +9,7 @@ import tomllib
 import unittest
 
 from chart import BASE, CHART, EVERYTHING, MATRIX, NAME, OPERATOR, OVERLAY, documents, helm, one, rendered, written
-from support import CURRENT, EXPORTER, PARTS, ROOT, VENVS, Case, run
+from support import CURRENT, EXPORTER, PARTS, ROOT, VENVS, Case, run, self_signed
 
 EXAMPLE = ROOT / "deploy/example/helm.yaml"
 # Copies in the chart, and their sources.
@@ -43,17 +43,11 @@ LINKS = {"externalUrl": "https://exporter.example.com", "runbookUrl": "https://r
 OF_HELM = {"app.kubernetes.io/instance", "app.kubernetes.io/managed-by", "app.kubernetes.io/version", "helm.sh/chart"}
 
 
-def certificate(folder):
-    path = folder / "example-ca.pem"
-    run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=ca",
-        "-keyout", folder / "key.pem", "-out", path)
-    return path.read_text()
-
-
 def everything(folder):
     """EVERYTHING, with a real certificate."""
     values = json.loads(json.dumps(EVERYTHING))
-    values["configMap"]["files"]["example-ca.pem"] = certificate(folder)
+    _, certificate = self_signed(folder, "example-ca")
+    values["configMap"]["files"]["example-ca.pem"] = certificate.read_text()
     return values
 
 

@@ -5,7 +5,7 @@ import re
 import subprocess
 import unittest
 
-from support import VENVS, Case, free_port, get, metrics, wait_for
+from support import VENVS, Case, free_port, get, metrics, self_signed, wait_for
 
 REACHABLE = 'qumulo_encryption_kms_reachable{cluster="one"}'
 SERVER = """
@@ -19,13 +19,9 @@ with server:
 
 class KeyManagementServer(Case):
     def certificates(self, *key):
-        make = ["openssl", "req", "-x509", "-newkey", *key, "-nodes"]
-        authority = ["-days", "300", "-subj", "/CN=authority", "-out", "ca.pem", "-keyout", "ca.key"]
-        server = ["-days", "40", "-subj", "/CN=kms", "-out", "kms.pem", "-keyout", "kms.key", "-CA", "ca.pem", "-CAkey", "ca.key",
-                  "-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=CA:FALSE",
-                  "-addext", "extendedKeyUsage=serverAuth"]
-        for certificate in (authority, server):
-            subprocess.run(make + certificate, check=True, capture_output=True, cwd=self.folder)
+        self_signed(self.folder, "ca", *key)
+        self_signed(self.folder, "kms", *key, "-CA", "ca.pem", "-CAkey", "ca.key", "-addext", "subjectAltName=IP:127.0.0.1",
+                    "-addext", "basicConstraints=CA:FALSE", "-addext", "extendedKeyUsage=serverAuth")
         end = subprocess.run(["openssl", "x509", "-in", "kms.pem", "-noout", "-enddate", "-dateopt", "iso_8601"], check=True,
                              capture_output=True, text=True, cwd=self.folder).stdout
         stamp = re.search(r"notAfter=(.*)Z", end)[1]
@@ -54,7 +50,7 @@ logging_level=INFO
 
     def test_a_server_with_current_cipher_suites(self):
         """The probe reads the certificate, and sends no request."""
-        end, port = float(self.certificates("ec", "-pkeyopt", "ec_paramgen_curve:P-256")), self.serve()
+        end, port = float(self.certificates()), self.serve()
         exporter = self.probing(port)
         expiry = 'qumulo_encryption_certificate_expiry_timestamp_seconds{cluster="one",certificate="kms_server"}'
         wait_for(lambda: expiry in metrics(exporter.url), "the expiry of the certificate is known")
@@ -69,7 +65,7 @@ logging_level=INFO
 
     def test_a_server_with_obsolete_cipher_suites(self):
         """The metric shows that the KMS is not reachable, and the log gives the reason."""
-        self.certificates("rsa:2048")
+        self.certificates("-newkey", "rsa:2048")
         exporter = self.probing(self.serve())
         wait_for(lambda: REACHABLE in metrics(exporter.url), "the probe ended")
         self.assertEqual(metrics(exporter.url)[REACHABLE], 0)

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import unittest
 
-from chart import BASE, CHART, MATRIX, NAME, TOKEN, documents, helm, one, rendered, written
+from chart import BASE, CHART, MATRIX, NAME, TOKEN, documents, helm, rendered, written
 from support import EXPORTER, PARTS, ROOT, Case, free_port, get, metrics, run, wait_for
 
 CLUSTER = {"name": "prod-east", "url": "https://prod-east.example.com", "authorization": {"credentials_file": TOKEN}}

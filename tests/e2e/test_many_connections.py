@@ -19,7 +19,7 @@ import time
 import unittest
 import urllib.request
 
-from support import EXPORTER, Case, entry, get, metrics, wait_for
+from support import EXPORTER, Case, entry, get, metrics, self_signed, wait_for
 
 FLEET = "clusters:\n" + "".join(f"- {{name: cluster-{number}}}\n" for number in range(20))
 
@@ -195,9 +195,7 @@ class ManyConnections(Case):
     def test_floods_within_the_memory_limit_of_the_chart(self):
         """Two clients open connections as fast as they can: the exporter survives and responds to scrapes."""
         limit = 128 << 20
-        key, certificate = self.folder / "key.pem", self.folder / "certificate.pem"
-        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate,
-                        "-subj", "/CN=exporter", "-days", "2"], check=True, capture_output=True)
+        key, certificate = self_signed(self.folder, "exporter", "-newkey", "rsa:2048")
         tls = self.web_config(f"tls_server_config: {{cert_file: {certificate}, key_file: {key}}}\n")
         context = ssl._create_unverified_context()
         for kind, payload in FLOODS.items():
@@ -279,22 +277,19 @@ class ManyConnections(Case):
         config.write_text("global: {poll_interval: 3s}\nclusters:\n" + "".join(entries))
         return self.exporter("--config.file", config, *arguments, wrapper=wrapper)
 
-    def failed_polls(self, samples):
-        return sum(value for series, value in samples.items() if "poll_failures_total{" in series)
+    def check_polls_and_scrapes(self, attacker, count):
+        exporter = self.watched()
+        self.wait_ready(exporter.url)
+        self.attack(attacker, exporter, count)
+        self.assertLess(self.times(self.asks(exporter)), 1)
+        failures = {series: value for series, value in metrics(exporter.url).items() if "poll_failures_total{" in series}
+        self.assertEqual(sum(failures.values()), 0, failures)
 
     def test_silent_connections(self):
-        exporter = self.watched()
-        wait_for(lambda: get(exporter.url + "/-/ready")[0] == 200, "ready")
-        self.attack(silent, exporter, 5000)
-        self.assertLess(self.times(self.asks(exporter)), 1)
-        self.assertEqual(self.failed_polls(metrics(exporter.url)), 0)
+        self.check_polls_and_scrapes(silent, 5000)
 
     def test_slow_headers(self):
-        exporter = self.watched()
-        wait_for(lambda: get(exporter.url + "/-/ready")[0] == 200, "ready")
-        self.attack(slow_heads, exporter, 1000)
-        self.assertLess(self.times(self.asks(exporter)), 1)
-        self.assertEqual(self.failed_polls(metrics(exporter.url)), 0)
+        self.check_polls_and_scrapes(slow_heads, 1000)
 
     def test_clients_that_never_read(self):
         exporter = self.exporter("demo")
@@ -340,9 +335,7 @@ class ManyConnections(Case):
         self.assertLess(max(known, nobody), 1.3 * min(known, nobody))
 
     def test_unfinished_handshakes(self):
-        key, certificate = self.folder / "key.pem", self.folder / "certificate.pem"
-        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:4096", "-nodes", "-keyout", key, "-out", certificate,
-                        "-subj", "/CN=exporter", "-days", "2"], check=True, capture_output=True)
+        key, certificate = self_signed(self.folder, "exporter", "-newkey", "rsa:4096")
         exporter = self.watched(*self.web_config(f"tls_server_config: {{cert_file: {certificate}, key_file: {key}}}\n"))
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE

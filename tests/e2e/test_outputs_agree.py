@@ -4,7 +4,7 @@ import json
 import re
 import unittest
 
-from support import EXPORTER, ROOT, VENVS, Case, get, metrics, run, wait_for
+from support import EXPORTER, ROOT, VENVS, Case, get, metrics, run
 
 SCHEMA = ROOT / "deploy/clusters.schema.json"
 FINDING = re.compile(r'qumulo_encryption_finding\{cluster="(.+)",finding="(\w+)",severity="(\w+)"\}')
@@ -13,8 +13,7 @@ FINDING = re.compile(r'qumulo_encryption_finding\{cluster="(.+)",finding="(\w+)"
 class OutputsAgree(Case):
     def setUp(self):
         super().setUp()
-        self.demo = self.exporter("demo")
-        wait_for(lambda: get(self.demo.url + "/-/ready")[0] == 200, "every cluster was polled")
+        self.demo = self.start_demo()
         self.clusters = {each["name"]: each for each in self.json()["clusters"]}
 
     def json(self, query=""):

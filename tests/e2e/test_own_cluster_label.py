@@ -5,7 +5,7 @@ import re
 import subprocess
 import unittest
 
-from support import CURRENT, OLDEST, ROOT, Case, Store, get, without_waits, wait_for
+from support import CURRENT, OLDEST, ROOT, Case, Store, get, wait_for, without_waits
 from test_rules import FIRING
 
 README = (ROOT / "deploy/prometheus/README.md").read_text()
@@ -20,8 +20,7 @@ def block(language, containing):
 class OwnClusterLabel(Case):
     def setUp(self):
         super().setUp()
-        self.demo = self.exporter("demo")
-        wait_for(lambda: get(self.demo.url + "/-/ready")[0] == 200, "every cluster was polled")
+        self.demo = self.start_demo()
         document = json.loads(get(self.demo.url + "/api/v1/clusters")[2])
         self.names = {cluster["name"] for cluster in document["clusters"]}
         self.target = self.demo.url.removeprefix("http://")
@@ -51,10 +50,7 @@ class OwnClusterLabel(Case):
                 found = (labels for labels, _ in store.query('ALERTS{alertstate="firing"}'))
                 return {(one.get(LABEL), one["alertname"].removeprefix("QumuloEncryption"), one["severity"]) for one in found}
 
-            try:
-                wait_for(lambda: firing() == FIRING, "all fire", seconds=60)
-            except AssertionError:
-                self.assertEqual(firing(), FIRING, store.name)
+            self.wait_equal(firing, FIRING, f"{store.name}: firing alerts")
 
         def states():
             found = json.loads(get(f"http://{alertmanager}/api/v2/alerts")[2])

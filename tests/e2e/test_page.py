@@ -102,8 +102,7 @@ class Page(Case):
         super().setUp()
         fleet = self.folder / "fleet.yml"
         fleet.write_text(FLEET)
-        self.demo = self.exporter("demo", "--fleet", fleet)
-        wait_for(lambda: get(self.demo.url + "/-/ready")[0] == 200, "every cluster was polled")
+        self.demo = self.start_demo("--fleet", fleet)
         self.browser = Browser(self)
 
     def test_hostile_text_is_text_and_nothing_is_wide_or_blocked(self):
@@ -176,8 +175,7 @@ class Page(Case):
         bad = "\n".join(f"- {{name: bad-{number}, type: KMS, status: KMS Key Inactive}}" for number in range(5))
         fleet = self.folder / "forty.yml"
         fleet.write_text(f"clusters:\n{good}\n{bad}\n")
-        demo, browser = self.exporter("demo", "--fleet", fleet), self.browser
-        wait_for(lambda: get(demo.url + "/-/ready")[0] == 200, "every cluster was polled")
+        demo, browser = self.start_demo("--fleet", fleet), self.browser
         browser.width(400)
         browser.open(demo.url + "/")
         self.assertLessEqual(browser.run("document.documentElement.scrollHeight"), 1500)
@@ -197,8 +195,7 @@ class Page(Case):
         self.assertEqual(browser.violations(), [])
 
     def test_fifteen_clusters_fit_the_screen(self):
-        demo = self.exporter("demo")
-        wait_for(lambda: get(demo.url + "/-/ready")[0] == 200, "every cluster was polled")
+        demo = self.start_demo()
         self.browser.width(1280)
         self.browser.open(demo.url + "/")
         self.assertEqual(self.browser.run("document.querySelectorAll('article').length"), 15)

@@ -5,7 +5,7 @@ import subprocess
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from support import EXPORTER, GENERATIONS, ROOT, Case, get, metrics, wait_for
+from support import EXPORTER, GENERATIONS, ROOT, Case, get, metrics, scrape_config, wait_for
 
 
 class Prometheus(Case):
@@ -17,7 +17,7 @@ class Prometheus(Case):
         self.demo = self.exporter("demo", "--fleet", self.fleet)
 
     def test_promtool_and_an_independent_parser_accept_the_metrics(self):
-        wait_for(lambda: get(self.demo.url + "/-/ready")[0] == 200, "every cluster was polled")
+        self.wait_ready(self.demo.url)
         plain = get(self.demo.url + "/metrics")[2]
         for text in (plain, (ROOT / "tests/golden/metrics.txt").read_bytes()):
             for one in GENERATIONS:
@@ -30,13 +30,7 @@ class Prometheus(Case):
         self.assertEqual(len(samples), len(lines))
 
     def test_every_documented_series_answers_and_a_dead_cluster_goes_stale(self):
-        stores = self.stores(f"""
-global: {{scrape_interval: 1s}}
-scrape_configs:
-- job_name: qumulo-encryption
-  honor_labels: true
-  static_configs: [{{targets: ['{self.demo.url.removeprefix("http://")}']}}]
-""")
+        stores = self.stores(scrape_config(self.demo.url))
 
         def see(expression, value, what, seconds=20):
             for store in stores:

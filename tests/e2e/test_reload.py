@@ -147,7 +147,7 @@ class Reload(Case):
 
     def test_a_hundred_reloads_under_load(self):
         exporter = self.start_with("abc", "--web.enable-lifecycle")
-        wait_for(lambda: get(exporter.url + "/-/ready")[0] == 200, "ready")
+        self.wait_ready(exporter.url)
         scrapes, failures, ended = [0], [], threading.Event()
 
         def scrape():

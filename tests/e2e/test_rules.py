@@ -6,7 +6,7 @@ import re
 import subprocess
 import unittest
 
-from support import GENERATIONS, PARTS, ROOT, VENVS, Case, get, without_waits, metrics, wait_for
+from support import GENERATIONS, PARTS, ROOT, VENVS, Case, metrics, scrape_config, without_waits
 
 RULES = ROOT / "deploy/prometheus/alerts.yml"
 TESTS = ROOT / "tests/rules"
@@ -216,8 +216,7 @@ class Rules(Case):
 
     def test_in_every_store(self):
         """Every metric in the rules exists, and exactly the expected alerts fire for the demo."""
-        demo = self.exporter("demo")
-        wait_for(lambda: get(demo.url + "/-/ready")[0] == 200, "every cluster was polled")
+        demo = self.start_demo()
         served = {series.split("{")[0] for series in metrics(demo.url)}
         # Only with TLS.
         served.add("qumulo_encryption_exporter_listener_certificate_expiry_timestamp_seconds")
@@ -227,23 +226,14 @@ class Rules(Case):
         self.assertEqual(used - served, set())
         rules = self.folder / "alerts.yml"
         rules.write_text(without_waits(RULES.read_text()))
-        stores = self.stores(f"""
-global: {{scrape_interval: 1s}}
-scrape_configs:
-- job_name: qumulo-encryption
-  honor_labels: true
-  static_configs: [{{targets: ['{demo.url.removeprefix('http://')}']}}]
-""", rules)
+        stores = self.stores(scrape_config(demo.url), rules)
 
         def firing(store):
             found = (labels for labels, _ in store.query('ALERTS{alertstate="firing"}'))
             return {(one.get("cluster"), one["alertname"].removeprefix("QumuloEncryption"), one["severity"]) for one in found}
 
         for store in stores:
-            try:
-                wait_for(lambda: firing(store) == FIRING, "all fire", seconds=60)
-            except AssertionError:
-                self.assertEqual(firing(store), FIRING, store.name)
+            self.wait_equal(lambda: firing(store), FIRING, f"{store.name}: firing alerts")
 
 
 if __name__ == "__main__":

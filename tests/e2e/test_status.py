@@ -131,7 +131,7 @@ class Status(Case):
         for telemetry in ((), ("--web.telemetry-path=/qumulo/metrics", "--web.route-prefix=/q")):
             exporter = self.exporter("--config.file", "exporter.yml", *telemetry)
             url = exporter.url + ("/q" if telemetry else "")
-            wait_for(lambda: get(url + "/-/ready")[0] == 200, "ready")
+            self.wait_ready(url)
             self.assertIn("http://127.0.0.1:10979", command)
             subprocess.run(["sh", "-euc", command.replace("http://127.0.0.1:10979", url)], cwd=self.folder, check=True, timeout=20)
             self.assertEqual([path.name for path in collected.iterdir()], ["qumulo.prom"])

@@ -1,12 +1,15 @@
 """Certificate chains of many kinds: the exporter trusts the same ones as OpenSSL, as a client and as a server."""
 
 import json
+import pathlib
+import shutil
 import socket
 import ssl
 import subprocess
+import tempfile
 import unittest
 
-from support import EXPORTER, Case, free_port, wait_for
+from support import EXPORTER, Case, free_port, run, self_signed, wait_for
 
 NAME = "subjectAltName=IP:127.0.0.1"
 CA = "basicConstraints=critical,CA:TRUE"
@@ -73,56 +76,65 @@ NAMES_ONLY = {"another-address", "address-as-name"}
 class Trust(Case):
     maxDiff = None
 
-    def setUp(self):
-        super().setUp()
-        (self.folder / "ca.cnf").write_text(
+    @classmethod
+    def setUpClass(cls):
+        """Issues all certificates, once for all tests."""
+        cls.certificates = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
+        (cls.certificates / "ca.cnf").write_text(
             "[ca]\ndefault_ca=a\n[a]\ndatabase=index.txt\nnew_certs_dir=.\npolicy=p\nunique_subject=no\ndefault_md=sha256\n"
             "rand_serial=yes\n[p]\ncommonName=supplied\n")
-        (self.folder / "index.txt").write_text("")
+        (cls.certificates / "index.txt").write_text("")
         for name, chain in {**SHAPES, **STRICTER}.items():
-            self.issue(name, chain)
+            cls.issue(cls.certificates, name, chain)
 
-    def openssl(self, *arguments, check=True):
-        return subprocess.run(["openssl", *map(str, arguments)], cwd=self.folder, check=check, capture_output=True, text=True)
+    def setUp(self):
+        super().setUp()
+        shutil.copytree(self.certificates, self.folder, dirs_exist_ok=True)
 
-    def issue(self, shape, chain):
+    @staticmethod
+    def issue(folder, shape, chain):
         """Writes SHAPE-0.pem (the trusted certificate), SHAPE.pem and SHAPE.key (the last one), SHAPE-sent.pem (those between)."""
         for place, (extensions, (start, end)) in enumerate(chain):
             this, issuer = f"{shape}-{place}", f"{shape}-{place - 1}"
-            (self.folder / "extensions").write_text(extensions + "\n")
-            self.openssl("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout",
-                         f"{this}.key", "-out", "csr", "-subj", f"/CN={this}")
+            (folder / "extensions").write_text(extensions + "\n")
+            run("openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout",
+                f"{this}.key", "-out", "csr", "-subj", f"/CN={this}", cwd=folder)
             by = ["-selfsign", "-keyfile", f"{this}.key"] if place == 0 else \
                 ["-cert", f"{issuer}.pem", "-keyfile", f"{issuer}.key"]
-            self.openssl("ca", "-batch", "-notext", "-config", "ca.cnf", *by, "-in", "csr", "-out", f"{this}.pem",
-                         "-startdate", start, "-enddate", end, "-extfile", "extensions")
-        between = [(self.folder / f"{shape}-{place}.pem").read_text() for place in range(len(chain) - 2, 0, -1)]
-        (self.folder / f"{shape}-sent.pem").write_text("".join(between))
+            run("openssl", "ca", "-batch", "-notext", "-config", "ca.cnf", *by, "-in", "csr", "-out", f"{this}.pem",
+                "-startdate", start, "-enddate", end, "-extfile", "extensions", cwd=folder)
+        between = [(folder / f"{shape}-{place}.pem").read_text() for place in range(len(chain) - 2, 0, -1)]
+        (folder / f"{shape}-sent.pem").write_text("".join(between))
         for kind in ("pem", "key"):
-            (self.folder / f"{shape}.{kind}").write_text((self.folder / f"{shape}-{len(chain) - 1}.{kind}").read_text())
+            shutil.copy(folder / f"{shape}-{len(chain) - 1}.{kind}", folder / f"{shape}.{kind}")
 
     def trusted_by_openssl(self, shape, purpose, *more):
         sent = f"{shape}-sent.pem"
         between = ["-untrusted", sent] if (self.folder / sent).read_text() else []
-        done = self.openssl("verify", "-partial_chain", "-no-CApath", "-no-CAstore", "-purpose", purpose, *more, "-CAfile",
-                            f"{shape}-0.pem", *between, f"{shape}.pem", check=False)
+        done = subprocess.run(["openssl", "verify", "-partial_chain", "-no-CApath", "-no-CAstore", "-purpose", purpose, *more,
+                               "-CAfile", f"{shape}-0.pem", *between, f"{shape}.pem"], cwd=self.folder, capture_output=True)
         return done.returncode == 0
 
-    def test_clusters(self):
+    def poll(self, servers):
+        """The poll failures of clusters {name: (CA file, options of `openssl s_server`)}."""
         (self.folder / "token").write_text("token")
         config = ["clusters:"]
-        for shape in [*SHAPES, *STRICTER]:
+        for name, (ca_file, *options) in servers.items():
             port = free_port()
-            sent = ["-cert_chain", f"{shape}-sent.pem"] if (self.folder / f"{shape}-sent.pem").read_text() else []
-            self.start("openssl", "s_server", "-accept", f"127.0.0.1:{port}", "-cert", f"{shape}.pem", "-key", f"{shape}.key",
-                       *sent, "-www", "-quiet")
-            config.append(f"- name: {shape}\n  url: https://127.0.0.1:{port}\n  authorization: {{credentials_file: token}}\n"
-                          f"  tls_config: {{ca_file: {shape}-0.pem}}\n")
+            self.start("openssl", "s_server", "-accept", f"127.0.0.1:{port}", *options, "-www", "-quiet")
+            config.append(f"- name: {name}\n  url: https://127.0.0.1:{port}\n  authorization: {{credentials_file: token}}\n"
+                          f"  tls_config: {{ca_file: {ca_file}}}\n")
             wait_for(lambda: self.listens(port), "the server listens")
         (self.folder / "exporter.yml").write_text("\n".join(config))
-        done = subprocess.run([EXPORTER, "status", "--output", "json", "--config.file", "exporter.yml"], cwd=self.folder,
-                              capture_output=True, text=True, timeout=120)
-        clusters = {each["name"]: each["last_poll_failure"] for each in json.loads(done.stdout)["clusters"]}
+        report = run(EXPORTER, "status", "--output", "json", "--config.file", "exporter.yml", cwd=self.folder, check=False)
+        return {each["name"]: each["last_poll_failure"] for each in json.loads(report)["clusters"]}
+
+    def test_clusters(self):
+        servers = {}
+        for shape in [*SHAPES, *STRICTER]:
+            sent = ["-cert_chain", f"{shape}-sent.pem"] if (self.folder / f"{shape}-sent.pem").read_text() else []
+            servers[shape] = (f"{shape}-0.pem", "-cert", f"{shape}.pem", "-key", f"{shape}.key", *sent)
+        clusters = self.poll(servers)
         # The response of s_server is not that of a cluster, but TLS succeeded.
         got = {name: failure["reason"] != "tls" for name, failure in clusters.items()}
         expect = {shape: self.trusted_by_openssl(shape, "sslserver", "-verify_ip", "127.0.0.1")
@@ -133,24 +145,12 @@ class Trust(Case):
 
     def test_tls_alert_messages(self):
         """The message names the possible causes of alert 40."""
-        self.openssl("req", "-x509", "-newkey", "rsa-pss", "-pkeyopt", "rsa_keygen_bits:2048", "-nodes", "-keyout", "pss.key",
-                     "-out", "pss.pem", "-subj", "/CN=pss", "-addext", NAME, "-addext", "basicConstraints=critical,CA:FALSE")
-        (self.folder / "token").write_text("token")
-        config = ["clusters:"]
-        for name, options in {"demands": ["-cert", "own.pem", "-key", "own.key", "-tls1_2", "-Verify", "1"],
-                              "pss": ["-cert", "pss.pem", "-key", "pss.key"]}.items():
-            port = free_port()
-            self.start("openssl", "s_server", "-accept", f"127.0.0.1:{port}", *options, "-www", "-quiet")
-            ca_file = "own.pem" if name == "demands" else "pss.pem"
-            config.append(f"- name: {name}\n  url: https://127.0.0.1:{port}\n  authorization: {{credentials_file: token}}\n"
-                          f"  tls_config: {{ca_file: {ca_file}}}\n")
-            wait_for(lambda: self.listens(port), "the server listens")
-        (self.folder / "exporter.yml").write_text("\n".join(config))
-        done = subprocess.run([EXPORTER, "status", "--output", "json", "--config.file", "exporter.yml"], cwd=self.folder,
-                              capture_output=True, text=True, timeout=120)
-        clusters = {each["name"]: each["last_poll_failure"]["message"] for each in json.loads(done.stdout)["clusters"]}
-        self.assertIn("requires a client certificate, or does not accept the one in cert_file", clusters["demands"])
-        self.assertIn("no cipher suite or key type in common (RSA-PSS,", clusters["pss"])
+        self_signed(self.folder, "pss", "-newkey", "rsa-pss", "-pkeyopt", "rsa_keygen_bits:2048", "-addext", NAME, "-addext",
+                    "basicConstraints=critical,CA:FALSE")
+        clusters = self.poll({"demands": ("own.pem", "-cert", "own.pem", "-key", "own.key", "-tls1_2", "-Verify", "1"),
+                              "pss": ("pss.pem", "-cert", "pss.pem", "-key", "pss.key")})
+        self.assertIn("requires a client certificate, or does not accept the one in cert_file", clusters["demands"]["message"])
+        self.assertIn("no cipher suite or key type in common (RSA-PSS,", clusters["pss"]["message"])
 
     def listens(self, port):
         with socket.socket() as probe:

@@ -5,7 +5,7 @@ import re
 import subprocess
 import unittest
 
-from support import EXPORTER, STACKS, Case, free_port, get, wait_for
+from support import EXPORTER, STACKS, Case, free_port, get, self_signed, wait_for
 
 PASSWORD = "correct horse: battery"
 
@@ -17,15 +17,11 @@ def run(*command, stdin=""):
 class WebConfig(Case):
     def setUp(self):
         super().setUp()
-        self.authority("ca")
+        self_signed(self.folder, "ca")
         self.issue("listener", "ca", "-days", "30")
         self.issue("client", "ca", "-days", "30")
         # It has expired.
         self.issue("expired", "ca", "-days", "-1")
-
-    def authority(self, name):
-        self.openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout",
-                     f"{name}.key", "-out", f"{name}.pem", "-subj", f"/CN={name}", "-days", "30")
 
     def issue(self, name, authority, *days):
         (self.folder / "ext").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
