@@ -14,7 +14,8 @@ OVERLAY = ROOT / "deploy/example/kubernetes"
 
 def documents(text):
     """The documents of a YAML text. The environment of the validators has a YAML library; that of the tests has none."""
-    parse = "import json, sys, yaml; json.dump([d for d in yaml.safe_load_all(sys.stdin) if d], sys.stdout)"
+    # The loader in C is four times as fast as safe_load_all.
+    parse = "import json, sys, yaml; json.dump([d for d in yaml.load_all(sys.stdin, yaml.CSafeLoader) if d], sys.stdout)"
     done = subprocess.run([VENVS / "deploy/bin/python", "-c", parse], input=text, capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
 

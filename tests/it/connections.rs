@@ -5,14 +5,11 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use qumulo_encryption_exporter::{
-    client::{Credential, SecretSource},
-    model::Status,
-};
+use qumulo_encryption_exporter::model::Status;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
-    lab::{Lab, until},
+    lab::{Lab, login, until},
     leak,
     raw_server::{RawServer, Request, converse, healthy, reply},
 };
@@ -77,11 +74,7 @@ async fn a_login_is_never_repeated() {
         None
     })
     .await;
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("password");
-    std::fs::write(&path, leak::PASSWORD).unwrap();
-    let login = Credential::Login { password: SecretSource::File(path.into()), username: "monitor".to_owned() };
-    server.probe_with(login).poll().await.unwrap_err();
+    server.probe_with(login(leak::PASSWORD)).poll().await.unwrap_err();
     assert_eq!(logins.load(Ordering::SeqCst), 1);
 }
 

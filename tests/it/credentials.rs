@@ -18,7 +18,7 @@ use qumulo_encryption_exporter::{
 use qumulo_simulator::{ClusterSpec, Profile};
 
 use crate::{
-    lab::Lab,
+    lab::{Lab, login},
     leak::{self, PASSWORD, TOKEN},
     raw_server::{RawServer, healthy, reply},
 };
@@ -128,22 +128,28 @@ async fn files_without_a_secret_are_named_and_nothing_is_sent() {
     assert_eq!(lab.cluster.counts().connections, 0);
 }
 
+/// A lab with a login or an access token, and the name and content of the credential file.
+async fn lab_with(log_in: bool) -> (Lab, &'static str, &'static str) {
+    let mut lab = Lab::new(|_| {}).await;
+    if log_in {
+        lab.log_in();
+    }
+    let (name, secret) = if log_in { ("password", PASSWORD) } else { ("token", TOKEN) };
+    (lab, name, secret)
+}
+
 /// A missing file means no credential, although the last one would still work.
 #[tokio::test]
 async fn a_removed_secret_is_not_used() {
     for log_in in [false, true] {
-        let mut lab = Lab::new(|_| {}).await;
-        if log_in {
-            lab.log_in();
-        }
-        let name = if log_in { "password" } else { "token" };
+        let (lab, name, secret) = lab_with(log_in).await;
         let mut probe = lab.probe();
         probe.poll().await.unwrap();
         fs::remove_file(lab.folder.path().join(name)).unwrap();
         for _ in 0..2 {
             assert_fails(probe.poll().await, FailureReason::Authentication, "no such file");
         }
-        lab.write(name, if log_in { PASSWORD } else { TOKEN });
+        lab.write(name, secret);
         probe.poll().await.unwrap();
     }
 }
@@ -249,11 +255,7 @@ async fn a_world_readable_file_is_logged_once_per_change() {
 #[tokio::test]
 async fn byte_order_marks_are_not_part_of_a_secret() {
     for log_in in [false, true] {
-        let mut lab = Lab::new(|_| {}).await;
-        if log_in {
-            lab.log_in();
-        }
-        let (name, secret) = if log_in { ("password", PASSWORD) } else { ("token", TOKEN) };
+        let (lab, name, secret) = lab_with(log_in).await;
         lab.write(name, &format!("\u{feff}{secret}\r\n"));
         lab.poll().await.unwrap();
     }
@@ -285,11 +287,7 @@ async fn failed_logins_have_the_right_reason() {
         assert_eq!((lab.cluster.counts().failed_logins, lab.cluster.counts().status_v2), (1, 0));
     }
     let server = RawServer::http(|_| Some(reply("200 OK", "{\"bearer_token\": \"hunter2 \\n\"}"))).await;
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("password");
-    fs::write(&path, PASSWORD).unwrap();
-    let credential = Credential::Login { password: SecretSource::File(path.into()), username: "monitor".to_owned() };
-    assert_fails(server.probe_with(credential).poll().await, FailureReason::Malformed, "no usable `bearer_token`");
+    assert_fails(server.probe_with(login(PASSWORD)).poll().await, FailureReason::Malformed, "no usable `bearer_token`");
 }
 
 /// The results of two polls with an upgrade of the cluster in between, the second one `later`.

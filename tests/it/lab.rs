@@ -14,6 +14,7 @@ use qumulo_encryption_exporter::{
         TransportSettings,
     },
     model::{PollFailure, PollResult},
+    secret::Secret,
 };
 use qumulo_simulator::{ClusterSpec, SimCluster};
 use tempfile::TempDir;
@@ -52,6 +53,13 @@ impl Lab {
         let mut lab = Self { cluster, folder, pool: Arc::<TransportPool>::default(), settings };
         lab.write("token", leak::TOKEN);
         lab.trust(lab.pinned());
+        lab
+    }
+
+    /// A lab whose client connects to another server of this host.
+    pub async fn with_server(port: u16) -> Self {
+        let mut lab = Self::new(|_| {}).await;
+        lab.settings.url = format!("https://127.0.0.1:{port}").parse().unwrap();
         lab
     }
 
@@ -131,6 +139,11 @@ pub async fn run_exporter(command: &str, config: &Path, options: &[&str], variab
         assert!(!leak::shows_secret(&printed), "a secret shows in {printed}");
     }
     output
+}
+
+/// A login with this password.
+pub fn login(password: &str) -> Credential {
+    Credential::Login { password: SecretSource::Fixed(Secret::new(password)), username: "monitor".to_owned() }
 }
 
 /// Settings for any address. `https` is verified against the system's CA certificates.

@@ -405,8 +405,7 @@ async fn tls_errors_of_a_proxy_do_not_suggest_tls_config() {
         let _ = stream.read_to_end(&mut Vec::new()).await;
     })
     .await;
-    let mut lab = Lab::new(|_| {}).await;
-    lab.settings.url = format!("https://127.0.0.1:{}", cluster.port).parse().unwrap();
+    let lab = Lab::with_server(cluster.port).await;
     let trusted = lab.write("system.pem", &system.pem());
     for version in [&TLS12, &TLS13] {
         for (demands, expect) in [

@@ -168,8 +168,7 @@ async fn verification_can_be_skipped() {
 async fn check_version(version: &'static SupportedProtocolVersion, only_tls13: bool, rejection: Option<&str>) {
     let issued = Issued::self_signed("127.0.0.1", VALID);
     let server = RawServer::tls(server(&issued.certificate, &issued.key, version)).await;
-    let mut lab = Lab::new(|_| {}).await;
-    lab.settings.url = format!("https://127.0.0.1:{}", server.port).parse().unwrap();
+    let mut lab = Lab::with_server(server.port).await;
     lab.trust(TlsSettings { only_tls13, ..ca(&lab, &issued.certificate) });
     let failure = lab.poll().await.unwrap_err();
     match rejection {
@@ -201,8 +200,7 @@ async fn a_copied_certificate_without_its_key_is_refused() {
     for version in [&TLS12, &TLS13] {
         for (key, refused) in [(&own.key, true), (&copied.key, false)] {
             let server = RawServer::tls(server(&copied.certificate, key, version)).await;
-            let mut lab = Lab::new(|_| {}).await;
-            lab.settings.url = format!("https://127.0.0.1:{}", server.port).parse().unwrap();
+            let mut lab = Lab::with_server(server.port).await;
             for tls in [
                 ca(&lab, &copied.certificate),
                 TlsSettings { pins: vec![Pin::of(&der)], ..TlsSettings::default() },
@@ -235,8 +233,7 @@ async fn the_version_of_tls_can_be_limited() {
 async fn check_chain(issued: &Issued, trust: impl Fn(&Lab) -> TlsSettings, rejection: &[&str]) {
     for version in [&TLS12, &TLS13] {
         let server = RawServer::tls(server(&issued.certificate, &issued.key, version)).await;
-        let mut lab = Lab::new(|_| {}).await;
-        lab.settings.url = format!("https://127.0.0.1:{}", server.port).parse().unwrap();
+        let mut lab = Lab::with_server(server.port).await;
         lab.trust(trust(&lab));
         if rejection.is_empty() {
             // The server closes after the handshake.
@@ -469,8 +466,7 @@ async fn a_server_without_tls_is_reported() {
             let _ = stream.read_to_end(&mut Vec::new()).await;
         })
         .await;
-        let mut lab = Lab::new(|_| {}).await;
-        lab.settings.url = format!("https://127.0.0.1:{}", server.port).parse().unwrap();
+        let mut lab = Lab::with_server(server.port).await;
         if banner.len() > 3 {
             check_poll(&lab, &["does not speak TLS on this port; compare the port in url"]).await;
         } else {
@@ -494,8 +490,7 @@ async fn https_is_never_spoken_without_tls() {
 async fn a_certificate_without_names_is_reported() {
     let nameless = Issued::nameless();
     let server = RawServer::tls(server(&nameless.certificate, &nameless.key, &TLS13)).await;
-    let mut lab = Lab::new(|_| {}).await;
-    lab.settings.url = format!("https://127.0.0.1:{}", server.port).parse().unwrap();
+    let mut lab = Lab::with_server(server.port).await;
     lab.trust(ca(&lab, &nameless.certificate));
     check_poll(&lab, &["has no subjectAltName", "reissue it with one, or compare its SHA-256"]).await;
 }
@@ -509,8 +504,7 @@ async fn a_complete_response_without_close_notify_is_accepted() {
         ("HTTP/1.1 200 OK\r\nContent-Length: 90\r\n\r\n{\"status\": \"Encr", false),
     ] {
         let server = RawServer::https(server(&issued.certificate, &issued.key, &TLS13), answer).await;
-        let mut lab = Lab::new(|_| {}).await;
-        lab.settings.url = format!("https://127.0.0.1:{}", server.port).parse().unwrap();
+        let mut lab = Lab::with_server(server.port).await;
         lab.trust(ca(&lab, &issued.certificate));
         match lab.poll().await {
             Ok(_) => assert!(good, "{answer:?}"),

@@ -49,8 +49,7 @@ async fn replace_certificate(
         }
     })
     .await;
-    let mut lab = Lab::new(|_| {}).await;
-    lab.settings.url = format!("https://127.0.0.1:{}", server.port).parse().unwrap();
+    let mut lab = Lab::with_server(server.port).await;
     let ca_file = Some(lab.write("ca.pem", &authority.pem()).into());
     lab.trust(TlsSettings { ca_file, ..TlsSettings::default() });
     let mut probe = lab.probe();
