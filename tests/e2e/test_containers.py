@@ -26,9 +26,9 @@ def status(url):
 class Image(Case):
     def test_labels(self):
         labels = podman("image", "inspect", "--format={{range $k, $v := .Config.Labels}}{{$k}}={{$v}}\n{{end}}", image())
-        said = podman("run", "--rm", "--network=none", "--read-only-tmpfs=false", "--ulimit=nofile=1024:1024",
+        output = podman("run", "--rm", "--network=none", "--read-only-tmpfs=false", "--ulimit=nofile=1024:1024",
                       "--ulimit=nproc=1024:1024", image(), "--version")
-        version, revision = re.match(rf"{NAME} (\S+) \(revision (\w+), ", said).groups()
+        version, revision = re.match(rf"{NAME} (\S+) \(revision (\w+), ", output).groups()
         expected = {"version": version, "revision": revision, "title": NAME, "licenses": "Apache-2.0"}
         for key, value in expected.items():
             self.assertIn(f"\norg.opencontainers.image.{key}={value}\n", f"\n{labels}")
@@ -66,13 +66,13 @@ class Image(Case):
         cluster = self.simulate("clusters:\n- {name: one}\n").clusters["one"]
         (self.folder / "token").write_text(cluster["token"])
         (self.folder / "token").chmod(0o644)
-        said = podman("run", "--rm", "--network=host", "--add-host=one.example:127.0.0.1", "--read-only",
+        output = podman("run", "--rm", "--network=host", "--add-host=one.example:127.0.0.1", "--read-only",
                       "--read-only-tmpfs=false", "--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024",
                       f"--volume={self.folder}/token:/token:ro", image(), "status",
                       f"--cluster.url={cluster['url'].replace('127.0.0.1', 'one.example')}",
                       f"--cluster.pin-sha256={cluster['pin_sha256']}", "--cluster.token-file=/token")
-        self.assertIn("one.example", said)
-        self.assertIn("1 cluster: 0 critical, 0 unknown, 0 warning, 1 good", said)
+        self.assertIn("one.example", output)
+        self.assertIn("1 cluster: 0 critical, 0 unknown, 0 warning, 1 good", output)
         size = int(podman("image", "inspect", "--format={{.Size}}", image()))
         print(f"image: {size / 1e6:.1f} MB")
 

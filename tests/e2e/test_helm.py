@@ -391,9 +391,9 @@ class Values(Case):
                 for file in ("a", *values.get("secret", {}).get("files", {})):
                     (self.folder / file).write_text("secret")
                     (self.folder / file).chmod(0o440)
-                said = run(EXPORTER, "check-config", self.folder / f"{NAME}.yml")
+                output = run(EXPORTER, "check-config", self.folder / f"{NAME}.yml")
                 expected = 4 if name == "everything" else len(values.get("config", {}).get("clusters", []))
-                self.assertIn(f"is good: {expected} cluster", said)
+                self.assertIn(f"is good: {expected} cluster", output)
 
     def refused(self, values):
         command = [PARTS / "helm", "template", NAME, CHART, *OPERATOR, f"--values={written(self.folder, values)}"]

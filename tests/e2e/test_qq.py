@@ -84,7 +84,7 @@ class VendorsClient(Case):
             return json.JSONDecoder().raw_decode(self.qq(version, cluster, *command)[1].stdout)[0]
 
         answer, revision, node = ask("encryption_get_status"), ask("version"), ask("node_state_get")
-        print(f"{name}: qq {version} says {answer}")
+        print(f"{name}: qq {version} reports {answer}")
         number, api = revision["revision_id"].removeprefix("Qumulo Core "), "v1" if version == "6.0.0" else "v2"
         # Version 1 has only local key stores, and does not report the type.
         current = STATUS[answer["status"]], TYPE[answer.get("type", "Local")]
