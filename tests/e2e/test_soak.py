@@ -150,8 +150,8 @@ class Soak(Case):
         """An invalid CA file, after which the last good one stays in use, and an invalid token file."""
         cluster = self.rng.choice(list(self.clusters.values()))
         good = cluster.ca_file.read_text()
-        # A poll can read the spoiled token before the scrape.
-        cluster.settles()
+        # A poll can read the invalid token before the scrape.
+        cluster.mark_unsettled()
         self.replace(cluster.ca_file, self.rng.choice(["", "no certificate", good[:len(good) // 2]]))
         self.replace(cluster.token_file, self.rng.choice(["two words", ""]))
         self.scrape()
