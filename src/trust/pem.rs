@@ -1,7 +1,9 @@
 //! PEM files with certificates and keys. A block that cannot be used is an error with its line, not skipped.
 
-use std::fmt;
-
+use base64::{
+    Engine, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, general_purpose::PAD},
+};
 use rustls::pki_types::{
     CertificateDer, PrivateKeyDer,
     pem::{PemObject, SectionKind},
@@ -22,22 +24,17 @@ pub enum PemError {
     None(&'static str),
 }
 
-struct Block<'a> {
-    body: &'a [u8],
-    label: &'a str,
+/// As lenient as OpenSSL about the end.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    PAD.with_decode_allow_trailing_bits(true).with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+struct Block {
+    body: Zeroizing<String>,
+    label: String,
     line: usize,
 }
-
-enum Kind {
-    Certificate,
-    /// Written by `openssl ecparam` before a key, which contains them, too; or of key exchanges that are not used.
-    Parameters,
-    PrivateKey,
-}
-
-const BEGIN: &[u8] = b"-----BEGIN";
-const END: &[u8] = b"-----END";
-const DASHES: &[u8] = b"-----";
 
 /// The certificates of a CA file.
 ///
@@ -77,29 +74,26 @@ pub fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemError> {
 /// When there is none, or more than one, or it is encrypted.
 pub fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, PemError> {
     let mut key = None;
-    for block in blocks(pem)? {
-        match block.kind()? {
-            Kind::PrivateKey if block.is_encrypted() => return Err(PemError::Encrypted),
-            Kind::PrivateKey if key.is_some() => return Err(error(block.line, "a second private key; remove one")),
-            Kind::PrivateKey => {
-                let (kind, der) = block.decode(block.label)?;
-                key = PrivateKeyDer::from_pem(kind, der);
-            }
-            Kind::Certificate | Kind::Parameters => {}
+    for block in blocks(pem)?.into_iter().filter(|block| block.label.ends_with("PRIVATE KEY")) {
+        // Before PKCS#8, OpenSSL wrote a header about it (RFC 1421).
+        if block.label.starts_with("ENCRYPTED") || block.body.contains("ENCRYPTED") {
+            return Err(PemError::Encrypted);
         }
+        if key.is_some() {
+            return Err(error(block.line, "a second private key; remove one"));
+        }
+        let kind = SectionKind::try_from(block.label.as_bytes());
+        let der = block.decode()?;
+        key = kind.ok().and_then(|kind| PrivateKeyDer::from_pem(kind, der));
     }
     key.ok_or(PemError::None("private key in PEM form"))
 }
 
 /// The certificates with their lines. The file may also contain private keys.
 fn certificates(pem: &[u8]) -> Result<Vec<(usize, CertificateDer<'static>)>, PemError> {
-    let mut certificates = Vec::new();
-    for block in blocks(pem)? {
-        if let Kind::Certificate = block.kind()? {
-            let (_, der) = block.decode("CERTIFICATE")?;
-            certificates.push((block.line, der.into()));
-        }
-    }
+    let blocks = blocks(pem)?.into_iter().filter(|block| block.label.ends_with("CERTIFICATE"));
+    let certificates: Vec<_> =
+        blocks.map(|block| Ok((block.line, block.decode()?.into()))).collect::<Result<_, PemError>>()?;
     match (certificates.is_empty(), pem.first_chunk()) {
         (false, _) => Ok(certificates),
         (true, Some([0xff, 0xfe] | [0xfe, 0xff])) => {
@@ -113,52 +107,39 @@ fn certificates(pem: &[u8]) -> Result<Vec<(usize, CertificateDer<'static>)>, Pem
 }
 
 /// Splits a text at its BEGIN and END marks, which need not be at the beginning of a line: files may be joined without a line
-/// break or have byte order marks or indented blocks. In lines that begin with `#` they do not count.
-fn blocks(pem: &[u8]) -> Result<Vec<Block<'_>>, PemError> {
-    let feed = if pem.contains(&b'\n') { b'\n' } else { b'\r' };
-    let (mut at, mut line, mut line_start) = (0, 1, 0);
-    let (mut blocks, mut open) = (Vec::new(), None);
-    while let Some(rest @ [byte, ..]) = pem.get(at..) {
-        let mark = [BEGIN, END].into_iter().find(|mark| rest.starts_with(mark));
-        let before = || pem.get(line_start..at).unwrap_or_default();
-        let Some(mark) = mark.filter(|_| !before().trim_ascii_start().starts_with(b"#")) else {
-            at += 1;
-            if *byte == feed {
-                (line, line_start) = (line + 1, at);
+/// break or have byte order marks or indented blocks. Lines that begin with `#` are comments.
+fn blocks(pem: &[u8]) -> Result<Vec<Block>, PemError> {
+    let text = Zeroizing::new(String::from_utf8_lossy(pem).into_owned());
+    let lines = text.split(if text.contains('\n') { '\n' } else { '\r' });
+    let lines = lines.map(|line| if line.trim_start().starts_with('#') { "" } else { line });
+    let text = Zeroizing::new(lines.collect::<Vec<_>>().join("\n"));
+    let mut pieces = text.split("-----").peekable();
+    let mut line = 1 + pieces.next().unwrap_or_default().matches('\n').count();
+    let (mut blocks, mut open) = (Vec::new(), None::<Block>);
+    while let Some(piece) = pieces.next() {
+        let mark = piece.trim_start_matches('-');
+        let is_begin = mark.starts_with("BEGIN");
+        if is_begin || mark.starts_with("END") {
+            let label = mark.strip_prefix("BEGIN ").or_else(|| mark.strip_prefix("END "));
+            let is_plain = |label: &&str| label.bytes().all(|byte| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b' '));
+            let label = label.filter(is_plain).filter(|_| pieces.peek().is_some());
+            let label = label.ok_or_else(|| error(line, "this -----BEGIN or -----END has no closing -----"))?;
+            match open.take() {
+                None if is_begin => open = Some(Block { body: Zeroizing::default(), label: label.to_owned(), line }),
+                None => return Err(error(line, "there is no -----BEGIN before this -----END")),
+                Some(block) if !is_begin && block.label == label => blocks.push(block.check_label()?),
+                Some(block) => return Err(block.truncated()),
             }
-            continue;
-        };
-        let (label, length) = label_of(rest.get(mark.len()..).unwrap_or_default())
-            .ok_or_else(|| error(line, "this -----BEGIN or -----END has no closing -----"))?;
-        let start = at;
-        at += mark.len() + length;
-        open = match open {
-            None if mark == BEGIN => Some((label, line, at)),
-            None => return Err(error(line, "there is no -----BEGIN before this -----END")),
-            Some((own, line, body)) if mark == END && own == label => {
-                blocks.push(Block { body: pem.get(body..start).unwrap_or_default(), label, line });
-                None
-            }
-            Some((_, line, _)) => return Err(truncated(line)),
-        };
+        } else if let Some(block) = &mut open {
+            block.body.push_str(piece);
+        }
+        line += piece.matches('\n').count();
     }
-    open.map_or(Ok(blocks), |(_, line, _)| Err(truncated(line)))
-}
-
-/// Parses ` LABEL-----`; returns the label and the length.
-fn label_of(text: &[u8]) -> Option<(&str, usize)> {
-    let end = text.windows(DASHES.len()).take(64).position(|window| window == DASHES)?;
-    let label = std::str::from_utf8(text.get(..end)?).ok()?.strip_prefix(' ')?;
-    let plain = label.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b' ');
-    plain.then_some((label, end + DASHES.len()))
+    open.map_or(Ok(blocks), |block| Err(block.truncated()))
 }
 
 fn error(line: usize, problem: impl Into<String>) -> PemError {
     PemError::Line { line, problem: problem.into() }
-}
-
-fn truncated(line: usize) -> PemError {
-    error(line, "the block that begins here has no -----END; is the file truncated?")
 }
 
 fn unusable(line: usize, problem: &Problem, advice: &str) -> PemError {
@@ -167,29 +148,18 @@ fn unusable(line: usize, problem: &Problem, advice: &str) -> PemError {
 
 // === impl Block ===
 
-impl Block<'_> {
-    /// Lets the library decode it, without white space.
-    fn decode(&self, label: &str) -> Result<(SectionKind, Vec<u8>), PemError> {
-        let mut block = Zeroizing::new(Vec::with_capacity(self.body.len() + 128));
-        block.extend(format!("-----BEGIN {label}-----\n").bytes());
-        block.extend(self.body.iter().filter(|byte| !byte.is_ascii_whitespace()));
-        block.extend(format!("\n-----END {label}-----\n").bytes());
-        <(SectionKind, Vec<u8>)>::from_pem_slice(&block)
-            .map_err(|_| error(self.line, "the block that begins here is not base64"))
-    }
-
-    fn is_encrypted(&self) -> bool {
-        // Before PKCS#8, OpenSSL wrote a header about it (RFC 1421).
-        self.label.starts_with("ENCRYPTED") || self.body.windows(9).any(|window| window == b"ENCRYPTED")
-    }
-
-    fn kind(&self) -> Result<Kind, PemError> {
-        let advice = match self.label {
-            "CERTIFICATE" | "X509 CERTIFICATE" => return Ok(Kind::Certificate),
-            "PRIVATE KEY" | "RSA PRIVATE KEY" | "EC PRIVATE KEY" | "ENCRYPTED PRIVATE KEY" => {
-                return Ok(Kind::PrivateKey);
-            }
-            "DH PARAMETERS" | "EC PARAMETERS" => return Ok(Kind::Parameters),
+impl Block {
+    fn check_label(self) -> Result<Self, PemError> {
+        let advice = match &*self.label {
+            // Parameters are of key exchanges that are not used, or from `openssl ecparam`: the key contains them, too.
+            "CERTIFICATE"
+            | "X509 CERTIFICATE"
+            | "DH PARAMETERS"
+            | "EC PARAMETERS"
+            | "PRIVATE KEY"
+            | "RSA PRIVATE KEY"
+            | "EC PRIVATE KEY"
+            | "ENCRYPTED PRIVATE KEY" => return Ok(self),
             "TRUSTED CERTIFICATE" => "convert it with `openssl x509 -in FILE -out NEW`",
             "PKCS7" => "convert it with `openssl pkcs7 -print_certs -in FILE -out NEW`",
             "OPENSSH PRIVATE KEY" => "convert it with `ssh-keygen -p -m pem -f FILE`",
@@ -198,10 +168,13 @@ impl Block<'_> {
         };
         Err(error(self.line, format!("{} blocks are not supported; {advice}", self.label)))
     }
-}
 
-impl fmt::Debug for Block<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Block").field("label", &self.label).field("line", &self.line).finish_non_exhaustive()
+    fn decode(mut self) -> Result<Vec<u8>, PemError> {
+        self.body.retain(|character| !character.is_ascii_whitespace());
+        BASE64.decode(&*self.body).map_err(|_| error(self.line, "the block that begins here is not base64"))
+    }
+
+    fn truncated(&self) -> PemError {
+        error(self.line, "the block that begins here has no -----END; is the file truncated?")
     }
 }
