@@ -39,8 +39,6 @@ pub struct Api {
     proxy_login: Option<Attempt>,
     /// Set when the proxy refused the password; nothing more is sent in this poll then.
     proxy_refused: OnceLock<PollFailure>,
-    /// For `status --record`.
-    recorder: Option<Arc<Recorder>>,
     /// No response may contain one of these.
     secrets: Mutex<Vec<Secret>>,
 }
@@ -49,15 +47,8 @@ pub struct Api {
 
 impl Api {
     /// The API below `base`.
-    pub fn new(
-        base: Url,
-        client: reqwest::Client,
-        peer: Arc<Peer>,
-        proxy_login: Option<Attempt>,
-        recorder: Option<Arc<Recorder>>,
-    ) -> Self {
-        let (proxy_refused, secrets) = (OnceLock::new(), Mutex::default());
-        let api = Self { base, client, peer, proxy_login, proxy_refused, recorder, secrets };
+    pub fn new(base: Url, client: reqwest::Client, peer: Arc<Peer>, proxy_login: Option<Attempt>) -> Self {
+        let api = Self { base, client, peer, proxy_login, proxy_refused: OnceLock::new(), secrets: Mutex::default() };
         if let Some(login) = &api.proxy_login {
             api.guard(login.password());
         }
@@ -69,10 +60,14 @@ impl Api {
         let mut secrets = lock(&self.secrets);
         if !secrets.contains(secret) {
             secrets.push(secret.clone());
-            if let Some(recorder) = &self.recorder {
+            if let Some(recorder) = self.recorder() {
                 recorder.secret(secret);
             }
         }
+    }
+
+    fn recorder(&self) -> Option<&Recorder> {
+        self.peer.handshakes.recorder.as_deref()
     }
 
     fn shows_secret(&self, body: &[u8]) -> bool {
@@ -130,7 +125,7 @@ impl Api {
             return Err(refused.clone());
         }
         let asked = Instant::now();
-        let recorded = self.recorder.as_ref().map(|recorder| recorder.request(method, path, asked));
+        let recorded = self.recorder().map(|recorder| recorder.request(method, path, asked));
         let response = request.send().await.map_err(|err| self.no_response(&err))?;
         if let Some(login) = &self.proxy_login {
             login.accepted();
@@ -152,7 +147,7 @@ impl Api {
             Err(BodyError::Broken { err, .. }) => return Err(self.no_response(&err)),
         };
         let is_secret = (recorded.is_some() || status != StatusCode::OK) && self.shows_secret(&body);
-        if let (Some(recorder), Some(request), Some(headers)) = (&self.recorder, recorded, recorded_headers) {
+        if let (Some(recorder), Some(request), Some(headers)) = (self.recorder(), recorded, recorded_headers) {
             let body = match (is_secret, path) {
                 (true, _) => RecordedBody::Secret,
                 (false, LOGIN) if status == StatusCode::OK => RecordedBody::Session,

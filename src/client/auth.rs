@@ -6,14 +6,14 @@ use reqwest::StatusCode;
 use zeroize::Zeroize;
 
 use super::{
-    accounts::{Account, Accounts, Paused},
+    accounts::{Account, Paused},
     api::Api,
     decode, error,
     secret_file::{SecretError, SecretFile},
     settings::Credential,
+    transport::TransportPool,
 };
 use crate::{
-    blocking::KeyedBlockingPool,
     model::{CredentialRejection, FailureReason, PollFailure},
     secret::Secret,
 };
@@ -40,15 +40,6 @@ struct Session {
     token: Secret,
 }
 
-/// What the clusters share.
-#[derive(Clone, Copy, Debug)]
-pub struct Resources<'a> {
-    pub accounts: &'a Accounts,
-    pub files: &'a KeyedBlockingPool,
-    /// The time of the poll.
-    pub now: Instant,
-}
-
 // === impl Auth ===
 
 impl Auth {
@@ -66,15 +57,15 @@ impl Auth {
     /// # Errors
     ///
     /// When there is no credential, or the login fails.
-    pub async fn token(&mut self, api: &Api, with: Resources<'_>) -> Result<Secret, PollFailure> {
-        let secret = self.file.get(with.files).await.map_err(no_secret)?;
+    pub async fn token(&mut self, api: &Api, pool: &TransportPool, now: Instant) -> Result<Secret, PollFailure> {
+        let secret = self.file.get(&pool.files).await.map_err(no_secret)?;
         match &mut self.login {
             None => Ok(secret),
             Some(Login { session: Some(session), .. }) if session.password == secret => {
                 api.guard(&secret);
                 Ok(session.token.clone())
             }
-            Some(login) => login.log_in(api, with, secret).await,
+            Some(login) => login.log_in(api, pool, now, secret).await,
         }
     }
 
@@ -87,13 +78,14 @@ impl Auth {
     pub async fn renew(
         &mut self,
         api: &Api,
-        with: Resources<'_>,
+        pool: &TransportPool,
+        now: Instant,
         refused: &Secret,
     ) -> Result<Option<Secret>, PollFailure> {
-        let secret = self.file.reread(with.files).await.map_err(no_secret)?;
+        let secret = self.file.reread(&pool.files).await.map_err(no_secret)?;
         match &mut self.login {
             None => Ok((secret != *refused).then_some(secret)),
-            Some(login) => login.log_in(api, with, secret).await.map(Some),
+            Some(login) => login.log_in(api, pool, now, secret).await.map(Some),
         }
     }
 
@@ -105,10 +97,16 @@ impl Auth {
 // === impl Login ===
 
 impl Login {
-    async fn log_in(&mut self, api: &Api, with: Resources<'_>, password: Secret) -> Result<Secret, PollFailure> {
+    async fn log_in(
+        &mut self,
+        api: &Api,
+        pool: &TransportPool,
+        now: Instant,
+        password: Secret,
+    ) -> Result<Secret, PollFailure> {
         self.session = None;
         let account = Account { host_and_port: api.host_and_port().to_owned(), username: self.username.clone() };
-        let attempt = with.accounts.attempt(account, password.clone(), with.now).await;
+        let attempt = pool.accounts.attempt(account, password.clone(), now).await;
         let attempt = attempt.map_err(|paused| not_yet(FailureReason::Authentication, paused))?;
         let mut response = api.login(&self.username, &password).await?;
         match response.status {

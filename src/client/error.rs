@@ -1,14 +1,6 @@
 //! Errors of requests, as failures of a poll: the reason, and a message that says what to do.
 
-use std::{
-    error::Error,
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{error::Error, io, sync::Arc, time::Duration};
 
 use reqwest::StatusCode;
 use url::Url;
@@ -19,16 +11,15 @@ use super::{
     resolve::DnsError,
     response::ApiResponse,
     settings::{ProxyAccount, TransportSettings},
-    verify::VerifyError,
+    verify::{HandshakeRecorder, VerifyError},
 };
 use crate::model::{CredentialRejection, FailureReason, PollFailure};
 
 /// The server that requests go to, for messages.
 #[derive(Clone, Debug)]
 pub struct Peer {
-    /// Whether the cluster (not a proxy) requested a client certificate in the last handshake.
-    pub client_cert_requested: Arc<AtomicBool>,
     pub connect_timeout: Duration,
+    pub handshakes: Arc<HandshakeRecorder>,
     pub host_and_port: String,
     pub proxy: Option<ProxyInfo>,
     /// Whether its certificate is verified against the system's CA certificates and it gets no client certificate, whatever
@@ -49,14 +40,8 @@ impl Peer {
             account: account.map(ProxyAccount::origin),
             host_and_port: host_and_port(url),
         });
-        let connect_timeout = transport.connect_timeout;
-        Self {
-            client_cert_requested: Arc::default(),
-            connect_timeout,
-            host_and_port: host_and_port(url),
-            proxy,
-            system_trust: false,
-        }
+        let (connect_timeout, host_and_port) = (transport.connect_timeout, host_and_port(url));
+        Self { connect_timeout, handshakes: Arc::default(), host_and_port, proxy, system_trust: false }
     }
 }
 
@@ -130,16 +115,14 @@ fn direct(err: &reqwest::Error, server: &Peer) -> PollFailure {
 }
 
 fn tls_problem(err: &rustls::Error, server: &Peer) -> String {
-    match VerifyError::from_rustls(err) {
-        Some(err) if server.system_trust => {
+    let client_cert_requested = server.handshakes.client_cert_requested();
+    match (VerifyError::from_rustls(err), server.system_trust) {
+        (Some(err), true) => {
             format!("{}; it is verified against this system's CA certificates, not by tls_config", err.problem)
         }
-        Some(err) => err.to_string(),
-        None if server.system_trust => error_text::tls(err, TlsPeer::Other),
-        None => {
-            let client_cert_requested = server.client_cert_requested.load(Ordering::Relaxed);
-            error_text::tls(err, TlsPeer::Cluster { client_cert_requested })
-        }
+        (Some(err), false) => err.to_string(),
+        (None, true) => error_text::tls(err, TlsPeer::Other),
+        (None, false) => error_text::tls(err, TlsPeer::Cluster { client_cert_requested }),
     }
 }
 

@@ -35,9 +35,7 @@ async fn get(url: &Url, slow: &impl Fn() -> String) -> Result<Vec<u8>, String> {
     // Without a credential, plain HTTP may go to any host.
     let connector = TransportPool::default().build(&settings, false).map_err(|err| err.to_string())?;
     let peer = Peer { system_trust: true, ..Peer::new(url, &settings) };
-    let client = connector
-        .client(url, Arc::default(), peer.client_cert_requested.clone(), 0)
-        .map_err(|failure| failure.message)?;
+    let client = connector.client(url, Arc::default(), 0).map_err(|failure| failure.message)?;
     let host = &peer.host_and_port;
     // Some messages about clusters name settings that do not exist here.
     let failed = |err| {

@@ -3,13 +3,14 @@
 
 use std::{
     collections::HashMap,
+    io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use ipnet::IpNet;
-use rustls::{ClientConfig, Error, crypto::CryptoProvider, pki_types::ServerName};
+use rustls::{ALL_VERSIONS, Error, pki_types::ServerName};
 use tokio::{
     net::TcpStream,
     task::JoinSet,
@@ -20,12 +21,11 @@ use tokio_rustls::TlsConnector;
 use super::{
     error_text::{self, TlsPeer},
     resolve::DnsResolver,
-    verify::{CertificateRecorder, ServerVerifier, Trust, VerifyError},
+    verify::{HandshakeRecorder, ServerVerifier, Trust, VerifyError},
 };
 use crate::{
     lock::lock,
     model::{KmsProbe, KmsServer, Timestamp},
-    trust::WallClock,
 };
 
 /// The shortest time between two probes of a server, and between two probes that one cluster causes.
@@ -101,7 +101,7 @@ impl Networks {
         }
         let address = behind_nat64(address);
         let in_network = |network: &&str| network.parse::<IpNet>().is_ok_and(|network| network.contains(&address));
-        !REFUSED.iter().any(in_network) && !is_own(address)
+        !REFUSED.iter().any(in_network) && source_of(address).ok() != Some(address)
     }
 }
 
@@ -118,15 +118,12 @@ fn behind_nat64(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Whether this host has the address: then the kernel would also connect from it. Nothing is sent.
-fn is_own(address: IpAddr) -> bool {
+/// The address from which this host would connect to `address`: its own addresses are reached from themselves. Sends nothing.
+fn source_of(address: IpAddr) -> io::Result<IpAddr> {
     let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    let source = || {
-        let socket = UdpSocket::bind((any, 0)).ok()?;
-        socket.connect((address, 9)).ok()?;
-        Some(socket.local_addr().ok()?.ip())
-    };
-    source() == Some(address)
+    let socket = UdpSocket::bind((any, 0))?;
+    socket.connect((address, 9))?;
+    Ok(socket.local_addr()?.ip())
 }
 
 // === impl Probes ===
@@ -140,7 +137,6 @@ impl Probes {
         networks: &Networks,
         last: &mut Option<Instant>,
         resolver: &Arc<DnsResolver>,
-        provider: &Arc<CryptoProvider>,
         now: Instant,
     ) -> Option<KmsProbe> {
         let port = server.port.filter(|_| !server.host().is_empty())?;
@@ -156,9 +152,9 @@ impl Probes {
                 .retain(|other, probe| *other == target || now.saturating_duration_since(probe.started) < 2 * INTERVAL);
             let new = || Probe { problem: None, result: None, started: now };
             probes.entry(target.clone()).or_insert_with(new).started = now;
-            let (probes, resolver, provider) = (self.0.clone(), resolver.clone(), provider.clone());
+            let (probes, resolver) = (self.0.clone(), resolver.clone());
             tokio::spawn(async move {
-                let outcome = timeout(TIMEOUT, target.probe(&resolver, &provider)).await;
+                let outcome = timeout(TIMEOUT, target.probe(&resolver)).await;
                 let outcome = outcome.unwrap_or_else(|_| Err("no response".to_owned()));
                 if let Some(probe) = lock(&probes).get_mut(&target) {
                     probe.finish(&target, outcome);
@@ -194,7 +190,7 @@ impl Probe {
 // === impl Target ===
 
 impl Target {
-    async fn probe(&self, resolver: &DnsResolver, provider: &Arc<CryptoProvider>) -> Result<KmsProbe, String> {
+    async fn probe(&self, resolver: &DnsResolver) -> Result<KmsProbe, String> {
         let found = match self.host.parse::<IpAddr>() {
             Ok(address) => vec![address],
             Err(_) => resolver.lookup(&self.host).await.map_err(|err| err.to_string())?,
@@ -203,7 +199,7 @@ impl Target {
         let mut attempts = JoinSet::new();
         for (index, address) in (0_u32..).zip(allowed) {
             let name = ServerName::try_from(self.host.clone()).unwrap_or_else(|_| address.into());
-            let expiry = certificate_expiry((address, self.port).into(), name, provider.clone());
+            let expiry = certificate_expiry((address, self.port).into(), name);
             attempts.spawn(async move {
                 sleep(STAGGER * index).await;
                 expiry.await
@@ -221,19 +217,11 @@ impl Target {
     }
 }
 
-async fn certificate_expiry(
-    address: SocketAddr,
-    name: ServerName<'static>,
-    provider: Arc<CryptoProvider>,
-) -> Result<Timestamp, String> {
-    let recorder = Arc::<CertificateRecorder>::default();
-    let verifier = ServerVerifier::new(Trust::Nothing, None, provider.clone()).with(recorder.clone(), None);
-    let config = ClientConfig::builder_with_details(provider, Arc::new(WallClock))
-        .with_safe_default_protocol_versions()
-        .map_err(|err| error_text::tls(&err, TlsPeer::Other))?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth();
+async fn certificate_expiry(address: SocketAddr, name: ServerName<'static>) -> Result<Timestamp, String> {
+    let verifier = ServerVerifier::new(Trust::Nothing, None);
+    let config = verifier.clone().config(ALL_VERSIONS)?.with_no_client_auth();
+    let recorder = Arc::<HandshakeRecorder>::default();
+    let config = verifier.for_client(config, recorder.clone(), None);
     let stream = TcpStream::connect(address).await.map_err(|err| error_text::io(&err))?;
     // Always fails: the verifier ends the handshake.
     let failed = TlsConnector::from(Arc::new(config)).connect(name, stream).await.err();
@@ -309,6 +297,7 @@ mod tests {
 
     #[test]
     fn addresses_of_this_host_are_known() {
+        let is_own = |address: IpAddr| source_of(address).ok() == Some(address);
         assert!(is_own("127.0.0.1".parse().unwrap()));
         assert!(!is_own("192.0.2.1".parse().unwrap()));
     }

@@ -30,6 +30,7 @@ mod transport;
 mod verify;
 
 use std::{
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -39,16 +40,16 @@ use tokio::time::timeout_at;
 
 use self::{
     api::Api,
-    auth::{Auth, Resources},
+    auth::Auth,
     decode::{DecodeError, DecodedStatus, V2Response},
     details::DetailsCache,
     error::Peer,
-    verify::CertificateRecorder,
+    verify::HandshakeRecorder,
 };
 pub use self::{
     fetch::fetch,
     kms_probe::Networks,
-    no_proxy::{NoProxy, NoProxyError},
+    no_proxy::NoProxy,
     pin::{Pin, PinError},
     recorder::{Exchange, Recorded, RecordedBody, RecordedResponse, Recorder},
     response::http_date,
@@ -58,8 +59,8 @@ pub use self::{
         TransportSettings, files_mut,
     },
     transport::{TransportError, TransportPool},
-    verify::san_address,
 };
+pub use crate::trust::san_address;
 use crate::{
     model::{ApiVersion, FailureReason, KeyStore, PollFailure, PollResult, ServerClock, Timestamp},
     secret::Secret,
@@ -87,7 +88,6 @@ const V2_MEMORY: Duration = Duration::from_secs(3600);
 #[derive(Debug)]
 pub struct Client {
     auth: Auth,
-    certificate: Arc<CertificateRecorder>,
     /// From the last response of this poll.
     clock: Option<ServerClock>,
     details: DetailsCache,
@@ -133,7 +133,6 @@ impl Client {
     pub fn new(settings: ClientSettings, pool: Arc<TransportPool>) -> Self {
         Self {
             auth: Auth::new(&settings.credential),
-            certificate: Arc::default(),
             clock: None,
             details: DetailsCache::default(),
             failed_connections: 0,
@@ -149,7 +148,7 @@ impl Client {
 
     /// Records requests and responses from now on.
     pub fn record(&mut self, recorder: Arc<Recorder>) {
-        self.certificate = Arc::new(CertificateRecorder::with_recorder(recorder));
+        Arc::make_mut(&mut self.peer).handshakes = Arc::new(HandshakeRecorder::with_recorder(recorder));
     }
 
     /// Whether a file of the credential, of `tls_config` or of the proxy's account changed since it was last read.
@@ -168,7 +167,7 @@ impl Client {
 
     /// When the certificate expires that the REST API last showed, also if it was rejected because it has expired.
     pub fn certificate(&self) -> Option<Timestamp> {
-        self.certificate.expiry()
+        self.peer.handshakes.expiry()
     }
 
     /// Polls the cluster once, within the time limit of its settings. `now` is the monotonic time.
@@ -188,8 +187,9 @@ impl Client {
                     self.details.refresh(&session, &self.settings, key_store, now, deadline).await;
                 }
                 let details = self.details.get();
+                let (last_probe, pool) = (&mut self.last_kms_probe, &self.pool);
                 let kms_probe = (self.settings.kms_probe.as_ref()).and_then(|networks| {
-                    self.pool.probe_kms(details.kms.as_ref()?, networks, &mut self.last_kms_probe, now)
+                    pool.probes.probe(details.kms.as_ref()?, networks, last_probe, &pool.resolver, now)
                 });
                 Ok(PollResult { api, clock, dates, details, key_store, kms_probe, status })
             }
@@ -221,24 +221,17 @@ impl Client {
             }
         };
         let url = self.settings.url.clone();
-        let client = connector.client(
-            &url,
-            self.certificate.clone(),
-            self.peer.client_cert_requested.clone(),
-            self.failed_connections,
-        )?;
-        let api = Api::new(url, client, self.peer.clone(), proxy_login, self.certificate.recorder.clone());
+        let client = connector.client(&url, self.peer.handshakes.clone(), self.failed_connections)?;
+        let api = Api::new(url, client, self.peer.clone(), proxy_login);
         self.phase = PollPhase::Credential;
-        let pool = self.pool.clone();
-        let with = Resources { accounts: &pool.accounts, files: &pool.files, now };
-        let token = self.auth.token(&api, with).await?;
+        let token = self.auth.token(&api, &self.pool, now).await?;
         self.phase = PollPhase::Response;
         let mut session = Session { api, token };
         let rejection = match self.get_status(now, &session).await {
             Err(failure) if failure.reason == FailureReason::Authentication => failure,
             outcome => return outcome.map(|(version, decoded)| (session, version, decoded)),
         };
-        let renewed = self.auth.renew(&session.api, with, &session.token).await?;
+        let renewed = self.auth.renew(&session.api, &self.pool, now, &session.token).await?;
         session.token = renewed.ok_or(rejection)?;
         self.get_status(now, &session).await.map(|(version, decoded)| (session, version, decoded))
     }
@@ -272,18 +265,17 @@ impl Client {
                 _ => KeyStore::Local,
             },
         };
-        let decoded = self.get_v1(session, key_store).await?.ok_or_else(|| {
-            PollFailure::new(
-                FailureReason::Unsupported,
-                format!("the cluster has neither /{STATUS_V2} nor /{STATUS_V1} (404); Core 3.1.5 or later is required"),
-            )
-        })?;
+        let decoded =
+            self.get(STATUS_V1, session, |body| decode::status_v1(body, key_store)).await?.ok_or_else(|| {
+                PollFailure::new(
+                    FailureReason::Unsupported,
+                    format!(
+                        "the cluster has neither /{STATUS_V2} nor /{STATUS_V1} (404); Core 3.1.5 or later is required"
+                    ),
+                )
+            })?;
         self.support = ApiSupport::V1(key_store);
         Ok((ApiVersion::V1, decoded))
-    }
-
-    async fn get_v1(&mut self, session: &Session, key_store: KeyStore) -> Result<Option<DecodedStatus>, PollFailure> {
-        self.get(STATUS_V1, session, |body| decode::status_v1(body, key_store)).await
     }
 
     /// `None` if there is no such endpoint.
@@ -306,16 +298,12 @@ impl Client {
 
     fn timed_out(&self) -> PollFailure {
         let (cluster, limit) = (&self.peer.host_and_port, self.settings.timeout);
+        let is_busy = |path: &Path| self.pool.files.is_busy(&transport::folder(path));
         let file = match self.phase {
-            PollPhase::Response => None,
             PollPhase::TransportFiles => Some("a file of tls_config or proxy_authorization"),
-            // Unless it is the login that takes so long.
-            PollPhase::Credential => self
-                .auth
-                .file()
-                .path()
-                .filter(|path| self.pool.files.is_busy(&transport::folder(path)))
-                .map(|_| "the credential file"),
+            // Otherwise it is the login that takes so long.
+            PollPhase::Credential if self.auth.file().path().is_some_and(is_busy) => Some("the credential file"),
+            PollPhase::Credential | PollPhase::Response => None,
         };
         let text = match file {
             None => format!("no complete response from {cluster} within {limit:?} (poll_timeout)"),

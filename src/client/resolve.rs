@@ -30,7 +30,7 @@ pub struct DnsResolver {
 }
 
 /// [`DnsResolver`] for the HTTP client of one poll.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct ClusterResolver {
     /// Whether to leave out other addresses than loopback, so that a token never crosses a network without TLS, not even if
     /// `localhost` resolves to another host.

@@ -4,14 +4,13 @@
 
 use std::{
     collections::HashMap,
-    fmt, io,
+    io,
     net::IpAddr,
     path::Path,
     sync::{
         Arc, Mutex, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -19,7 +18,6 @@ use reqwest::{Proxy, header::HeaderValue, redirect::Policy, retry};
 use rustls::{
     ClientConfig,
     client::Resumption,
-    crypto::CryptoProvider,
     pki_types::ServerName,
     version::{TLS12, TLS13},
 };
@@ -29,22 +27,21 @@ use zeroize::Zeroizing;
 use super::{
     accounts::{Account, Accounts},
     error::host_and_port,
-    error_text::{self, TlsPeer},
     https_proxy,
-    kms_probe::{Networks, Probes},
+    kms_probe::Probes,
     resolve::{self, ClusterResolver, DnsResolver},
     secret_file::SecretFile,
     settings::{ProxyAccount, ProxySettings, TlsSettings, TransportSettings},
     tls_files::{client_cert_error, client_certificate, trust_store},
-    verify::{CertRequestRecorder, CertificateRecorder, ServerVerifier, Trust},
+    verify::{HandshakeRecorder, ServerVerifier, Trust},
 };
 use crate::{
     blocking::KeyedBlockingPool,
     file::FileStamp,
     lock::lock,
-    model::{FailureReason, KmsProbe, KmsServer, PollFailure},
+    model::{FailureReason, PollFailure},
     secret::Secret,
-    trust::{TrustStore, WallClock},
+    trust::TrustStore,
 };
 
 const USER_AGENT: &str = concat!("qumulo-encryption-exporter/", env!("CARGO_PKG_VERSION"));
@@ -65,9 +62,8 @@ pub struct TransportPool {
     /// The threads that read files.
     pub(super) files: KeyedBlockingPool,
     files_are_good: Arc<AtomicBool>,
-    probes: Probes,
-    provider: Arc<CryptoProvider>,
-    resolver: Arc<DnsResolver>,
+    pub(super) probes: Probes,
+    pub(super) resolver: Arc<DnsResolver>,
     system_roots: OnceLock<Arc<TrustStore>>,
 }
 
@@ -80,6 +76,7 @@ struct Loaded {
     problem: Option<TransportError>,
 }
 
+#[derive(Debug)]
 pub struct Connector {
     proxy_login: Option<ProxyLogin>,
     /// For a proxy that speaks TLS.
@@ -91,6 +88,7 @@ pub struct Connector {
     verifier: ServerVerifier,
 }
 
+#[derive(Debug)]
 struct ProxyLogin {
     account: Account,
     header: HeaderValue,
@@ -114,7 +112,6 @@ impl TransportPool {
             files: KeyedBlockingPool::new(FILE_THREADS),
             files_are_good: Arc::new(AtomicBool::new(true)),
             probes: Probes::default(),
-            provider: Arc::new(rustls::crypto::aws_lc_rs::default_provider()),
             resolver: Arc::new(DnsResolver::new(lookup)),
             system_roots: OnceLock::new(),
         }
@@ -140,23 +137,19 @@ impl TransportPool {
         }
         let built = self.build(settings, settings.tls.is_none());
         let mut connectors = lock(&self.connectors);
-        let before = connectors.get_mut(settings);
-        match &built {
-            Ok(connector) => {
+        match (&built, connectors.get_mut(settings)) {
+            (Ok(connector), before) => {
                 if before.is_some_and(|before| before.problem.is_some()) {
                     tracing::info!("renewed files of clusters are in use");
                 }
                 let loaded = Loaded { connector: connector.clone(), files, problem: None };
                 connectors.insert(settings.clone(), loaded);
             }
-            Err(err) => {
-                if let Some(before) = before
-                    && before.problem.as_ref() != Some(err)
-                {
-                    tracing::error!(%err, "cannot use a renewed file, the last good one stays");
-                    before.problem = Some(err.clone());
-                }
+            (Err(err), Some(before)) if before.problem.as_ref() != Some(err) => {
+                tracing::error!(%err, "cannot use a renewed file, the last good one stays");
+                before.problem = Some(err.clone());
             }
+            (Err(_), _) => {}
         }
         self.note_problems(&connectors);
         built
@@ -187,17 +180,6 @@ impl TransportPool {
         now.is_some_and(|now| lock(&self.connectors).get(settings).is_some_and(|loaded| loaded.files != now))
     }
 
-    /// See [`Probes::probe`].
-    pub(super) fn probe_kms(
-        &self,
-        server: &KmsServer,
-        networks: &Networks,
-        last: &mut Option<Instant>,
-        now: Instant,
-    ) -> Option<KmsProbe> {
-        self.probes.probe(server, networks, last, &self.resolver, &self.provider, now)
-    }
-
     /// Drops the connectors of other settings.
     pub fn retain(&self, needed: impl Fn(&TransportSettings) -> bool) {
         let mut connectors = lock(&self.connectors);
@@ -225,7 +207,7 @@ impl TransportPool {
             proxy_login = account.as_ref().map(|account| ProxyLogin::load(account, url)).transpose()?;
             if url.scheme() == "https" {
                 let trust = Trust::Store(self.system_roots(", which the https proxy needs")?);
-                proxy_verifier = Some(Arc::new(ServerVerifier::new(trust, None, self.provider.clone())));
+                proxy_verifier = Some(Arc::new(ServerVerifier::new(trust, None)));
             }
         }
         Ok(Arc::new(Connector { proxy_login, proxy_verifier, resolver, settings: settings.clone(), tls, verifier }))
@@ -242,12 +224,9 @@ impl TransportPool {
             settings.server_name.as_ref().map(|name| ServerName::try_from(name.clone())).transpose().map_err(|_| {
                 TransportError("tls_config.server_name is neither a host name nor an IP address".to_owned())
             })?;
-        let verifier = ServerVerifier::new(trust, name, self.provider.clone());
-        let config = ClientConfig::builder_with_details(self.provider.clone(), Arc::new(WallClock))
-            .with_protocol_versions(versions)
-            .map_err(|err| TransportError(format!("TLS cannot be set up: {}", error_text::tls(&err, TlsPeer::Other))))?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier.clone()));
+        let verifier = ServerVerifier::new(trust, name);
+        let config = verifier.clone().config(versions);
+        let config = config.map_err(|problem| TransportError(format!("TLS cannot be set up: {problem}")))?;
         let mut config = match &settings.client {
             None => config.with_no_client_auth(),
             Some(files) => {
@@ -297,8 +276,7 @@ impl Connector {
     pub fn client(
         &self,
         target: &Url,
-        recorder: Arc<CertificateRecorder>,
-        client_cert_requested: Arc<AtomicBool>,
+        recorder: Arc<HandshakeRecorder>,
         skip: usize,
     ) -> Result<reqwest::Client, PollFailure> {
         let https = self.settings.tls.is_some();
@@ -328,14 +306,11 @@ impl Connector {
             client = client.proxy(proxy);
             proxy_verifier.clone_from(&self.proxy_verifier);
         }
-        let (mut tls, has_tls_proxy) = (self.tls.clone(), proxy_verifier.is_some());
-        tls.client_auth_cert_resolver = CertRequestRecorder::new(tls.client_auth_cert_resolver, client_cert_requested);
-        tls.dangerous().set_certificate_verifier(Arc::new(self.verifier.with(recorder, proxy_verifier)));
-        let client = match has_tls_proxy {
-            true => https_proxy::prepare(client, tls),
-            false => client.tls_backend_preconfigured(tls),
-        };
-        client.build().map_err(unusable)
+        if proxy_verifier.is_some() {
+            client = https_proxy::prepare(client);
+        }
+        let tls = self.verifier.for_client(self.tls.clone(), recorder, proxy_verifier);
+        client.tls_backend_preconfigured(tls).build().map_err(unusable)
     }
 
     /// The account on the proxy for `target`, and its password.
@@ -343,12 +318,6 @@ impl Connector {
         self.settings.proxy_for(target)?;
         let login = self.proxy_login.as_ref()?;
         Some((login.account.clone(), login.password.clone()))
-    }
-}
-
-impl fmt::Debug for Connector {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connector").field("settings", &self.settings).finish_non_exhaustive()
     }
 }
 

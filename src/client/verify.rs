@@ -2,7 +2,6 @@
 //! certificates, and a name to verify other than the URL's host.
 
 use std::{
-    fmt,
     net::IpAddr,
     ops::RangeInclusive,
     sync::{
@@ -13,13 +12,14 @@ use std::{
 
 use chrono::DateTime;
 use rustls::{
-    CertificateError, DigitallySignedStruct, Error, OtherError, PeerMisbehaved, SignatureScheme,
+    CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct, Error, OtherError, PeerMisbehaved,
+    SignatureScheme, SupportedProtocolVersion,
     client::{
-        ResolvesClientCert,
+        ResolvesClientCert, WantsClientCert,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
         verify_server_name,
     },
-    crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls13_signature_with_raw_key},
+    crypto::verify_tls13_signature_with_raw_key,
     pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime},
     server::ParsedCertificate,
     sign::CertifiedKey,
@@ -30,11 +30,16 @@ use x509_parser::{
     public_key::PublicKey,
 };
 
-use super::{https_proxy, pin::Pin, recorder::Recorder};
+use super::{
+    error_text::{self, TlsPeer},
+    https_proxy,
+    pin::Pin,
+    recorder::Recorder,
+};
 use crate::{
     lock::lock,
     model::Timestamp,
-    trust::{self, Culprit, Problem, Purpose, TrustError, TrustStore},
+    trust::{self, Culprit, Problem, Purpose, TrustError, TrustStore, WallClock, san_address},
 };
 
 /// Which certificates are accepted.
@@ -55,23 +60,25 @@ const RSA_BITS: RangeInclusive<usize> = 2048..=8192;
 #[derive(Clone, Debug)]
 pub struct ServerVerifier {
     name: Option<ServerName<'static>>,
-    provider: Arc<CryptoProvider>,
     /// The verifier of a proxy that speaks TLS.
     proxy: Option<Arc<Self>>,
-    recorder: Arc<CertificateRecorder>,
+    recorder: Arc<HandshakeRecorder>,
     trust: Arc<Trust>,
 }
 
-/// When the certificate expires that a server last showed and that was its own.
+/// Records what the TLS handshakes with one server reveal.
 #[derive(Debug, Default)]
-pub struct CertificateRecorder {
+pub struct HandshakeRecorder {
+    client_cert_requested: AtomicBool,
+    /// When the certificate expires that the server last showed and that was its own.
     expiry: Mutex<Option<Timestamp>>,
     /// For `status --record`.
     pub recorder: Option<Arc<Recorder>>,
 }
 
 /// A certificate that is not accepted.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{problem}; {advice}")]
 pub struct VerifyError {
     /// What to change on the cluster or in its configuration.
     pub advice: String,
@@ -81,25 +88,41 @@ pub struct VerifyError {
     expiry: Option<Timestamp>,
 }
 
-/// Sends the client certificate, if there is one, and records whether the server requested it.
+/// Sends the client certificate, if there is one, but not to a proxy.
 #[derive(Debug)]
-pub struct CertRequestRecorder {
-    requested: Arc<AtomicBool>,
+struct ClientCertResolver {
+    has_tls_proxy: bool,
+    recorder: Arc<HandshakeRecorder>,
     resolver: Arc<dyn ResolvesClientCert>,
 }
 
-// === impl CertRequestRecorder ===
+// === impl HandshakeRecorder ===
 
-impl CertRequestRecorder {
-    pub fn new(resolver: Arc<dyn ResolvesClientCert>, requested: Arc<AtomicBool>) -> Arc<Self> {
-        requested.store(false, Ordering::Relaxed);
-        Arc::new(Self { requested, resolver })
+impl HandshakeRecorder {
+    pub fn with_recorder(recorder: Arc<Recorder>) -> Self {
+        Self { recorder: Some(recorder), ..Self::default() }
+    }
+
+    /// Whether the server (not a proxy) requested a client certificate in the last handshake.
+    pub fn client_cert_requested(&self) -> bool {
+        self.client_cert_requested.load(Ordering::Relaxed)
+    }
+
+    pub fn expiry(&self) -> Option<Timestamp> {
+        *lock(&self.expiry)
+    }
+
+    fn record(&self, expiry: Timestamp) {
+        *lock(&self.expiry) = Some(expiry);
     }
 }
 
-impl ResolvesClientCert for CertRequestRecorder {
+impl ResolvesClientCert for ClientCertResolver {
     fn resolve(&self, issuers: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        self.requested.store(true, Ordering::Relaxed);
+        if self.has_tls_proxy && https_proxy::is_handshake_with_proxy() {
+            return None;
+        }
+        self.recorder.client_cert_requested.store(true, Ordering::Relaxed);
         self.resolver.resolve(issuers, schemes)
     }
 
@@ -112,13 +135,35 @@ impl ResolvesClientCert for CertRequestRecorder {
 
 impl ServerVerifier {
     /// `name` is the name to verify instead of the URL's host.
-    pub fn new(trust: Trust, name: Option<ServerName<'static>>, provider: Arc<CryptoProvider>) -> Self {
-        Self { name, provider, proxy: None, recorder: Arc::default(), trust: Arc::new(trust) }
+    pub fn new(trust: Trust, name: Option<ServerName<'static>>) -> Self {
+        Self { name, proxy: None, recorder: Arc::default(), trust: Arc::new(trust) }
     }
 
-    /// The same verifier with another recorder, for connections through this proxy.
-    pub fn with(&self, recorder: Arc<CertificateRecorder>, proxy: Option<Arc<Self>>) -> Self {
-        Self { proxy, recorder, ..self.clone() }
+    /// # Errors
+    ///
+    /// When the `versions` cannot be used.
+    pub fn config(
+        self,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, String> {
+        let builder = ClientConfig::builder_with_details(trust::provider().clone(), Arc::new(WallClock));
+        let builder = builder.with_protocol_versions(versions).map_err(|err| error_text::tls(&err, TlsPeer::Other))?;
+        Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(self)))
+    }
+
+    /// Makes the configuration for one client of a configuration for all, with the verifier of the proxy if that speaks TLS.
+    pub fn for_client(
+        &self,
+        mut config: ClientConfig,
+        recorder: Arc<HandshakeRecorder>,
+        proxy: Option<Arc<Self>>,
+    ) -> ClientConfig {
+        recorder.client_cert_requested.store(false, Ordering::Relaxed);
+        let (has_tls_proxy, resolver) = (proxy.is_some(), config.client_auth_cert_resolver);
+        config.client_auth_cert_resolver =
+            Arc::new(ClientCertResolver { has_tls_proxy, recorder: recorder.clone(), resolver });
+        config.dangerous().set_certificate_verifier(Arc::new(Self { proxy, recorder, ..self.clone() }));
+        config
     }
 
     /// The verifier of the handshake in progress.
@@ -164,21 +209,19 @@ impl ServerVerifier {
     fn check_signature(
         &self,
         leaf: &CertificateDer<'_>,
+        tls_version: &'static str,
         verify: impl FnOnce(&SubjectPublicKeyInfoDer<'_>) -> Result<HandshakeSignatureValid, Error>,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let key = public_key(leaf).ok_or(Error::InvalidCertificate(CertificateError::BadEncoding))?;
+        if let Some(recorder) = &self.recorder.recorder {
+            recorder.tls_version(tls_version);
+        }
+        let key = public_key(leaf).ok_or(CertificateError::BadEncoding)?;
         let valid = verify(&key).map_err(|err| unsupported_rsa_key(leaf).map_or(err, Error::from))?;
         // Only now has the server proved that the certificate is its own.
         if let Some(expiry) = expiry(leaf) {
             self.recorder.record(expiry);
         }
         Ok(valid)
-    }
-
-    fn record_version(&self, version: &'static str) {
-        if let Some(recorder) = &self.recorder.recorder {
-            recorder.tls_version(version);
-        }
     }
 }
 
@@ -248,22 +291,27 @@ fn or_pin(problem: String, advice: &str, leaf: &CertificateDer<'_>) -> VerifyErr
 }
 
 fn wrong_name(leaf: &CertificateDer<'_>, name: &ServerName<'_>) -> VerifyError {
-    let name = name.to_str();
-    let (usable, unusable) = alternative_names(leaf);
-    let list = |names: &[String]| names.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
-    if !usable.is_empty() {
-        let problem = format!("its certificate is not for {name} but for {}", list(&usable));
-        or_pin(problem, "set tls_config.server_name to a name that it covers", leaf)
-    } else if !unusable.is_empty() {
-        let problem = format!("its certificate is not for {name}, and {} matches no host", list(&unusable));
-        or_pin(problem, "reissue it with a DNS name, or an address of the type IP", leaf)
-    } else {
-        or_pin("its certificate has no subjectAltName, so it matches no host".to_owned(), "reissue it with one", leaf)
-    }
+    let (name, names) = (name.to_str(), alternative_names(leaf));
+    let list = |usable: bool| {
+        let names = names.iter().filter(|(is_usable, _)| *is_usable == usable).take(5);
+        names.map(|(_, text)| text.as_str()).collect::<Vec<_>>().join(", ")
+    };
+    let (problem, advice) = match (&*list(true), &*list(false)) {
+        ("", "") => ("its certificate has no subjectAltName, so it matches no host".to_owned(), "reissue it with one"),
+        ("", unusable) => (
+            format!("its certificate is not for {name}, and {unusable} matches no host"),
+            "reissue it with a DNS name, or an address of the type IP",
+        ),
+        (usable, _) => (
+            format!("its certificate is not for {name} but for {usable}"),
+            "set tls_config.server_name to a name that it covers",
+        ),
+    };
+    or_pin(problem, advice, leaf)
 }
 
 fn has_supported_key(leaf: &CertificateDer<'_>) -> bool {
-    let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms.all;
+    let algorithms = trust::provider().signature_verification_algorithms.all;
     let key = public_key(leaf);
     let Some(key) = key.as_ref().and_then(|key| RawPublicKeyEntity::try_from(key).ok()) else { return false };
     // An empty signature is always wrong, but webpki reports that only for keys that fit the algorithm.
@@ -283,20 +331,20 @@ fn unsupported_rsa_key(leaf: &CertificateDer<'_>) -> Option<VerifyError> {
     })
 }
 
-/// The subjectAltNames: those that a host can match, and the others with the reason why not. Other tools accept some of the
-/// latter, such as an address of the type DNS.
-fn alternative_names(leaf: &CertificateDer<'_>) -> (Vec<String>, Vec<String>) {
-    let (mut usable, mut unusable) = (Vec::new(), Vec::new());
-    let Ok((_, certificate)) = X509Certificate::from_der(leaf) else { return (usable, unusable) };
-    let Ok(Some(extension)) = certificate.subject_alternative_name() else { return (usable, unusable) };
+/// The subjectAltNames, and whether a host can match them; if not, with the reason. Other tools accept some of the latter,
+/// such as an address of the type DNS.
+fn alternative_names(leaf: &CertificateDer<'_>) -> Vec<(bool, String)> {
+    let certificate = X509Certificate::from_der(leaf).ok().map(|(_, certificate)| certificate);
+    let extension = certificate.as_ref().and_then(|certificate| certificate.subject_alternative_name().ok().flatten());
     let parsed = ParsedCertificate::try_from(leaf).ok();
     let matches_a_host = |pattern: &str| {
         let host = pattern.strip_prefix('*').map_or_else(|| pattern.to_owned(), |rest| format!("host{rest}"));
         let host = ServerName::try_from(host);
         host.is_ok_and(|host| parsed.as_ref().is_some_and(|parsed| verify_server_name(parsed, &host).is_ok()))
     };
-    for name in &extension.value.general_names {
-        let (is_usable, text) = match name {
+    let names = extension.iter().flat_map(|extension| &extension.value.general_names);
+    let names = names.filter_map(|name| {
+        Some(match name {
             GeneralName::DNSName(name) if matches_a_host(name) => (true, (*name).to_owned()),
             GeneralName::DNSName(name) => {
                 let reason = match name {
@@ -309,32 +357,13 @@ fn alternative_names(leaf: &CertificateDer<'_>) -> (Vec<String>, Vec<String>) {
                 };
                 (false, format!("DNS:{name} ({reason})"))
             }
-            GeneralName::IPAddress(bytes) => match san_address(bytes) {
-                Some(address) => (true, address.to_string()),
-                None => continue,
-            },
+            GeneralName::IPAddress(bytes) => (true, san_address(bytes)?.to_string()),
             GeneralName::URI(uri) => (false, format!("URI:{uri}")),
             _ => (false, "a name of another type".to_owned()),
-        };
-        if text.len() <= 260 && text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
-            if is_usable { &mut usable } else { &mut unusable }.push(text);
-        }
-    }
-    (usable, unusable)
-}
-
-impl CertificateRecorder {
-    pub fn with_recorder(recorder: Arc<Recorder>) -> Self {
-        Self { recorder: Some(recorder), ..Self::default() }
-    }
-
-    pub fn expiry(&self) -> Option<Timestamp> {
-        *lock(&self.expiry)
-    }
-
-    fn record(&self, expiry: Timestamp) {
-        *lock(&self.expiry) = Some(expiry);
-    }
+        })
+    });
+    let can_be_shown = |text: &str| text.len() <= 260 && text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    names.filter(|(_, text)| can_be_shown(text)).collect()
 }
 
 impl ServerCertVerifier for ServerVerifier {
@@ -365,10 +394,7 @@ impl ServerCertVerifier for ServerVerifier {
         leaf: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        let verifier = self.current();
-        verifier.record_version("1.2");
-        verifier.check_signature(leaf, |key| verify_tls12_signature_with_raw_key(message, key, dss, algorithms))
+        self.current().check_signature(leaf, "1.2", |key| verify_tls12_signature_with_raw_key(message, key, dss))
     }
 
     fn verify_tls13_signature(
@@ -377,14 +403,13 @@ impl ServerCertVerifier for ServerVerifier {
         leaf: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        let verifier = self.current();
-        verifier.record_version("1.3");
-        verifier.check_signature(leaf, |key| verify_tls13_signature_with_raw_key(message, key, dss, algorithms))
+        let algorithms = &trust::provider().signature_verification_algorithms;
+        let current = self.current();
+        current.check_signature(leaf, "1.3", |key| verify_tls13_signature_with_raw_key(message, key, dss, algorithms))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        trust::provider().signature_verification_algorithms.supported_schemes()
     }
 }
 
@@ -393,18 +418,13 @@ fn verify_tls12_signature_with_raw_key(
     message: &[u8],
     key: &SubjectPublicKeyInfoDer<'_>,
     dss: &DigitallySignedStruct,
-    algorithms: &WebPkiSupportedAlgorithms,
 ) -> Result<HandshakeSignatureValid, Error> {
-    let known = algorithms.mapping.iter().find(|(scheme, _)| *scheme == dss.scheme);
+    let known =
+        trust::provider().signature_verification_algorithms.mapping.iter().find(|(scheme, _)| *scheme == dss.scheme);
     let (_, candidates) = known.ok_or(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme)?;
     let key = RawPublicKeyEntity::try_from(key).map_err(|_| CertificateError::BadEncoding)?;
     let good = candidates.iter().any(|algorithm| key.verify_signature(*algorithm, message, dss.signature()).is_ok());
     if good { Ok(HandshakeSignatureValid::assertion()) } else { Err(CertificateError::BadSignature.into()) }
-}
-
-/// The address in a subjectAltName of the type IP.
-pub fn san_address(bytes: &[u8]) -> Option<IpAddr> {
-    <[u8; 4]>::try_from(bytes).map(IpAddr::from).or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
 }
 
 fn public_key(leaf: &CertificateDer<'_>) -> Option<SubjectPublicKeyInfoDer<'static>> {
@@ -437,14 +457,6 @@ impl From<VerifyError> for Error {
         Self::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(err))))
     }
 }
-
-impl fmt::Display for VerifyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}; {}", self.problem, self.advice)
-    }
-}
-
-impl std::error::Error for VerifyError {}
 
 #[cfg(test)]
 mod tests {
@@ -489,9 +501,8 @@ mod tests {
     #[test]
     fn after_a_pin_the_size_of_an_unsupported_key_is_named() {
         let leaf = CertificateDer::from_pem_slice(RSA_1024).unwrap();
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let verifier = ServerVerifier::new(Trust::Pins(vec![Pin::of(&leaf)]), None, provider);
-        let err = verifier.check_signature(&leaf, |_| Err(CertificateError::BadSignature.into())).unwrap_err();
+        let verifier = ServerVerifier::new(Trust::Pins(vec![Pin::of(&leaf)]), None);
+        let err = verifier.check_signature(&leaf, "1.2", |_| Err(CertificateError::BadSignature.into())).unwrap_err();
         assert!(VerifyError::from_rustls(&err).unwrap().problem.contains("RSA key of 1024 bits"), "{err}");
     }
 }

@@ -1,8 +1,10 @@
 //! Checks of one certificate that webpki does not offer.
 
+use std::net::IpAddr;
+
 use rustls::pki_types::{CertificateDer, UnixTime};
 use x509_parser::{
-    extensions::ParsedExtension,
+    extensions::{GeneralName, ParsedExtension},
     oid_registry::{Oid, OidRegistry},
     prelude::{FromDer, X509Certificate, X509Version},
 };
@@ -47,6 +49,20 @@ impl<'a> Certificate<'a> {
 
     pub fn is_self_issued(&self) -> bool {
         self.0.subject() == self.0.issuer()
+    }
+
+    /// The subject alternative names of the types DNS, IP, email and URI, without their types.
+    pub fn alternative_names(&self) -> Vec<String> {
+        let extension = self.0.subject_alternative_name().ok().flatten();
+        let names = extension.iter().flat_map(|extension| &extension.value.general_names);
+        let text = |name: &GeneralName<'_>| match name {
+            GeneralName::DNSName(name) | GeneralName::RFC822Name(name) | GeneralName::URI(name) => {
+                Some((*name).to_owned())
+            }
+            GeneralName::IPAddress(bytes) => san_address(bytes).map(|address| address.to_string()),
+            _ => None,
+        };
+        names.filter_map(text).collect()
     }
 
     /// The common name or else the subject, for messages: quoted, in printable ASCII, 64 characters at most.
@@ -116,6 +132,11 @@ impl<'a> Certificate<'a> {
             None => Ok(()),
         }
     }
+}
+
+/// The address in a subjectAltName of the type IP.
+pub fn san_address(bytes: &[u8]) -> Option<IpAddr> {
+    <[u8; 4]>::try_from(bytes).map(IpAddr::from).or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
 }
 
 /// In Unix seconds.

@@ -13,22 +13,30 @@ pub mod pem;
 use std::{
     cell::RefCell,
     fmt,
-    time::{SystemTime, UNIX_EPOCH},
+    sync::{Arc, LazyLock},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use rustls::{
     CertificateError, DistinguishedName,
-    pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor, UnixTime},
+    crypto::{CryptoProvider, aws_lc_rs},
+    pki_types::{CertificateDer, TrustAnchor, UnixTime},
     time_provider::TimeProvider,
 };
 use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
-pub use self::certificate::{Certificate, not_after};
+pub use self::certificate::{Certificate, not_after, san_address};
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Purpose {
     Client,
     Server,
+}
+
+/// rustls' cryptography. Every connector would have a copy otherwise.
+pub fn provider() -> &'static Arc<CryptoProvider> {
+    static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(aws_lc_rs::default_provider()));
+    &PROVIDER
 }
 
 /// The system's clock for rustls, whose own provider panics when the clock is before 1970.
@@ -42,8 +50,8 @@ impl TimeProvider for WallClock {
 }
 
 /// The certificates of a CA file, or of the system.
+#[derive(Default)]
 pub struct TrustStore {
-    algorithms: &'static [&'static dyn SignatureVerificationAlgorithm],
     /// Of each of `cas`, for webpki.
     anchors: Vec<TrustAnchor<'static>>,
     cas: Vec<CertificateDer<'static>>,
@@ -109,7 +117,7 @@ impl TrustStore {
     ///
     /// The index of a certificate that cannot be used, and why.
     pub fn new(certificates: Vec<CertificateDer<'static>>) -> Result<Self, (usize, Problem)> {
-        let mut store = Self::empty();
+        let mut store = Self::default();
         for (index, certificate) in certificates.into_iter().enumerate() {
             store.add(certificate).map_err(|problem| (index, problem))?;
         }
@@ -118,16 +126,11 @@ impl TrustStore {
 
     /// The system's CA certificates, without those that cannot be used; may be empty.
     pub fn system() -> Self {
-        let mut store = Self::empty();
+        let mut store = Self::default();
         for certificate in rustls_native_certs::load_native_certs().certs {
             let _ = store.add(certificate);
         }
         store
-    }
-
-    fn empty() -> Self {
-        let algorithms = rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms.all;
-        Self { algorithms, anchors: Vec::new(), cas: Vec::new(), others: Vec::new() }
     }
 
     fn add(&mut self, der: CertificateDer<'static>) -> Result<(), Problem> {
@@ -184,8 +187,7 @@ impl TrustStore {
         purpose: Purpose,
     ) -> Result<(), TrustError> {
         let dates = Certificate::parse(leaf).ok_or_else(|| TrustError::leaf(Problem::Unparsable))?.validity();
-        let [from, to] =
-            dates.map(|at| UnixTime::since_unix_epoch(std::time::Duration::from_secs(at.max(0).cast_unsigned())));
+        let [from, to] = dates.map(|at| UnixTime::since_unix_epoch(Duration::from_secs(at.max(0).cast_unsigned())));
         let verify = |at| self.verify_at(leaf, intermediates, purpose, at, false);
         verify(from).or_else(|_| verify(to))
     }
@@ -211,7 +213,7 @@ impl TrustStore {
                 .map_err(TrustError::leaf);
         }
         let parsed =
-            EndEntityCert::try_from(leaf).map_err(|err| find_culprit(&err, &certificate, intermediates, now))?;
+            EndEntityCert::try_from(leaf).map_err(|err| self.find_culprit(&err, &certificate, intermediates, now))?;
         let found = RefCell::new(None);
         let check = |path: &VerifiedPath<'_>| {
             self.check_path(path, purpose, dates.then_some(now)).map_err(|err| {
@@ -223,15 +225,11 @@ impl TrustStore {
             Purpose::Client => KeyUsage::client_auth(),
             Purpose::Server => KeyUsage::server_auth(),
         };
+        let algorithms = provider().signature_verification_algorithms.all;
         let verified =
-            parsed.verify_for_usage(self.algorithms, &self.anchors, intermediates, now, usage, None, Some(&check));
-        match verified {
-            Ok(_) => Ok(()),
-            Err(err) => Err(found
-                .take()
-                .or_else(|| self.issuer_is_not_ca(&err, &certificate, intermediates))
-                .unwrap_or_else(|| find_culprit(&err, &certificate, intermediates, now))),
-        }
+            parsed.verify_for_usage(algorithms, &self.anchors, intermediates, now, usage, None, Some(&check));
+        let explain = |err| found.take().unwrap_or_else(|| self.find_culprit(&err, &certificate, intermediates, now));
+        verified.map(drop).map_err(explain)
     }
 
     /// The checks that webpki does not make, of a path that it has verified.
@@ -239,16 +237,14 @@ impl TrustStore {
         let mut intermediates = 0;
         for intermediate in path.intermediate_certificates() {
             let der = intermediate.der();
-            let certificate = Certificate::parse(&der);
-            let certificate = certificate.ok_or_else(|| TrustError::leaf(Problem::Unparsable))?;
+            let certificate = Certificate::parse(&der).ok_or_else(|| TrustError::leaf(Problem::Unparsable))?;
             certificate.check_ca().map_err(|problem| TrustError::intermediate(&certificate, problem))?;
             intermediates += 1;
         }
         // webpki does not tell a CA certificate from its renewal with the same key; one of them may still be valid.
         let same = self.anchors.iter().zip(&self.cas).filter(|(anchor, _)| *anchor == path.anchor());
         let mut outcome = Err(TrustError::leaf(Problem::UnknownIssuer));
-        for (_, der) in same {
-            let certificate = Certificate::parse(der).ok_or_else(|| TrustError::leaf(Problem::Unparsable))?;
+        for certificate in same.filter_map(|(_, der)| Certificate::parse(der)) {
             outcome = now
                 .map_or(Ok(()), |now| certificate.check_dates(now))
                 .and_then(|()| certificate.check_path_length(intermediates))
@@ -261,74 +257,64 @@ impl TrustStore {
         outcome
     }
 
-    /// The error if the issuer is in the store but is not a CA.
-    fn issuer_is_not_ca(
+    /// Finds the certificate that an error of webpki is about.
+    fn find_culprit(
         &self,
         err: &webpki::Error,
         leaf: &Certificate<'_>,
         intermediates: &[CertificateDer<'_>],
-    ) -> Option<TrustError> {
-        if !matches!(err, webpki::Error::UnknownIssuer) || leaf.is_self_issued() {
-            return None;
-        }
+        now: UnixTime,
+    ) -> TrustError {
+        use webpki::Error as E;
         let intermediates: Vec<_> = intermediates.iter().filter_map(|der| Certificate::parse(der)).collect();
-        let others: Vec<_> = self.others.iter().filter_map(|der| Certificate::parse(der)).collect();
-        let signed = |other: &&Certificate<'_>| {
-            let subject = other.x509().subject();
-            [leaf].into_iter().chain(&intermediates).any(|each| each.x509().issuer() == subject)
+        let first = |check: &dyn Fn(&Certificate<'_>) -> Result<(), Problem>, otherwise: Problem| match check(leaf) {
+            Err(problem) => TrustError::leaf(problem),
+            Ok(()) => intermediates
+                .iter()
+                .find_map(|each| Some(TrustError::intermediate(each, check(each).err()?)))
+                .unwrap_or(TrustError::leaf(otherwise)),
         };
-        let other = others.iter().find(signed)?;
-        let problem = other.check_ca().err()?;
-        Some(TrustError { culprit: Culprit::Anchor(other.name()), problem })
+        match err {
+            E::CertExpired { .. } | E::InvalidCertValidity => first(&|each| each.check_dates(now), Problem::Expired),
+            E::CertNotValidYet { .. } => first(&|each| each.check_dates(now), Problem::NotYetValid),
+            E::UnsupportedCriticalExtension => {
+                first(&|each| each.check_extensions(false), Problem::CriticalExtension("of an unknown kind".to_owned()))
+            }
+            E::EndEntityUsedAsCa => intermediates
+                .iter()
+                .find_map(|each| Some(TrustError::intermediate(each, each.check_ca().err()?)))
+                .unwrap_or(TrustError::leaf(Problem::NotCa)),
+            E::CaUsedAsEndEntity => TrustError::leaf(Problem::CaAsLeaf),
+            E::InvalidSignatureForPublicKey => TrustError::leaf(Problem::BadSignature),
+            E::NameConstraintViolation => TrustError::leaf(Problem::NameConstraint),
+            E::PathLenConstraintViolated => TrustError::leaf(Problem::PathLength),
+            E::EmptyEkuExtension | E::RequiredEkuNotFoundContext(_) => TrustError::leaf(Problem::Purpose),
+            E::UnknownIssuer => {
+                // The issuer may be in the store without being a CA.
+                let issued = [leaf].into_iter().chain(&intermediates).filter(|_| !leaf.is_self_issued());
+                let issuers: Vec<_> = issued.map(|each| each.x509().issuer()).collect();
+                let others = self.others.iter().filter_map(|der| Certificate::parse(der));
+                let mut issuers = others.filter(|other| issuers.contains(&other.x509().subject()));
+                let not_ca = issuers.find_map(|other| {
+                    Some(TrustError { culprit: Culprit::Anchor(other.name()), problem: other.check_ca().err()? })
+                });
+                not_ca.unwrap_or(TrustError::leaf(Problem::UnknownIssuer))
+            }
+            E::UnsupportedSignatureAlgorithmContext(_) | E::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
+                TrustError::leaf(Problem::Algorithm)
+            }
+            E::MaximumNameConstraintComparisonsExceeded
+            | E::MaximumPathBuildCallsExceeded
+            | E::MaximumPathDepthExceeded
+            | E::MaximumSignatureChecksExceeded => TrustError::leaf(Problem::TooComplex),
+            _ => TrustError::leaf(Problem::Unparsable),
+        }
     }
 }
 
 impl fmt::Debug for TrustStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TrustStore").field("cas", &self.cas.len()).field("others", &self.others.len()).finish()
-    }
-}
-
-/// Finds the certificate that an error of webpki is about.
-fn find_culprit(
-    err: &webpki::Error,
-    leaf: &Certificate<'_>,
-    intermediates: &[CertificateDer<'_>],
-    now: UnixTime,
-) -> TrustError {
-    use webpki::Error as E;
-    let intermediates: Vec<_> = intermediates.iter().filter_map(|der| Certificate::parse(der)).collect();
-    let first = |check: &dyn Fn(&Certificate<'_>) -> Result<(), Problem>, otherwise: Problem| match check(leaf) {
-        Err(problem) => TrustError::leaf(problem),
-        Ok(()) => intermediates
-            .iter()
-            .find_map(|each| Some(TrustError::intermediate(each, check(each).err()?)))
-            .unwrap_or(TrustError::leaf(otherwise)),
-    };
-    match err {
-        E::CertExpired { .. } | E::InvalidCertValidity => first(&|each| each.check_dates(now), Problem::Expired),
-        E::CertNotValidYet { .. } => first(&|each| each.check_dates(now), Problem::NotYetValid),
-        E::UnsupportedCriticalExtension => {
-            first(&|each| each.check_extensions(false), Problem::CriticalExtension("of an unknown kind".to_owned()))
-        }
-        E::EndEntityUsedAsCa => intermediates
-            .iter()
-            .find_map(|each| Some(TrustError::intermediate(each, each.check_ca().err()?)))
-            .unwrap_or(TrustError::leaf(Problem::NotCa)),
-        E::CaUsedAsEndEntity => TrustError::leaf(Problem::CaAsLeaf),
-        E::InvalidSignatureForPublicKey => TrustError::leaf(Problem::BadSignature),
-        E::NameConstraintViolation => TrustError::leaf(Problem::NameConstraint),
-        E::PathLenConstraintViolated => TrustError::leaf(Problem::PathLength),
-        E::EmptyEkuExtension | E::RequiredEkuNotFoundContext(_) => TrustError::leaf(Problem::Purpose),
-        E::UnknownIssuer => TrustError::leaf(Problem::UnknownIssuer),
-        E::UnsupportedSignatureAlgorithmContext(_) | E::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
-            TrustError::leaf(Problem::Algorithm)
-        }
-        E::MaximumNameConstraintComparisonsExceeded
-        | E::MaximumPathBuildCallsExceeded
-        | E::MaximumPathDepthExceeded
-        | E::MaximumSignatureChecksExceeded => TrustError::leaf(Problem::TooComplex),
-        _ => TrustError::leaf(Problem::Unparsable),
     }
 }
 

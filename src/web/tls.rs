@@ -1,7 +1,6 @@
 //! TLS of the listener.
 
 use std::{
-    net::IpAddr,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -18,9 +17,8 @@ use rustls::{
     },
 };
 use tokio::time::Instant;
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-use crate::trust::{Purpose, TrustStore, WallClock};
+use crate::trust::{self, Certificate, Purpose, TrustStore, WallClock};
 
 #[derive(Clone, Debug)]
 pub struct Tls {
@@ -87,9 +85,8 @@ pub fn server_config(
 pub fn expiry(connection: &ServerConnection) -> Option<Instant> {
     let (start, now) = (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH).ok()?);
     let left = connection.peer_certificates()?.iter().filter_map(|certificate| {
-        let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
         // A certificate is valid until the end of the second that it names.
-        let end = u64::try_from(certificate.validity().not_after.timestamp()).ok()? + 1;
+        let end = u64::try_from(trust::not_after(certificate)?).ok()? + 1;
         Duration::from_secs(end).checked_sub(now)
     });
     start.checked_add(left.min()?)
@@ -100,31 +97,6 @@ struct ClientVerifier {
     algorithms: WebPkiSupportedAlgorithms,
     auth: ClientAuth,
     subjects: Vec<DistinguishedName>,
-}
-
-// === impl ClientVerifier ===
-
-impl ClientVerifier {
-    fn check_sans(&self, certificate: &CertificateDer<'_>) -> Result<(), Error> {
-        let bad = || Error::InvalidCertificate(CertificateError::BadEncoding);
-        let (_, certificate) = X509Certificate::from_der(certificate).map_err(|_| bad())?;
-        let names = certificate.subject_alternative_name().map_err(|_| bad())?;
-        let mut names = names.iter().flat_map(|names| &names.value.general_names).filter_map(san);
-        let is_allowed = names.any(|name| self.auth.allowed_sans.contains(&name));
-        is_allowed.then_some(()).ok_or(CertificateError::ApplicationVerificationFailure.into())
-    }
-}
-
-/// The text of a name as it is written in `client_allowed_sans`.
-fn san(name: &GeneralName<'_>) -> Option<String> {
-    match name {
-        GeneralName::DNSName(name) | GeneralName::RFC822Name(name) | GeneralName::URI(name) => Some((*name).to_owned()),
-        GeneralName::IPAddress(bytes) => {
-            let v4 = <[u8; 4]>::try_from(*bytes).map(IpAddr::from);
-            v4.or_else(|_| <[u8; 16]>::try_from(*bytes).map(IpAddr::from)).ok().map(|ip| ip.to_string())
-        }
-        _ => None,
-    }
 }
 
 impl ClientCertVerifier for ClientVerifier {
@@ -145,8 +117,11 @@ impl ClientCertVerifier for ClientVerifier {
         if let Some(store) = &self.auth.store {
             store.verify(certificate, intermediates, now, Purpose::Client)?;
         }
-        if !self.auth.allowed_sans.is_empty() {
-            self.check_sans(certificate)?;
+        let allowed = &self.auth.allowed_sans;
+        let has_allowed_name =
+            |certificate: Certificate<'_>| certificate.alternative_names().iter().any(|name| allowed.contains(name));
+        if !allowed.is_empty() && !Certificate::parse(certificate).is_some_and(has_allowed_name) {
+            return Err(CertificateError::ApplicationVerificationFailure.into());
         }
         Ok(ClientCertVerified::assertion())
     }
