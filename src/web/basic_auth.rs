@@ -1,10 +1,10 @@
 //! Basic authentication (RFC 7617) against bcrypt hashes.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     fmt,
     str::FromStr,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Mutex},
 };
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -44,14 +44,12 @@ pub struct Users {
 /// Shared with the users of the next configuration, so that a reload makes known clients wait for no comparison.
 #[derive(Debug)]
 struct PasswordChecks {
+    /// Whether a digest of user, hash and password was right.
+    known: Mutex<HashMap<Digest, bool>>,
     /// One comparison at a time: guessing keeps one core busy at most.
     pool: KeyedBlockingPool,
-    /// By user, the digest of user, hash and password that were right.
-    known: Mutex<HashMap<String, Digest>>,
     /// Permits for comparisons that wait or run.
     waiting: Semaphore,
-    /// Digests like those of `known`, of wrong passwords.
-    wrong: Mutex<HashSet<Digest>>,
 }
 
 type Digest = [u8; 32];
@@ -82,10 +80,9 @@ impl Users {
     /// `None` without users: then no password is needed.
     pub fn new(hashes: BTreeMap<String, PasswordHash>) -> Option<Self> {
         let checks = PasswordChecks {
-            pool: KeyedBlockingPool::new(1),
             known: Mutex::default(),
+            pool: KeyedBlockingPool::new(1),
             waiting: Semaphore::new(WAITING),
-            wrong: Mutex::default(),
         };
         (!hashes.is_empty()).then(|| Self { hashes, checks: Arc::new(checks) })
     }
@@ -93,7 +90,6 @@ impl Users {
     /// Takes over the known passwords of `old`. One whose hash has changed does not match any more.
     pub fn inherit(&mut self, old: &Self) {
         self.checks = old.checks.clone();
-        self.known().retain(|user, _| self.hashes.contains_key(user));
     }
 
     /// Checks the credentials of a request. A password that was right before needs no comparison.
@@ -106,34 +102,29 @@ impl Users {
         let is_user = hash.is_some();
         let Some(hash) = hash.or_else(|| self.decoy(&user)).cloned() else { return Verdict::Refused };
         let key = digest(&[user.as_bytes(), hash.0.as_bytes(), &password]);
-        if self.known().get(&user) == Some(&key) {
-            return Verdict::Admitted;
-        }
-        if lock(&self.checks.wrong).contains(&key) {
-            return Verdict::Refused;
-        }
-        let Ok(_permit) = self.checks.waiting.try_acquire() else { return Verdict::Busy };
-        let compare = move || bcrypt::verify(password, &hash.0).unwrap_or(false);
-        if self.checks.pool.run("", compare).await.unwrap_or(false) && is_user {
-            self.known().insert(user, key);
-            return Verdict::Admitted;
-        }
-        let mut wrong = lock(&self.checks.wrong);
-        if wrong.len() >= MAX_WRONG {
-            wrong.clear();
-        }
-        wrong.insert(key);
-        Verdict::Refused
+        let known = lock(&self.checks.known).get(&key).copied();
+        let is_right = match known {
+            Some(is_right) => is_right,
+            None => {
+                let Ok(_permit) = self.checks.waiting.try_acquire() else { return Verdict::Busy };
+                let compare = move || bcrypt::verify(password, &hash.0).unwrap_or(false);
+                let is_right = self.checks.pool.run("", compare).await.unwrap_or(false) && is_user;
+                let mut known = lock(&self.checks.known);
+                if known.len() >= MAX_WRONG + self.hashes.len() {
+                    known.retain(|_, is_right| *is_right);
+                }
+                known.insert(key, is_right);
+                is_right
+            }
+        };
+        // A user who was removed is compared with a decoy, which may be the same hash.
+        if is_right && is_user { Verdict::Admitted } else { Verdict::Refused }
     }
 
     fn decoy(&self, user: &str) -> Option<&PasswordHash> {
         let all: Vec<&[u8]> = self.hashes.values().map(|hash| hash.0.as_bytes()).chain([user.as_bytes()]).collect();
         let number = digest(&all).first().copied().map(usize::from)?;
         self.hashes.values().nth(number % self.hashes.len().max(1))
-    }
-
-    fn known(&self) -> MutexGuard<'_, HashMap<String, Digest>> {
-        lock(&self.checks.known)
     }
 }
 
@@ -216,8 +207,8 @@ mod tests {
         for number in 0..MAX_WRONG + 30 {
             assert_eq!(users.authenticate(&basic(&format!("bob:{number}"))).await, Verdict::Refused);
         }
-        assert!(lock(&users.checks.wrong).len() <= MAX_WRONG);
-        assert_eq!(users.known().len(), 1);
+        assert!(lock(&users.checks.known).len() <= MAX_WRONG + 2);
+        assert_eq!(users.authenticate(&basic("bob:b")).await, Verdict::Admitted);
         let _all = users.checks.waiting.acquire_many(u32::try_from(WAITING).unwrap()).await.unwrap();
         assert_eq!(
             users.authenticate(&basic(&format!("bob:{}", MAX_WRONG + 29))).await,

@@ -200,7 +200,11 @@ impl<H: Handler> RequestPipeline<H> {
     ) -> Response<Bytes> {
         let has_expired = context.expires.is_some_and(|expires| expires <= Instant::now());
         if has_expired || context.policy.superseded.is_cancelled() {
-            return superseded();
+            let problem = "This connection is no longer allowed: the TLS settings have changed or the client certificate \
+                           has expired. Connect again.\n";
+            let mut response = respond::text(StatusCode::FORBIDDEN, problem);
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            return response;
         }
         if !has_one_host(&request) {
             let problem = "400 the request needs one Host header with a host and port\n";
@@ -214,7 +218,12 @@ impl<H: Handler> RequestPipeline<H> {
             }
             match timeout(self.limits.patience, self.requests.acquire()).await {
                 Ok(Ok(permit)) => Some(permit),
-                _ => return overloaded(self.limits.max_requests),
+                _ => {
+                    // The text of the Prometheus client libraries, which operators may search their logs for.
+                    let max = self.limits.max_requests;
+                    let problem = format!("Limit of concurrent requests reached ({max}), try again later.\n");
+                    return respond::text(StatusCode::SERVICE_UNAVAILABLE, problem);
+                }
             }
         };
         let response = timeout(self.limits.handler, self.handler.handle(request)).await;
@@ -250,20 +259,6 @@ fn has_one_host<B>(request: &Request<B>) -> bool {
         (Some(host), None) => host.is_empty() || respond::authority(host).is_some(),
         _ => false,
     }
-}
-
-fn superseded() -> Response<Bytes> {
-    let problem = "This connection is no longer allowed: the TLS settings have changed or the client certificate has expired. \
-                   Connect again.\n";
-    let mut response = respond::text(StatusCode::FORBIDDEN, problem);
-    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    response
-}
-
-/// The text of the Prometheus client libraries, which operators may search their logs for.
-fn overloaded(max: usize) -> Response<Bytes> {
-    let problem = format!("Limit of concurrent requests reached ({max}), try again later.\n");
-    respond::text(StatusCode::SERVICE_UNAVAILABLE, problem)
 }
 
 #[cfg(test)]

@@ -7,7 +7,6 @@ use std::{
 };
 
 use socket2::SockRef;
-use thiserror::Error;
 use tokio::net::{TcpListener, TcpSocket};
 
 use crate::address;
@@ -23,22 +22,6 @@ pub struct ListenAddress {
     port: u16,
 }
 
-/// Text that is not a listen address.
-#[derive(Clone, Debug, Eq, Error, PartialEq)]
-#[error("bad listen address {text:?}: {problem}")]
-pub struct ListenAddressError {
-    text: String,
-    problem: String,
-}
-
-/// Why a socket could not be bound, and what to do.
-#[derive(Debug, Error)]
-#[error("cannot listen on {address}: {problem}")]
-pub struct BindError {
-    address: ListenAddress,
-    problem: String,
-}
-
 /// Binds every address of a flag, or none: the first failure drops the sockets already bound.
 ///
 /// Must be called inside a tokio runtime. Resolves names, and blocks for that.
@@ -46,7 +29,7 @@ pub struct BindError {
 /// # Errors
 ///
 /// The first address that cannot be bound.
-pub fn bind(addresses: &[ListenAddress], flag: &'static str) -> Result<Vec<TcpListener>, BindError> {
+pub fn bind(addresses: &[ListenAddress], flag: &str) -> io::Result<Vec<TcpListener>> {
     let bind_one = |address: &ListenAddress| {
         let bound = match &*address.host {
             "" => listen_on_all(address.port),
@@ -62,7 +45,7 @@ pub fn bind(addresses: &[ListenAddress], flag: &'static str) -> Result<Vec<TcpLi
                 ),
                 _ => format!("{err}; check {flag}"),
             };
-            BindError { address: address.clone(), problem }
+            io::Error::other(format!("cannot listen on {address}: {problem}"))
         })
     };
     addresses.iter().map(bind_one).collect()
@@ -83,10 +66,10 @@ impl ListenAddress {
 }
 
 impl FromStr for ListenAddress {
-    type Err = ListenAddressError;
+    type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let error = |problem: String| ListenAddressError { text: text.to_owned(), problem };
+        let error = |problem: String| format!("bad listen address {text:?}: {problem}");
         let malformed =
             |problem: &str| error(format!("{problem}; write `:PORT`, `HOST:PORT` or `[IPv6]:PORT`, such as `:10979`"));
         let (host, port) = text.rsplit_once(':').ok_or_else(|| malformed("the port is missing"))?;
@@ -152,7 +135,7 @@ mod tests {
     fn check(text: &str, expect: Result<&str, &str>) {
         match (text.parse::<ListenAddress>(), expect) {
             (Ok(address), Ok(shown)) => assert_eq!(address.to_string(), shown),
-            (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{error}"),
+            (Err(error), Err(part)) => assert!(error.contains(part), "{error}"),
             (parsed, _) => panic!("{text:?} gave {parsed:?}"),
         }
     }
