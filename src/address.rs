@@ -4,9 +4,9 @@
 //! skipped, a backslash is a slash, and `ｅ` is `e`. Credentials could be sent to a host that the user did not mean. Text is
 //! therefore checked before it is parsed, and ambiguous forms are rejected.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::Ipv6Addr;
 
-use url::{Host, Url};
+use url::{Host, ParseError, Url};
 
 use crate::model::is_hidden;
 
@@ -109,23 +109,18 @@ pub fn host(text: &str) -> Result<(), AddressError> {
     }
     // A trailing dot makes a name absolute.
     let name = text.strip_suffix('.').unwrap_or(text);
-    let last = name.rsplit('.').next().unwrap_or_default();
-    let is_number = |label: &str| !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_digit());
-    let is_hexadecimal = last.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("0x"))
-        && last.bytes().skip(2).all(|byte| byte.is_ascii_hexdigit());
-    if is_number(last) || is_hexadecimal {
-        return text.parse::<Ipv4Addr>().map(drop).map_err(|_| AddressError::Ipv4);
-    }
     let is_label = |label: &str| {
         (1..=63).contains(&label.len())
             && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
-    if name.len() > 253 || !name.split('.').all(is_label) || Host::parse(name).is_err() {
-        return Err(AddressError::HostName);
+    match Host::parse(text) {
+        Ok(Host::Ipv4(address)) if address.to_string() == text => Ok(()),
+        Ok(Host::Ipv4(_)) | Err(ParseError::InvalidIpv4Address) => Err(AddressError::Ipv4),
+        Ok(Host::Domain(_)) if name.len() <= 253 && name.split('.').all(is_label) => Ok(()),
+        _ => Err(AddressError::HostName),
     }
-    Ok(())
 }
 
 fn parse_port(text: &str) -> Result<u16, AddressError> {
