@@ -43,7 +43,7 @@ pub struct Attempt {
     accounts: Accounts,
     /// The time of the poll.
     now: Instant,
-    password: Secret,
+    pub password: Secret,
 }
 
 /// The password was refused and must not be sent yet.
@@ -107,10 +107,6 @@ impl Accounts {
 // === impl Attempt ===
 
 impl Attempt {
-    pub fn password(&self) -> &Secret {
-        &self.password
-    }
-
     pub fn accepted(&self) {
         let mut states = lock(&self.accounts.0);
         let state = states.entry(self.account.clone()).or_default();

@@ -35,7 +35,7 @@ const LOGIN: &str = "v1/session/login";
 pub struct Api {
     base: Url,
     client: reqwest::Client,
-    peer: Arc<Peer>,
+    pub peer: Arc<Peer>,
     proxy_login: Option<Attempt>,
     /// Set when the proxy refused the password; nothing more is sent in this poll then.
     proxy_refused: OnceLock<PollFailure>,
@@ -50,7 +50,7 @@ impl Api {
     pub fn new(base: Url, client: reqwest::Client, peer: Arc<Peer>, proxy_login: Option<Attempt>) -> Self {
         let api = Self { base, client, peer, proxy_login, proxy_refused: OnceLock::new(), secrets: Mutex::default() };
         if let Some(login) = &api.proxy_login {
-            api.guard(login.password());
+            api.guard(&login.password);
         }
         api
     }
@@ -72,10 +72,6 @@ impl Api {
 
     fn shows_secret(&self, body: &[u8]) -> bool {
         contains_secret(body, &lock(&self.secrets))
-    }
-
-    pub fn host_and_port(&self) -> &str {
-        &self.peer.host_and_port
     }
 
     /// `GET path`.
@@ -130,9 +126,8 @@ impl Api {
         if let Some(login) = &self.proxy_login {
             login.accepted();
         }
-        let (status, headers) = (response.status(), response.headers());
-        let (clock, retry_after) = (response::clock(headers, asked, Instant::now()), retry_after(status, headers));
-        let recorded_headers = recorded.map(|_| headers.clone());
+        let (status, headers) = (response.status(), response.headers().clone());
+        let (clock, retry_after) = (response::clock(&headers, asked, Instant::now()), retry_after(status, &headers));
         let mut body = match read_body(response, MAX_BODY).await {
             Ok(body) => body,
             Err(BodyError::TooLarge) => {
@@ -147,7 +142,7 @@ impl Api {
             Err(BodyError::Broken { err, .. }) => return Err(self.no_response(&err)),
         };
         let is_secret = (recorded.is_some() || status != StatusCode::OK) && self.shows_secret(&body);
-        if let (Some(recorder), Some(request), Some(headers)) = (self.recorder(), recorded, recorded_headers) {
+        if let (Some(recorder), Some(request)) = (self.recorder(), recorded) {
             let body = match (is_secret, path) {
                 (true, _) => RecordedBody::Secret,
                 (false, LOGIN) if status == StatusCode::OK => RecordedBody::Session,

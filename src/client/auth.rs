@@ -9,7 +9,7 @@ use super::{
     accounts::{Account, Paused},
     api::Api,
     decode, error,
-    secret_file::{SecretError, SecretFile},
+    secret_file::{SecretError, SecretFile, parse_password, parse_token},
     settings::Credential,
     transport::TransportPool,
 };
@@ -22,7 +22,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Auth {
     /// The access token, or the password of the login.
-    file: SecretFile,
+    pub file: SecretFile,
     login: Option<Login>,
 }
 
@@ -46,9 +46,9 @@ impl Auth {
     pub fn new(credential: &Credential) -> Self {
         match credential.clone() {
             Credential::Login { username, password } => {
-                Self { file: SecretFile::password(password), login: Some(Login { session: None, username }) }
+                Self { file: SecretFile::new(password, parse_password), login: Some(Login { session: None, username }) }
             }
-            Credential::Token(source) => Self { file: SecretFile::token(source), login: None },
+            Credential::Token(source) => Self { file: SecretFile::new(source, parse_token), login: None },
         }
     }
 
@@ -88,10 +88,6 @@ impl Auth {
             Some(login) => login.log_in(api, pool, now, secret).await.map(Some),
         }
     }
-
-    pub fn file(&self) -> &SecretFile {
-        &self.file
-    }
 }
 
 // === impl Login ===
@@ -105,7 +101,7 @@ impl Login {
         password: Secret,
     ) -> Result<Secret, PollFailure> {
         self.session = None;
-        let account = Account { host_and_port: api.host_and_port().to_owned(), username: self.username.clone() };
+        let account = Account { host_and_port: api.peer.host_and_port.clone(), username: self.username.clone() };
         let attempt = pool.accounts.attempt(account, password.clone(), now).await;
         let attempt = attempt.map_err(|paused| not_yet(FailureReason::Authentication, paused))?;
         let mut response = api.login(&self.username, &password).await?;

@@ -11,7 +11,8 @@ use super::{
     resolve::DnsError,
     response::ApiResponse,
     settings::{ProxyAccount, TransportSettings},
-    verify::{HandshakeRecorder, VerifyError},
+    verify::HandshakeRecorder,
+    verify_error::VerifyError,
 };
 use crate::model::{CredentialRejection, FailureReason, PollFailure};
 

@@ -21,7 +21,8 @@ use tokio_rustls::TlsConnector;
 use super::{
     error_text::{self, TlsPeer},
     resolve::DnsResolver,
-    verify::{HandshakeRecorder, ServerVerifier, Trust, VerifyError},
+    verify::{HandshakeRecorder, ServerVerifier, Trust},
+    verify_error::VerifyError,
 };
 use crate::{
     lock::lock,

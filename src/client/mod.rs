@@ -1,7 +1,7 @@
 //! One cluster's REST API: one attempt, one outcome, read-only.
 //!
 //! [`Client::poll`] is all that the rest of the program sees. Inside: `settings` (what a client needs to know),
-//! `transport`, `resolve`, `https_proxy`, `tls_files` and `verify` (how clusters are reached and which certificates are trusted),
+//! `transport`, `resolve`, `https_proxy`, `tls_files`, `verify` and `verify_error` (how clusters are reached and which certificates are trusted),
 //! `secret_file`, `auth` and `accounts` (credentials), `api` and `response` (HTTP), `decode` (JSON to model), `details`
 //! (what is requested rarely), `error` and `error_text` (errors to model). Besides: `kms_probe` (the certificate of a key
 //! management server), and `fetch` (the JSON of another exporter).
@@ -28,6 +28,7 @@ mod settings;
 mod tls_files;
 mod transport;
 mod verify;
+mod verify_error;
 
 use std::{
     path::Path,
@@ -153,7 +154,7 @@ impl Client {
 
     /// Whether a file of the credential, of `tls_config` or of the proxy's account changed since it was last read.
     pub async fn credential_changed(&self) -> bool {
-        self.auth.file().changed(&self.pool.files).await || self.pool.changed(&self.settings.transport).await
+        self.auth.file.changed(&self.pool.files).await || self.pool.changed(&self.settings.transport).await
     }
 
     /// Reads the file of the credential, on the current thread. Returns a warning about its permissions.
@@ -162,7 +163,7 @@ impl Client {
     ///
     /// When it cannot be read or holds no usable secret.
     pub fn check_credential(&self) -> Result<Option<String>, SecretError> {
-        self.auth.file().check()
+        self.auth.file.check()
     }
 
     /// When the certificate expires that the REST API last showed, also if it was rejected because it has expired.
@@ -243,27 +244,22 @@ impl Client {
         now: Instant,
         session: &Session,
     ) -> Result<(ApiVersion, DecodedStatus), PollFailure> {
-        let known = match self.support {
-            ApiSupport::V1(key_store) => Some(key_store),
-            ApiSupport::V2(_) => None,
-        };
-        let key_store = match (self.get(STATUS_V2, session, decode::status_v2).await, known) {
+        let key_store = match (self.get(STATUS_V2, session, decode::status_v2).await, self.support) {
             (Ok(Some(V2Response::Status(decoded))), _) => {
                 self.support = ApiSupport::V2(Some(now));
                 return Ok((ApiVersion::V2, decoded));
             }
             (Ok(Some(V2Response::PreRelease(key_store))), _) => key_store,
-            (Err(failure), known) if known.is_none() || failure.rejection.is_some() => return Err(failure),
+            (Err(failure), ApiSupport::V2(_)) => return Err(failure),
+            (Err(failure), ApiSupport::V1(_)) if failure.rejection.is_some() => return Err(failure),
             // Whether v2 exists by now must not cost the status that v1 gives.
-            (Err(_) | Ok(None), Some(key_store)) => key_store,
-            (Err(_) | Ok(None), None) => match self.support {
-                ApiSupport::V2(Some(at)) if now.saturating_duration_since(at) < V2_MEMORY => {
-                    let text =
-                        format!("/{STATUS_V2} is gone (404), although it existed recently; is the cluster starting?");
-                    return Err(PollFailure::new(FailureReason::Unsupported, text));
-                }
-                _ => KeyStore::Local,
-            },
+            (Err(_) | Ok(None), ApiSupport::V1(key_store)) => key_store,
+            (Ok(None), ApiSupport::V2(Some(at))) if now.saturating_duration_since(at) < V2_MEMORY => {
+                let text =
+                    format!("/{STATUS_V2} is gone (404), although it existed recently; is the cluster starting?");
+                return Err(PollFailure::new(FailureReason::Unsupported, text));
+            }
+            (Ok(None), ApiSupport::V2(_)) => KeyStore::Local,
         };
         let decoded =
             self.get(STATUS_V1, session, |body| decode::status_v1(body, key_store)).await?.ok_or_else(|| {
@@ -302,7 +298,7 @@ impl Client {
         let file = match self.phase {
             PollPhase::TransportFiles => Some("a file of tls_config or proxy_authorization"),
             // Otherwise it is the login that takes so long.
-            PollPhase::Credential if self.auth.file().path().is_some_and(is_busy) => Some("the credential file"),
+            PollPhase::Credential if self.auth.file.path().is_some_and(is_busy) => Some("the credential file"),
             PollPhase::Credential | PollPhase::Response => None,
         };
         let text = match file {

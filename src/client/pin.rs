@@ -1,7 +1,7 @@
 use std::{fmt, str::FromStr};
 
 /// The SHA-256 of a certificate's DER form, as `openssl x509 -fingerprint -sha256` prints it.
-#[derive(Clone, Copy, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Pin([u8; 32]);
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -50,12 +50,6 @@ impl fmt::Display for Pin {
             write!(f, "{colon}{byte:02X}")?;
         }
         Ok(())
-    }
-}
-
-impl fmt::Debug for Pin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Extracts the secret from a file's text; the error says what is wrong with the text, without repeating it.
-type Parse = fn(&str) -> Result<Secret, &'static str>;
+pub type Parse = fn(&str) -> Result<Secret, &'static str>;
 
 /// A file that cannot be read or holds no usable secret.
 #[derive(Debug, thiserror::Error)]
@@ -45,14 +45,8 @@ struct ReadOutcome {
 // === impl SecretFile ===
 
 impl SecretFile {
-    /// An access token: bare, or the JSON file that `qq` writes.
-    pub fn token(source: SecretSource) -> Self {
-        Self { loaded: None, parse: parse_token, seen: None, source, warned: None }
-    }
-
-    /// A password: the file's text without its last line break.
-    pub fn password(source: SecretSource) -> Self {
-        Self { loaded: None, parse: parse_password, seen: None, source, warned: None }
+    pub fn new(source: SecretSource, parse: Parse) -> Self {
+        Self { loaded: None, parse, seen: None, source, warned: None }
     }
 
     /// The secret, from the file as it is now.
@@ -164,7 +158,7 @@ fn read(file: &ConfiguredPath, parse: Parse) -> ReadOutcome {
     }
 }
 
-/// A bare token, or `{"bearer_token": "…", "version": 1}`.
+/// An access token: bare, or as `qq` writes it, `{"bearer_token": "…", "version": 1}`.
 pub fn parse_token(text: &str) -> Result<Secret, &'static str> {
     let text = text.trim_start_matches('\u{feff}').trim();
     let token = if text.starts_with('{') { token_in_json(text)? } else { Secret::new(text) };
@@ -188,6 +182,7 @@ fn token_in_json(text: &str) -> Result<Secret, &'static str> {
     Ok(Secret::take(token))
 }
 
+/// A password: the text without its last line break.
 pub fn parse_password(text: &str) -> Result<Secret, &'static str> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let line = text.strip_suffix('\n').unwrap_or(text);
@@ -239,7 +234,7 @@ mod tests {
     async fn errors_name_the_file_and_nothing_of_its_content() -> Result<(), Box<dyn Error>> {
         let (folder, pool) = (tempfile::tempdir()?, KeyedBlockingPool::new(1));
         let path = folder.path().join("token");
-        let mut file = SecretFile::token(SecretSource::File(path.clone().into()));
+        let mut file = SecretFile::new(SecretSource::File(path.clone().into()), parse_token);
         let message = file.get(&pool).await.unwrap_err().to_string();
         assert!(message.starts_with(&format!("{}: no such file", path.display())), "{message}");
         fs::write(&path, "hunter2 hunter3")?;
@@ -256,7 +251,7 @@ mod tests {
         let (folder, pool) = (tempfile::tempdir()?, KeyedBlockingPool::new(1));
         let path = folder.path().join("token");
         fs::write(&path, "new")?;
-        let mut file = SecretFile::token(SecretSource::File(path.clone().into()));
+        let mut file = SecretFile::new(SecretSource::File(path.clone().into()), parse_token);
         (file.loaded, file.seen) = (Some(Secret::new("old")), FileStamp::of(&path));
         assert_eq!(file.get(&pool).await?.expose(), "old");
         assert_eq!(file.reread(&pool).await?.expose(), "new");
@@ -270,7 +265,7 @@ mod tests {
         let (path, link) = (folder.path().join("one"), folder.path().join("link"));
         fs::write(&path, "first")?;
         symlink(&path, &link)?;
-        let mut file = SecretFile::token(SecretSource::File(link.clone().into()));
+        let mut file = SecretFile::new(SecretSource::File(link.clone().into()), parse_token);
         assert_eq!(file.get(&pool).await?.expose(), "first");
         assert!(!file.changed(&pool).await);
         // As Kubernetes replaces a mounted secret: the link points elsewhere.

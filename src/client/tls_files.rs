@@ -1,33 +1,10 @@
 //! The files of `tls_config`.
 
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-
 use super::{settings::ClientCertificate, transport::TransportError};
 use crate::{
     file::{self, ConfiguredPath, FileError},
-    trust::{
-        TrustStore,
-        pem::{self, PemError},
-    },
+    trust::pem::PemError,
 };
-
-/// # Errors
-///
-/// When the file cannot be used.
-pub fn trust_store(file: &ConfiguredPath) -> Result<TrustStore, TransportError> {
-    read("ca_file", file, pem::trust_store)
-}
-
-/// A certificate with its chain, and its key.
-///
-/// # Errors
-///
-/// When one of the files cannot be used.
-pub fn client_certificate(
-    files: &ClientCertificate,
-) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TransportError> {
-    Ok((read("cert_file", &files.cert_file, pem::chain)?, read("key_file", &files.key_file, pem::private_key)?))
-}
 
 /// Why rustls cannot use a client certificate with its key.
 pub fn client_cert_error(
@@ -49,7 +26,10 @@ pub fn client_cert_error(
     }
 }
 
-fn read<T>(
+/// # Errors
+///
+/// When the file cannot be used.
+pub fn read<T>(
     key: &'static str,
     file: &ConfiguredPath,
     parse: impl FnOnce(&[u8]) -> Result<T, PemError>,

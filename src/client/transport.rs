@@ -30,9 +30,9 @@ use super::{
     https_proxy,
     kms_probe::Probes,
     resolve::{self, ClusterResolver, DnsResolver},
-    secret_file::SecretFile,
+    secret_file::{SecretFile, parse_password},
     settings::{ProxyAccount, ProxySettings, TlsSettings, TransportSettings},
-    tls_files::{client_cert_error, client_certificate, trust_store},
+    tls_files,
     verify::{HandshakeRecorder, ServerVerifier, Trust},
 };
 use crate::{
@@ -41,7 +41,7 @@ use crate::{
     lock::lock,
     model::{FailureReason, PollFailure},
     secret::Secret,
-    trust::TrustStore,
+    trust::{TrustStore, pem},
 };
 
 const USER_AGENT: &str = concat!("qumulo-encryption-exporter/", env!("CARGO_PKG_VERSION"));
@@ -230,8 +230,9 @@ impl TransportPool {
         let mut config = match &settings.client {
             None => config.with_no_client_auth(),
             Some(files) => {
-                let (chain, key) = client_certificate(files)?;
-                config.with_client_auth_cert(chain, key).map_err(|err| client_cert_error(files, &err))?
+                let chain = tls_files::read("cert_file", &files.cert_file, pem::chain)?;
+                let key = tls_files::read("key_file", &files.key_file, pem::private_key)?;
+                config.with_client_auth_cert(chain, key).map_err(|err| tls_files::client_cert_error(files, &err))?
             }
         };
         // The server of a resumed session shows no certificate.
@@ -248,7 +249,7 @@ impl TransportPool {
         }
         let store = match &settings.ca_file {
             None => self.system_roots(" or, for clusters, set tls_config.ca_file (--cluster.ca-file)")?,
-            Some(file) => Arc::new(trust_store(file)?),
+            Some(file) => Arc::new(tls_files::read("ca_file", file, pem::trust_store)?),
         };
         Ok(Trust::Store(store))
     }
@@ -327,7 +328,7 @@ impl ProxyLogin {
     /// With the header of RFC 7617.
     fn load(account: &ProxyAccount, url: &Url) -> Result<Self, TransportError> {
         let ProxyAccount { password, username } = account;
-        let password = SecretFile::password(password.clone())
+        let password = SecretFile::new(password.clone(), parse_password)
             .get_blocking()
             .map_err(|err| TransportError(format!("proxy_authorization.password_file: {err}")))?;
         let pair = Zeroizing::new([username, ":", password.expose()].concat());
