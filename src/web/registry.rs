@@ -53,7 +53,8 @@ struct Connection {
 /// Keeps a connection in the registry until it is dropped.
 #[derive(Debug)]
 pub(super) struct ConnectionGuard {
-    evicted: CancellationToken,
+    /// Cancelled when the connection has to be closed at once.
+    pub(super) evicted: CancellationToken,
     id: u64,
     registry: Arc<ConnectionRegistry>,
     _slot: OwnedSemaphorePermit,
@@ -158,11 +159,6 @@ fn network(ip: IpAddr) -> IpAddr {
 // === impl ConnectionGuard ===
 
 impl ConnectionGuard {
-    /// Cancelled when the connection has to be closed at once.
-    pub(super) fn evicted(&self) -> CancellationToken {
-        self.evicted.clone()
-    }
-
     /// Marks the connection as busy until its response is passed to [`Self::track_body`].
     pub(super) fn start_request(&self) {
         self.registry.update(self.id, |connection| connection.busy = true);

@@ -96,7 +96,7 @@ async fn accept<H: Handler>(
         match listener.accept().await {
             Ok((stream, peer)) => {
                 let guard = registry.register(peer.ip()).await;
-                let (evicted, pipeline) = (guard.evicted(), pipeline.clone());
+                let (evicted, pipeline) = (guard.evicted.clone(), pipeline.clone());
                 connections.spawn(async move {
                     tokio::select! {
                         // First, so that no handshake is computed for an evicted connection.
