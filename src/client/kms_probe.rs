@@ -86,9 +86,8 @@ struct Target {
 
 #[derive(Debug)]
 struct Probe {
-    /// Why the last probe failed, as logged.
-    problem: Option<String>,
-    result: Option<KmsProbe>,
+    /// Of the last probe that ended; an error is the text for the log.
+    outcome: Option<Result<KmsProbe, String>>,
     started: Instant,
 }
 
@@ -145,13 +144,14 @@ impl Probes {
         let is_due = |at: Instant| now.saturating_duration_since(at) >= INTERVAL;
         let mut probes = lock(&self.0);
         let probe = probes.get(&target);
-        let result = probe.and_then(|probe| probe.result);
+        let outcome = probe.and_then(|probe| probe.outcome.as_ref());
+        let result = outcome.map(|outcome| *outcome.as_ref().unwrap_or(&KmsProbe::Unreachable));
         if probe.is_none_or(|probe| is_due(probe.started)) && last.is_none_or(is_due) {
             *last = Some(now);
             // Forget servers that are no longer in use.
             probes
                 .retain(|other, probe| *other == target || now.saturating_duration_since(probe.started) < 2 * INTERVAL);
-            let new = || Probe { problem: None, result: None, started: now };
+            let new = || Probe { outcome: None, started: now };
             probes.entry(target.clone()).or_insert_with(new).started = now;
             let (probes, resolver) = (self.0.clone(), resolver.clone());
             tokio::spawn(async move {
@@ -171,20 +171,16 @@ impl Probes {
 impl Probe {
     /// Stores the outcome, and logs each problem once.
     fn finish(&mut self, Target { host, port, .. }: &Target, outcome: Result<KmsProbe, String>) {
-        let (result, problem) = match outcome {
-            Ok(result) => (result, None),
-            Err(problem) => (KmsProbe::Unreachable, Some(problem)),
-        };
-        match &problem {
-            Some(err) if self.problem != problem => {
+        match (&self.outcome, &outcome) {
+            (before, Err(err)) if before.as_ref() != Some(&outcome) => {
                 tracing::warn!(%host, port, %err, "cannot read the certificate of a KMS (probe_kms)");
             }
-            None if self.problem.is_some() => {
-                tracing::info!(%host, port, "the certificate of the KMS can be read again")
+            (Some(Err(_)), Ok(_)) => {
+                tracing::info!(%host, port, "the certificate of the KMS can be read again");
             }
             _ => {}
         }
-        (self.result, self.problem) = (Some(result), problem);
+        self.outcome = Some(outcome);
     }
 }
 

@@ -78,7 +78,8 @@ fn entry(text: &str) -> Result<Entry, &'static str> {
     }
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) if text.parse::<IpAddr>().is_err() && !text.ends_with(']') => {
-            (host, Some(parse_port(port)?))
+            let port = port.parse().ok().filter(|port| *port > 0);
+            (host, Some(port.ok_or("has an invalid port (use 1 to 65535)")?))
         }
         _ => (text, None),
     };
@@ -107,10 +108,6 @@ fn domain(host: &str) -> Result<Hosts, &'static str> {
         !label.is_empty() && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
     };
     if name.split('.').all(is_plain) { Ok(Hosts::Domain { name, only_below }) } else { Err(FORM) }
-}
-
-fn parse_port(text: &str) -> Result<u16, &'static str> {
-    text.parse().ok().filter(|port| *port > 0).ok_or("has an invalid port (use 1 to 65535)")
 }
 
 #[cfg(test)]

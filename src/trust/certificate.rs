@@ -33,8 +33,13 @@ impl<'a> Certificate<'a> {
         (rest.is_empty() && !has_error && certificate.extensions_map().is_ok()).then_some(Self(certificate))
     }
 
-    pub fn version(&self) -> u32 {
-        self.0.version().0 + 1
+    /// As [`Self::parse`], of version 3 only.
+    pub fn parse_v3(der: &'a [u8]) -> Result<Self, Problem> {
+        let certificate = Self::parse(der).ok_or(Problem::Unparsable)?;
+        match certificate.0.version() {
+            X509Version::V3 => Ok(certificate),
+            X509Version(version) => Err(Problem::Version(version + 1)),
+        }
     }
 
     /// notBefore and notAfter, in Unix seconds.
@@ -45,10 +50,6 @@ impl<'a> Certificate<'a> {
 
     pub fn x509(&self) -> &X509Certificate<'a> {
         &self.0
-    }
-
-    pub fn is_self_issued(&self) -> bool {
-        self.0.subject() == self.0.issuer()
     }
 
     /// The subject alternative names of the types DNS, IP, email and URI, without their types.

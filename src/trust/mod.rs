@@ -133,10 +133,7 @@ impl TrustStore {
     }
 
     fn add(&mut self, der: CertificateDer<'static>) -> Result<(), Problem> {
-        let certificate = Certificate::parse(&der).ok_or(Problem::Unparsable)?;
-        if certificate.version() != 3 {
-            return Err(Problem::Version(certificate.version()));
-        }
+        let certificate = Certificate::parse_v3(&der)?;
         if certificate.check_ca().is_ok() {
             certificate.check_extensions(true)?;
             let anchor = webpki::anchor_from_trusted_cert(&der).map_err(|_| Problem::Unparsable)?.to_owned();
@@ -185,7 +182,7 @@ impl TrustStore {
         intermediates: &[CertificateDer<'_>],
         purpose: Purpose,
     ) -> Result<(), TrustError> {
-        let dates = Certificate::parse(leaf).ok_or_else(|| TrustError::leaf(Problem::Unparsable))?.validity();
+        let dates = Certificate::parse_v3(leaf).map_err(TrustError::leaf)?.validity();
         let [from, to] = dates.map(|at| UnixTime::since_unix_epoch(Duration::from_secs(at.max(0).cast_unsigned())));
         let verify = |at| self.verify_at(leaf, intermediates, purpose, at, false);
         verify(from).or_else(|_| verify(to))
@@ -200,10 +197,7 @@ impl TrustStore {
         now: UnixTime,
         dates: bool,
     ) -> Result<(), TrustError> {
-        let certificate = Certificate::parse(leaf).ok_or_else(|| TrustError::leaf(Problem::Unparsable))?;
-        if certificate.version() != 3 {
-            return Err(TrustError::leaf(Problem::Version(certificate.version())));
-        }
+        let certificate = Certificate::parse_v3(leaf).map_err(TrustError::leaf)?;
         if self.cas.contains(leaf) || self.others.contains(leaf) {
             let dated = if dates { certificate.check_dates(now) } else { Ok(()) };
             return dated
@@ -290,7 +284,8 @@ impl TrustStore {
             E::EmptyEkuExtension | E::RequiredEkuNotFoundContext(_) => TrustError::leaf(Problem::Purpose),
             E::UnknownIssuer => {
                 // The issuer may be in the store without being a CA.
-                let issued = [leaf].into_iter().chain(&intermediates).filter(|_| !leaf.is_self_issued());
+                let issued =
+                    [leaf].into_iter().chain(&intermediates).filter(|_| leaf.x509().subject() != leaf.x509().issuer());
                 let issuers: Vec<_> = issued.map(|each| each.x509().issuer()).collect();
                 let others = self.others.iter().filter_map(|der| Certificate::parse(der));
                 let mut issuers = others.filter(|other| issuers.contains(&other.x509().subject()));

@@ -57,14 +57,12 @@ pub fn trust_store(pem: &[u8]) -> Result<TrustStore, PemError> {
 pub fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemError> {
     let certificates = certificates(pem)?;
     for (index, (line, der)) in certificates.iter().enumerate() {
-        let problem = match Certificate::parse(der) {
-            None => Err(Problem::Unparsable),
-            Some(certificate) if certificate.version() != 3 => Err(Problem::Version(certificate.version())),
+        let checked = Certificate::parse_v3(der).and_then(|certificate| match index {
             // rustls refuses such a leaf.
-            Some(certificate) if index == 0 => certificate.check_extensions(false),
-            Some(_) => Ok(()),
-        };
-        problem.map_err(|problem| unusable(*line, &problem, "reissue it"))?;
+            0 => certificate.check_extensions(false),
+            _ => Ok(()),
+        });
+        checked.map_err(|problem| unusable(*line, &problem, "reissue it"))?;
     }
     Ok(certificates.into_iter().map(|(_, der)| der).collect())
 }

@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use hyper::{
-    HeaderMap,
-    header::{HeaderName, HeaderValue},
-};
+use hyper::header::{HeaderName, HeaderValue};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -48,11 +45,5 @@ impl ListenerPolicy {
             return None;
         }
         Some(old.superseded.clone())
-    }
-
-    pub fn set_headers(&self, headers: &mut HeaderMap) {
-        for (name, value) in &self.headers {
-            headers.insert(name.clone(), value.clone());
-        }
     }
 }
