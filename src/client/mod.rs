@@ -1,10 +1,10 @@
 //! One cluster's REST API: one attempt, one outcome, read-only.
 //!
 //! [`Client::poll`] is all that the rest of the program sees. Inside: `settings` (what a client needs to know),
-//! `transport`, `resolve`, `https_proxy`, `tls_files`, `verify` and `verify_error` (how clusters are reached and which certificates are trusted),
-//! `secret_file`, `auth` and `accounts` (credentials), `api` and `response` (HTTP), `decode` (JSON to model), `details`
-//! (what is requested rarely), `error` and `error_text` (errors to model). Besides: `kms_probe` (the certificate of a key
-//! management server), and `fetch` (the JSON of another exporter).
+//! `transport`, `resolve`, `https_proxy` and `tls_files` (how clusters are reached), `verify` and `verify_error` (which
+//! certificates are trusted, and why one is not), `secret_file`, `auth` and `accounts` (credentials), `api` and `response`
+//! (HTTP), `decode` (JSON to model), `details` (what is requested rarely), `error` and `error_text` (errors to model).
+//! Besides: `kms_probe` (the certificate of a key management server), and `fetch` (the JSON of another exporter).
 //!
 //! The schedule, retries over time and the wall clock belong to the poller.
 

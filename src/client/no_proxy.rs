@@ -55,7 +55,7 @@ impl NoProxy {
 impl FromStr for NoProxy {
     type Err = String;
 
-    /// Errors do not repeat the invalid entry, because it could be a password that belongs into another variable.
+    /// Errors do not repeat the invalid entry, because it could be a password, meant for another variable.
     fn from_str(text: &str) -> Result<Self, String> {
         let entries = text.split(',').map(str::trim).enumerate().filter(|(_, entry)| !entry.is_empty());
         let parsed =

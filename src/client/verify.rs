@@ -117,6 +117,8 @@ impl ServerVerifier {
         Self { name, proxy: None, recorder: Arc::default(), trust: Arc::new(trust) }
     }
 
+    /// The TLS configuration of a client that uses this verifier, without a client certificate yet.
+    ///
     /// # Errors
     ///
     /// When the `versions` cannot be used.
@@ -129,7 +131,7 @@ impl ServerVerifier {
         Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(self)))
     }
 
-    /// Makes the configuration for one client of a configuration for all, with the verifier of the proxy if that speaks TLS.
+    /// Adapts a shared configuration to one client: its recorder, and the verifier of its proxy if that speaks TLS.
     pub fn for_client(
         &self,
         mut config: ClientConfig,
