@@ -52,7 +52,7 @@
 //!   `status` show its result; alert rules and dashboards use the metric.
 //! * **Output is consistent.** A scrape or a page is rendered from one [`store::View`].
 //! * **The core does no IO and reads no clock**: [`model`], [`store`], [`metrics`], [`report`], [`page`], `client::decode`,
-//!   `poll::schedule`, `poll::config_diff`. They take the time as an argument.
+//!   `poll::schedule`. They take the time as an argument.
 //! * **The exporter does not write to clusters.** Every request is a GET, except the login.
 //! * **Secrets are of type [`secret::Secret`]** from the file to the request. A response that contains one is rejected.
 //! * **Only `config::raw` and `client::decode` know the formats** of the configuration file and of the API.

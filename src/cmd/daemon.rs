@@ -1,7 +1,7 @@
 //! The daemon: configuration -> poller -> store -> listener.
 
 use super::{
-    reloader::{Clusters, ConfigSource, Reloader},
+    reloader::{Loader, Reloader},
     serve,
 };
 use crate::{
@@ -20,8 +20,8 @@ pub fn run(args: &DaemonArgs) -> anyhow::Result<()> {
         let signals = Signals::listen(true)?;
         super::start_log(args.log)?;
         let (store, telemetry) = (Store::default(), serve::telemetry(&args.web)?);
-        let clusters = Clusters::new(ConfigSource::new(&args.clusters), store.clone());
-        let (mut reloader, loaded) = Reloader::start(clusters, telemetry.clone()).await?;
+        let loader = Loader::new(&args.clusters);
+        let (mut reloader, loaded) = Reloader::start(loader, store.clone(), telemetry.clone()).await?;
         tracing::info!(clusters = loaded.added, "configuration loaded");
         let (bound, requests) = serve::bind(&args.web, ListenAddress::any(DEFAULT_PORT), &store, telemetry)?;
         serve::warn_of_few_descriptors(store.view().clusters.len());

@@ -1,4 +1,4 @@
-//! The polled clusters, and how they follow their configuration.
+//! Loads the configuration, and reloads it when it changes.
 
 use std::{convert::Infallible, path::PathBuf, sync::Arc, time::Duration};
 
@@ -11,10 +11,10 @@ use super::Fields;
 use crate::{
     blocking::KeyedBlockingPool,
     cli::{ClustersArgs, DEFAULT_CONFIG_FILE},
-    client::{Recorded, TransportPool},
+    client::TransportPool,
     clock,
     config::{self, Config, ConfigErrors, SingleCluster, Sources},
-    poll::{Changes, ClusterSettings, Poller},
+    poll::{Changes, Poller},
     reload::{Outcome, ReloadRequests},
     service,
     store::Store,
@@ -29,65 +29,82 @@ const SETTLE: Duration = Duration::from_secs(1);
 /// The time limit for reading the configuration and its files, because a file system can hang.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Where the clusters are configured.
+/// Loads the configuration of the clusters. It reads files on a blocking thread, for [`LOAD_TIMEOUT`] at most.
+pub struct Loader {
+    pub pool: Arc<TransportPool>,
+    reader: KeyedBlockingPool,
+    source: Source,
+}
+
 #[derive(Clone, Debug)]
-pub enum ConfigSource {
+enum Source {
     File(PathBuf),
     /// `--cluster.url` and its flags, which cannot change.
     Flags(SingleCluster),
 }
 
-/// The polled clusters and their source.
-pub struct Clusters {
-    files: Arc<KeyedBlockingPool>,
-    /// The names of the clusters to poll; empty for all.
-    only: Vec<String>,
+/// Keeps the polled clusters in step with their configuration.
+pub struct Reloader {
+    /// The texts of the last attempt to load, and its outcome.
+    last: (Texts, Result<Changes, ConfigErrors>),
+    loader: Loader,
     poller: Poller,
-    pool: Arc<TransportPool>,
-    source: ConfigSource,
+    telemetry: Arc<Telemetry>,
     /// About the configuration in use.
     warnings: Vec<String>,
-}
-
-/// Applies changes of the source to the polled clusters.
-pub struct Reloader {
-    clusters: Clusters,
-    /// The texts of the last attempt to load, and its outcome.
-    last: (Texts, Loaded),
-    telemetry: Arc<Telemetry>,
     web: Option<Arc<WebConfig>>,
 }
 
 /// The texts of all files.
 type Texts = Result<Sources, ConfigErrors>;
 
-/// The outcome of loading them.
-type Loaded = Result<Changes, ConfigErrors>;
+// === impl Loader ===
 
-// === impl ConfigSource ===
-
-impl ConfigSource {
+impl Loader {
     pub fn new(args: &ClustersArgs) -> Self {
-        match args.single() {
-            Some(cluster) => Self::Flags(cluster),
-            None => Self::File(args.config_file.clone().unwrap_or_else(|| DEFAULT_CONFIG_FILE.into())),
-        }
+        let file = || args.config_file.clone().unwrap_or_else(|| DEFAULT_CONFIG_FILE.into());
+        let source = args.single().map_or_else(|| Source::File(file()), Source::Flags);
+        Self { pool: Arc::default(), reader: KeyedBlockingPool::new(1), source }
     }
 
+    /// Reads and parses the texts, and loads the files that connections depend on, so that their errors are reported now.
+    pub async fn load(&self) -> (Texts, Result<Config, ConfigErrors>) {
+        let (source, pool) = (self.source.clone(), self.pool.clone());
+        let load = move || {
+            let texts = source.texts();
+            let config = texts.clone().and_then(|texts| {
+                let config = match &source {
+                    Source::File(_) => config::parse(&texts)?,
+                    Source::Flags(cluster) => config::single(cluster)?,
+                };
+                super::errors(&config, &pool).or(config)
+            });
+            (texts, config)
+        };
+        self.run(load).await.unwrap_or_else(|err| (Err(err.clone()), Err(err)))
+    }
+
+    async fn texts(&self) -> Texts {
+        let source = self.source.clone();
+        self.run(move || source.texts()).await.flatten()
+    }
+
+    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, ConfigErrors> {
+        match timeout(LOAD_TIMEOUT, self.reader.run("", work)).await {
+            Ok(Some(done)) => Ok(done),
+            _ => Err(self.source.timeout_error()),
+        }
+    }
+}
+
+// === impl Source ===
+
+impl Source {
     fn texts(&self) -> Texts {
         match self {
             Self::File(path) => config::read(path),
             Self::Flags(_) => Ok(Sources::default()),
         }
-    }
-
-    /// Parses the texts, and loads the files that connections depend on, so that their errors are reported now.
-    fn prepare(&self, texts: &Sources, pool: &TransportPool) -> Result<Config, ConfigErrors> {
-        let config = match self {
-            Self::File(_) => config::parse(texts)?,
-            Self::Flags(cluster) => config::single(cluster)?,
-        };
-        super::errors(&config, pool).or(config)
     }
 
     /// The error for a file system that does not answer.
@@ -106,113 +123,41 @@ impl ConfigSource {
     }
 }
 
-// === impl Clusters ===
+// === impl Reloader ===
 
-impl Clusters {
-    /// Reads and polls nothing yet.
-    pub fn new(source: ConfigSource, store: Store) -> Self {
-        Self {
-            files: Arc::new(KeyedBlockingPool::new(1)),
-            only: Vec::new(),
-            poller: Poller::new(store),
-            pool: Arc::default(),
-            source,
-            warnings: Vec::new(),
-        }
-    }
-
-    /// Polls only these clusters of the source.
-    pub fn only(&mut self, names: &[String]) {
-        self.only = names.to_vec();
-    }
-
-    /// From now on, polls each cluster once, and records requests and responses.
-    pub fn record(&mut self) {
-        self.poller.record();
-    }
-
-    /// What was recorded, by cluster.
-    pub fn recorded(&self) -> Vec<(ClusterSettings, Recorded)> {
-        self.poller.recorded()
-    }
-
-    /// Loads the source, polls its clusters from now on, and returns what changed.
+impl Reloader {
+    /// Loads the configuration for the first time, and starts to poll its clusters.
     ///
     /// # Errors
     ///
-    /// Every error of the source. Then nothing is changed.
-    pub async fn load(&mut self) -> Loaded {
-        self.load_texts().await.1
+    /// Every error of the configuration.
+    pub async fn start(
+        loader: Loader,
+        store: Store,
+        telemetry: Arc<Telemetry>,
+    ) -> Result<(Self, Changes), ConfigErrors> {
+        telemetry.watch_files(loader.pool.files_are_good());
+        let last = (Ok(Sources::default()), Ok(Changes::default()));
+        let poller = Poller::new(store);
+        let mut reloader = Self { last, loader, poller, telemetry, warnings: Vec::new(), web: None };
+        reloader.load().await;
+        let changes = reloader.last.1.clone()?;
+        reloader.telemetry.set_config_warnings(reloader.warnings.clone());
+        Ok((reloader, changes))
     }
 
-    /// Like [`Self::load`], with the texts that were read.
-    async fn load_texts(&mut self) -> (Texts, Loaded) {
-        let (source, pool) = (self.source.clone(), self.pool.clone());
-        let read = move || {
-            let texts = source.texts();
-            let config = texts.clone().and_then(|texts| source.prepare(&texts, &pool));
-            (texts, config)
-        };
-        let (texts, config) = match self.run_blocking(read).await {
-            Ok(read) => read,
-            Err(err) => (Err(err.clone()), Err(err)),
-        };
-        let loaded = config.and_then(|config| self.select(config)).map(|config| {
+    /// Loads the configuration and polls its clusters from now on. Changes nothing if there are errors.
+    async fn load(&mut self) {
+        let (texts, config) = self.loader.load().await;
+        let loaded = config.map(|config| {
             for warning in config.warnings.iter() {
                 let Fields { cluster, file, key, line } = Fields::of(warning);
                 tracing::warn!(file, line, cluster, key, "{}", warning.problem);
             }
             self.warnings = config.warnings.iter().map(ToString::to_string).collect();
-            self.poller.apply(config.clusters, &self.pool)
+            self.poller.apply(config.clusters, &self.loader.pool)
         });
-        (texts, loaded)
-    }
-
-    /// Without the clusters that are not in `only`.
-    fn select(&self, mut config: Config) -> Result<Config, ConfigErrors> {
-        let mut errors = ConfigErrors::default();
-        for name in &self.only {
-            if !config.clusters.iter().any(|cluster| cluster.name.as_str() == name) {
-                errors.add(name, "no cluster of this name is configured");
-            }
-        }
-        if !self.only.is_empty() {
-            config.clusters.retain(|cluster| self.only.iter().any(|name| cluster.name.as_str() == name));
-        }
-        errors.or(config)
-    }
-
-    /// Runs `work`, which reads files, on a blocking thread, for [`LOAD_TIMEOUT`] at most.
-    async fn run_blocking<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, ConfigErrors> {
-        match timeout(LOAD_TIMEOUT, self.files.run("", work)).await {
-            Ok(Some(done)) => Ok(done),
-            _ => Err(self.source.timeout_error()),
-        }
-    }
-
-    async fn texts(&self) -> Texts {
-        let source = self.source.clone();
-        self.run_blocking(move || source.texts()).await.flatten()
-    }
-}
-
-// === impl Reloader ===
-
-impl Reloader {
-    /// Loads the clusters for the first time.
-    ///
-    /// # Errors
-    ///
-    /// Every error of the source.
-    pub async fn start(mut clusters: Clusters, telemetry: Arc<Telemetry>) -> Result<(Self, Changes), ConfigErrors> {
-        telemetry.watch_files(clusters.pool.files_are_good());
-        let last = clusters.load_texts().await;
-        let changes = last.1.clone()?;
-        telemetry.set_config_warnings(clusters.warnings.clone());
-        Ok((Self { clusters, last, telemetry, web: None }, changes))
+        self.last = (texts, loaded);
     }
 
     /// Reloads this web configuration as well.
@@ -251,11 +196,11 @@ impl Reloader {
     async fn reload(&mut self, by: &str) -> Outcome {
         const KEPT: &str = "Not reloaded, the last good";
         service::notify_reloading();
-        let web = async { Some(self.web.as_ref()?.reload().await) };
-        let (last, web) = tokio::join!(self.clusters.load_texts(), web);
-        self.last = last;
+        let web = self.web.clone();
+        let web = async { Some(web?.reload().await) };
+        let ((), web) = tokio::join!(self.load(), web);
+        self.report(by);
         let loaded = &self.last.1;
-        self.report(by, loaded);
         service::notify_ready();
         let mut text = match loaded {
             Ok(changes) => format!("Reloaded; {changes}"),
@@ -273,27 +218,28 @@ impl Reloader {
     /// named in it may exist by now; the outcome is logged only if it differs.
     async fn reload_if_changed(&mut self) {
         let (tried, before) = self.last.clone();
-        let texts = self.clusters.texts().await;
+        let texts = self.loader.texts().await;
         let edited = texts != tried;
         if !edited && before.is_ok() {
             return;
         }
         if edited {
             sleep(SETTLE).await;
-            if self.clusters.texts().await != texts {
+            if self.loader.texts().await != texts {
                 return;
             }
         }
-        self.last = self.clusters.load_texts().await;
+        self.load().await;
         if edited || self.last.1 != before {
-            self.report("file", &self.last.1);
+            self.report("file");
         }
     }
 
-    fn report(&self, by: &str, outcome: &Loaded) {
-        self.telemetry.config_loaded(&clock::now(), outcome.is_ok());
-        self.telemetry.set_config_warnings(self.clusters.warnings.clone());
-        match outcome {
+    fn report(&self, by: &str) {
+        let loaded = &self.last.1;
+        self.telemetry.config_loaded(&clock::now(), loaded.is_ok());
+        self.telemetry.set_config_warnings(self.warnings.clone());
+        match loaded {
             Ok(Changes { added, changed, removed, unchanged }) => {
                 tracing::info!(by, added, changed, removed, unchanged, "configuration reloaded");
             }

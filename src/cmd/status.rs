@@ -3,30 +3,36 @@
 use std::{
     io::{self, IsTerminal, Write},
     process::ExitCode,
+    sync::Arc,
     time::Duration,
 };
 
-use tokio::time::{Instant, sleep};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, interval},
+};
 use url::Url;
 
 use super::{
     record,
-    reloader::{Clusters, ConfigSource},
+    reloader::Loader,
     summary::{self, Summary},
 };
 use crate::{
     cli::{OutputForm, StatusArgs},
-    client::{self, Recorded},
-    clock, limits, metrics,
+    client::{self, Client, Recorded, Recorder},
+    clock,
+    config::ConfigErrors,
+    limits, metrics,
     model::{escape_hidden, is_hidden},
-    poll::ClusterSettings,
+    poll::{self, ClusterSettings},
     recording,
     report::{self, Severity},
     store::{Store, View},
 };
 
-/// How often the progress of the polls is checked.
-const CHECK_INTERVAL: Duration = Duration::from_millis(100);
+/// How often the progress of the polls is shown.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Prints the status; the exit status is that of monitoring plugins.
 pub fn run(args: &StatusArgs) -> ExitCode {
@@ -53,7 +59,7 @@ pub fn unknown(problem: &str, plugin: bool) -> ExitCode {
 
 /// Polls the clusters.
 fn from_clusters(args: &StatusArgs) -> anyhow::Result<(String, Severity)> {
-    let (view, recorded) = ask(args)?;
+    let (view, recorded) = poll(args)?;
     let now = clock::now();
     let report = report::report(&view, &now);
     if let Some(path) = &args.record {
@@ -135,31 +141,56 @@ fn code(severity: Severity) -> u8 {
     }
 }
 
-/// Polls as the daemon does, until every first poll has ended. Also returns what `--record` needs.
-fn ask(args: &StatusArgs) -> anyhow::Result<(View, Vec<(ClusterSettings, Recorded)>)> {
+/// Polls every cluster once, all at the same time. Also returns what `--record` needs.
+fn poll(args: &StatusArgs) -> anyhow::Result<(View, Vec<(ClusterSettings, Recorded)>)> {
     if let Some(path) = &args.record {
         record::check(path)?;
     }
     limits::raise_descriptors();
     super::block_on(async {
-        let store = Store::default();
-        let mut clusters = Clusters::new(ConfigSource::new(&args.clusters), store.clone());
-        clusters.only(&args.names);
-        if args.record.is_some() {
-            clusters.record();
-        }
-        clusters.load().await?;
-        let started = Instant::now();
-        loop {
-            let view = store.view();
-            let done = view.clusters.iter().filter(|cluster| cluster.last_poll().is_some()).count();
-            progress(done, view.clusters.len(), started);
-            if done == view.clusters.len() {
-                return Ok((view, clusters.recorded()));
+        let (loader, store) = (Loader::new(&args.clusters), Store::default());
+        let clusters = select(loader.load().await.1?.clusters, &args.names)?;
+        // The status of a fast cluster must not become stale while a slow one is polled.
+        let longest = 2 * clusters.iter().map(|cluster| cluster.client.timeout).max().unwrap_or_default();
+        let (mut polls, mut recorders) = (JoinSet::new(), Vec::new());
+        for settings in clusters {
+            let mut client = Client::new(settings.client.clone(), loader.pool.clone());
+            let publisher = store.publisher(settings.name.clone(), settings.stale_after.max(longest));
+            store.set_metadata(&settings.name, &settings.metadata);
+            if args.record.is_some() {
+                let recorder = Arc::<Recorder>::default();
+                client.record(recorder.clone());
+                recorders.push((settings, recorder));
             }
-            sleep(CHECK_INTERVAL).await;
+            polls.spawn(poll::once(client, publisher));
         }
+        let (all, mut publishers, started) = (polls.len(), Vec::new(), Instant::now());
+        let mut ticks = interval(PROGRESS_INTERVAL);
+        loop {
+            tokio::select! {
+                polled = polls.join_next() => match polled {
+                    Some(publisher) => publishers.push(publisher?),
+                    None => break,
+                },
+                _ = ticks.tick() => {}
+            }
+            progress(publishers.len(), all, started);
+        }
+        let recorded = recorders.into_iter().map(|(settings, recorder)| (settings, recorder.recorded()));
+        Ok((store.view(), recorded.collect()))
     })
+}
+
+/// Only the clusters with these names; all if there are no names.
+fn select(mut clusters: Vec<ClusterSettings>, names: &[String]) -> Result<Vec<ClusterSettings>, ConfigErrors> {
+    let mut errors = ConfigErrors::default();
+    for name in names {
+        if !clusters.iter().any(|cluster| cluster.name.as_str() == name) {
+            errors.add(name, "no cluster of this name is configured");
+        }
+    }
+    clusters.retain(|cluster| names.is_empty() || names.iter().any(|name| cluster.name.as_str() == name));
+    errors.or(clusters)
 }
 
 /// Shows a line that overwrites itself, after the first second.

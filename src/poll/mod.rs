@@ -3,12 +3,12 @@
 //! A hanging cluster delays only its own task. If a task panics, `up` is 0 and the task is restarted one interval later; the
 //! counters are kept.
 
-mod config_diff;
 mod log;
 mod schedule;
 
 use std::{
     collections::BTreeMap,
+    fmt,
     future::Future,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -17,13 +17,9 @@ use std::{
 use tokio::time::sleep_until;
 use tokio_util::task::AbortOnDropHandle;
 
-pub use self::config_diff::Changes;
-use self::{
-    config_diff::{ConfigDiff, Start},
-    schedule::{Next, Schedule},
-};
+use self::schedule::{Next, Schedule};
 use crate::{
-    client::{self, Client, Recorded, Recorder, TransportPool},
+    client::{self, Client, TransportPool},
     clock,
     lock::lock,
     model::{ClusterMetadata, ClusterName, PollFailure, PollResult, Timestamp},
@@ -32,9 +28,6 @@ use crate::{
 
 /// How often the file of a rejected credential is checked for changes.
 const CREDENTIAL_CHECK_INTERVAL: Duration = Duration::from_secs(1);
-
-/// The interval of recorded clusters: longer than the process lives.
-const ONCE: Duration = Duration::from_secs(86_400);
 
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ClusterSettings {
@@ -61,8 +54,6 @@ pub trait StatusSource: Send + Sync + 'static {
 #[derive(Debug)]
 pub struct Poller {
     origin: Instant,
-    /// Set if requests and responses are recorded.
-    recorders: Option<BTreeMap<ClusterName, Arc<Recorder>>>,
     settings: BTreeMap<ClusterName, ClusterSettings>,
     store: Store,
     tasks: BTreeMap<ClusterName, AbortOnDropHandle<()>>,
@@ -82,24 +73,20 @@ impl StatusSource for Client {
     }
 }
 
+/// The effect of a configuration change, in numbers of clusters.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Changes {
+    pub added: usize,
+    pub changed: usize,
+    pub removed: usize,
+    pub unchanged: usize,
+}
+
 // === impl Poller ===
 
 impl Poller {
     pub fn new(store: Store) -> Self {
-        let origin = clock::now().mono;
-        Self { origin, recorders: None, settings: BTreeMap::new(), store, tasks: BTreeMap::new() }
-    }
-
-    /// From here on, each cluster is polled once, and what it sends and receives is noted.
-    pub fn record(&mut self) {
-        self.recorders = Some(BTreeMap::new());
-    }
-
-    /// What was noted, and the settings that were polled with.
-    pub fn recorded(&self) -> Vec<(ClusterSettings, Recorded)> {
-        let recorders = self.recorders.iter().flatten();
-        let both = recorders.filter_map(|(name, noted)| Some((self.settings.get(name)?.clone(), noted.recorded())));
-        both.collect()
+        Self { origin: clock::now().mono, settings: BTreeMap::new(), store, tasks: BTreeMap::new() }
     }
 
     /// Replaces the polled clusters by `next`, whose names must be distinct.
@@ -107,20 +94,9 @@ impl Poller {
     /// Clusters with unchanged settings are not affected. The others are polled at once; they keep the counters of the cluster
     /// of the same name, and its status if the URL is the same. Removed clusters disappear from the store.
     pub fn apply(&mut self, next: Vec<ClusterSettings>, pool: &Arc<TransportPool>) -> Changes {
-        if let Some(recorders) = &mut self.recorders {
-            recorders.extend(next.iter().map(|settings| (settings.name.clone(), Arc::default())));
-        }
-        let recorders = self.recorders.clone().unwrap_or_default();
         let changes = self.apply_with(next, |settings| {
             let (client, pool) = (settings.client.clone(), pool.clone());
-            let recorder = recorders.get(&settings.name).cloned();
-            move || {
-                let mut client = Client::new(client.clone(), pool.clone());
-                if let Some(recorder) = &recorder {
-                    client.record(recorder.clone());
-                }
-                client
-            }
+            move || Client::new(client.clone(), pool.clone())
         });
         pool.retain(|transport| self.settings.values().any(|settings| settings.client.transport == *transport));
         changes
@@ -131,41 +107,66 @@ impl Poller {
         next: Vec<ClusterSettings>,
         source: impl Fn(&ClusterSettings) -> F,
     ) -> Changes {
-        let ConfigDiff { changes, set_metadata, start, stop } = config_diff::diff(&self.settings, &next);
-        for name in stop {
-            self.tasks.remove(&name);
-            // The task may end later than the next scrape.
-            self.store.remove(&name);
-        }
-        for (settings, how) in start.iter().filter_map(|(index, how)| Some((next.get(*index)?, *how))) {
-            let ClusterSettings { interval, ref name, stale_after, .. } = *settings;
-            let interval = if self.recorders.is_some() { ONCE } else { interval };
-            let schedule = Schedule::new(name, interval, stale_after, self.origin);
-            self.start(name.clone(), schedule, interval, stale_after, how, source(settings));
-        }
-        for settings in set_metadata.iter().filter_map(|index| next.get(*index)) {
+        let mut changes = Changes::default();
+        let mut removed = std::mem::take(&mut self.settings);
+        for settings in next {
+            let before = removed.remove(&settings.name);
+            match &before {
+                None => changes.added += 1,
+                Some(before) if *before == settings => changes.unchanged += 1,
+                Some(_) => changes.changed += 1,
+            }
+            // A change of metadata alone does not restart the task.
+            let polled = |settings: &ClusterSettings| (settings.client.clone(), settings.interval, settings.stale_after);
+            if before.as_ref().map(polled) != Some(polled(&settings)) {
+                // A cluster is identified by its URL: with a different URL, the known status does not apply.
+                let same_cluster = before.is_some_and(|before| before.client.url == settings.client.url);
+                let publisher = if same_cluster { Store::successor } else { Store::publisher };
+                let publisher = publisher(&self.store, settings.name.clone(), settings.stale_after);
+                let schedule = Schedule::new(&settings.name, settings.interval, settings.stale_after, self.origin);
+                self.start(publisher, schedule, settings.interval, source(&settings));
+            }
             self.store.set_metadata(&settings.name, &settings.metadata);
+            self.settings.insert(settings.name.clone(), settings);
         }
-        self.settings = next.into_iter().map(|settings| (settings.name.clone(), settings)).collect();
+        for name in removed.keys() {
+            changes.removed += 1;
+            self.tasks.remove(name);
+            // The task may end later than the next scrape.
+            self.store.remove(name);
+        }
         changes
     }
 
     fn start<S: StatusSource>(
         &mut self,
-        name: ClusterName,
+        publisher: Publisher,
         schedule: Schedule,
         interval: Duration,
-        stale_after: Duration,
-        how: Start,
         source: impl Fn() -> S + Send + 'static,
     ) {
-        let publisher = match how {
-            Start::Fresh => self.store.publisher(name.clone(), stale_after),
-            Start::Continuing => self.store.successor(name.clone(), stale_after),
-        };
+        let name = publisher.name().clone();
         let task = supervise(source, publisher, schedule, interval);
         self.tasks.insert(name, AbortOnDropHandle::new(tokio::spawn(task)));
     }
+}
+
+impl fmt::Display for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { added, changed, removed, unchanged } = self;
+        write!(f, "added={added} changed={changed} removed={removed} unchanged={unchanged}")
+    }
+}
+
+/// Polls a cluster once. The result is in the store as long as the returned publisher exists.
+pub async fn once(mut source: impl StatusSource, publisher: Publisher) -> Arc<Mutex<Publisher>> {
+    let publisher = Arc::new(Mutex::new(publisher));
+    let polled = publisher.clone();
+    let task = tokio::spawn(async move { drop(poll(&mut source, &polled).await) });
+    if AbortOnDropHandle::new(task).await.is_err() {
+        record(&publisher, |publisher| publisher.record_crash(clock::now()));
+    }
+    publisher
 }
 
 /// Restarts the task of a cluster whenever it panics.
@@ -189,18 +190,25 @@ async fn supervise<S: StatusSource>(
 /// Polls one cluster until the task is aborted.
 async fn run<S: StatusSource>(mut source: S, publisher: Arc<Mutex<Publisher>>, mut schedule: Schedule) {
     loop {
-        let started = clock::now();
         // Boxed, so that the task does not hold the 8 KiB of this future while it waits.
-        let result = Box::pin(source.poll(started.mono)).await;
-        let ended = clock::now();
-        let next = schedule.next(ended.mono, result.as_ref().err());
-        log::poll(&name(&publisher), &result, ended.mono - started.mono);
-        record(&publisher, |publisher| {
-            publisher.set_api_certificate(source.certificate());
-            publisher.record(ended, ended.mono - started.mono, result)
-        });
+        let failure = Box::pin(poll(&mut source, &publisher)).await;
+        let next = schedule.next(clock::now().mono, failure.as_ref());
         wait(&source, next).await;
     }
+}
+
+/// Polls, and logs and publishes the result. Returns the failure.
+async fn poll(source: &mut impl StatusSource, publisher: &Mutex<Publisher>) -> Option<PollFailure> {
+    let started = clock::now().mono;
+    let result = source.poll(started).await;
+    let (ended, failure) = (clock::now(), result.as_ref().err().cloned());
+    let took = ended.mono - started;
+    record(publisher, |publisher| {
+        log::poll(publisher.name(), &result, took);
+        publisher.set_api_certificate(source.certificate());
+        publisher.record(ended, took, result)
+    });
+    failure
 }
 
 async fn wait(source: &impl StatusSource, next: Next) {
@@ -229,10 +237,6 @@ fn record(publisher: &Mutex<Publisher>, publish: impl FnOnce(&mut Publisher) -> 
     for change in &changes {
         log::change(publisher.name(), change);
     }
-}
-
-fn name(publisher: &Mutex<Publisher>) -> ClusterName {
-    lock(publisher).name().clone()
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::*;
-use crate::model::{CredentialRejection, FailureReason, Status};
+use crate::model::{CredentialRejection, FailureReason, Labels, Status};
 
 const INTERVAL: Duration = Duration::from_secs(60);
 const STALE_AFTER: Duration = Duration::from_secs(300);
@@ -42,7 +42,8 @@ impl Script {
         let script = self.clone();
         let name = ClusterName::new(name).unwrap();
         let schedule = Schedule::new(&name, INTERVAL, STALE_AFTER, poller.origin);
-        poller.start(name, schedule, INTERVAL, STALE_AFTER, Start::Fresh, move || script.clone());
+        let publisher = poller.store.publisher(name, STALE_AFTER);
+        poller.start(publisher, schedule, INTERVAL, move || script.clone());
     }
 }
 
@@ -130,15 +131,48 @@ async fn first_polls_start_at_once_and_later_ones_keep_the_interval() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn recorded_clusters_are_polled_once() {
-    let (mut poller, script) = (Poller::new(Store::default()), Script::new([Act::Succeed]));
-    poller.record();
-    poller.apply_with(vec![schedules::settings("recorded", 1, STALE_AFTER)], |_| {
-        let script = script.clone();
-        move || script.clone()
-    });
+async fn a_cluster_can_be_polled_once() {
+    let (store, script) = (Store::default(), Script::new([Act::Succeed, Act::Panic]));
+    let poll = || once(script.clone(), store.publisher(ClusterName::new("one").unwrap(), STALE_AFTER));
+    let publisher = poll().await;
     pass(10 * INTERVAL).await;
-    assert_eq!(script.polls(), 1);
+    assert_eq!((script.polls(), store.view().clusters.len()), (1, 1));
+    let _successor = poll().await;
+    assert_eq!((script.polls(), up(&store, "one")), (2, Some(false)), "a panic is a failure");
+    drop(publisher);
+    assert!(store.view().all_polled());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_configuration_restarts_only_what_differs() {
+    let store = Store::default();
+    let mut poller = Poller::new(store.clone());
+    let started = Arc::new(Mutex::new(Vec::new()));
+    let mut check = |next: &[ClusterSettings], expect: &[&str], [added, changed, removed, unchanged]: [usize; 4]| {
+        let changes = poller.apply_with(next.to_vec(), |settings| {
+            lock(&started).push(settings.name.as_str().to_owned());
+            || Script::new([Act::Succeed])
+        });
+        assert_eq!(changes, Changes { added, changed, removed, unchanged });
+        assert_eq!(std::mem::take(&mut *lock(&started)), expect);
+        let view = store.view();
+        let mut next: Vec<_> = next.iter().map(|settings| (&settings.name, &settings.metadata)).collect();
+        next.sort_by_key(|(name, _)| *name);
+        assert_eq!(view.clusters.iter().map(|each| (each.name(), each.metadata())).collect::<Vec<_>>(), next);
+    };
+    let (a, b) = (schedules::settings("a", 1, STALE_AFTER), schedules::settings("b", 2, STALE_AFTER));
+    let labels = Labels::new([("site", "berlin")]).unwrap();
+    let labelled = ClusterSettings { metadata: ClusterMetadata { labels, ..a.metadata.clone() }, ..a.clone() };
+    let slower = ClusterSettings { interval: 2 * INTERVAL, ..a.clone() };
+    let moved = schedules::settings("a", 3, STALE_AFTER);
+    check(&[], &[], [0, 0, 0, 0]);
+    check(&[a.clone(), b.clone()], &["a", "b"], [2, 0, 0, 0]);
+    check(&[b.clone(), a.clone()], &[], [0, 0, 0, 2]);
+    check(&[labelled, b.clone()], &[], [0, 1, 0, 1]);
+    check(&[b.clone(), slower], &["a"], [0, 1, 0, 1]);
+    check(&[b.clone(), moved], &["a"], [0, 1, 0, 1]);
+    check(std::slice::from_ref(&b), &[], [0, 0, 1, 1]);
+    check(&[a], &["a"], [1, 0, 1, 0]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -164,7 +198,8 @@ async fn lateness(interval: Duration, timeout: Duration) -> Duration {
         let schedule = Schedule::new(&name, interval, STALE_AFTER, start);
         let hangs = (number % 10 != 0).then_some(timeout);
         let punctual = Punctual { due: start, hangs, schedule: schedule.clone(), worst: worst.clone() };
-        poller.start(name, schedule, interval, STALE_AFTER, Start::Fresh, move || punctual.clone());
+        let publisher = poller.store.publisher(name, STALE_AFTER);
+        poller.start(publisher, schedule, interval, move || punctual.clone());
     }
     pass(5 * interval).await;
     *worst.lock().unwrap()
