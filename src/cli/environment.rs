@@ -35,7 +35,7 @@ pub struct UsageError {
 ///
 /// For wrong arguments, and for `--help` and `--version`.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, UsageError> {
-    let mut command = with_environment(Cli::command());
+    let mut command = adapt(command());
     let mut arguments: Vec<OsString> = arguments.into_iter().collect();
     subcommand_first(&command, &mut arguments);
     let subcommand = arguments.get(1).and_then(|argument| argument.to_str()).map(str::to_owned);
@@ -105,8 +105,24 @@ fn all(command: &Command) -> impl Iterator<Item = &Arg> {
     command.get_arguments().chain(command.get_subcommands().flat_map(Command::get_arguments))
 }
 
-fn with_environment(command: Command) -> Command {
-    command.mut_args(adapt_environment).mut_subcommands(with_environment)
+/// The command line. Flags that begin with `config.`, `log.` or `web.` have the environment variable of their name:
+/// `QUMULO_ENCRYPTION_EXPORTER_LOG_LEVEL` for `--log.level`.
+pub fn command() -> Command {
+    fn add_variables(command: Command) -> Command {
+        let add_variable = |arg: Arg| match arg.get_long().and_then(|flag| flag.split_once('.')) {
+            Some((group @ ("config" | "log" | "web"), rest)) => {
+                let name = format!("QUMULO_ENCRYPTION_EXPORTER_{group}_{rest}").replace(['.', '-'], "_").to_uppercase();
+                arg.env(name)
+            }
+            _ => arg,
+        };
+        command.mut_args(add_variable).mut_subcommands(add_variables)
+    }
+    add_variables(Cli::command())
+}
+
+fn adapt(command: Command) -> Command {
+    command.mut_args(adapt_environment).mut_subcommands(adapt)
 }
 
 fn adapt_environment(arg: Arg) -> Arg {

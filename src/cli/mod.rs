@@ -1,4 +1,4 @@
-//! The command line: dotted flags as in Prometheus exporters, each with an environment variable.
+//! The command line: dotted flags as in Prometheus exporters, each with an environment variable (see [`command`]).
 
 mod environment;
 
@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use url::Url;
 
-pub use self::environment::{UsageError, parse};
+pub use self::environment::{UsageError, command, parse};
 use crate::{
     address,
     config::{SingleCluster, duration},
@@ -102,12 +102,11 @@ pub struct DaemonArgs {
 #[command(next_help_heading = "Reload")]
 pub struct ReloadArgs {
     /// Check the configuration file periodically, and reload it when it has changed
-    #[arg(long = "config.enable-auto-reload", env = "QUMULO_ENCRYPTION_EXPORTER_CONFIG_ENABLE_AUTO_RELOAD")]
+    #[arg(long = "config.enable-auto-reload")]
     pub enable_auto_reload: bool,
     /// How often to check the configuration file
     #[arg(
         long = "config.auto-reload-interval",
-        env = "QUMULO_ENCRYPTION_EXPORTER_CONFIG_AUTO_RELOAD_INTERVAL",
         value_name = "DURATION",
         default_value = "30s",
         value_parser = interval
@@ -119,7 +118,7 @@ pub struct ReloadArgs {
 #[command(next_help_heading = "Clusters")]
 pub struct ClustersArgs {
     /// Configuration file [default: qumulo-encryption-exporter.yml]
-    #[arg(long = "config.file", env = "QUMULO_ENCRYPTION_EXPORTER_CONFIG_FILE", value_name = "FILE")]
+    #[arg(long = "config.file", value_name = "FILE")]
     pub config_file: Option<PathBuf>,
     /// Watch this one cluster, without a configuration file
     #[arg(
@@ -154,24 +153,10 @@ pub struct ClustersArgs {
 #[command(next_help_heading = "Log")]
 pub struct LogArgs {
     /// The least severe messages to log
-    #[arg(
-        long = "log.level",
-        env = "QUMULO_ENCRYPTION_EXPORTER_LOG_LEVEL",
-        value_name = "LEVEL",
-        default_value_t,
-        ignore_case = true,
-        value_enum
-    )]
+    #[arg(long = "log.level", value_name = "LEVEL", default_value_t, ignore_case = true, value_enum)]
     pub level: LogLevel,
     /// The format of a line
-    #[arg(
-        long = "log.format",
-        env = "QUMULO_ENCRYPTION_EXPORTER_LOG_FORMAT",
-        value_name = "FORMAT",
-        default_value_t,
-        ignore_case = true,
-        value_enum
-    )]
+    #[arg(long = "log.format", value_name = "FORMAT", default_value_t, ignore_case = true, value_enum)]
     pub format: LogFormat,
 }
 
@@ -179,38 +164,23 @@ pub struct LogArgs {
 #[command(next_help_heading = "Listener")]
 pub struct WebArgs {
     /// Where to listen: `:PORT`, `HOST:PORT` or `[IPv6]:PORT`; repeatable [default: :10979; demo: 127.0.0.1:10979]
-    #[arg(
-        long = "web.listen-address",
-        env = "QUMULO_ENCRYPTION_EXPORTER_WEB_LISTEN_ADDRESS",
-        value_name = "ADDRESS",
-        value_delimiter = ','
-    )]
+    #[arg(long = "web.listen-address", value_name = "ADDRESS", value_delimiter = ',')]
     pub listen_address: Vec<ListenAddress>,
     /// Where to serve only /-/healthy and /-/ready, without TLS, for probes without a client certificate; repeatable
-    #[arg(
-        long = "web.health-listen-address",
-        env = "QUMULO_ENCRYPTION_EXPORTER_WEB_HEALTH_LISTEN_ADDRESS",
-        value_name = "ADDRESS",
-        value_delimiter = ','
-    )]
+    #[arg(long = "web.health-listen-address", value_name = "ADDRESS", value_delimiter = ',')]
     pub health_listen_address: Vec<ListenAddress>,
     /// Web configuration file: TLS, client certificates, basic authentication, headers, rate limit
-    #[arg(long = "web.config.file", env = "QUMULO_ENCRYPTION_EXPORTER_WEB_CONFIG_FILE", value_name = "FILE")]
+    #[arg(long = "web.config.file", value_name = "FILE")]
     pub web_config_file: Option<PathBuf>,
     /// Listen on the sockets that systemd passes, instead of addresses
-    #[arg(
-        long = "web.systemd-socket",
-        env = "QUMULO_ENCRYPTION_EXPORTER_WEB_SYSTEMD_SOCKET",
-        conflicts_with = "listen_address"
-    )]
+    #[arg(long = "web.systemd-socket", conflicts_with = "listen_address")]
     pub systemd_socket: bool,
     /// Reload the configuration on POST /-/reload
-    #[arg(long = "web.enable-lifecycle", env = "QUMULO_ENCRYPTION_EXPORTER_WEB_ENABLE_LIFECYCLE")]
+    #[arg(long = "web.enable-lifecycle")]
     pub enable_lifecycle: bool,
     /// The path of the metrics
     #[arg(
         long = "web.telemetry-path",
-        env = "QUMULO_ENCRYPTION_EXPORTER_WEB_TELEMETRY_PATH",
         value_name = "PATH",
         default_value = "/metrics",
         value_parser = telemetry_path
@@ -219,7 +189,6 @@ pub struct WebArgs {
     /// The URL under which others reach the exporter, through a reverse proxy: for /sd, and the default of the prefix
     #[arg(
         long = "web.external-url",
-        env = "QUMULO_ENCRYPTION_EXPORTER_WEB_EXTERNAL_URL",
         value_name = "URL",
         value_parser = external_url
     )]
@@ -227,21 +196,15 @@ pub struct WebArgs {
     /// Prefix for all paths [default: the path of --web.external-url]
     #[arg(
         long = "web.route-prefix",
-        env = "QUMULO_ENCRYPTION_EXPORTER_WEB_ROUTE_PREFIX",
         value_name = "PATH",
         value_parser = plain_path
     )]
     pub route_prefix: Option<String>,
     /// Limit of concurrent requests; others get 503. 0 is no limit
-    #[arg(
-        long = "web.max-requests",
-        env = "QUMULO_ENCRYPTION_EXPORTER_WEB_MAX_REQUESTS",
-        value_name = "N",
-        default_value_t = 40
-    )]
+    #[arg(long = "web.max-requests", value_name = "N", default_value_t = 40)]
     pub max_requests: usize,
     /// Leave out the metrics of the process and of HTTP requests
-    #[arg(long = "web.disable-exporter-metrics", env = "QUMULO_ENCRYPTION_EXPORTER_WEB_DISABLE_EXPORTER_METRICS")]
+    #[arg(long = "web.disable-exporter-metrics")]
     pub disable_exporter_metrics: bool,
 }
 
@@ -251,10 +214,10 @@ pub struct CheckConfigArgs {
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// The same, as a flag
-    #[arg(long = "config.file", env = "QUMULO_ENCRYPTION_EXPORTER_CONFIG_FILE", value_name = "FILE")]
+    #[arg(long = "config.file", value_name = "FILE")]
     pub config_file: Option<PathBuf>,
     /// A web configuration file to check as well
-    #[arg(long = "web.config.file", env = "QUMULO_ENCRYPTION_EXPORTER_WEB_CONFIG_FILE", value_name = "WEB_FILE")]
+    #[arg(long = "web.config.file", value_name = "WEB_FILE")]
     pub web_config_file: Option<PathBuf>,
 }
 

@@ -9,7 +9,7 @@ fn definitions_are_consistent() {
 
 #[test]
 fn every_flag_of_the_daemon_has_an_environment_variable() {
-    let command = Cli::command();
+    let command = command();
     let flags: Vec<_> = command.get_arguments().filter(|arg| arg.get_long().is_some()).collect();
     assert!(flags.len() > 10);
     for arg in flags {

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use clap::{Command, CommandFactory};
+use clap::Command;
 use clap_complete::Shell;
 use clap_mangen::{
     Man,
@@ -10,7 +10,7 @@ use clap_mangen::{
 };
 
 use crate::{
-    cli::{Cli, EXAMPLES},
+    cli::{self, EXAMPLES},
     config,
 };
 
@@ -35,7 +35,7 @@ const FILES: [(&str, &str); 4] = [
 
 pub fn completions(shell: Shell) -> anyhow::Result<()> {
     let mut text = Vec::new();
-    let mut command = Cli::command();
+    let mut command = cli::command();
     let name = command.get_name().to_owned();
     clap_complete::generate(shell, &mut command, name, &mut text);
     super::print(&text)
@@ -47,7 +47,7 @@ pub fn man() -> anyhow::Result<()> {
 }
 
 fn page() -> io::Result<Vec<u8>> {
-    let mut command = Cli::command().disable_help_subcommand(true);
+    let mut command = cli::command().disable_help_subcommand(true);
     command.build();
     // The program's name fills half of the title line, so that of the manual is short. An empty date would be taken for no
     // argument.
@@ -117,7 +117,7 @@ mod tests {
     fn every_flag_is_in_the_manual() {
         let page = String::from_utf8(page().unwrap()).unwrap();
         let page = page.replace("\\-", "-").replace("\\fB", "").replace("\\fR", "");
-        let command = Cli::command();
+        let command = cli::command();
         let all = command.get_subcommands().chain([&command]).flat_map(Command::get_arguments);
         for long in all.filter_map(|arg| arg.get_long()) {
             assert!(page.contains(&format!("--{long}")), "{long}");

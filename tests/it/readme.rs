@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use clap::CommandFactory;
 use qumulo_encryption_exporter::{
-    cli::{Cli, WebArgs},
+    cli::{self, Cli, WebArgs},
     client::{
         ClientSettings, Credential, Pin, ProxySettings, SecretSource, TlsSettings, TransportPool, TransportSettings,
     },
@@ -71,7 +71,7 @@ fn every_label_value_is_documented() {
 
 #[test]
 fn every_flag_is_documented_with_its_variable() {
-    let command = Cli::command();
+    let command = cli::command();
     let flags: Vec<_> =
         command.get_arguments().filter_map(|arg| Some((arg.get_long()?, arg.get_env()?.to_str()?))).collect();
     assert!(flags.len() > 10);
