@@ -3,7 +3,7 @@
 //! This is the schema that editors use, so both accept the same keys. Unknown keys and values of a wrong type are reported and
 //! removed, so that the rest can be checked in the same run.
 
-use std::fmt;
+use std::{collections::HashSet, fmt};
 
 use serde::{
     Deserialize, Deserializer,
@@ -25,37 +25,27 @@ pub struct Position {
     pub column: u64,
 }
 
-pub struct Document(Node);
-
-struct Node {
-    position: Position,
-    content: Content,
+pub struct Document<'a> {
+    root: Spanned<Yaml>,
+    text: &'a str,
 }
 
-enum Content {
-    List(Vec<Node>),
-    Map(Vec<(String, Position, Node)>),
-    Null,
-    /// A scalar.
-    Text(String),
-}
-
-/// A node as the library parses it. Plain scalars are read from the source again, because `007` may be a name.
 enum Yaml {
     List(Vec<Spanned<Yaml>>),
     Map(Vec<(Spanned<String>, Spanned<Yaml>)>),
     Null,
+    /// A scalar that is not a string to the library. It is read from the text again, because `007` may be a name.
     Plain,
-    Text(String),
+    String(String),
 }
 
 // === impl Document ===
 
-impl Document {
+impl<'a> Document<'a> {
     /// # Errors
     ///
     /// The first syntax error with its position, but without source text, which could be a secret.
-    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+    pub fn parse(text: &'a str) -> Result<Self, ConfigError> {
         if let Some((position, problem)) = hints::find_special_space(text) {
             return Err(ConfigError { position: Some(position), problem, ..ConfigError::default() });
         }
@@ -64,7 +54,7 @@ impl Document {
             duplicate_keys: DuplicateKeyPolicy::LastWins,
             with_snippet: false,
         };
-        let root: Spanned<Yaml> = serde_saphyr::from_str_with_options(text, options).map_err(|err| {
+        let root = serde_saphyr::from_str_with_options(text, options).map_err(|err| {
             let words = err.without_snippet().render_with_formatter(&serde_saphyr::UserMessageFormatter);
             let position = err.location().map(position);
             match position.and_then(|position| hints::tab_before(text, position)) {
@@ -74,18 +64,18 @@ impl Document {
                 None => ConfigError { position, problem: hints::syntax(&words).to_owned(), ..ConfigError::default() },
             }
         })?;
-        Ok(Self(Node::new(text, root)))
+        Ok(Self { root, text })
     }
 
     pub fn is_empty(&self) -> bool {
-        matches!(self.0.content, Content::Null)
+        matches!(self.root.value, Yaml::Null)
     }
 
     /// Deserializes the part that is valid by `schema`; the rest is added to `errors`. The schema must be generated from `T`.
     pub fn read<T: DeserializeOwned + Default>(&self, schema: &str, errors: &mut ConfigErrors) -> T {
         let schema: Value = serde_json::from_str(schema).unwrap_or_default();
-        let mut check = SchemaCheck { errors, schema: &schema };
-        let value = check.node(&self.0, &schema, "").unwrap_or_else(|| Value::Object(Default::default()));
+        let mut check = SchemaCheck { document: self, errors, schema: &schema };
+        let value = check.node(&self.root, &schema, "").unwrap_or_else(|| Value::Object(Default::default()));
         serde_json::from_value(value).unwrap_or_else(|_| {
             // The schema is generated from `T`.
             errors.add("", "cannot be read; please report this as a bug");
@@ -96,16 +86,55 @@ impl Document {
     /// Position of a key path such as `clusters[0].url`, or of its closest ancestor.
     pub fn position(&self, path: &str) -> Option<Position> {
         let mut last = None;
-        self.0.walk(path, &mut |node, key| last = Some(key.unwrap_or(node.position)));
+        self.walk(path, &mut |location| last = Some(position(location)));
         last
     }
 
     /// The scalar at a key path.
-    pub fn text(&self, path: &str) -> Option<&str> {
-        match &self.0.walk(path, &mut |_, _| {})?.content {
-            Content::Text(text) => Some(text),
-            Content::List(_) | Content::Map(_) | Content::Null => None,
+    pub fn scalar(&self, path: &str) -> Option<&str> {
+        self.text_of(self.walk(path, &mut |_| {})?)
+    }
+
+    /// The text of a scalar.
+    fn text_of<'b>(&'b self, node: &'b Spanned<Yaml>) -> Option<&'b str> {
+        match &node.value {
+            Yaml::List(_) | Yaml::Map(_) | Yaml::Null => None,
+            Yaml::Plain => {
+                let span = node.defined.span();
+                let start = usize::try_from(span.byte_offset()?).ok()?;
+                self.text.get(start..start.checked_add(usize::try_from(span.byte_len()?).ok()?)?)
+            }
+            Yaml::String(text) => Some(text),
         }
+    }
+
+    /// Follows `path`, and calls `visit` with the location of each key or item. `None` if the path does not exist.
+    fn walk(&self, path: &str, visit: &mut impl FnMut(Location)) -> Option<&Spanned<Yaml>> {
+        visit(self.root.defined);
+        let (mut node, mut rest) = (&self.root, path);
+        while !rest.is_empty() {
+            match &node.value {
+                Yaml::List(items) => {
+                    let (index, after) = rest.strip_prefix('[')?.split_once(']')?;
+                    node = items.get(index.parse::<usize>().ok()?)?;
+                    visit(node.defined);
+                    rest = after;
+                }
+                Yaml::Map(entries) => {
+                    rest = rest.strip_prefix('.').unwrap_or(rest);
+                    // Keys can contain dots, so whole keys are compared. The last of duplicate keys wins.
+                    let found = entries.iter().rev().find_map(|(key, child)| {
+                        let after = rest.strip_prefix(key.value.as_str())?;
+                        (after.is_empty() || after.starts_with(['.', '['])).then_some((key, child, after))
+                    });
+                    let (key, child, after) = found?;
+                    visit(key.defined);
+                    (node, rest) = (child, after);
+                }
+                Yaml::Null | Yaml::Plain | Yaml::String(_) => return None,
+            }
+        }
+        Some(node)
     }
 }
 
@@ -113,62 +142,9 @@ fn position(location: Location) -> Position {
     Position { line: location.line(), column: location.column() }
 }
 
-// === impl Node ===
-
-impl Node {
-    fn new(source: &str, spanned: Spanned<Yaml>) -> Self {
-        let span = spanned.defined.span();
-        let source_text = || {
-            let (start, length) = (usize::try_from(span.byte_offset()?).ok()?, usize::try_from(span.byte_len()?).ok()?);
-            source.get(start..start.checked_add(length)?)
-        };
-        let content = match spanned.value {
-            Yaml::List(items) => Content::List(items.into_iter().map(|item| Self::new(source, item)).collect()),
-            Yaml::Map(entries) => Content::Map(
-                entries
-                    .into_iter()
-                    .map(|(key, value)| (key.value, position(key.defined), Self::new(source, value)))
-                    .collect(),
-            ),
-            Yaml::Null => Content::Null,
-            Yaml::Plain => Content::Text(source_text().unwrap_or_default().to_owned()),
-            Yaml::Text(text) => Content::Text(text),
-        };
-        Self { position: position(spanned.defined), content }
-    }
-
-    /// Follows `path`, and calls `visit` with each node and the position of its key. `None` if the path does not exist.
-    fn walk<'a>(&'a self, path: &str, visit: &mut impl FnMut(&'a Node, Option<Position>)) -> Option<&'a Node> {
-        visit(self, None);
-        let (mut node, mut rest) = (self, path);
-        while !rest.is_empty() {
-            match &node.content {
-                Content::List(items) => {
-                    let (index, after) = rest.strip_prefix('[')?.split_once(']')?;
-                    node = items.get(index.parse::<usize>().ok()?)?;
-                    visit(node, None);
-                    rest = after;
-                }
-                Content::Map(entries) => {
-                    rest = rest.strip_prefix('.').unwrap_or(rest);
-                    // Keys can contain dots, so whole keys are compared. The last of duplicate keys wins.
-                    let found = entries.iter().rev().find_map(|(key, position, child)| {
-                        let after = rest.strip_prefix(key.as_str())?;
-                        (after.is_empty() || after.starts_with(['.', '['])).then_some((position, child, after))
-                    });
-                    let (position, child, after) = found?;
-                    visit(child, Some(*position));
-                    (node, rest) = (child, after);
-                }
-                Content::Null | Content::Text(_) => return None,
-            }
-        }
-        Some(node)
-    }
-}
-
 /// Validates a document against its schema. Supports the keywords that `schemars` generates.
 struct SchemaCheck<'a> {
+    document: &'a Document<'a>,
     errors: &'a mut ConfigErrors,
     schema: &'a Value,
 }
@@ -177,94 +153,75 @@ struct SchemaCheck<'a> {
 
 impl<'a> SchemaCheck<'a> {
     /// The valid part of `node`; `None` if nothing is valid.
-    fn node(&mut self, node: &Node, schema: &'a Value, path: &str) -> Option<Value> {
+    fn node(&mut self, node: &Spanned<Yaml>, schema: &'a Value, path: &str) -> Option<Value> {
         let schema = resolve(self.schema, schema);
         if schema.get("not").and_then(Value::as_object).is_some_and(serde_json::Map::is_empty) {
             // The key is not allowed. Its value is ignored.
             return Some(Value::Bool(true));
         }
-        let kind = types(schema).next();
-        match (kind, &node.content) {
-            (_, Content::Null) => None,
-            (Some("object"), Content::Map(entries)) => Some(self.map(entries, schema, path)),
-            (Some("array"), Content::List(items)) => {
-                let (root, of) = (self.schema, schema.get("items").unwrap_or(&Value::Null));
+        let kind = types(schema).next()?;
+        let may_be_secret = schema.get("x-secret").is_some();
+        let problem = match (kind, &node.value, self.document.text_of(node)) {
+            (_, Yaml::Null, _) => return None,
+            ("object", Yaml::Map(entries), _) => return Some(self.map(entries, schema, path)),
+            ("object", ..) => "must be a mapping (`key: value`)",
+            ("array", Yaml::List(items), _) => {
+                let of = schema.get("items").unwrap_or(&Value::Null);
                 let item = |(index, item)| {
                     // An invalid item is replaced, not removed, so that the others keep their index.
-                    self.node(item, of, &format!("{path}[{index}]")).unwrap_or_else(|| empty_value(root, of))
+                    let valid = self.node(item, of, &format!("{path}[{index}]"));
+                    valid.unwrap_or_else(|| empty_value(resolve(self.schema, of)))
                 };
-                Some(Value::Array(items.iter().enumerate().map(item).collect()))
+                return Some(Value::Array(items.iter().enumerate().map(item).collect()));
             }
-            (Some("string" | "boolean" | "integer" | "array"), Content::Text(text))
-                if looks_like_secret(text) && !allows_secret(schema) =>
-            {
-                self.type_error(path, node, hints::SECRET)
+            (_, _, Some(text)) if looks_like_secret(text) && !may_be_secret => hints::SECRET,
+            ("string" | "array", _, Some(text)) if text.contains(char::is_control) && !may_be_secret => hints::CONTROL,
+            ("string" | "array", _, Some(text)) if types(schema).any(|kind| kind == "string") => {
+                return Some(text.into());
             }
-            (Some("string" | "array"), Content::Text(text))
-                if text.contains(char::is_control) && !allows_secret(schema) =>
-            {
-                self.type_error(path, node, hints::CONTROL)
-            }
-            (Some("string"), Content::Text(text)) => Some(Value::String(text.clone())),
-            (Some("array"), Content::Text(text)) if types(schema).any(|kind| kind == "string") => {
-                Some(Value::String(text.clone()))
-            }
-            (Some("boolean"), Content::Text(text)) => match text.to_ascii_lowercase().as_str() {
-                "true" | "yes" | "on" => Some(Value::Bool(true)),
-                "false" | "no" | "off" => Some(Value::Bool(false)),
-                _ => self.type_error(path, node, "must be true or false"),
+            ("string", ..) => "must be a single value, not a list or a mapping",
+            ("array", ..) => "must be a list (`- item`)",
+            ("integer", _, text) => match text.and_then(|text| text.parse::<u32>().ok()) {
+                Some(number) => return Some(number.into()),
+                None => "must be an integer",
             },
-            (Some("integer"), Content::Text(text)) => match text.parse::<u32>() {
-                Ok(number) => Some(number.into()),
-                Err(_) => self.type_error(path, node, "must be an integer"),
+            ("boolean", _, text) => match text.map(str::to_ascii_lowercase).as_deref() {
+                Some("true" | "yes" | "on") => return Some(true.into()),
+                Some("false" | "no" | "off") => return Some(false.into()),
+                _ => "must be true or false",
             },
-            (Some("object"), _) => self.type_error(path, node, "must be a mapping (`key: value`)"),
-            (Some("array"), _) => self.type_error(path, node, "must be a list (`- item`)"),
-            (Some("boolean"), _) => self.type_error(path, node, "must be true or false"),
-            (Some("integer"), _) => self.type_error(path, node, "must be an integer"),
-            (Some("string"), _) => self.type_error(path, node, "must be a single value, not a list or a mapping"),
-            // No type is required.
-            _ => None,
-        }
+            _ => return None,
+        };
+        self.error(path.to_owned(), node.defined, problem.to_owned());
+        None
     }
 
-    fn map(&mut self, entries: &[(String, Position, Node)], schema: &'a Value, path: &str) -> Value {
+    fn map(&mut self, entries: &[(Spanned<String>, Spanned<Yaml>)], schema: &'a Value, path: &str) -> Value {
         let mut map = serde_json::Map::new();
         let properties = schema.get("properties").and_then(Value::as_object);
         let patterns = schema.get("patternProperties").and_then(Value::as_object);
         let other = schema.get("additionalProperties").filter(|other| other.is_object());
-        let (root, mut seen) = (self.schema, Vec::<&str>::new());
-        for (key, position, node) in entries {
+        let (root, mut seen) = (self.schema, HashSet::new());
+        for (Spanned { value: key, defined, .. }, node) in entries {
             let inner = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-            if seen.contains(&key.as_str()) {
-                self.error(inner, *position, "is defined twice; remove one of them".to_owned());
-                continue;
-            }
-            seen.push(key);
-            let known = properties.and_then(|properties| properties.get(key)).or(other);
-            if let Some(known) = known {
-                if let Some(value) = self.node(node, known, &inner) {
-                    map.insert(key.clone(), value);
-                }
+            if !seen.insert(key) {
+                self.error(inner, *defined, "is defined twice; remove one of them".to_owned());
+            } else if let Some(known) = properties.and_then(|properties| properties.get(key)).or(other) {
+                map.extend(self.node(node, known, &inner).map(|value| (key.clone(), value)));
             } else if !patterns
                 .is_some_and(|patterns| patterns.keys().any(|start| key.starts_with(start.trim_start_matches('^'))))
             {
                 let here: Vec<&str> = properties.into_iter().flat_map(|all| all.keys()).map(String::as_str).collect();
                 let shown = hints::is_safe_to_show(key);
                 let problem = hints::unknown_key(key, &here, &|key| sections_with(root, key));
-                self.error(if shown { inner } else { format!("{path}.(not shown)") }, *position, problem);
+                self.error(if shown { inner } else { format!("{path}.(not shown)") }, *defined, problem);
             }
         }
         Value::Object(map)
     }
 
-    fn type_error(&mut self, path: &str, node: &Node, problem: &str) -> Option<Value> {
-        self.error(path.to_owned(), node.position, problem.to_owned());
-        None
-    }
-
-    fn error(&mut self, key: String, position: Position, problem: String) {
-        self.errors.push(ConfigError { key, position: Some(position), problem, ..ConfigError::default() });
+    fn error(&mut self, key: String, at: Location, problem: String) {
+        self.errors.push(ConfigError { key, position: Some(position(at)), problem, ..ConfigError::default() });
     }
 }
 
@@ -329,15 +286,11 @@ fn types(schema: &Value) -> impl Iterator<Item = &str> {
     one.into_iter().chain(several).filter_map(Value::as_str)
 }
 
-fn empty_value(root: &Value, schema: &Value) -> Value {
-    match resolve(root, schema).get("type").and_then(Value::as_str) {
+fn empty_value(schema: &Value) -> Value {
+    match types(schema).next() {
         Some("object") => Value::Object(Default::default()),
         _ => Value::String(String::new()),
     }
-}
-
-fn allows_secret(schema: &Value) -> bool {
-    schema.get("x-secret").is_some()
 }
 
 impl<'de> Deserialize<'de> for Yaml {
@@ -388,7 +341,7 @@ impl<'de> Visitor<'de> for YamlVisitor {
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Yaml, E> {
-        Ok(Yaml::Text(text.to_owned()))
+        Ok(Yaml::String(text.to_owned()))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Yaml, A::Error> {

@@ -67,7 +67,7 @@ impl ConfigErrors {
 
     /// Adds file, position and cluster, and sorts by position. Errors caused by another one are removed: a value of a wrong type
     /// would also be reported as missing.
-    pub fn locate(mut self, file: &Path, document: &Document) -> Self {
+    pub fn locate(mut self, file: &Path, document: &Document<'_>) -> Self {
         let wrong: Vec<String> =
             self.0.iter().filter(|each| each.position.is_some()).map(|each| each.key.clone()).collect();
         let within = |key: &str, outer: &str| {
@@ -80,7 +80,7 @@ impl ConfigErrors {
             let Some((item, rest)) = error.key.strip_prefix("clusters[").and_then(|rest| rest.split_once(']')) else {
                 continue;
             };
-            let name = document.text(&format!("clusters[{item}].name"));
+            let name = document.scalar(&format!("clusters[{item}].name"));
             error.cluster =
                 name.filter(|name| ClusterName::new(name).is_ok() && !looks_like_secret(name)).map(str::to_owned);
             error.key = rest.trim_start_matches('.').to_owned();

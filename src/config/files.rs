@@ -39,37 +39,35 @@ pub fn read(path: &Path) -> Result<Sources, ConfigErrors> {
                        --cluster.token-file";
         ConfigErrors::of_file(path, format!("{err}; {instead}"))
     })?;
-    let mut errors = ConfigErrors::default();
+    let main = SourceFile { path: path.to_owned(), text };
     // Errors in the file are reported by `parse`.
-    let document = Document::parse(&text).ok();
+    let document = Document::parse(&main.text).ok();
     let raw = document.as_ref().map(|document| document.read::<Raw>(SCHEMA, &mut ConfigErrors::default()));
     let patterns = raw.and_then(|raw| raw.cluster_files).unwrap_or_default();
-    let mut sources = Sources::from(SourceFile { path: path.to_owned(), text });
     let folder = path.parent().unwrap_or(Path::new(""));
+    let (mut errors, mut more, mut unmatched) = (ConfigErrors::default(), Vec::<SourceFile>::new(), Vec::new());
     for (index, pattern) in patterns.iter().enumerate() {
-        match matching(folder, pattern) {
-            Ok(paths) => {
-                if paths.is_empty() {
-                    sources.unmatched.push(index);
-                }
-                for path in paths {
-                    match file::read_text(&path, file::MAX_TEXT) {
-                        _ if sources.files.iter().any(|file| file.path == path) => {}
-                        Ok(text) => sources.files.push(SourceFile { path, text }),
-                        Err(err) => errors.extend(ConfigErrors::of_file(&path, err.to_string())),
-                    }
-                }
-            }
+        let paths = match matching(folder, pattern) {
+            Ok(paths) => paths,
             Err(problem) => {
                 let mut own = ConfigErrors::default();
                 own.add(format!("cluster_files[{index}]"), problem);
-                errors.extend(match &document {
-                    Some(document) => own.locate(path, document),
-                    None => own,
-                });
+                errors.extend(document.iter().fold(own, |own, document| own.locate(path, document)));
+                continue;
+            }
+        };
+        if paths.is_empty() {
+            unmatched.push(index);
+        }
+        for file in paths {
+            match file::read_text(&file, file::MAX_TEXT) {
+                _ if file == path || more.iter().any(|before| before.path == file) => {}
+                Ok(text) => more.push(SourceFile { path: file, text }),
+                Err(err) => errors.extend(ConfigErrors::of_file(&file, err.to_string())),
             }
         }
     }
+    let sources = Sources { files: std::iter::once(main).chain(more).collect(), unmatched };
     // Report the errors in the other files in the same run.
     errors.or(()).map_err(|mut errors| {
         errors.extend(super::parse(&sources).err().unwrap_or_default());

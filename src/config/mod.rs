@@ -66,11 +66,6 @@ pub struct SingleCluster {
     pub url: String,
 }
 
-struct ParsedFile<'a> {
-    document: &'a Document,
-    file: &'a Path,
-}
-
 // === impl Config ===
 
 impl Config {
@@ -89,7 +84,7 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
     parse(&read(path)?)
 }
 
-/// Parses a configuration file, the first of `texts`, and its `cluster_files`.
+/// Parses a configuration file, the first of `sources`, and its `cluster_files`.
 ///
 /// # Errors
 ///
@@ -105,14 +100,14 @@ pub fn parse(sources: &Sources) -> Result<Config, ConfigErrors> {
                 continue;
             }
         };
-        let source = ParsedFile { document: &document, file: path };
+        let folder = path.parent().unwrap_or(Path::new(""));
         let (mut own, mut warnings) = (ConfigErrors::default(), ConfigErrors::default());
         let clusters = if index == 0 {
             let raw: Raw = document.read(SCHEMA, &mut own);
             if raw.clusters.is_none() && raw.cluster_files.is_none() {
                 own.add("clusters", "is missing; set a list of clusters with `name` and `url`, or `[]` for none");
             }
-            let mut section = source.section("global".to_owned(), &mut own, &mut warnings);
+            let mut section = Section { folder, key: "global".to_owned(), errors: &mut own, warnings: &mut warnings };
             global = section.global(&raw.global.unwrap_or_default());
             for index in &sources.unmatched {
                 warnings.add(
@@ -126,10 +121,14 @@ pub fn parse(sources: &Sources) -> Result<Config, ConfigErrors> {
         };
         for (index, raw) in clusters.iter().flatten().enumerate() {
             let key = format!("clusters[{index}]");
-            let description = source.describe(&key);
-            let mut section = source.section(key.clone(), &mut own, &mut warnings);
-            if let Some(settings) = section.cluster(raw, &global, &mut names, &description) {
-                config.origins.push(source.origin(&key, &settings));
+            let position = document.position(&key);
+            let line = position.map(|position| position.line).unwrap_or_default();
+            // How the error of another cluster refers to this one.
+            let description = format!("the cluster at {}:{line}", path.file_name().unwrap_or_default().display());
+            let mut section = Section { folder, key, errors: &mut own, warnings: &mut warnings };
+            if let Some(settings) = section.cluster(raw, &global, &mut names, description) {
+                let (cluster, file) = (Some(settings.name.as_str().to_owned()), Some(path.clone()));
+                config.origins.push(ConfigError { cluster, file, position, ..ConfigError::default() });
                 config.clusters.push(settings);
             }
         }
@@ -142,27 +141,6 @@ pub fn parse(sources: &Sources) -> Result<Config, ConfigErrors> {
         config.warnings.extend(ConfigErrors::of_file(path, "has no clusters, so nothing is monitored"));
     }
     errors.or(config)
-}
-
-impl<'a> ParsedFile<'a> {
-    fn section<'b>(&'b self, key: String, errors: &'b mut ConfigErrors, warnings: &'b mut ConfigErrors) -> Section<'b> {
-        Section { folder: self.file.parent().unwrap_or(Path::new("")), key, errors, warnings }
-    }
-
-    /// How to refer to a cluster in the error of another one.
-    fn describe(&self, key: &str) -> String {
-        let line = self.document.position(key).map(|position| position.line).unwrap_or_default();
-        format!("the cluster at {}:{line}", self.file.file_name().unwrap_or_default().display())
-    }
-
-    fn origin(&self, key: &str, settings: &poll::ClusterSettings) -> ConfigError {
-        ConfigError {
-            cluster: Some(settings.name.as_str().to_owned()),
-            file: Some(self.file.to_owned()),
-            position: self.document.position(key),
-            ..ConfigError::default()
-        }
-    }
 }
 
 /// Parses a duration in Prometheus' format: `90s`, `1m30s`, `500ms`.
@@ -205,7 +183,7 @@ pub fn single(cluster: &SingleCluster) -> Result<Config, ConfigErrors> {
     let mut section =
         Section { folder: Path::new(""), key: "flags".to_owned(), errors: &mut errors, warnings: &mut warnings };
     let global = section.global(&RawShared::default());
-    let settings = section.cluster(&raw, &global, &mut Names::default(), "");
+    let settings = section.cluster(&raw, &global, &mut Names::default(), String::new());
     let config = Config { clusters: settings.into_iter().collect(), origins: vec![ConfigError::default()], warnings };
     errors.map_keys(flag).or(config)
 }

@@ -1,7 +1,7 @@
 //! Turns the deserialized configuration into settings. All errors are collected and reported together.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -50,26 +50,7 @@ pub struct Shared {
 }
 
 /// The names in use, each with a description of its cluster for error messages.
-#[derive(Debug, Default)]
-pub struct Names(HashMap<String, String>);
-
-// === impl Names ===
-
-impl Names {
-    /// # Errors
-    ///
-    /// When the name is invalid or already in use.
-    fn register(&mut self, name: &str, description: &str) -> Result<ClusterName, String> {
-        let name = ClusterName::new(name).map_err(|err| err.to_string())?;
-        match self.0.get(name.as_str()) {
-            Some(before) => Err(format!("is already used by {before}; names must be unique")),
-            None => {
-                self.0.insert(name.as_str().to_owned(), description.to_owned());
-                Ok(name)
-            }
-        }
-    }
-}
+pub type Names = HashMap<ClusterName, String>;
 
 // === impl Section ===
 
@@ -86,11 +67,20 @@ impl Section<'_> {
         raw: &RawCluster,
         global: &Shared,
         names: &mut Names,
-        description: &str,
+        description: String,
     ) -> Option<poll::ClusterSettings> {
         let name = match &raw.name {
             None => self.missing("name", "set the value of the label `cluster`"),
-            Some(name) => names.register(name, description).map_err(|problem| self.error("name", problem)).ok(),
+            Some(name) => {
+                let name = ClusterName::new(name).map_err(|err| err.to_string());
+                let unique = name.and_then(|name| match names.entry(name) {
+                    Entry::Occupied(before) => {
+                        Err(format!("is already used by {}; names must be unique", before.get()))
+                    }
+                    Entry::Vacant(entry) => Ok(entry.insert_entry(description).key().clone()),
+                });
+                unique.map_err(|problem| self.error("name", problem)).ok()
+            }
         };
         let url = match &raw.url {
             None => self.missing("url", "set the URL of the cluster, such as https://prod.example.com"),
