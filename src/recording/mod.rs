@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, time::Instant};
 use chrono::{DateTime, SecondsFormat, Utc};
 use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 pub use self::names::Kind;
@@ -23,7 +23,7 @@ use crate::{
     },
     model::{ClockTime, escape_hidden},
     poll::ClusterSettings,
-    report::{Report, json},
+    report::{self, Report},
 };
 
 /// The version of the file format. Increased when older versions of `simulate --replay` cannot read the file.
@@ -57,43 +57,10 @@ struct Cluster {
     name: String,
     /// When the poll ended.
     polled_at: Option<String>,
-    settings: Settings,
+    settings: Value,
     /// `None` without a connection.
-    tls: Option<Tls>,
+    tls: Option<Value>,
     exchanges: Vec<RecordedExchange>,
-}
-
-/// The settings of a cluster, without its policy, which is in the report.
-#[derive(Serialize)]
-struct Settings {
-    url: String,
-    credential: &'static str,
-    username: Option<String>,
-    poll_interval_seconds: f64,
-    poll_timeout_seconds: f64,
-    stale_after_seconds: f64,
-    /// How its certificate is verified: a key of `tls_config`, or `system`.
-    trust: Option<&'static str>,
-    server_name: Option<String>,
-    client_certificate: bool,
-    proxy: Option<String>,
-    probe_kms: bool,
-}
-
-#[derive(Serialize)]
-struct Tls {
-    version: Option<&'static str>,
-    chain: Vec<Certificate>,
-}
-
-#[derive(Serialize)]
-struct Certificate {
-    subject: String,
-    issuer: String,
-    names: Vec<String>,
-    not_before: Option<String>,
-    not_after: Option<String>,
-    sha256: String,
 }
 
 #[derive(Serialize)]
@@ -110,20 +77,7 @@ struct Response {
     seconds: f64,
     status: u16,
     headers: BTreeMap<&'static str, String>,
-    body: Body,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Body {
-    Json(Value),
-    LeftOut(&'static str),
-    /// With the place where it stops being JSON.
-    NotJson {
-        bytes: usize,
-        line: usize,
-        column: usize,
-    },
+    body: Value,
 }
 
 /// Makes the file of the recorded clusters and of the report at `now`. With `keep_names`, names are not replaced.
@@ -153,7 +107,7 @@ fn document(
 ) -> Document {
     let clusters =
         clusters.iter().map(|(settings, recorded)| cluster(settings, recorded, report, now, names)).collect();
-    let json: Value = serde_json::from_slice(&json::render(report, None)).unwrap_or_default();
+    let json: Value = serde_json::from_slice(&report::json::render(report, None)).unwrap_or_default();
     Document {
         format: FORMAT,
         recorded_at: time(report.at),
@@ -171,17 +125,18 @@ fn cluster(
     names: &mut Names,
 ) -> Cluster {
     let judged = report.clusters.iter().find(|cluster| cluster.name == settings.name.as_str());
-    let chain: Vec<Certificate> = recorded.chain.iter().map(|der| certificate(der, names)).collect();
+    let chain: Vec<Value> = recorded.chain.iter().map(|der| certificate(der, names)).collect();
     Cluster {
         name: names.name(Kind::Cluster, settings.name.as_str()),
         polled_at: judged.and_then(|judged| judged.last_poll).map(time),
         settings: redact_settings(settings, names),
-        tls: (!chain.is_empty()).then_some(Tls { version: recorded.tls_version, chain }),
+        tls: (!chain.is_empty()).then(|| json!({ "version": recorded.tls_version, "chain": chain })),
         exchanges: recorded.exchanges.iter().map(|each| exchange(each, now, names)).collect(),
     }
 }
 
-fn redact_settings(settings: &ClusterSettings, names: &mut Names) -> Settings {
+/// The settings of a cluster, without its policy, which is in the report.
+fn redact_settings(settings: &ClusterSettings, names: &mut Names) -> Value {
     let (client, transport) = (&settings.client, &settings.client.transport);
     let (credential, username, secret) = match &client.credential {
         Credential::Login { username, password } => ("login", Some(names.name(Kind::User, username)), password),
@@ -199,29 +154,33 @@ fn redact_settings(settings: &ClusterSettings, names: &mut Names) -> Settings {
     for pin in tls.iter().flat_map(|tls| &tls.pins) {
         names.name(Kind::Fingerprint, &pin.to_string());
     }
-    Settings {
-        url: url(client.url.as_str(), names),
-        credential,
-        username,
-        poll_interval_seconds: settings.interval.as_secs_f64(),
-        poll_timeout_seconds: client.timeout.as_secs_f64(),
-        stale_after_seconds: settings.stale_after.as_secs_f64(),
-        trust: tls.map(trust),
-        server_name: tls.and_then(|tls| tls.server_name.as_ref()).map(|name| names.name(Kind::Host, name)),
-        client_certificate: tls.is_some_and(|tls| tls.client.is_some()),
-        proxy: match &transport.proxy {
-            ProxySettings::Direct => None,
-            ProxySettings::Url { account, url: proxy, .. } => {
-                if let Some(account) = account {
-                    names.name(Kind::User, &account.username);
-                }
-                Some(url(proxy.as_str(), names))
+    let cluster_url = url(client.url.as_str(), names);
+    let server_name = tls.and_then(|tls| tls.server_name.as_ref()).map(|name| names.name(Kind::Host, name));
+    let proxy = match &transport.proxy {
+        ProxySettings::Direct => None,
+        ProxySettings::Url { account, url: proxy, .. } => {
+            if let Some(account) = account {
+                names.name(Kind::User, &account.username);
             }
-        },
-        probe_kms: client.kms_probe.is_some(),
-    }
+            Some(url(proxy.as_str(), names))
+        }
+    };
+    json!({
+        "url": cluster_url,
+        "credential": credential,
+        "username": username,
+        "poll_interval_seconds": settings.interval.as_secs_f64(),
+        "poll_timeout_seconds": client.timeout.as_secs_f64(),
+        "stale_after_seconds": settings.stale_after.as_secs_f64(),
+        "trust": tls.map(trust),
+        "server_name": server_name,
+        "client_certificate": tls.is_some_and(|tls| tls.client.is_some()),
+        "proxy": proxy,
+        "probe_kms": client.kms_probe.is_some(),
+    })
 }
 
+/// How the certificate is verified: a key of `tls_config`, or `system`.
 fn trust(tls: &TlsSettings) -> &'static str {
     if tls.insecure_skip_verify {
         "insecure_skip_verify"
@@ -246,23 +205,20 @@ fn url(text: &str, names: &mut Names) -> String {
     format!("{}://{host}{port}", url.scheme())
 }
 
-fn certificate(der: &[u8], names: &mut Names) -> Certificate {
+fn certificate(der: &[u8], names: &mut Names) -> Value {
     let sha256 = names.name(Kind::Fingerprint, &Pin::of(der).to_string());
-    let Ok((_, certificate)) = X509Certificate::from_der(der) else {
-        let (subject, issuer, names) = (String::new(), String::new(), Vec::new());
-        return Certificate { subject, issuer, names, not_before: None, not_after: None, sha256 };
-    };
+    let Ok((_, certificate)) = X509Certificate::from_der(der) else { return json!({ "sha256": sha256 }) };
     let date = |at: i64| DateTime::from_timestamp(at, 0).map(time);
     let alternative = certificate.subject_alternative_name().ok().flatten();
     let alternative = alternative.iter().flat_map(|extension| &extension.value.general_names);
-    Certificate {
-        subject: names.name(Kind::Subject, &certificate.subject().to_string()),
-        issuer: names.name(Kind::Subject, &certificate.issuer().to_string()),
-        names: alternative.map(|name| alternative_name(name, names)).collect(),
-        not_before: date(certificate.validity().not_before.timestamp()),
-        not_after: date(certificate.validity().not_after.timestamp()),
-        sha256,
-    }
+    json!({
+        "subject": names.name(Kind::Subject, &certificate.subject().to_string()),
+        "issuer": names.name(Kind::Subject, &certificate.issuer().to_string()),
+        "names": alternative.map(|name| alternative_name(name, names)).collect::<Vec<_>>(),
+        "not_before": date(certificate.validity().not_before.timestamp()),
+        "not_after": date(certificate.validity().not_after.timestamp()),
+        "sha256": sha256,
+    })
 }
 
 fn alternative_name(name: &GeneralName<'_>, names: &mut Names) -> String {
@@ -289,8 +245,8 @@ fn exchange(exchange: &Exchange, now: &ClockTime, names: &mut Names) -> Recorded
             status: response.status.as_u16(),
             headers: headers(&response.headers),
             body: match &response.body {
-                RecordedBody::Secret => Body::LeftOut("it repeats a credential"),
-                RecordedBody::Session => Body::LeftOut("it opens a session"),
+                RecordedBody::Secret => json!({ "left_out": "it repeats a credential" }),
+                RecordedBody::Session => json!({ "left_out": "it opens a session" }),
                 RecordedBody::Bytes(bytes) => body(bytes, path, names),
             },
         }),
@@ -314,10 +270,11 @@ fn headers(headers: &HeaderMap) -> BTreeMap<&'static str, String> {
     all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
-fn body(bytes: &[u8], path: &str, names: &mut Names) -> Body {
+/// The redacted JSON, or the place where the body stops being JSON.
+fn body(bytes: &[u8], path: &str, names: &mut Names) -> Value {
     match serde_json::from_slice(bytes) {
-        Ok(value) => Body::Json(answers::redact(&value, path, names)),
-        Err(err) => Body::NotJson { bytes: bytes.len(), line: err.line(), column: err.column() },
+        Ok(value) => json!({ "json": answers::redact(&value, path, names) }),
+        Err(err) => json!({ "not_json": { "bytes": bytes.len(), "line": err.line(), "column": err.column() } }),
     }
 }
 
