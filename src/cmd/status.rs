@@ -95,12 +95,12 @@ fn render(
     json: Vec<u8>,
     series: impl Fn(&str) -> anyhow::Result<String>,
 ) -> anyhow::Result<(String, Severity)> {
-    let (summary, metrics) = Summary::from_json(&json).ok_or_else(not_an_exporter)?;
+    let summary = Summary::from_json(&json).ok_or_else(not_an_exporter)?;
     let summary = summary.only(&args.names).map_err(anyhow::Error::msg)?;
     let text = match args.output {
         OutputForm::Json => escape_hidden(String::from_utf8(json)?),
         OutputForm::Plugin => summary.plugin(),
-        OutputForm::Prometheus => series(&metrics)?,
+        OutputForm::Prometheus => series(summary.metrics())?,
         OutputForm::Table => summary.table(coloured(), width()),
     };
     Ok((text, summary.severity()))

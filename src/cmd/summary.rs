@@ -2,7 +2,7 @@
 //! clusters that were polled here and for those of a running exporter.
 
 use chrono::{DateTime, Utc};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error as _};
 use textwrap::{Options, WordSplitter, core::display_width};
 
 use crate::{
@@ -15,34 +15,12 @@ const HEAD: [&str; 7] = ["CLUSTER", "STATE", "STATUS", "KEY STORE", "KMS CA", "K
 /// Narrower terminals get lines of this width, so that every word fits into a line.
 const MIN_WIDTH: usize = 40;
 
-/// All clusters, worst first.
-#[derive(Debug)]
-pub struct Summary(Vec<Line>);
-
-/// One cluster.
-#[derive(Debug)]
-struct Line {
-    /// One for each column of [`HEAD`].
-    cells: [String; 7],
-    do_not_restart: bool,
-    /// Severity, message and advice.
-    findings: Vec<(Severity, String, String)>,
-    first_expiry: Option<Expiry>,
-    severity: Severity,
-}
-
-/// The KMS certificate that expires first, and the limits of the policy; in seconds.
-#[derive(Clone, Copy, Debug)]
-struct Expiry {
-    critical: Option<u64>,
-    left: i64,
-    warning: Option<u64>,
-}
-
 /// The fields of `/api/v1/clusters` that are needed here.
 #[derive(Deserialize)]
-struct Document {
-    generated_at: String,
+pub struct Summary {
+    #[serde(deserialize_with = "date")]
+    generated_at: DateTime<Utc>,
+    /// Worst first.
     clusters: Vec<Cluster>,
     exporter: Exporter,
 }
@@ -54,20 +32,23 @@ struct Exporter {
 
 #[derive(Deserialize)]
 struct Cluster {
+    #[serde(deserialize_with = "text")]
     name: String,
-    severity: String,
+    #[serde(deserialize_with = "severity")]
+    severity: Severity,
     do_not_restart: bool,
+    #[serde(deserialize_with = "text")]
     headline: String,
     findings: Vec<Finding>,
     last_known: Option<LastKnown>,
     encryption_type: Option<String>,
     certificates: Vec<Certificate>,
     last_key_rotation_at: Option<String>,
-    policy: Limits,
+    policy: Policy,
 }
 
 #[derive(Deserialize)]
-struct Limits {
+struct Policy {
     certificate_critical_seconds: Option<u64>,
     certificate_warning_seconds: Option<u64>,
 }
@@ -79,8 +60,11 @@ struct LastKnown {
 
 #[derive(Deserialize)]
 struct Finding {
-    severity: String,
+    #[serde(deserialize_with = "severity")]
+    severity: Severity,
+    #[serde(deserialize_with = "text")]
     message: String,
+    #[serde(deserialize_with = "text")]
     advice: String,
 }
 
@@ -90,15 +74,32 @@ struct Certificate {
     seconds_left: i64,
 }
 
+/// RFC 3339.
+fn date<'de, D: Deserializer<'de>>(from: D) -> Result<DateTime<Utc>, D::Error> {
+    String::deserialize(from)?.parse().map_err(D::Error::custom)
+}
+
+/// Escapes characters that a terminal may obey.
+fn text<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    Ok(visible(&String::deserialize(from)?))
+}
+
+/// A severity that a newer exporter invents is unknown.
+fn severity<'de, D: Deserializer<'de>>(from: D) -> Result<Severity, D::Error> {
+    Ok(Severity::from_label(&String::deserialize(from)?).unwrap_or(Severity::Unknown))
+}
+
 // === impl Summary ===
 
 impl Summary {
-    /// Reads the JSON, and the path of the exporter's metrics relative to its status page. `None` if it is another document.
-    pub fn from_json(json: &[u8]) -> Option<(Self, String)> {
-        let document: Document = serde_json::from_slice(json).ok()?;
-        let at = date(&document.generated_at)?;
-        let summary = Self(document.clusters.into_iter().map(|cluster| Line::new(cluster, at)).collect());
-        Some((summary, document.exporter.metrics.unwrap_or_else(|| "metrics".to_owned())))
+    /// `None` if the JSON is another document.
+    pub fn from_json(json: &[u8]) -> Option<Self> {
+        serde_json::from_slice(json).ok()
+    }
+
+    /// The path of the exporter's metrics, relative to its status page.
+    pub fn metrics(&self) -> &str {
+        self.exporter.metrics.as_deref().unwrap_or("metrics")
     }
 
     /// Keeps only these clusters; all if there are no names.
@@ -107,28 +108,26 @@ impl Summary {
     ///
     /// The first name that no cluster has.
     pub fn only(mut self, names: &[String]) -> Result<Self, String> {
-        if let Some(name) = names.iter().find(|name| !self.0.iter().any(|line| line.name() == *name)) {
+        if let Some(name) = names.iter().find(|name| !self.clusters.iter().any(|cluster| cluster.name == **name)) {
             return Err(format!("{name}: the exporter watches no cluster of this name"));
         }
-        if !names.is_empty() {
-            self.0.retain(|line| names.iter().any(|name| line.name() == name));
-        }
+        self.clusters.retain(|cluster| names.is_empty() || names.contains(&cluster.name));
         Ok(self)
     }
 
     /// The worst of all; unknown without clusters.
     pub fn severity(&self) -> Severity {
-        self.0.iter().map(|line| line.severity).max().unwrap_or(Severity::Unknown)
+        self.clusters.iter().map(|cluster| cluster.severity).max().unwrap_or(Severity::Unknown)
     }
 
     /// The line of a monitoring plugin: what must not be done, the worst findings, and the numbers behind the bar.
     pub fn plugin(&self) -> String {
         const SHOWN: usize = 5;
-        let (severity, all) = (self.severity(), self.0.len());
-        let worst = self.0.iter().filter(|line| line.severity == severity && severity != Severity::Good);
-        let worst = worst.filter_map(|line| {
-            let (_, message, _) = line.findings.iter().find(|(each, _, _)| *each == severity)?;
-            Some(format!("{}: {message}", line.name()))
+        let (severity, all) = (self.severity(), self.clusters.len());
+        let worst = self.clusters.iter().filter(|cluster| cluster.severity == severity && severity != Severity::Good);
+        let worst = worst.filter_map(|cluster| {
+            let finding = cluster.findings.iter().find(|finding| finding.severity == severity)?;
+            Some(format!("{}: {}", cluster.name, finding.message))
         });
         let mut summary = first_of(worst.collect(), SHOWN, "; ");
         if all == 0 {
@@ -136,7 +135,8 @@ impl Summary {
         } else if summary.is_empty() {
             summary = counted(self.count(severity), &format!(" {}", severity.label()));
         }
-        let forbidden = self.0.iter().filter(|line| line.do_not_restart).map(|line| line.name().to_owned());
+        let forbidden =
+            self.clusters.iter().filter(|cluster| cluster.do_not_restart).map(|cluster| cluster.name.clone());
         let forbidden = first_of(forbidden.collect(), SHOWN, ", ");
         if !forbidden.is_empty() {
             summary = format!("do not restart nodes of {forbidden}; {summary}");
@@ -150,17 +150,21 @@ impl Summary {
             };
             format!("{}={};{limits};0;{all}", each.label(), self.count(each))
         });
-        let first = self.0.iter().filter_map(|line| line.first_expiry).min_by_key(|expiry| expiry.left);
-        let first = first.map(Expiry::performance).unwrap_or_default();
+        let expiries = self.clusters.iter().flat_map(|cluster| {
+            cluster.certificates.iter().map(|certificate| (certificate.seconds_left, &cluster.policy))
+        });
+        let first = expiries.min_by_key(|(left, _)| *left).map(|(left, policy)| first_expiry(left, policy));
+        let first = first.unwrap_or_default();
         plugin_line(severity, &summary, &format!("{}{first}", numbers.join(" ")))
     }
 
     /// A table with the findings below each line; without columns where `width` characters are too few for them.
     pub fn table(&self, coloured: bool, width: Option<usize>) -> String {
         let width = width.map_or(usize::MAX, |width| width.max(MIN_WIDTH));
+        let rows: Vec<[String; 7]> = self.clusters.iter().map(|cluster| cluster.cells(self.generated_at)).collect();
         let mut columns = HEAD.map(display_width);
-        for line in &self.0 {
-            for (column, cell) in columns.iter_mut().zip(&line.cells) {
+        for cells in &rows {
+            for (column, cell) in columns.iter_mut().zip(cells) {
                 *column = (*column).max(display_width(cell));
             }
         }
@@ -169,23 +173,23 @@ impl Summary {
         if let Some(columns) = &columns {
             row(&mut text, &HEAD, columns, None);
         }
-        for line in &self.0 {
-            let (cells, colour) = (line.cells.each_ref().map(String::as_str), coloured.then(|| colour(line.severity)));
+        for (cluster, cells) in self.clusters.iter().zip(&rows) {
+            let (cells, colour) = (cells.each_ref().map(String::as_str), coloured.then(|| colour(cluster.severity)));
             match &columns {
                 Some(columns) => row(&mut text, &cells, columns, colour),
                 None => block(&mut text, &cells, width, colour),
             }
-            for (severity, finding, advice) in &line.findings {
-                wrap(&mut text, &format!("{}: {finding}. {advice}", severity.label()), ["  ", "    "], width);
+            for Finding { severity, message, advice } in &cluster.findings {
+                wrap(&mut text, &format!("{}: {message}. {advice}", severity.label()), ["  ", "    "], width);
             }
         }
         let totals = Severity::ALL.map(|severity| format!("{} {}", self.count(severity), severity.label()));
-        wrap(&mut text, &format!("{}: {}", counted(self.0.len(), ""), totals.join(", ")), ["", "  "], width);
+        wrap(&mut text, &format!("{}: {}", counted(self.clusters.len(), ""), totals.join(", ")), ["", "  "], width);
         text
     }
 
     fn count(&self, severity: Severity) -> usize {
-        self.0.iter().filter(|line| line.severity == severity).count()
+        self.clusters.iter().filter(|cluster| cluster.severity == severity).count()
     }
 }
 
@@ -214,78 +218,47 @@ fn first_of(mut items: Vec<String>, count: usize, separator: &str) -> String {
     items.join(separator)
 }
 
-// === impl Expiry ===
-
-impl Expiry {
-    /// Performance data in days. `30:` is a range that alerts below 30, as the guidelines of monitoring plugins have it.
-    fn performance(self) -> String {
-        const DAY: f64 = 86_400.0;
-        let days = |seconds: u64| format!("{}:", (seconds as f64 / DAY * 1000.0).round() / 1000.0);
-        let [warning, critical] = [self.warning, self.critical].map(|limit| limit.map(days).unwrap_or_default());
-        format!(" first_expiry_days={:.1};{warning};{critical}", self.left as f64 / DAY)
-    }
+/// Performance data in days: the certificate that expires first. `30:` is a range that alerts below 30, as in the guidelines
+/// of monitoring plugins.
+fn first_expiry(left: i64, policy: &Policy) -> String {
+    const DAY: f64 = 86_400.0;
+    let days = |seconds: u64| format!("{}:", (seconds as f64 / DAY * 1000.0).round() / 1000.0);
+    let limits = [policy.certificate_warning_seconds, policy.certificate_critical_seconds];
+    let [warning, critical] = limits.map(|limit| limit.map(days).unwrap_or_default());
+    format!(" first_expiry_days={:.1};{warning};{critical}", left as f64 / DAY)
 }
 
-// === impl Line ===
+// === impl Cluster ===
 
-impl Line {
-    fn new(cluster: Cluster, now: DateTime<Utc>) -> Self {
-        let severity = severity(&cluster.severity);
+impl Cluster {
+    /// One cell for each column of [`HEAD`].
+    fn cells(&self, now: DateTime<Utc>) -> [String; 7] {
         let until = |kind: KmsCertificate| {
-            let certificate = cluster.certificates.iter().find(|each| each.certificate == kind.label());
+            let certificate = self.certificates.iter().find(|each| each.certificate == kind.label());
             match certificate.map(|each| each.seconds_left as f64) {
                 None => "-".to_owned(),
                 Some(left) if left <= 0.0 => format!("{} ago", format_duration(left)),
-                // Beside a lost key, the time that is left would read like a period of grace.
-                Some(_) if severity == Severity::Critical => "valid".to_owned(),
+                // Next to a lost key, the remaining time would look like a period of grace.
+                Some(_) if self.severity == Severity::Critical => "valid".to_owned(),
                 Some(left) => format_duration(left),
             }
         };
-        let key_store = cluster.encryption_type.or(cluster.last_known.map(|known| known.encryption_type));
-        let key_store = match key_store.as_deref() {
+        let last_known = self.last_known.as_ref().map(|known| &known.encryption_type);
+        let key_store = match self.encryption_type.as_ref().or(last_known).map(String::as_str) {
             Some("kms") => "KMS",
             other => other.unwrap_or("unknown"),
         };
-        let rotated = cluster.last_key_rotation_at.and_then(|at| date(&at));
-        let key_age = rotated.map_or("-".to_owned(), |at| format_duration((now - at).num_seconds() as f64));
-        let findings = cluster.findings.into_iter();
-        Self {
-            cells: [
-                visible(&cluster.name),
-                severity.label().to_owned(),
-                visible(&cluster.headline),
-                visible(key_store),
-                until(KmsCertificate::Ca),
-                until(KmsCertificate::Client),
-                key_age,
-            ],
-            do_not_restart: cluster.do_not_restart,
-            findings: findings
-                .map(|each| (self::severity(&each.severity), visible(&each.message), visible(&each.advice)))
-                .collect(),
-            first_expiry: cluster.certificates.iter().map(|each| each.seconds_left).min().map(|left| Expiry {
-                critical: cluster.policy.certificate_critical_seconds,
-                left,
-                warning: cluster.policy.certificate_warning_seconds,
-            }),
-            severity,
-        }
+        let rotated = self.last_key_rotation_at.as_ref().and_then(|at| DateTime::parse_from_rfc3339(at).ok());
+        [
+            self.name.clone(),
+            self.severity.label().to_owned(),
+            self.headline.clone(),
+            visible(key_store),
+            until(KmsCertificate::Ca),
+            until(KmsCertificate::Client),
+            rotated.map_or("-".to_owned(), |at| format_duration((now - at.to_utc()).num_seconds() as f64)),
+        ]
     }
-
-    fn name(&self) -> &str {
-        let [name, ..] = &self.cells;
-        name
-    }
-}
-
-/// A severity that a newer exporter invents is unknown.
-fn severity(label: &str) -> Severity {
-    Severity::from_label(label).unwrap_or(Severity::Unknown)
-}
-
-/// A time as the exporter writes it, RFC 3339.
-fn date(text: &str) -> Option<DateTime<Utc>> {
-    Some(DateTime::parse_from_rfc3339(text).ok()?.with_timezone(&Utc))
 }
 
 /// `1 cluster good`, `2 clusters good`.
@@ -361,7 +334,7 @@ mod tests {
     }
 
     fn summary() -> Summary {
-        Summary::from_json(&document()).unwrap().0
+        Summary::from_json(&document()).unwrap()
     }
 
     #[test]
@@ -416,7 +389,7 @@ mod tests {
              warning=3;0;;0;10 good=1;;;0;10 first_expiry_days=-2.0;30:;7:\n"
         );
         assert_eq!(
-            Summary(Vec::new()).plugin(),
+            Summary { clusters: Vec::new(), ..summary() }.plugin(),
             "QUMULO ENCRYPTION UNKNOWN - no clusters are configured | critical=0;;0;0;0 unknown=0;;;0;0 warning=0;0;;0;0 \
              good=0;;;0;0\n"
         );
@@ -425,7 +398,8 @@ mod tests {
     #[test]
     fn limits_of_the_performance_data_are_those_of_the_policy() {
         let check = |warning: Option<u64>, critical: Option<u64>, expect: &str| {
-            assert_eq!(Expiry { critical, left: 194_400, warning }.performance(), expect);
+            let policy = Policy { certificate_critical_seconds: critical, certificate_warning_seconds: warning };
+            assert_eq!(first_expiry(194_400, &policy), expect);
         };
         check(Some(30 * 86_400), Some(7 * 86_400), " first_expiry_days=2.2;30:;7:");
         check(Some(36 * 3_600), None, " first_expiry_days=2.2;1.5:;");
@@ -451,13 +425,13 @@ mod tests {
     fn names_select_clusters() {
         let lost = summary().only(&["lost".to_owned()]).unwrap();
         assert!(lost.table(false, None).starts_with("CLUSTER  STATE     STATUS"), "{}", lost.table(false, None));
-        assert_eq!(lost.0.len(), 1);
+        assert_eq!(lost.clusters.len(), 1);
         assert!(summary().only(&["none".to_owned()]).is_err());
     }
 
     #[test]
     fn documents_of_exporters_are_told_from_others() {
-        let metrics = |json: &[u8]| Summary::from_json(json).map(|(_, metrics)| metrics);
+        let metrics = |json: &[u8]| Summary::from_json(json).map(|summary| summary.metrics().to_owned());
         assert_eq!(metrics(&document()).as_deref(), Some("metrics"), "an exporter that does not name it");
         let document = String::from_utf8(document()).unwrap();
         let named = document.replace("\"metrics\": null", "\"metrics\": \"m\"");
@@ -498,7 +472,7 @@ mod tests {
             }
         }
         spoil(&mut document["clusters"], evil);
-        let (told, _) = Summary::from_json(document.to_string().as_bytes()).unwrap();
+        let told = Summary::from_json(document.to_string().as_bytes()).unwrap();
         for text in [told.table(false, None), told.table(false, Some(60)), told.plugin()] {
             assert!(text.contains("owned") && !text.contains(['\u{1b}', '\u{7}', '\u{202e}']), "{text:?}");
         }

@@ -117,7 +117,8 @@ impl Poller {
                 Some(_) => changes.changed += 1,
             }
             // A change of metadata alone does not restart the task.
-            let polled = |settings: &ClusterSettings| (settings.client.clone(), settings.interval, settings.stale_after);
+            let polled =
+                |settings: &ClusterSettings| (settings.client.clone(), settings.interval, settings.stale_after);
             if before.as_ref().map(polled) != Some(polled(&settings)) {
                 // A cluster is identified by its URL: with a different URL, the known status does not apply.
                 let same_cluster = before.is_some_and(|before| before.client.url == settings.client.url);
