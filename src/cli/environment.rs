@@ -21,7 +21,7 @@ use crate::secret::looks_like_secret;
 #[derive(Debug)]
 pub struct UsageError {
     error: clap::Error,
-    /// The environment variable that the error is in, and its flag.
+    /// A sentence that names the environment variable with the invalid value.
     origin: Option<String>,
     /// Whether the output is that of a monitoring plugin, which prints its line in any case.
     plugin: bool,
@@ -140,14 +140,15 @@ fn without_value(error: clap::Error, command: &mut Command) -> clap::Error {
     command.error(error.kind(), problem)
 }
 
-/// The environment variable that an error is about, if its flag is not among the arguments.
+/// Names the environment variable that an error is about, if its flag is not among the arguments.
 fn origin(error: &clap::Error, command: &Command, arguments: &[OsString]) -> Option<String> {
     let shown = error.get(ContextKind::InvalidArg)?.to_string();
     let long = shown.strip_prefix("--")?.split([' ', '=']).next()?.to_owned();
     let flag = format!("--{long}");
     let given = |argument: &OsString| argument.to_str().and_then(|text| text.split('=').next()) == Some(&flag);
     let name = all(command).find(|arg| arg.get_long() == Some(&long))?.get_env()?;
-    (!arguments.iter().any(given) && env::var_os(name).is_some()).then(|| name.display().to_string())
+    (!arguments.iter().any(given) && env::var_os(name).is_some())
+        .then(|| format!("The value is that of the environment variable {}.", name.display()))
 }
 
 // === impl UsageError ===
@@ -155,9 +156,8 @@ fn origin(error: &clap::Error, command: &Command, arguments: &[OsString]) -> Opt
 impl UsageError {
     /// The error; `None` for `--help` and `--version`.
     pub fn problem(&self) -> Option<String> {
-        let origin =
-            self.origin.iter().map(|origin| format!("\nThe value is that of the environment variable {origin}."));
-        self.error.use_stderr().then(|| self.error.to_string().trim_end().to_owned() + &origin.collect::<String>())
+        let origin = self.origin.as_ref().map(|origin| format!("\n{origin}")).unwrap_or_default();
+        self.error.use_stderr().then(|| self.error.to_string().trim_end().to_owned() + &origin)
     }
 
     /// For `status`: whether it is a monitoring plugin.
@@ -170,7 +170,7 @@ impl UsageError {
         // A closed pipe is not an error.
         let _ = self.error.print();
         if let Some(origin) = &self.origin {
-            eprintln!("The value is that of the environment variable {origin}.");
+            eprintln!("{origin}");
         }
         ExitCode::from(u8::from(self.error.use_stderr()) * 2)
     }

@@ -318,12 +318,9 @@ impl ReloadArgs {
 }
 
 /// A duration such as `30s`, one second at least.
-fn interval(text: &str) -> Result<Duration, String> {
-    match duration(text) {
-        Ok(interval) if interval >= Duration::from_secs(1) => Ok(interval),
-        Ok(_) => Err("must be at least 1s".to_owned()),
-        Err(problem) => Err(problem),
-    }
+fn interval(text: &str) -> Result<Duration, &'static str> {
+    let interval = duration(text)?;
+    if interval >= Duration::from_secs(1) { Ok(interval) } else { Err("must be at least 1s") }
 }
 
 fn external_url(text: &str) -> Result<Url, String> {

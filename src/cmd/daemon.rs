@@ -25,7 +25,7 @@ pub fn run(args: &DaemonArgs) -> anyhow::Result<()> {
         tracing::info!(clusters = loaded.added, "configuration loaded");
         let (bound, requests) = serve::bind(&args.web, ListenAddress::any(DEFAULT_PORT), &store, telemetry)?;
         serve::warn_of_few_descriptors(store.view().clusters.len());
-        reloader.set_web_config(bound.web_config());
+        reloader.set_web_config(bound.web_config.clone());
         let mut serving = bound.start(signals.shutdown.clone());
         service::notify_ready();
         tokio::select! {

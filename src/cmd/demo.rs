@@ -46,8 +46,8 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
         let mut fleet = Fleet::start(spec).await?;
         let mut watch = Watch { poller: Poller::new(store.clone()), pool: Arc::default() };
         watch.update(&fleet)?;
-        let page = bound.page();
-        let web_config = bound.web_config();
+        let page = bound.page.clone();
+        let web_config = bound.web_config.clone();
         let mut serving = bound.start(signals.shutdown.clone());
         tracing::info!(clusters = fleet.iter().count(), "watching simulated clusters, polling every second");
         let invite = async {

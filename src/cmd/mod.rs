@@ -153,29 +153,17 @@ fn errors(config: &Config, pool: &TransportPool) -> ConfigErrors {
     errors
 }
 
-/// The place of a configuration error, as fields of a log record.
-struct Fields<'a> {
-    cluster: Option<&'a str>,
-    file: Option<String>,
-    key: Option<&'a str>,
-    line: Option<u64>,
-}
-
-impl<'a> Fields<'a> {
-    fn of(error: &'a ConfigError) -> Self {
-        Self {
-            cluster: error.cluster.as_deref(),
-            file: error.file.as_ref().map(|file| file.display().to_string()),
-            key: Some(&*error.key).filter(|key| !key.is_empty()),
-            line: error.position.map(|position| position.line),
-        }
-    }
+/// Cluster, file, key and line of a configuration error, as fields of a log record.
+fn log_fields(error: &ConfigError) -> (Option<&str>, Option<String>, Option<&str>, Option<u64>) {
+    let file = error.file.as_ref().map(|file| file.display().to_string());
+    let key = Some(&*error.key).filter(|key| !key.is_empty());
+    (error.cluster.as_deref(), file, key, error.position.map(|position| position.line))
 }
 
 /// One record for each error.
 fn log_errors(errors: &ConfigErrors, what: &str) {
     for error in errors.iter() {
-        let Fields { cluster, file, key, line } = Fields::of(error);
+        let (cluster, file, key, line) = log_fields(error);
         tracing::error!(file, line, cluster, key, err = error.problem, "{what}");
     }
 }

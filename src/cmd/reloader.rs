@@ -7,7 +7,6 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::Fields;
 use crate::{
     blocking::KeyedBlockingPool,
     cli::{ClustersArgs, DEFAULT_CONFIG_FILE},
@@ -151,7 +150,7 @@ impl Reloader {
         let (texts, config) = self.loader.load().await;
         let loaded = config.map(|config| {
             for warning in config.warnings.iter() {
-                let Fields { cluster, file, key, line } = Fields::of(warning);
+                let (cluster, file, key, line) = super::log_fields(warning);
                 tracing::warn!(file, line, cluster, key, "{}", warning.problem);
             }
             self.warnings = config.warnings.iter().map(ToString::to_string).collect();
@@ -182,7 +181,7 @@ impl Reloader {
                         let _ = request.send(outcome.clone());
                     }
                 }
-                () = pause(check) => {
+                () = sleep(check.unwrap_or_default()), if check.is_some() => {
                     self.reload_if_changed().await;
                     if let Some(web) = &self.web {
                         web.reload_if_edited(SETTLE).await;
@@ -245,12 +244,5 @@ impl Reloader {
             }
             Err(errors) => super::log_errors(errors, "cannot reload, the last good configuration stays"),
         }
-    }
-}
-
-async fn pause(period: Option<Duration>) {
-    match period {
-        Some(period) => sleep(period).await,
-        None => std::future::pending().await,
     }
 }

@@ -43,9 +43,10 @@ pub struct BoundListeners {
     health: Vec<TcpListener>,
     limits: Limits,
     listeners: Vec<TcpListener>,
-    page: String,
+    /// The URL of the status page.
+    pub page: String,
     routes: Arc<Routes>,
-    web_config: Option<Arc<WebConfig>>,
+    pub web_config: Option<Arc<WebConfig>>,
 }
 
 /// Binds the sockets. Reload requests of clients arrive only with `--web.enable-lifecycle`.
@@ -145,16 +146,6 @@ fn web_config(web: &WebArgs, telemetry: &Arc<Telemetry>) -> anyhow::Result<Optio
 }
 
 impl BoundListeners {
-    /// The URL of the status page.
-    pub fn page(&self) -> String {
-        self.page.clone()
-    }
-
-    /// The web configuration, for reloads.
-    pub fn web_config(&self) -> Option<Arc<WebConfig>> {
-        self.web_config.clone()
-    }
-
     /// Serves until `shutdown`, then finishes the requests in flight.
     pub fn start(self, shutdown: CancellationToken) -> ServerTask {
         ServerTask(tokio::spawn(self.serve(shutdown)))

@@ -4,8 +4,6 @@ use std::{fmt, time::Duration};
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct PromDuration(pub Duration);
 
-pub const INVALID: &str = "invalid duration; use a value such as 30s, 1m30s or 5m";
-
 /// Units in descending order, in milliseconds. A year has 365 days, as in Prometheus.
 const UNITS: [(&str, u64); 7] = [
     ("y", 365 * 24 * 3_600_000),
@@ -34,7 +32,16 @@ impl fmt::Display for PromDuration {
     }
 }
 
-pub fn parse(text: &str) -> Option<Duration> {
+/// Parses a duration in Prometheus' format.
+///
+/// # Errors
+///
+/// A message with examples. It does not repeat the text, which could be a secret in the wrong place.
+pub fn parse(text: &str) -> Result<Duration, &'static str> {
+    parse_units(text).ok_or("invalid duration; use a value such as 30s, 1m30s or 5m")
+}
+
+fn parse_units(text: &str) -> Option<Duration> {
     if text == "0" {
         return Some(Duration::ZERO);
     }
@@ -61,7 +68,7 @@ mod tests {
     #[test]
     fn durations_are_prometheus_durations() {
         let check = |text: &str, expect: Option<u64>| {
-            assert_eq!(parse(text), expect.map(Duration::from_millis), "{text:?}");
+            assert_eq!(parse(text).ok(), expect.map(Duration::from_millis), "{text:?}");
         };
         check("60s", Some(60_000));
         check("1m30s", Some(90_000));
@@ -88,7 +95,7 @@ mod tests {
         #[test]
         fn what_is_written_is_read_back(millis in 0_u64..10_000_000_000) {
             let duration = Duration::from_millis(millis);
-            prop_assert_eq!(parse(&PromDuration(duration).to_string()), Some(duration));
+            prop_assert_eq!(parse(&PromDuration(duration).to_string()), Ok(duration));
         }
 
         #[test]

@@ -90,44 +90,29 @@ impl ConfigErrors {
     }
 }
 
-// === impl ConfigError ===
-
-impl ConfigError {
-    /// `clusters.yml:12:5: cluster "prod-east": url`, as far as known.
-    fn location(&self) -> String {
-        let mut location = String::new();
-        if let Some(file) = &self.file {
-            location.push_str(&file.display().to_string());
-            if let Some(Position { line, column }) = self.position {
-                location.push_str(&format!(":{line}:{column}"));
-            }
-        }
-        let cluster = self.cluster.iter().map(|cluster| format!("cluster \"{cluster}\""));
-        let key = Some(self.key.clone()).filter(|key| !key.is_empty());
-        for part in cluster.chain(key) {
-            if !location.is_empty() {
-                location.push_str(": ");
-            }
-            location.push_str(&part);
-        }
-        location
-    }
-}
-
+/// `clusters.yml:12:5: cluster "prod-east": url: has no host`, as far as known.
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let location = self.location();
-        if location.is_empty() { f.write_str(&self.problem) } else { write!(f, "{location}: {}", self.problem) }
+        if let Some(file) = &self.file {
+            write!(f, "{}", file.display())?;
+            if let Some(Position { line, column }) = self.position {
+                write!(f, ":{line}:{column}")?;
+            }
+            f.write_str(": ")?;
+        }
+        if let Some(cluster) = &self.cluster {
+            write!(f, "cluster \"{cluster}\": ")?;
+        }
+        if !self.key.is_empty() {
+            write!(f, "{}: ", self.key)?;
+        }
+        f.write_str(&self.problem)
     }
 }
 
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, error) in self.0.iter().enumerate() {
-            let separator = if index == 0 { "" } else { "\n" };
-            write!(f, "{separator}{error}")?;
-        }
-        Ok(())
+        f.write_str(&self.0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
     }
 }
 

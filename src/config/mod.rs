@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 
 pub use self::{
     document::{Document, Position},
+    duration::parse as duration,
     errors::{ConfigError, ConfigErrors},
     files::{SourceFile, Sources, read},
 };
@@ -141,15 +142,6 @@ pub fn parse(sources: &Sources) -> Result<Config, ConfigErrors> {
         config.warnings.extend(ConfigErrors::of_file(path, "has no clusters, so nothing is monitored"));
     }
     errors.or(config)
-}
-
-/// Parses a duration in Prometheus' format: `90s`, `1m30s`, `500ms`.
-///
-/// # Errors
-///
-/// A message with examples of valid durations.
-pub fn duration(text: &str) -> Result<std::time::Duration, String> {
-    duration::parse(text).ok_or_else(|| duration::INVALID.to_owned())
 }
 
 /// Checks the flags of a single cluster. Relative paths are relative to the working directory.

@@ -38,7 +38,6 @@ pub struct Shared {
     /// Whether the section sets a credential, valid or not.
     has_credential: bool,
     credential: Option<Credential>,
-    has_proxy: bool,
     schedule: OwnSchedule,
     /// Whether the durations of `global` are consistent. If not, clusters do not report the error again.
     schedule_is_good: bool,
@@ -102,7 +101,7 @@ impl Section<'_> {
             self.missing::<()>("authorization", "set `authorization` with `credentials_file`, or `login`");
         }
         let mut credential = if own.has_credential { own.credential } else { global.credential.clone() };
-        let mut proxy = if own.has_proxy { own.proxy } else { global.proxy.clone() };
+        let mut proxy = own.proxy.or_else(|| global.proxy.clone());
         let networks = own.probe_kms_networks.or_else(|| global.probe_kms_networks.clone()).unwrap_or_default();
         let kms_probe = own.probe_kms.or(global.probe_kms).unwrap_or(false).then_some(networks);
         let mut tls = own.tls.or_else(|| global.tls.clone()).unwrap_or_default();
@@ -178,7 +177,6 @@ impl Section<'_> {
         Shared {
             has_credential,
             credential: self.credential(raw),
-            has_proxy,
             schedule: OwnSchedule {
                 interval: self.duration("poll_interval", raw.poll_interval.as_deref()),
                 stale_after: self.duration("stale_after", raw.stale_after.as_deref()),
@@ -194,12 +192,7 @@ impl Section<'_> {
     }
 
     fn duration(&mut self, key: &str, text: Option<&str>) -> Option<Duration> {
-        let duration = duration::parse(text?);
-        if duration.is_none() {
-            // The value is not repeated, because it could be a secret in the wrong place.
-            self.error(key, duration::INVALID);
-        }
-        duration
+        duration::parse(text?).map_err(|problem| self.error(key, problem)).ok()
     }
 
     fn schedule(&mut self, own: OwnSchedule, global: OwnSchedule) -> Option<Schedule> {

@@ -2,7 +2,7 @@
 //! Patterns avoid look-ahead and `\u`, which some validators (those written in Go) do not support.
 
 use schemars::Schema;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::model::Labels;
 
@@ -32,37 +32,48 @@ pub fn finish(schema: &mut Schema) {
         Some("qumulo-encryption-exporter") => "config",
         _ => "cluster-file",
     };
-    schema.insert("$id".to_owned(), json!(format!("urn:qumulo-encryption-exporter:{name}")));
-    schema.insert("additionalProperties".to_owned(), json!(false));
+    let object = schema.ensure_object();
+    add(object, json!({"$id": format!("urn:qumulo-encryption-exporter:{name}"), "additionalProperties": false}));
     if name == "config" {
-        schema.insert(
-            "anyOf".to_owned(),
-            json!([
-                {"required": ["clusters"], "properties": {"clusters": {"type": "array"}}},
-                {"required": ["cluster_files"], "properties": {"cluster_files": {"type": "array"}}},
-            ]),
-        );
         let has_credential = json!({"anyOf": [{"required": ["authorization"]}, {"required": ["login"]}]});
-        schema.insert(
-            "if".to_owned(),
-            json!({"not": {"required": ["global"], "properties": {"global": has_credential}}}),
+        add(
+            object,
+            json!({
+                "anyOf": [
+                    {"required": ["clusters"], "properties": {"clusters": {"type": "array"}}},
+                    {"required": ["cluster_files"], "properties": {"cluster_files": {"type": "array"}}},
+                ],
+                "if": {"not": {"required": ["global"], "properties": {"global": has_credential}}},
+                "then": {"properties": {"clusters": {"items": has_credential}}},
+            }),
         );
-        schema.insert("then".to_owned(), json!({"properties": {"clusters": {"items": has_credential}}}));
     }
-    let Some(definitions) = schema.get_mut("$defs").and_then(Value::as_object_mut) else { return };
-    for name in ["RawCluster", "RawShared"] {
-        let Some(section) = definitions.get_mut(name).and_then(Value::as_object_mut) else { continue };
-        section.insert("additionalProperties".to_owned(), json!(false));
-        section.insert("not".to_owned(), json!({"required": ["authorization", "login"]}));
-        section.insert(
-            "dependentRequired".to_owned(),
-            json!({"no_proxy": ["proxy_url"], "proxy_authorization": ["proxy_url"]}),
-        );
-        section.insert(
-            "if".to_owned(),
-            json!({"properties": {"proxy_from_environment": {"const": true}}, "required": ["proxy_from_environment"]}),
-        );
-        section.insert("then".to_owned(), json!({"properties": {"proxy_url": {"type": "null"}}}));
+    let Some(definitions) = object.get_mut("$defs").and_then(Value::as_object_mut) else { return };
+    let shared = json!({
+        "additionalProperties": false,
+        "not": {"required": ["authorization", "login"]},
+        "dependentRequired": {"no_proxy": ["proxy_url"], "proxy_authorization": ["proxy_url"]},
+        "if": {"properties": {"proxy_from_environment": {"const": true}}, "required": ["proxy_from_environment"]},
+        "then": {"properties": {"proxy_url": {"type": "null"}}},
+    });
+    let alone = |keys: &[&str]| {
+        let keys: Vec<Value> = keys.iter().map(|key| json!({"required": [key]})).collect();
+        json!({"not": {"anyOf": keys}})
+    };
+    let tls = json!({
+        "dependentRequired": {"cert_file": ["key_file"], "key_file": ["cert_file"]},
+        "allOf": [
+            {"if": {"required": ["pin_sha256"]}, "then": alone(&["ca_file", "server_name"])},
+            {
+                "if": {"properties": {"insecure_skip_verify": {"const": true}}, "required": ["insecure_skip_verify"]},
+                "then": alone(&["ca_file", "server_name", "pin_sha256"]),
+            },
+        ],
+    });
+    for (section, keywords) in [("RawCluster", shared.clone()), ("RawShared", shared), ("RawTls", tls)] {
+        if let Some(section) = definitions.get_mut(section).and_then(Value::as_object_mut) {
+            add(section, keywords);
+        }
     }
     // YAML parses some label values as numbers or booleans.
     if let Some(labels) =
@@ -72,24 +83,10 @@ pub fn finish(schema: &mut Schema) {
         let reserved = format!("^(__.*|{})$", Labels::RESERVED.join("|"));
         labels["propertyNames"] = json!({"pattern": LABEL, "not": {"pattern": reserved}});
     }
-    if let Some(tls) = definitions.get_mut("RawTls").and_then(Value::as_object_mut) {
-        tls.insert("dependentRequired".to_owned(), json!({"cert_file": ["key_file"], "key_file": ["cert_file"]}));
-        let alone = |keys: &[&str]| {
-            let keys: Vec<Value> = keys.iter().map(|key| json!({"required": [key]})).collect();
-            json!({"not": {"anyOf": keys}})
-        };
-        tls.insert(
-            "allOf".to_owned(),
-            json!([
-                {"if": {"required": ["pin_sha256"]}, "then": alone(&["ca_file", "server_name"])},
-                {
-                    "if": {
-                        "properties": {"insecure_skip_verify": {"const": true}},
-                        "required": ["insecure_skip_verify"],
-                    },
-                    "then": alone(&["ca_file", "server_name", "pin_sha256"]),
-                },
-            ]),
-        );
+}
+
+fn add(object: &mut Map<String, Value>, keywords: Value) {
+    if let Value::Object(keywords) = keywords {
+        object.extend(keywords);
     }
 }

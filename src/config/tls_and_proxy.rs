@@ -67,28 +67,20 @@ impl Section<'_> {
             self.error("no_proxy", err.to_string());
             NoProxy::default()
         });
-        let Some(text) = &raw.proxy_url else {
-            return if from_environment { self.environment() } else { ProxySettings::Direct };
+        let proxy = match &raw.proxy_url {
+            None if from_environment => environment_proxy(|name| std::env::var_os(name))
+                .map_err(|problem| self.error("proxy_from_environment", problem)),
+            None => Ok(ProxySettings::Direct),
+            // The value is not repeated, because it may contain a password.
+            Some(text) => match Url::parse(text) {
+                Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+                    Err("cannot contain a user or password; use `proxy_authorization: {username: …, password_file: …}`")
+                }
+                _ => proxy_address(text).map(|url| ProxySettings::Url { account, no_proxy, url }),
+            }
+            .map_err(|problem| self.error("proxy_url", problem)),
         };
-        // The value is not repeated, because it may contain a password.
-        let holds_account = |url: Url| !url.username().is_empty() || url.password().is_some();
-        match proxy_address(text) {
-            _ if Url::parse(text).is_ok_and(holds_account) => self.error(
-                "proxy_url",
-                "cannot contain a user or password; use `proxy_authorization: {username: …, password_file: …}`",
-            ),
-            Ok(url) => return ProxySettings::Url { account, no_proxy, url },
-            Err(problem) => self.error("proxy_url", problem),
-        }
-        ProxySettings::Direct
-    }
-
-    /// The proxy set by environment variables.
-    fn environment(&mut self) -> ProxySettings {
-        environment_proxy(|name| std::env::var_os(name)).unwrap_or_else(|problem| {
-            self.error("proxy_from_environment", problem);
-            ProxySettings::Direct
-        })
+        proxy.unwrap_or(ProxySettings::Direct)
     }
 
     pub(super) fn tls(&mut self, raw: &RawTls) -> TlsSettings {
