@@ -18,28 +18,24 @@ use crate::{
 /// Prints the result on standard output, errors on standard error. A closed pipe is not an error.
 pub fn run(args: &CheckConfigArgs) -> ExitCode {
     let file = args.file.clone().or_else(|| args.config_file.clone()).unwrap_or_else(|| DEFAULT_CONFIG_FILE.into());
-    let web = args.web_config_file.as_deref().map(web_config::load).transpose();
-    let checked = check(&file);
-    let mut wrong = ConfigErrors::default();
-    wrong.extend(checked.as_ref().err().cloned().unwrap_or_default());
-    wrong.extend(web.err().unwrap_or_default());
-    match checked {
-        Ok((count, warnings)) if wrong.is_empty() => {
-            let plural = if count == 1 { "" } else { "s" };
-            let mut text = format!("{} is good: {count} cluster{plural}\n", file.display());
-            if let Some(file) = &args.web_config_file {
-                text.push_str(&format!("{} is good\n", file.display()));
-            }
-            for warning in warnings.iter() {
-                text.push_str(&format!("warning: {warning}\n"));
-            }
-            super::exit_code(super::print(text.as_bytes()))
-        }
-        _ => {
-            let _ = io::stderr().write_all(format!("{wrong}\n").as_bytes());
-            ExitCode::FAILURE
-        }
+    let mut errors = ConfigErrors::default();
+    let checked = check(&file).map_err(|more| errors.extend(more)).ok();
+    if let Some(Err(more)) = args.web_config_file.as_deref().map(web_config::load) {
+        errors.extend(more);
     }
+    let Some((count, warnings)) = checked.filter(|_| errors.is_empty()) else {
+        let _ = io::stderr().write_all(format!("{errors}\n").as_bytes());
+        return ExitCode::FAILURE;
+    };
+    let plural = if count == 1 { "" } else { "s" };
+    let mut text = format!("{} is good: {count} cluster{plural}\n", file.display());
+    if let Some(file) = &args.web_config_file {
+        text.push_str(&format!("{} is good\n", file.display()));
+    }
+    for warning in warnings.iter() {
+        text.push_str(&format!("warning: {warning}\n"));
+    }
+    super::exit_code(super::print(text.as_bytes()))
 }
 
 /// The number of clusters, and warnings.

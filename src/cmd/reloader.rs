@@ -49,8 +49,6 @@ pub struct Reloader {
     loader: Loader,
     poller: Poller,
     telemetry: Arc<Telemetry>,
-    /// About the configuration in use.
-    warnings: Vec<String>,
     web: Option<Arc<WebConfig>>,
 }
 
@@ -138,10 +136,9 @@ impl Reloader {
         telemetry.watch_files(loader.pool.files_are_good());
         let last = (Ok(Sources::default()), Ok(Changes::default()));
         let poller = Poller::new(store);
-        let mut reloader = Self { last, loader, poller, telemetry, warnings: Vec::new(), web: None };
+        let mut reloader = Self { last, loader, poller, telemetry, web: None };
         reloader.load().await;
         let changes = reloader.last.1.clone()?;
-        reloader.telemetry.set_config_warnings(reloader.warnings.clone());
         Ok((reloader, changes))
     }
 
@@ -153,7 +150,7 @@ impl Reloader {
                 let (cluster, file, key, line) = super::log_fields(warning);
                 tracing::warn!(file, line, cluster, key, "{}", warning.problem);
             }
-            self.warnings = config.warnings.iter().map(ToString::to_string).collect();
+            self.telemetry.set_config_warnings(config.warnings.iter().map(ToString::to_string).collect());
             self.poller.apply(config.clusters, &self.loader.pool)
         });
         self.last = (texts, loaded);
@@ -237,7 +234,6 @@ impl Reloader {
     fn report(&self, by: &str) {
         let loaded = &self.last.1;
         self.telemetry.config_loaded(&clock::now(), loaded.is_ok());
-        self.telemetry.set_config_warnings(self.warnings.clone());
         match loaded {
             Ok(Changes { added, changed, removed, unchanged }) => {
                 tracing::info!(by, added, changed, removed, unchanged, "configuration reloaded");

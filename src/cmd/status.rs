@@ -181,7 +181,7 @@ fn poll(args: &StatusArgs) -> anyhow::Result<(View, Vec<(ClusterSettings, Record
     })
 }
 
-/// Only the clusters with these names; all if there are no names.
+/// Only the clusters with these names, or all if there are no names; sorted by name.
 fn select(mut clusters: Vec<ClusterSettings>, names: &[String]) -> Result<Vec<ClusterSettings>, ConfigErrors> {
     let mut errors = ConfigErrors::default();
     for name in names {
@@ -189,6 +189,7 @@ fn select(mut clusters: Vec<ClusterSettings>, names: &[String]) -> Result<Vec<Cl
             errors.add(name, "no cluster of this name is configured");
         }
     }
+    clusters.sort_by(|a, b| a.name.cmp(&b.name));
     clusters.retain(|cluster| names.is_empty() || names.iter().any(|name| cluster.name.as_str() == name));
     errors.or(clusters)
 }

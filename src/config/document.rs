@@ -67,10 +67,6 @@ impl<'a> Document<'a> {
         Ok(Self { root, text })
     }
 
-    pub fn is_empty(&self) -> bool {
-        matches!(self.root.value, Yaml::Null)
-    }
-
     /// Deserializes the part that is valid by `schema`; the rest is added to `errors`. The schema must be generated from `T`.
     pub fn read<T: DeserializeOwned + Default>(&self, schema: &str, errors: &mut ConfigErrors) -> T {
         let schema: Value = serde_json::from_str(schema).unwrap_or_default();
@@ -201,7 +197,7 @@ impl<'a> SchemaCheck<'a> {
         let properties = schema.get("properties").and_then(Value::as_object);
         let patterns = schema.get("patternProperties").and_then(Value::as_object);
         let other = schema.get("additionalProperties").filter(|other| other.is_object());
-        let (root, mut seen) = (self.schema, HashSet::new());
+        let mut seen = HashSet::new();
         for (Spanned { value: key, defined, .. }, node) in entries {
             let inner = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
             if !seen.insert(key) {
@@ -213,7 +209,7 @@ impl<'a> SchemaCheck<'a> {
             {
                 let here: Vec<&str> = properties.into_iter().flat_map(|all| all.keys()).map(String::as_str).collect();
                 let shown = hints::is_safe_to_show(key);
-                let problem = hints::unknown_key(key, &here, &|key| sections_with(root, key));
+                let problem = hints::unknown_key(key, &here, section_with(self.schema, key).as_deref());
                 self.error(if shown { inner } else { format!("{path}.(not shown)") }, *defined, problem);
             }
         }
@@ -225,20 +221,14 @@ impl<'a> SchemaCheck<'a> {
     }
 }
 
-/// Names of the sections that have the key `key`.
-fn sections_with(root: &Value, key: &str) -> Vec<String> {
+/// A section that has the key `key`: the first one by name.
+fn section_with(root: &Value, key: &str) -> Option<String> {
     let definitions = root.get("$defs").and_then(Value::as_object);
     let all = definitions.into_iter().flat_map(|all| all.values()).chain([root]);
-    let mut sections = Vec::new();
-    for (name, section) in all.filter_map(|each| each.get("properties")?.as_object()).flatten() {
-        let inside = resolve(root, section);
-        if inside.get("properties").is_some_and(|properties| properties.get(key).is_some()) {
-            sections.push(name.clone());
-        }
-    }
-    sections.sort();
-    sections.dedup();
-    sections
+    let sections = all.filter_map(|each| each.get("properties")?.as_object()).flatten();
+    let with_key = sections
+        .filter(|(_, section)| resolve(root, section).get("properties").is_some_and(|keys| keys.get(key).is_some()));
+    with_key.map(|(name, _)| name.clone()).min()
 }
 
 /// All keys with their descriptions, for the manual. Keys of a section are separated by dots.

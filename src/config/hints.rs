@@ -108,15 +108,14 @@ pub fn is_safe_to_show(key: &str) -> bool {
     key.len() <= 40 && !looks_like_secret(key) && key.chars().all(|c| c.is_alphanumeric() || "_-. ".contains(c))
 }
 
-/// The message for a key that is not among the valid keys `here`. `sections` returns the sections that have a key.
-pub fn unknown_key(key: &str, here: &[&str], sections: &dyn Fn(&str) -> Vec<String>) -> String {
+/// The message for a key that is not among the valid keys `here`. `elsewhere` is another section that has it.
+pub fn unknown_key(key: &str, here: &[&str], elsewhere: Option<&str>) -> String {
     let close = |known: &&str| strsim::damerau_levenshtein(key, known) <= (key.len() / 4).clamp(1, 3);
     let wanted = here.iter().copied().filter(close).min_by_key(|known| strsim::damerau_levenshtein(key, known));
-    let elsewhere = sections(key);
     let same = here.iter().find(|known| known.replace('_', "") == key.replace(['_', '-'], "").to_lowercase());
     if let Some(wanted) = same.copied().or(wanted) {
         format!("unknown key; did you mean `{wanted}`?")
-    } else if let Some(section) = elsewhere.first() {
+    } else if let Some(section) = elsewhere {
         format!("unknown key here; move it under `{section}`")
     } else if let Some((_, meant)) = COMMON_KEYS.iter().find(|(known, _)| *known == key) {
         format!("unknown key; use {meant}")
@@ -134,9 +133,8 @@ mod tests {
     #[test]
     fn keys_that_people_try_are_understood() {
         let here = ["name", "url", "authorization", "login", "tls_config", "poll_interval", "poll_timeout"];
-        let sections = |key: &str| if key == "ca_file" { vec!["tls_config".to_owned()] } else { Vec::new() };
         let check = |key: &str, words: &str| {
-            let got = unknown_key(key, &here, &sections);
+            let got = unknown_key(key, &here, (key == "ca_file").then_some("tls_config"));
             assert!(got.ends_with(words), "{key}: {got}");
         };
         check("autorization", "did you mean `authorization`?");

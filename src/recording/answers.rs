@@ -61,13 +61,8 @@ const PLACES: &[(&str, &str, Rule)] = &[
 /// The largest number that is recorded elsewhere: a port, a count, a code. Larger ones could identify.
 const MAX_NUMBER: f64 = 65_535.0;
 
-/// What is recorded of the JSON that was answered at `path`, which has no query.
-pub fn redact(value: &Value, path: &str, names: &mut Names) -> Value {
-    redact_at(value, path, "", names)
-}
-
-/// `at` is where `value` is in the answer, as in [`PLACES`].
-fn redact_at(value: &Value, path: &str, at: &str, names: &mut Names) -> Value {
+/// What is recorded of the JSON `value`, which is in the response from `path` (without a query) at `at`, as in [`PLACES`].
+pub fn redact(value: &Value, path: &str, at: &str, names: &mut Names) -> Value {
     let documented = PLACES.iter().filter(|(of, _, _)| ["*", path].contains(of));
     let rule = documented.clone().find(|(_, key, _)| *key == at).map(|(_, _, rule)| *rule);
     match value {
@@ -86,7 +81,7 @@ fn redact_at(value: &Value, path: &str, at: &str, names: &mut Names) -> Value {
         }),
         Value::Array(values) => {
             let at = format!("{at}/*");
-            Value::Array(values.iter().map(|value| redact_at(value, path, &at, names)).collect())
+            Value::Array(values.iter().map(|value| redact(value, path, &at, names)).collect())
         }
         Value::Object(values) => {
             let mut redacted = Map::new();
@@ -96,7 +91,7 @@ fn redact_at(value: &Value, path: &str, at: &str, names: &mut Names) -> Value {
                     |below: &str| below.strip_prefix(&*at).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
                 let is_documented = !key.contains('/') && documented.clone().any(|(_, below, _)| is_above(below));
                 let key = if is_documented { key.clone() } else { names.key(key) };
-                redacted.insert(key, redact_at(value, path, &at, names));
+                redacted.insert(key, redact(value, path, &at, names));
             }
             Value::Object(redacted)
         }

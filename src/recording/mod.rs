@@ -273,7 +273,7 @@ fn headers(headers: &HeaderMap) -> BTreeMap<&'static str, String> {
 /// The redacted JSON, or the place where the body stops being JSON.
 fn body(bytes: &[u8], path: &str, names: &mut Names) -> Value {
     match serde_json::from_slice(bytes) {
-        Ok(value) => json!({ "json": answers::redact(&value, path, names) }),
+        Ok(value) => json!({ "json": answers::redact(&value, path, "", names) }),
         Err(err) => json!({ "not_json": { "bytes": bytes.len(), "line": err.line(), "column": err.column() } }),
     }
 }
