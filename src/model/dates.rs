@@ -6,28 +6,30 @@ use super::ForeignText;
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Timestamp(DateTime<Utc>);
 
-/// A date field of the status response, under the API's name.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum DateField {
-    /// `notAfter` of the KMS CA certificate.
-    CaCertExpiry,
-    /// `notAfter` of the KMS client certificate.
-    ClientCertExpiry,
-    /// When the current master key became active.
-    LastKeyRotationTime,
-    /// When the cluster last refreshed this status.
-    LastStatusUpdateTime,
+label_enum! {
+    /// A date field of the status response, under the API's name.
+    pub enum DateField {
+        /// `notAfter` of the KMS CA certificate.
+        CaCertExpiry = "ca_cert_expiry",
+        /// `notAfter` of the KMS client certificate.
+        ClientCertExpiry = "client_cert_expiry",
+        /// When the current master key became active.
+        LastKeyRotationTime = "last_key_rotation_time",
+        /// When the cluster last refreshed this status.
+        LastStatusUpdateTime = "last_status_update_time",
+    }
 }
 
-/// A certificate used in the connection between the cluster and its KMS.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum KmsCertificate {
-    /// The CA certificate with which the cluster verifies the KMS.
-    Ca,
-    /// The certificate that the cluster presents to the KMS.
-    Client,
-    /// The certificate that the KMS presents. The cluster does not report it; see [`super::KmsProbe`].
-    Server,
+label_enum! {
+    /// A certificate used in the connection between the cluster and its KMS.
+    pub enum KmsCertificate {
+        /// The CA certificate with which the cluster verifies the KMS.
+        Ca = "kms_ca",
+        /// The certificate that the cluster presents to the KMS.
+        Client = "kms_client",
+        /// The certificate that the KMS presents. The cluster does not report it; see [`super::KmsProbe`].
+        Server = "kms_server",
+    }
 }
 
 /// The value of one date field.
@@ -63,42 +65,6 @@ impl Timestamp {
 
     pub fn utc(self) -> DateTime<Utc> {
         self.0
-    }
-}
-
-// === impl KmsCertificate ===
-
-impl KmsCertificate {
-    pub const ALL: [Self; 3] = [Self::Ca, Self::Client, Self::Server];
-
-    /// The certificates whose expiry the cluster reports.
-    pub const REPORTED: [Self; 2] = [Self::Ca, Self::Client];
-
-    /// The value of the label `certificate`.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Ca => "kms_ca",
-            Self::Client => "kms_client",
-            Self::Server => "kms_server",
-        }
-    }
-}
-
-// === impl DateField ===
-
-impl DateField {
-    /// In the order in which the series are written.
-    pub const ALL: [Self; 4] =
-        [Self::CaCertExpiry, Self::ClientCertExpiry, Self::LastKeyRotationTime, Self::LastStatusUpdateTime];
-
-    /// The field name in the API, and the value of the label `field`.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::CaCertExpiry => "ca_cert_expiry",
-            Self::ClientCertExpiry => "client_cert_expiry",
-            Self::LastKeyRotationTime => "last_key_rotation_time",
-            Self::LastStatusUpdateTime => "last_status_update_time",
-        }
     }
 }
 

@@ -139,6 +139,19 @@ impl AccessToken {
     }
 }
 
+// === impl KmsProbe ===
+
+impl KmsProbe {
+    /// `None` if the KMS was not contacted.
+    pub fn reachable(self) -> Option<bool> {
+        match self {
+            Self::NotAllowed => None,
+            Self::Shown(_) => Some(true),
+            Self::Unreachable => Some(false),
+        }
+    }
+}
+
 // === impl ServerClock ===
 
 impl ServerClock {

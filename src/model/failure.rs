@@ -1,30 +1,31 @@
 use std::time::Duration;
 
-/// Why a poll failed. A closed list, because it is a label.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum FailureReason {
-    /// The host name could not be resolved.
-    Dns,
-    /// The connection could not be established, or broke.
-    Connect,
-    /// The TLS handshake failed, or the certificate is not trusted.
-    Tls,
-    /// `poll_timeout` elapsed.
-    Timeout,
-    /// The cluster rejected the credential (401), or the credential file could not be read.
-    Authentication,
-    /// The credential was accepted but lacks the privilege (403).
-    Permission,
-    /// The cluster has neither the v2 nor the v1 status endpoint.
-    Unsupported,
-    /// The cluster limits the request rate (429).
-    RateLimited,
-    /// Any other HTTP status.
-    HttpError,
-    /// The response could not be decoded.
-    Malformed,
-    /// The proxy did not connect to the cluster.
-    Proxy,
+label_enum! {
+    /// Why a poll failed.
+    pub enum FailureReason {
+        /// The host name could not be resolved.
+        Dns = "dns",
+        /// The connection could not be established, or broke.
+        Connect = "connect",
+        /// The TLS handshake failed, or the certificate is not trusted.
+        Tls = "tls",
+        /// `poll_timeout` elapsed.
+        Timeout = "timeout",
+        /// The cluster rejected the credential (401), or the credential file could not be read.
+        Authentication = "authentication",
+        /// The credential was accepted but lacks the privilege (403).
+        Permission = "permission",
+        /// The cluster has neither the v2 nor the v1 status endpoint.
+        Unsupported = "unsupported",
+        /// The cluster limits the request rate (429).
+        RateLimited = "rate_limited",
+        /// Any other HTTP status.
+        HttpError = "http_error",
+        /// The response could not be decoded.
+        Malformed = "malformed",
+        /// The proxy did not connect to the cluster.
+        Proxy = "proxy",
+    }
 }
 
 /// A rejected credential. Determines how long the next attempt is delayed.
@@ -46,42 +47,6 @@ pub struct PollFailure {
     /// Minimum pause before the next poll: from the `Retry-After` header, or for a rejected password until the next attempt
     /// cannot lock the account.
     pub retry_after: Option<Duration>,
-}
-
-// === impl FailureReason ===
-
-impl FailureReason {
-    /// In the order in which the series are written.
-    pub const ALL: [Self; 11] = [
-        Self::Dns,
-        Self::Connect,
-        Self::Tls,
-        Self::Timeout,
-        Self::Authentication,
-        Self::Permission,
-        Self::Unsupported,
-        Self::RateLimited,
-        Self::HttpError,
-        Self::Malformed,
-        Self::Proxy,
-    ];
-
-    /// The value of the label `reason`.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Dns => "dns",
-            Self::Connect => "connect",
-            Self::Tls => "tls",
-            Self::Timeout => "timeout",
-            Self::Authentication => "authentication",
-            Self::Permission => "permission",
-            Self::Unsupported => "unsupported",
-            Self::RateLimited => "rate_limited",
-            Self::HttpError => "http_error",
-            Self::Malformed => "malformed",
-            Self::Proxy => "proxy",
-        }
-    }
 }
 
 // === impl PollFailure ===

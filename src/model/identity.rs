@@ -15,13 +15,14 @@ pub struct ClusterId(Box<str>);
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct CoreVersion(Box<str>);
 
-/// Version of the endpoint that returned the status.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum ApiVersion {
-    /// `GET /v1/encryption/status`, Core 3.1.5 to 6.2.1, which do not support a KMS.
-    V1,
-    /// `GET /v2/encryption/key-store/status`, Core 6.2.2 and later.
-    V2,
+label_enum! {
+    /// Version of the endpoint that returned the status.
+    pub enum ApiVersion {
+        /// `GET /v1/encryption/status`, Core 3.1.5 to 6.2.1, which do not support a KMS.
+        V1 = "v1",
+        /// `GET /v2/encryption/key-store/status`, Core 6.2.2 and later.
+        V2 = "v2",
+    }
 }
 
 // === impl ClusterId ===
@@ -51,18 +52,6 @@ impl CoreVersion {
 
     pub fn as_str(&self) -> &str {
         &self.0
-    }
-}
-
-// === impl ApiVersion ===
-
-impl ApiVersion {
-    /// The value of the label `api`.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::V1 => "v1",
-            Self::V2 => "v2",
-        }
     }
 }
 

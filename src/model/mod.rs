@@ -4,6 +4,30 @@
 
 use std::sync::Arc;
 
+/// Defines an enum whose variants are the values of a label, with `ALL` and `LABELS` in the order in which the series are
+/// written.
+macro_rules! label_enum {
+    ($(#[$doc:meta])* pub enum $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $label:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+        pub enum $name {
+            $($(#[$variant_doc])* $variant,)*
+        }
+
+        impl $name {
+            pub const ALL: [Self; Self::LABELS.len()] = [$(Self::$variant),*];
+
+            pub const LABELS: [&'static str; [$($label),*].len()] = [$($label),*];
+
+            pub fn label(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $label,)*
+                }
+            }
+        }
+    };
+}
+
 mod clock_time;
 mod dates;
 mod details;

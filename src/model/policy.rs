@@ -28,15 +28,16 @@ pub struct Policy {
     pub require: Option<Require>,
 }
 
-/// The required kind of encryption; a cluster that does not have it is critical.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Require {
-    /// No requirement: also not encrypted.
-    Any,
-    /// Encrypted at rest, with any key store.
-    Encrypted,
-    /// Encrypted at rest, with the key in a KMS.
-    Kms,
+label_enum! {
+    /// The required kind of encryption; a cluster that does not have it is critical.
+    pub enum Require {
+        /// No requirement: also not encrypted.
+        Any = "any",
+        /// Encrypted at rest, with any key store.
+        Encrypted = "encrypted",
+        /// Encrypted at rest, with the key in a KMS.
+        Kms = "kms",
+    }
 }
 
 impl Default for Policy {
@@ -53,20 +54,8 @@ impl Default for Policy {
 // === impl Require ===
 
 impl Require {
-    /// The values of the label `require`.
-    pub const LABELS: [&'static str; 3] = ["any", "encrypted", "kms"];
-
-    /// The value of the label `require` and of the configuration key.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Any => "any",
-            Self::Encrypted => "encrypted",
-            Self::Kms => "kms",
-        }
-    }
-
     pub fn from_label(label: &str) -> Option<Self> {
-        [Self::Any, Self::Encrypted, Self::Kms].into_iter().find(|require| require.label() == label)
+        Self::ALL.into_iter().find(|require| require.label() == label)
     }
 }
 

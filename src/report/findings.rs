@@ -451,7 +451,7 @@ pub fn certificate(certificate: &Certificate, policy: &Policy) -> Option<Finding
 }
 
 fn has_both_dates(result: &PollResult) -> bool {
-    KmsCertificate::REPORTED.into_iter().all(|certificate| result.expiry(certificate).is_some())
+    [KmsCertificate::Ca, KmsCertificate::Client].into_iter().all(|certificate| result.expiry(certificate).is_some())
 }
 
 fn rotated(result: &PollResult) -> Option<Timestamp> {

@@ -14,8 +14,8 @@ use chrono::{DateTime, Utc};
 pub use self::findings::{Finding, Kind};
 use crate::{
     model::{
-        ApiVersion, ClockTime, DateField, KeyStore, KmsCertificate, KmsProbe, KmsServer, Policy, PollResult, Status,
-        Timestamp, is_hidden,
+        ApiVersion, ClockTime, DateField, KeyStore, KmsCertificate, KmsServer, Policy, PollResult, Status, Timestamp,
+        is_hidden,
     },
     store::{Failure, Snapshot, View},
 };
@@ -205,11 +205,7 @@ impl ClusterReport {
 
     /// Result of `probe_kms`; `None` if the KMS was not contacted.
     pub fn kms_reachable(&self) -> Option<bool> {
-        match self.last_result()?.kms_probe? {
-            KmsProbe::NotAllowed => None,
-            KmsProbe::Shown(_) => Some(true),
-            KmsProbe::Unreachable => Some(false),
-        }
+        self.last_result()?.kms_probe?.reachable()
     }
 
     /// The last success, fresh or stale.

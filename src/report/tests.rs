@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     model::{
         AccessToken, Account, ClusterId, ClusterMetadata, ClusterName, CoreVersion, Date, Dates, Details,
-        FailureReason, ForeignText, Identity, Policy, PollFailure, Privileges, Require, ServerClock,
+        FailureReason, ForeignText, Identity, KmsProbe, Policy, PollFailure, Privileges, Require, ServerClock,
     },
     store::{Publisher, Store},
 };

@@ -39,10 +39,9 @@ pub enum Change {
         from: Status,
         to: Status,
     },
-    /// A date cannot be read, and the previous value was different.
+    /// A date cannot be read, and the previous value was different. `text` is what the cluster sent.
     Unreadable {
         field: DateField,
-        /// The value as the cluster sent it.
         text: ForeignText,
     },
 }

@@ -298,12 +298,12 @@ impl LastPoll {
 
 impl Counters {
     pub fn failures(&self, reason: FailureReason) -> u64 {
-        count_of(&FailureReason::ALL, &self.failures, reason)
+        self.failures.get(reason as usize).copied().unwrap_or_default()
     }
 
     /// Number of responses in which `field` could not be read.
     pub fn unreadable(&self, field: DateField) -> u64 {
-        count_of(&DateField::ALL, &self.unreadable, field)
+        self.unreadable.get(field as usize).copied().unwrap_or_default()
     }
 
     /// `before` is the status of the last success, regardless of age: changes are counted across outages.
@@ -312,21 +312,17 @@ impl Counters {
         match result {
             Ok(result) => {
                 self.status_changes += u64::from(before.is_some_and(|before| *before != result.status));
-                for (field, tally) in DateField::ALL.iter().zip(&mut self.unreadable) {
-                    *tally += u64::from(matches!(result.dates.get(*field), Date::Unreadable(_)));
+                for (field, count) in DateField::ALL.into_iter().zip(&mut self.unreadable) {
+                    *count += u64::from(matches!(result.dates.get(field), Date::Unreadable(_)));
                 }
             }
             Err(failure) => {
-                for (reason, tally) in FailureReason::ALL.iter().zip(&mut self.failures) {
-                    *tally += u64::from(*reason == failure.reason);
+                if let Some(count) = self.failures.get_mut(failure.reason as usize) {
+                    *count += 1;
                 }
             }
         }
     }
-}
-
-fn count_of<T: PartialEq>(of: &[T], counters: &[u64], one: T) -> u64 {
-    of.iter().zip(counters).filter(|(each, _)| **each == one).map(|(_, tally)| tally).sum()
 }
 
 #[cfg(test)]
