@@ -1,13 +1,8 @@
 //! The samples of a view. Freshness is decided once per cluster, then every family is written once.
 
-use std::time::Duration;
-
 use super::catalog::{self, Metric};
 use crate::{
-    model::{
-        ApiVersion, ClockTime, DateField, FailureReason, KeyStore, KmsCertificate, KmsProbe, Labels, Policy,
-        PollResult, Require, Status,
-    },
+    model::{ClockTime, DateField, FailureReason, KeyStore, KmsCertificate, Labels, PollResult, Status, Timestamp},
     report::findings,
     store::{Snapshot, View},
 };
@@ -27,228 +22,153 @@ struct Row<'a> {
     cluster: &'a str,
     fresh: Option<&'a PollResult>,
     snapshot: &'a Snapshot,
-    up: Option<bool>,
 }
 
-/// Writes the samples of all clusters, family by family. A family without samples is omitted.
+/// Writes one family after the other. A family without samples is omitted.
+struct Families<'a, S> {
+    rows: Vec<Row<'a>>,
+    sink: &'a mut S,
+}
+
+// === impl Families ===
+
+impl<'a, S: SampleSink> Families<'a, S> {
+    /// Each cluster has any number of samples: `write` calls its argument with labels and value.
+    fn samples(&mut self, metric: &'static Metric, write: impl Fn(&Row<'a>, &mut dyn FnMut(&[&str], f64))) {
+        for row in &self.rows {
+            write(row, &mut |labels, value| self.sink.sample(metric, row.cluster, labels, value));
+        }
+    }
+
+    /// Each cluster has one sample without further labels, or none.
+    fn value(&mut self, metric: &'static Metric, value: impl Fn(&Row<'a>) -> Option<f64>) {
+        self.samples(metric, |row, write| value(row).into_iter().for_each(|value| write(&[], value)));
+    }
+
+    fn date(&mut self, metric: &'static Metric, date: impl Fn(&Row<'a>) -> Option<Timestamp>) {
+        self.value(metric, |row| Some(date(row)?.unix_seconds()));
+    }
+
+    /// One series per label: 1 for `current`, 0 for the others. A cluster has no series if `current` is `None`.
+    fn state_set(
+        &mut self,
+        metric: &'static Metric,
+        labels: &[&'static str],
+        current: impl Fn(&Row<'a>) -> Option<Option<&'static str>>,
+    ) {
+        self.samples(metric, |row, write| {
+            if let Some(current) = current(row) {
+                labels.iter().for_each(|label| write(&[label], f64::from(current == Some(label))));
+            }
+        });
+    }
+}
+
+/// Writes the samples of all clusters, family by family.
 pub fn render(view: &View, now: &ClockTime, sink: &mut impl SampleSink) {
-    let rows: Vec<Row<'_>> = view.clusters.iter().map(|snapshot| Row::new(snapshot, now)).collect();
-    up(&rows, sink);
-    state_sets(&rows, sink);
-    dates(&rows, sink);
-    info(&rows, sink);
-    poll_clocks(&rows, sink);
-    counters(&rows, sink);
-    judgement(&rows, now, sink);
-    policies(&rows, sink);
-    key_stores(&rows, sink);
-    credential_and_clock_metrics(&rows, sink);
+    let rows = view
+        .clusters
+        .iter()
+        .map(|snapshot| Row { cluster: snapshot.name().as_str(), fresh: snapshot.fresh(now), snapshot })
+        .collect();
+    let families = &mut Families { rows, sink };
+    families.value(&catalog::UP, |row| row.snapshot.up(now).map(f64::from));
+    status(families);
+    polls(families);
+    judgement(families, now);
+    key_store(families);
+    connection_and_account(families);
 }
 
-impl<'a> Row<'a> {
-    fn new(snapshot: &'a Snapshot, now: &ClockTime) -> Self {
-        let (fresh, up) = (snapshot.fresh(now), snapshot.up(now));
-        Self { cluster: snapshot.name().as_str(), fresh, snapshot, up }
-    }
-}
-
-fn up(rows: &[Row<'_>], sink: &mut impl SampleSink) {
-    for row in rows {
-        if let Some(up) = row.up {
-            sink.sample(&catalog::UP, row.cluster, &[], flag(up));
-        }
-    }
-}
-
-fn state_sets(rows: &[Row<'_>], sink: &mut impl SampleSink) {
-    for row in rows {
-        if let Some(fresh) = row.fresh {
-            one_hot(sink, &catalog::STATUS, row.cluster, &Status::LABELS, Some(fresh.status.label()));
-        }
-    }
-    for row in rows {
-        if let Some(fresh) = row.fresh {
-            one_hot(sink, &catalog::TYPE, row.cluster, &KeyStore::LABELS, Some(fresh.key_store.label()));
-        }
-    }
-}
-
-fn dates(rows: &[Row<'_>], sink: &mut impl SampleSink) {
-    for row in rows {
+fn status(families: &mut Families<'_, impl SampleSink>) {
+    families.state_set(&catalog::STATUS, &Status::LABELS, |row| Some(Some(row.fresh?.status.label())));
+    families.state_set(&catalog::TYPE, &KeyStore::LABELS, |row| Some(Some(row.fresh?.key_store.label())));
+    families.samples(&catalog::CERTIFICATE_EXPIRY, |row, write| {
         for certificate in KmsCertificate::ALL {
             if let Some(at) = row.fresh.and_then(|fresh| fresh.expiry(certificate)) {
-                sink.sample(&catalog::CERTIFICATE_EXPIRY, row.cluster, &[certificate.label()], at.unix_seconds());
+                write(&[certificate.label()], at.unix_seconds());
             }
         }
-    }
-    for (field, metric) in [
-        (DateField::LastKeyRotationTime, &catalog::LAST_KEY_ROTATION),
-        (DateField::LastStatusUpdateTime, &catalog::LAST_STATUS_UPDATE),
-    ] {
-        for row in rows {
-            if let Some(at) = row.fresh.and_then(|fresh| fresh.dates.get(field).timestamp()) {
-                sink.sample(metric, row.cluster, &[], at.unix_seconds());
-            }
-        }
-    }
-}
-
-fn info(rows: &[Row<'_>], sink: &mut impl SampleSink) {
-    for row in rows {
+    });
+    let date = |row: &Row<'_>, field| row.fresh?.dates.get(field).timestamp();
+    families.date(&catalog::LAST_KEY_ROTATION, |row| date(row, DateField::LastKeyRotationTime));
+    families.date(&catalog::LAST_STATUS_UPDATE, |row| date(row, DateField::LastStatusUpdateTime));
+    for row in &families.rows {
         if let Some(PollResult { api, details, .. }) = row.fresh {
             let identity = &details.identity;
             let cluster_id = identity.cluster_id.as_ref().map_or("", |id| id.as_str());
             let version = identity.version.as_ref().map_or("", |version| version.as_str());
-            let labels = [cluster_id, version, ApiVersion::label(*api)];
-            sink.labelled(&catalog::CLUSTER_INFO, row.cluster, &labels, &row.snapshot.metadata().labels, 1.0);
-        }
-    }
-}
-
-fn poll_clocks(rows: &[Row<'_>], sink: &mut impl SampleSink) {
-    for row in rows {
-        if let Some(last) = row.snapshot.last_poll() {
-            sink.sample(&catalog::LAST_POLL, row.cluster, &[], last.at.unix_seconds());
-        }
-    }
-    for row in rows {
-        if let Some(success) = row.snapshot.last_success() {
-            sink.sample(&catalog::LAST_SUCCESSFUL_POLL, row.cluster, &[], success.unix_seconds());
-        }
-    }
-    for row in rows {
-        if let Some(last) = row.snapshot.last_poll() {
-            sink.sample(&catalog::LAST_POLL_DURATION, row.cluster, &[], last.duration.as_secs_f64());
-        }
-    }
-    for row in rows {
-        sink.sample(&catalog::STALE_AFTER, row.cluster, &[], row.snapshot.stale_after().as_secs_f64());
-    }
-    for row in rows {
-        if let Some(last) = row.snapshot.last_poll() {
-            let reason = last.reason().map(FailureReason::label);
-            one_hot(
-                sink,
-                &catalog::LAST_POLL_FAILURE,
-                row.cluster,
-                &FailureReason::ALL.map(FailureReason::label),
-                reason,
-            );
+            let (labels, own) = ([cluster_id, version, api.label()], &row.snapshot.metadata().labels);
+            families.sink.labelled(&catalog::CLUSTER_INFO, row.cluster, &labels, own, 1.0);
         }
     }
 }
 
 /// Counters are exact up to 2^53.
-fn counters(rows: &[Row<'_>], sink: &mut impl SampleSink) {
-    for row in rows {
-        sink.sample(&catalog::POLLS, row.cluster, &[], row.snapshot.counters().polls as f64);
-    }
-    for row in rows {
+fn polls(families: &mut Families<'_, impl SampleSink>) {
+    families.value(&catalog::LAST_POLL, |row| Some(row.snapshot.last_poll()?.at.unix_seconds()));
+    families.value(&catalog::LAST_SUCCESSFUL_POLL, |row| Some(row.snapshot.last_success()?.unix_seconds()));
+    families.value(&catalog::LAST_POLL_DURATION, |row| Some(row.snapshot.last_poll()?.duration.as_secs_f64()));
+    families.value(&catalog::STALE_AFTER, |row| Some(row.snapshot.stale_after().as_secs_f64()));
+    families.state_set(&catalog::LAST_POLL_FAILURE, &FailureReason::LABELS, |row| {
+        Some(row.snapshot.last_poll()?.reason().map(FailureReason::label))
+    });
+    families.value(&catalog::POLLS, |row| Some(row.snapshot.counters().polls as f64));
+    families.samples(&catalog::POLL_FAILURES, |row, write| {
         for reason in FailureReason::ALL {
-            let count = row.snapshot.counters().failures(reason) as f64;
-            sink.sample(&catalog::POLL_FAILURES, row.cluster, &[reason.label()], count);
+            write(&[reason.label()], row.snapshot.counters().failures(reason) as f64);
         }
-    }
-    for row in rows {
+    });
+    families.samples(&catalog::UNREADABLE_FIELDS, |row, write| {
         for field in DateField::ALL {
-            let count = row.snapshot.counters().unreadable(field) as f64;
-            sink.sample(&catalog::UNREADABLE_FIELDS, row.cluster, &[field.label()], count);
+            write(&[field.label()], row.snapshot.counters().unreadable(field) as f64);
         }
-    }
-    for row in rows {
-        sink.sample(&catalog::STATUS_CHANGES, row.cluster, &[], row.snapshot.counters().status_changes as f64);
-    }
+    });
+    families.value(&catalog::STATUS_CHANGES, |row| Some(row.snapshot.counters().status_changes as f64));
 }
 
-fn judgement(rows: &[Row<'_>], now: &ClockTime, sink: &mut impl SampleSink) {
-    for row in rows {
-        for (kind, severity, holds) in findings::samples(row.snapshot, now) {
-            sink.sample(&catalog::FINDING, row.cluster, &[kind.id(), severity.label()], flag(holds));
+/// Findings and policy. A limit that is off is absent.
+fn judgement(families: &mut Families<'_, impl SampleSink>, now: &ClockTime) {
+    families.samples(&catalog::FINDING, |row, write| {
+        for (kind, severity, applies) in findings::samples(row.snapshot, now) {
+            write(&[kind.id(), severity.label()], f64::from(applies));
         }
-    }
-    for row in rows {
-        if let Some(forbidden) = findings::do_not_restart(row.snapshot, now) {
-            sink.sample(&catalog::DO_NOT_RESTART, row.cluster, &[], flag(forbidden));
-        }
-    }
-}
-
-type Limit = fn(&Policy) -> Option<Duration>;
-
-/// A limit that is off is absent.
-fn policies(rows: &[Row<'_>], sink: &mut impl SampleSink) {
+    });
+    families.value(&catalog::DO_NOT_RESTART, |row| findings::do_not_restart(row.snapshot, now).map(f64::from));
     let policy = |row: &Row<'_>| row.snapshot.metadata().policy;
-    for row in rows {
-        if let Some(require) = policy(row).require.map(Require::label) {
-            sink.sample(&catalog::POLICY_INFO, row.cluster, &[require], 1.0);
+    families.samples(&catalog::POLICY_INFO, |row, write| {
+        if let Some(require) = policy(row).require {
+            write(&[require.label()], 1.0);
         }
-    }
-    let limits: [(&Metric, Limit); 3] = [
-        (&catalog::POLICY_CERTIFICATE_WARNING, |policy| policy.certificate_warning),
-        (&catalog::POLICY_CERTIFICATE_CRITICAL, |policy| policy.certificate_critical),
-        (&catalog::POLICY_KEY_MAX_AGE, |policy| policy.key_max_age),
-    ];
-    for (metric, limit) in limits {
-        for row in rows {
-            if let Some(limit) = limit(&policy(row)) {
-                sink.sample(metric, row.cluster, &[], limit.as_secs_f64());
-            }
-        }
-    }
+    });
+    families.value(&catalog::POLICY_CERTIFICATE_WARNING, |row| Some(policy(row).certificate_warning?.as_secs_f64()));
+    families.value(&catalog::POLICY_CERTIFICATE_CRITICAL, |row| Some(policy(row).certificate_critical?.as_secs_f64()));
+    families.value(&catalog::POLICY_KEY_MAX_AGE, |row| Some(policy(row).key_max_age?.as_secs_f64()));
 }
 
-fn key_stores(rows: &[Row<'_>], sink: &mut impl SampleSink) {
-    let servers = || rows.iter().filter_map(|row| Some((row.cluster, row.fresh?.details.kms.as_ref()?)));
-    for (cluster, server) in servers() {
-        let port = server.port.map(|port| port.to_string()).unwrap_or_default();
-        sink.sample(&catalog::KEY_STORE_INFO, cluster, &[server.host(), &port, server.key_id()], 1.0);
-    }
-    for (cluster, server) in servers() {
-        if let Some(at) = server.configured {
-            sink.sample(&catalog::KEY_STORE_CONFIGURED, cluster, &[], at.unix_seconds());
+fn key_store(families: &mut Families<'_, impl SampleSink>) {
+    families.samples(&catalog::KEY_STORE_INFO, |row, write| {
+        if let Some(server) = row.fresh.and_then(|fresh| fresh.details.kms.as_ref()) {
+            let port = server.port.map(|port| port.to_string()).unwrap_or_default();
+            write(&[server.host(), &port, server.key_id()], 1.0);
         }
-    }
-    for row in rows {
-        match row.fresh.and_then(|fresh| fresh.kms_probe) {
-            Some(KmsProbe::Shown(_)) => sink.sample(&catalog::KMS_REACHABLE, row.cluster, &[], 1.0),
-            Some(KmsProbe::Unreachable) => sink.sample(&catalog::KMS_REACHABLE, row.cluster, &[], 0.0),
-            Some(KmsProbe::NotAllowed) | None => {}
-        }
-    }
+    });
+    families.date(&catalog::KEY_STORE_CONFIGURED, |row| row.fresh?.details.kms.as_ref()?.configured);
+    families.value(&catalog::KMS_REACHABLE, |row| row.fresh?.kms_probe?.reachable().map(f64::from));
 }
 
-fn credential_and_clock_metrics(rows: &[Row<'_>], sink: &mut impl SampleSink) {
-    for row in rows {
-        if let Some(at) = row.snapshot.api_certificate() {
-            sink.sample(&catalog::API_CERTIFICATE_EXPIRY, row.cluster, &[], at.unix_seconds());
-        }
-    }
-    for row in rows {
-        if let Some(skew) = row.snapshot.clock_skew().filter(|_| row.fresh.is_some()) {
-            sink.sample(&catalog::CLOCK_SKEW, row.cluster, &[], skew);
-        }
-    }
-    for row in rows {
+/// The certificate of the REST API, the cluster's clock, and the exporter's account.
+fn connection_and_account(families: &mut Families<'_, impl SampleSink>) {
+    families.date(&catalog::API_CERTIFICATE_EXPIRY, |row| row.snapshot.api_certificate());
+    families.value(&catalog::CLOCK_SKEW, |row| row.fresh.and(row.snapshot.clock_skew()));
+    families.samples(&catalog::ACCESS_TOKEN_EXPIRY, |row, write| {
         for token in row.fresh.iter().flat_map(|fresh| fresh.details.account.tokens.iter().flatten()) {
             if let Some(expires) = token.expires {
-                sink.sample(&catalog::ACCESS_TOKEN_EXPIRY, row.cluster, &[token.id()], expires.unix_seconds());
+                write(&[token.id()], expires.unix_seconds());
             }
         }
-    }
-    for row in rows {
-        if let Some(privileges) = row.fresh.and_then(|fresh| fresh.details.account.privileges.as_ref()) {
-            sink.sample(&catalog::EXCESS_PRIVILEGES, row.cluster, &[], privileges.excess.len() as f64);
-        }
-    }
-}
-
-/// One series per value: 1 for `current`, 0 for the others.
-fn one_hot(sink: &mut impl SampleSink, metric: &'static Metric, cluster: &str, values: &[&str], current: Option<&str>) {
-    for value in values {
-        sink.sample(metric, cluster, &[value], flag(current == Some(value)));
-    }
-}
-
-fn flag(value: bool) -> f64 {
-    f64::from(u8::from(value))
+    });
+    families.value(&catalog::EXCESS_PRIVILEGES, |row| {
+        Some(row.fresh?.details.account.privileges.as_ref()?.excess.len() as f64)
+    });
 }

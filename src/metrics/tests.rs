@@ -177,7 +177,7 @@ fn no_series_is_written_twice_and_no_family_in_two_places() {
             None => assert!(line.starts_with('#') || series.insert(line.rsplit_once(' ').unwrap().0), "{line}"),
         }
     }
-    assert_eq!(families.len(), catalog::DOMAIN.len(), "every metric of clusters shows in the fixed fleet");
+    assert_eq!(families.len(), catalog::CLUSTERS.len(), "every metric of clusters shows in the fixed fleet");
 }
 
 #[test]
@@ -227,7 +227,7 @@ fn catalog_keeps_the_conventions() {
         assert!(metric.help.ends_with('.') && !metric.help.contains('\n'), "{}", metric.name);
         assert!(!metric.labels.contains(&"type"), "{}", metric.name);
     }
-    for metric in catalog::DOMAIN {
+    for metric in catalog::CLUSTERS {
         assert_eq!(metric.labels.first(), Some(&"cluster"), "{}", metric.name);
     }
 }

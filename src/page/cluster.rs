@@ -80,8 +80,8 @@ fn details(cluster: &ClusterReport, now: DateTime<Utc>) -> Markup {
         (commands(cluster))
         ul.links {
             li { a href=(cluster_link(&cluster.name)) { "Permanent link to " (cluster.name) } }
-            li { a href=(format!("probe{}", query_string("target", &cluster.name))) { "Metrics of " (cluster.name) } }
-            li { a href=(format!("api/v1/clusters{}", query_string("cluster", &cluster.name))) { "JSON of " (cluster.name) } }
+            li { a href=(format!("probe{}", query_string([("target", &cluster.name)]))) { "Metrics of " (cluster.name) } }
+            li { a href=(format!("api/v1/clusters{}", query_string([("cluster", &cluster.name)]))) { "JSON of " (cluster.name) } }
         }
     }
 }
@@ -93,7 +93,7 @@ fn finding(finding: &Finding) -> Markup {
                 span.state { (finding.severity.label()) } " " strong { (visible(&finding.text)) "." }
                 @if let Some(since) = finding.since { span.soft { " Since " (instant(since)) "." } }
             }
-            @if let Some(prohibition) = finding.prohibition() { p.forbidden { strong { (prohibition) } } }
+            @if let Some(prohibition) = finding.kind.prohibition() { p.forbidden { strong { (prohibition) } } }
             p { (advice(finding.advice)) " " a href=(runbook(finding)) { (runbook_name(finding)) } }
         }
     }
@@ -150,13 +150,13 @@ fn mark(severity: Severity) -> Markup {
 
 /// Shows the date, not the days left: next to a lost key, they would look like a grace period.
 fn certificate(certificate: &Certificate) -> Markup {
-    let expired = certificate.seconds_left <= 0.0;
-    fact(
-        certificate_name(certificate.kind),
-        html! {
-            @if expired { strong { "expired " (day(certificate.expires.utc())) } } @else { "expires " (day(certificate.expires.utc())) }
-        },
-    )
+    let expires = day(certificate.expires.utc());
+    let value = if certificate.seconds_left > 0.0 {
+        html! { "expires " (expires) }
+    } else {
+        html! { strong { "expired " (expires) } }
+    };
+    fact(certificate_name(certificate.kind), value)
 }
 
 fn fact(name: &str, value: Markup) -> Markup {
@@ -164,11 +164,16 @@ fn fact(name: &str, value: Markup) -> Markup {
 }
 
 fn ago(at: DateTime<Utc>, now: DateTime<Utc>) -> Markup {
-    html! { time datetime=(at.to_rfc3339()) title=(at.format("%Y-%m-%d %H:%M:%S UTC")) { (format_duration(seconds(at, now))) " ago" } }
+    time(at, &format!("{} ago", format_duration(seconds(at, now))))
 }
 
 fn day(at: DateTime<Utc>) -> Markup {
-    html! { time datetime=(at.to_rfc3339()) title=(at.format("%Y-%m-%d %H:%M:%S UTC")) { (at.format("%Y-%m-%d")) } }
+    time(at, &at.format("%Y-%m-%d").to_string())
+}
+
+/// With the exact time as tooltip.
+fn time(at: DateTime<Utc>, text: &str) -> Markup {
+    html! { time datetime=(at.to_rfc3339()) title=(at.format("%Y-%m-%d %H:%M:%S UTC")) { (text) } }
 }
 
 fn seconds(at: DateTime<Utc>, now: DateTime<Utc>) -> f64 {

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 
-use super::query::cluster_link;
+use super::{instant, query::cluster_link};
 use crate::{
     model::Timestamp,
     report::{ClusterReport, Kind, Severity, findings, format_duration},
@@ -36,7 +36,7 @@ pub fn table(clusters: &[&ClusterReport], now: DateTime<Utc>) -> Markup {
                         tbody {
                             @for expiry in next.iter().take(MAX_ROWS) {
                                 tr.(expiry.severity.label()) {
-                                    td { time datetime=(expiry.expires.to_rfc3339()) { (expiry.expires.format("%Y-%m-%d %H:%M UTC")) } }
+                                    td { (instant(expiry.expires)) }
                                     td.state { (when(expiry.left)) }
                                     td { (expiry.what) }
                                     td { a href=(cluster_link(expiry.cluster)) { (expiry.cluster) } }

@@ -67,32 +67,22 @@ impl Selection {
 
     /// The link to this selection with another state and page.
     pub(super) fn link(&self, state: Option<Severity>, page: usize) -> String {
-        let mut query = url::form_urlencoded::Serializer::new(String::new());
-        if let Some(cluster) = &self.cluster {
-            query.append_pair("cluster", cluster);
-        }
-        if let Some(state) = state {
-            query.append_pair("state", state.label());
-        }
-        if !self.search.is_empty() {
-            query.append_pair("q", &self.search);
-        }
-        if let Some(seconds) = self.refresh {
-            query.append_pair("refresh", &seconds.to_string());
-        }
-        if page > 0 {
-            query.append_pair("page", &(page + 1).to_string());
-        }
-        format!("?{}", query.finish())
+        let parameters = [
+            ("cluster", self.cluster.clone()),
+            ("state", state.map(|state| state.label().to_owned())),
+            ("q", Some(self.search.clone()).filter(|search| !search.is_empty())),
+            ("refresh", self.refresh.map(|seconds| seconds.to_string())),
+            ("page", (page > 0).then(|| (page + 1).to_string())),
+        ];
+        query_string(parameters.into_iter().filter_map(|(key, value)| Some((key, value?))))
     }
 }
 
 /// Permanent link to the view of one cluster.
 pub(super) fn cluster_link(name: &str) -> String {
-    query_string("cluster", name)
+    query_string([("cluster", name)])
 }
 
-/// A query string with one parameter.
-pub(super) fn query_string(key: &str, value: &str) -> String {
-    format!("?{}", url::form_urlencoded::Serializer::new(String::new()).append_pair(key, value).finish())
+pub(super) fn query_string(parameters: impl IntoIterator<Item = (&'static str, impl AsRef<str>)>) -> String {
+    format!("?{}", url::form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish())
 }

@@ -1,6 +1,6 @@
 //! The findings: what is wrong with a cluster, how severe it is, and what to do about it.
 //!
-//! One table defines rank, identifier, severities, alert and advice. [`all`] returns the findings for display, also those
+//! The table in `kind.rs` defines rank, identifier, severities, alert and advice. [`all`] returns the findings for display, also those
 //! from a stale status, with its age. [`samples`] returns those for the metric, where a finding applies (1), does not apply (0),
 //! or is not known (absent).
 
@@ -8,11 +8,14 @@ use std::{cmp::Reverse, time::Duration};
 
 use chrono::{DateTime, Utc};
 
-use super::{Certificate, ClusterReport, Severity, format_duration};
+use super::{
+    Certificate, ClusterReport, Kind, Severity, format_duration,
+    kind::{DO_NOT_ROTATE, KEY_FIRST, MOVE_KEY, RENEW_ON_KMS, ROTATE_IN_KMS, failure_advice},
+};
 use crate::{
     model::{
-        AccessToken, ClockTime, Date, DateField, FailureReason, KeyStore, KmsCertificate, Policy, PollResult, Require,
-        Status, Timestamp,
+        AccessToken, ClockTime, Date, DateField, KeyStore, KmsCertificate, Policy, PollResult, Require, Status,
+        Timestamp,
     },
     store::{Failure, Snapshot},
 };
@@ -27,7 +30,7 @@ pub const MAX_CLOCK_SKEW_SECONDS: f64 = 300.0;
 
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Finding {
-    /// What to do. What must not be done is [`Finding::prohibition`].
+    /// What to do. What must not be done is [`Kind::prohibition`].
     pub advice: &'static str,
     pub kind: Kind,
     pub severity: Severity,
@@ -36,199 +39,24 @@ pub struct Finding {
     pub text: String,
 }
 
-/// Properties of a kind of finding.
-#[derive(Debug)]
-struct Row {
-    advice: &'static str,
-    alert: &'static str,
-    id: &'static str,
-    rank: u8,
-    severities: &'static [Severity],
-}
-
-macro_rules! kinds {
-    ($($kind:ident $rank:literal $id:literal [$($severity:ident)*] $alert:literal $advice:literal;)*) => {
-        #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-        pub enum Kind { $($kind),* }
-
-        impl Kind {
-            pub const ALL: &[Self] = &[$(Self::$kind),*];
-
-            fn row(self) -> &'static Row {
-                match self {
-                    $(Self::$kind => &Row {
-                        advice: $advice,
-                        alert: concat!("QumuloEncryption", $alert),
-                        id: $id,
-                        rank: $rank,
-                        severities: &[$(Severity::$severity),*],
-                    },)*
-                }
-            }
-        }
-    };
-}
-
-kinds! {
-    KeyNotFound 1 "key_not_found" [Critical] "KeyNotFound"
-        "Restore the key in the KMS, or the cluster's permission to use it. Without the key, a restarted node cannot read its data.";
-    ConfigurationCorrupted 2 "configuration_corrupted" [Critical] "ConfigurationCorrupted"
-        "Contact Qumulo support. Set the key store again only on their advice.";
-    KeyInactive 3 "key_inactive" [Critical] "KeyInactive"
-        "Reactivate the key in the KMS. If that is not possible, contact Qumulo support before changing anything.";
-    CertificateExpired 4 "certificate_expired" [Critical] "CertificateExpired"
-        "Issue a new certificate. Give it to the cluster while it reports KMS Available; otherwise contact Qumulo support first.";
-    KmsAuthenticationError 5 "kms_authentication_error" [Critical] "KmsAuthenticationError"
-        "Check the KMS client certificate and its account in the KMS. If a new certificate is needed, contact Qumulo support \
-         before giving it to the cluster.";
-    KmsCannotConnect 6 "kms_cannot_connect" [Warning Critical] "KmsUnusable"
-        "Check that the KMS is running, that the cluster can reach it (name, route, port 5696), and that its certificate is valid.";
-    CertificateCritical 7 "certificate_critical" [Critical] "CertificateExpiring"
-        "Issue a new certificate and set it with qq encryption_set_key_store before any node restarts.";
-    NotReadable 8 "not_readable" [Unknown] "ClusterNotPolled" "Wait for the first poll to end.";
-    PolicyViolated 9 "policy_violated" [Warning Critical] "PolicyViolated"
-        "Encryption cannot be enabled in place: migrate to a new cluster. If the cluster may stay unencrypted, set require: any in \
-         its policy.";
-    UnknownStatus 10 "unknown_status" [Warning] "UnknownStatus"
-        "Probably a newer Qumulo Core: read its release notes and update the exporter.";
-    CertificateWarning 11 "certificate_warning" [Warning] "CertificateExpiring"
-        "Issue a new certificate and set it with qq encryption_set_key_store before any node restarts.";
-    ExpiryUnknown 12 "expiry_unknown" [Warning] "ExpiryUnknown"
-        "Compare with qq encryption_get_status. If a date could not be read, it is in the exporter's log.";
-    KeyTooOld 13 "key_too_old" [Warning] "KeyTooOld" "Rotate the key with qq rotate_encryption_keys.";
-    ApiCertificateExpiring 14 "api_certificate_expiring" [Warning Critical] "ApiCertificateExpiring"
-        "Install a new certificate with qq ssl_modify_certificate. If the fingerprint is pinned, first add the new one to the \
-         exporter's configuration.";
-    AccessTokenExpiring 14 "access_token_expiring" [Warning Critical] "AccessTokenExpiring"
-        "Create a new token with qq auth_create_access_token and write it to the exporter's token file, then delete the old one.";
-    ClockSkew 15 "clock_skew" [Warning] "ClockSkew"
-        "Fix time synchronisation on the side that is wrong. Until then, ages and remaining times are off by the same amount.";
-    StatusNotRefreshed 16 "status_not_refreshed" [Info] "StatusNotRefreshed"
-        "Check the health of the cluster. Qumulo does not document how often this status is refreshed.";
-    UnreadableDate 16 "unreadable_date" [Info] "UnreadableDate"
-        "Report a bug with a recording of the cluster (status --record FILE), which contains the date.";
-    ExcessPrivileges 16 "excess_privileges" [Info] "ExcessPrivileges"
-        "Use a dedicated user for the exporter, with a role that has only PRIVILEGE_ENCRYPTION_READ.";
-    KeyAgeUnknown 16 "key_age_unknown" [Info] "KeyAgeUnknown"
-        "Compare with qq encryption_get_status. If the cluster does not report it, set key_max_age: 0s in its policy.";
-}
-
-/// For the KMS server certificate, which is not set on the cluster.
-const RENEW_ON_KMS: &str = "Renew the certificate on the KMS.";
-const MOVE_KEY: &str = "Plan with Qumulo support and the KMS team how to move the key to a KMS. If the key may stay on the nodes, \
-                        change require in the policy.";
-const ROTATE_IN_KMS: &str = "Create a new key in the KMS and rotate to it with qq rotate_encryption_keys --key-id.";
-/// Replaces the advice to rotate the key while rotating it could do damage.
-const DO_NOT_ROTATE: &str = "Do not rotate the key now. First resolve the other findings.";
-/// Replaces advice to change the key store while the key or the KMS is not available.
-const KEY_FIRST: &str = "Do not change the key store now. First resolve the findings about the key and the KMS.";
-
-// === impl Kind ===
-
-impl Kind {
-    /// The value of the label `finding` and of `id` in JSON.
-    pub fn id(self) -> &'static str {
-        self.row().id
-    }
-
-    /// Order within a severity: 1 is the most urgent.
-    pub fn rank(self) -> u8 {
-        self.row().rank
-    }
-
-    pub fn endangers_data(self) -> bool {
-        self.rank() <= 6
-    }
-
-    /// The severities that this kind can have.
-    pub fn severities(self) -> &'static [Severity] {
-        self.row().severities
-    }
-
-    /// Name of the alert and of its runbook.
-    pub fn alert(self) -> &'static str {
-        self.row().alert
-    }
-
-    /// What to do, unless the state of the cluster calls for something else.
-    pub fn advice(self) -> &'static str {
-        self.row().advice
-    }
-
-    /// What must not be done while the finding applies.
-    pub fn prohibition(self) -> Option<&'static str> {
-        match self {
-            kind if kind.endangers_data() => Some("Do not reboot, upgrade or power-cycle nodes."),
-            Self::NotReadable | Self::UnknownStatus => {
-                Some("Do not reboot, upgrade or power-cycle nodes while the status is not known.")
-            }
-            _ => None,
-        }
-    }
-
-    fn finding(self, severity: Severity, text: impl Into<String>) -> Finding {
-        Finding { advice: self.advice(), kind: self, severity, since: None, text: text.into() }
-    }
-
-    fn critical(self, text: impl Into<String>) -> Finding {
-        self.finding(Severity::Critical, text)
-    }
-
-    fn warning(self, text: impl Into<String>) -> Finding {
-        self.finding(Severity::Warning, text)
-    }
-
-    fn info(self, text: impl Into<String>) -> Finding {
-        self.finding(Severity::Info, text)
-    }
-
-    /// Whether the metric is 0 if the finding does not apply; otherwise it is absent.
-    fn can_be_excluded(self, cluster: &Snapshot, now: &ClockTime) -> bool {
-        match self {
-            Self::NotReadable => return cluster.last_poll().is_some(),
-            Self::ApiCertificateExpiring => return cluster.api_certificate().is_some(),
-            _ => {}
-        }
-        let Some(result) = cluster.fresh(now) else { return false };
-        let policy = &cluster.metadata().policy;
-        match self {
-            Self::KeyNotFound | Self::KeyInactive => result.status.reveals_key_state(),
-            Self::ConfigurationCorrupted | Self::KmsAuthenticationError | Self::KmsCannotConnect => {
-                result.status.is_known()
-            }
-            Self::CertificateExpired | Self::CertificateCritical | Self::CertificateWarning => {
-                result.key_store == KeyStore::Local || has_both_dates(result)
-            }
-            Self::PolicyViolated => violates_policy(result, policy.require).is_some(),
-            Self::ExpiryUnknown => result.key_store != KeyStore::Unknown,
-            Self::KeyTooOld => !is_age_limited(result, policy) || rotated(result).is_some(),
-            Self::ClockSkew => cluster.clock_skew().is_some(),
-            Self::StatusNotRefreshed => result.dates.get(DateField::LastStatusUpdateTime).timestamp().is_some(),
-            Self::ExcessPrivileges => result.details.account.privileges.is_some(),
-            Self::AccessTokenExpiring => result.details.account.tokens.is_some(),
-            Self::UnknownStatus
-            | Self::UnreadableDate
-            | Self::KeyAgeUnknown
-            | Self::NotReadable
-            | Self::ApiCertificateExpiring => true,
-        }
-    }
-}
-
 // === impl Finding ===
 
 impl Finding {
-    /// What must not be done while the finding applies.
-    pub fn prohibition(&self) -> Option<&'static str> {
-        self.kind.prohibition()
+    /// With the mildest severity and the usual advice of its kind.
+    fn new(kind: Kind, text: impl Into<String>) -> Self {
+        Self { advice: kind.advice(), kind, severity: kind.mildest_severity(), since: None, text: text.into() }
     }
 
     /// The prohibition, if any, followed by the advice.
     pub fn instructions(&self) -> String {
-        match self.prohibition() {
+        match self.kind.prohibition() {
             Some(prohibition) => format!("{prohibition} {}", self.advice),
             None => self.advice.to_owned(),
         }
+    }
+
+    fn critical_if(self, condition: bool) -> Self {
+        if condition { Self { severity: Severity::Critical, ..self } } else { self }
     }
 
     fn since(self, since: Option<DateTime<Utc>>) -> Self {
@@ -274,7 +102,7 @@ pub fn all(cluster: &Snapshot, now: &ClockTime) -> Vec<Finding> {
 /// Whether a finding forbids restarts; `None` until the first poll has ended.
 pub fn do_not_restart(cluster: &Snapshot, now: &ClockTime) -> Option<bool> {
     cluster.last_poll()?;
-    Some(all(cluster, now).iter().any(|finding| finding.prohibition().is_some()))
+    Some(all(cluster, now).iter().any(|finding| finding.kind.prohibition().is_some()))
 }
 
 /// Every kind and severity for which it is known whether the finding applies, for the metric.
@@ -286,15 +114,46 @@ pub fn samples(cluster: &Snapshot, now: &ClockTime) -> Vec<(Kind, Severity, bool
     if cluster.last_poll().is_some() {
         findings.extend(findings_without_status(cluster, now));
     }
-    let worst =
-        |kind: Kind| findings.iter().filter(|finding| finding.kind == kind).map(|finding| finding.severity).max();
-    let kinds = Kind::ALL.iter().map(|kind| (*kind, worst(*kind)));
-    let kinds = kinds.filter(|(kind, worst)| worst.is_some() || kind.can_be_excluded(cluster, now));
-    kinds
-        .flat_map(|(kind, worst)| {
-            kind.severities().iter().map(move |severity| (kind, *severity, worst == Some(*severity)))
-        })
-        .collect()
+    let mut samples = Vec::new();
+    for kind in Kind::ALL.iter().copied() {
+        let worst = findings.iter().filter(|finding| finding.kind == kind).map(|finding| finding.severity).max();
+        if worst.is_some() || can_be_excluded(kind, cluster, now) {
+            samples.extend(kind.severities().iter().map(|severity| (kind, *severity, worst == Some(*severity))));
+        }
+    }
+    samples
+}
+
+/// Whether the metric is 0 if the finding does not apply; otherwise it is absent.
+fn can_be_excluded(kind: Kind, cluster: &Snapshot, now: &ClockTime) -> bool {
+    match kind {
+        Kind::NotReadable => return cluster.last_poll().is_some(),
+        Kind::ApiCertificateExpiring => return cluster.api_certificate().is_some(),
+        _ => {}
+    }
+    let Some(result) = cluster.fresh(now) else { return false };
+    let policy = &cluster.metadata().policy;
+    match kind {
+        Kind::KeyNotFound | Kind::KeyInactive => result.status.reveals_key_state(),
+        Kind::ConfigurationCorrupted | Kind::KmsAuthenticationError | Kind::KmsCannotConnect => {
+            result.status.is_known()
+        }
+        Kind::CertificateExpired | Kind::CertificateCritical | Kind::CertificateWarning => {
+            result.key_store == KeyStore::Local || has_both_dates(result)
+        }
+        Kind::PolicyViolated => violates_policy(result, policy.require).is_some(),
+        Kind::ExpiryUnknown => result.key_store != KeyStore::Unknown,
+        Kind::KeyTooOld => !is_age_limited(result, policy) || rotated(result).is_some(),
+        Kind::ClockSkew => cluster.clock_skew().is_some(),
+        Kind::StatusNotRefreshed => result.dates.get(DateField::LastStatusUpdateTime).timestamp().is_some(),
+        Kind::ExcessPrivileges => result.details.account.privileges.is_some(),
+        Kind::AccessTokenExpiring => result.details.account.tokens.is_some(),
+        Kind::UnknownStatus
+        | Kind::UnreadableDate
+        | Kind::KeyAgeUnknown
+        | Kind::NotReadable
+        | Kind::ApiCertificateExpiring => true,
+    }
 }
 
 /// Findings from a status received at `at` and from the history before it.
@@ -306,18 +165,19 @@ fn findings_from_status(cluster: &Snapshot, at: &ClockTime, result: &PollResult,
     findings.extend(policy_finding(result, policy.require).map(|finding| finding.since(status_since(cluster))));
     findings.extend(super::certificates(result, now).iter().filter_map(|each| certificate(each, policy)));
     if result.key_store == KeyStore::Kms && !has_both_dates(result) {
-        findings.push(Kind::ExpiryUnknown.warning("The cluster does not report when its KMS certificates expire"));
+        findings
+            .push(Finding::new(Kind::ExpiryUnknown, "The cluster does not report when its KMS certificates expire"));
     }
     findings.extend(key_age(result, policy, now));
     if let Some(updated) = result.dates.get(DateField::LastStatusUpdateTime).timestamp() {
         let age = at.unix_seconds() - updated.unix_seconds();
         if age > MAX_STATUS_AGE.as_secs_f64() {
             let text = format!("The cluster has not refreshed its status for {}", format_duration(age));
-            findings.push(Kind::StatusNotRefreshed.info(text).since(Some(updated.utc())));
+            findings.push(Finding::new(Kind::StatusNotRefreshed, text).since(Some(updated.utc())));
         }
     }
     if DateField::ALL.into_iter().any(|field| matches!(result.dates.get(field), Date::Unreadable(_))) {
-        findings.push(Kind::UnreadableDate.info("The cluster sent a date that cannot be read"));
+        findings.push(Finding::new(Kind::UnreadableDate, "The cluster sent a date that cannot be read"));
     }
     let account = &result.details.account;
     findings.extend(account.tokens.iter().flat_map(|tokens| access_tokens(tokens, at, policy, now)));
@@ -339,7 +199,7 @@ fn replace_dangerous_advice(findings: &mut [Finding]) {
     let kms_unusable =
         findings.iter().any(|finding| matches!(finding.kind, Kind::KmsAuthenticationError | Kind::KmsCannotConnect));
     let unsafe_to_rotate =
-        findings.iter().any(|finding| finding.prohibition().is_some() || finding.severity == Severity::Critical);
+        findings.iter().any(|finding| finding.kind.prohibition().is_some() || finding.severity == Severity::Critical);
     for finding in findings {
         match finding.kind {
             Kind::KeyTooOld if unsafe_to_rotate => finding.advice = DO_NOT_ROTATE,
@@ -361,22 +221,22 @@ fn status_since(cluster: &Snapshot) -> Option<DateTime<Utc>> {
 
 fn status(cluster: &Snapshot, result: &PollResult, now: &ClockTime) -> Option<Finding> {
     let text = status_text(&result.status);
-    let since = status_since(cluster);
-    match &result.status {
-        Status::Encrypted | Status::KmsAvailable | Status::NotEncrypted => None,
+    let kind = match &result.status {
+        Status::Encrypted | Status::KmsAvailable | Status::NotEncrypted => return None,
         // See `key_fault`, which can be older than the status.
-        Status::KmsKeyNotFound | Status::KmsKeyInactive => None,
-        Status::ConfigurationCorrupted => Some(Kind::ConfigurationCorrupted.critical(text).since(since)),
-        Status::KmsAuthenticationError => Some(Kind::KmsAuthenticationError.critical(text).since(since)),
+        Status::KmsKeyNotFound | Status::KmsKeyInactive => return None,
         Status::KmsCannotConnect => {
             let unusable = cluster.history().kms_unusable_since;
             let age = unusable.map(|since| since.age(now)).unwrap_or_default();
-            let severity = if age >= KMS_CRITICAL_AFTER { Severity::Critical } else { Severity::Warning };
             let text = format!("{text}; KMS unusable for {}", format_duration(age.as_secs_f64()));
-            Some(Kind::KmsCannotConnect.finding(severity, text).since(unusable.map(|since| since.wall)))
+            let finding = Finding::new(Kind::KmsCannotConnect, text).critical_if(age >= KMS_CRITICAL_AFTER);
+            return Some(finding.since(unusable.map(|since| since.wall)));
         }
-        Status::Unknown(_) => Some(Kind::UnknownStatus.warning(text).since(since)),
-    }
+        Status::ConfigurationCorrupted => Kind::ConfigurationCorrupted,
+        Status::KmsAuthenticationError => Kind::KmsAuthenticationError,
+        Status::Unknown(_) => Kind::UnknownStatus,
+    };
+    Some(Finding::new(kind, text).since(status_since(cluster)))
 }
 
 /// A missing or inactive key. Applies until a status reveals the state of the key again.
@@ -388,7 +248,7 @@ fn key_fault(cluster: &Snapshot, result: &PollResult, now: &ClockTime) -> Option
         let age = format_duration(since.age(now).as_secs_f64());
         text = format!("{text}, reported {age} ago; no later status shows that the key is available");
     }
-    Some(kind.critical(text).since(Some(since.wall)))
+    Some(Finding::new(kind, text).since(Some(since.wall)))
 }
 
 /// `None` if the status or the key store is not recognised.
@@ -414,14 +274,12 @@ fn policy_finding(result: &PollResult, require: Option<Require>) -> Option<Findi
     if violates_policy(result, require) != Some(true) {
         return None;
     }
-    let finding = match (&result.status, require) {
-        (Status::NotEncrypted, None) => Kind::PolicyViolated.warning("Not Encrypted"),
-        (Status::NotEncrypted, _) => Kind::PolicyViolated.critical("Not Encrypted, but the policy requires encryption"),
-        _ => Kind::PolicyViolated
-            .critical("The master key is stored on the nodes, but the policy requires a KMS")
-            .with_advice(MOVE_KEY),
-    };
-    Some(finding)
+    let finding = |text| Finding::new(Kind::PolicyViolated, text).critical_if(require.is_some());
+    Some(match (&result.status, require) {
+        (Status::NotEncrypted, None) => finding("Not Encrypted"),
+        (Status::NotEncrypted, Some(_)) => finding("Not Encrypted, but the policy requires encryption"),
+        _ => finding("The master key is stored on the nodes, but the policy requires a KMS").with_advice(MOVE_KEY),
+    })
 }
 
 pub fn certificate_name(kind: KmsCertificate) -> &'static str {
@@ -443,10 +301,8 @@ pub fn certificate(certificate: &Certificate, policy: &Policy) -> Option<Finding
     } else {
         return None;
     };
-    // Each of these three kinds has one severity.
-    let severity = *kind.severities().first()?;
     let text = format!("The {} {}", certificate_name(certificate.kind), expiry(left));
-    let finding = kind.finding(severity, text).since((left <= 0.0).then(|| certificate.expires.utc()));
+    let finding = Finding::new(kind, text).since((left <= 0.0).then(|| certificate.expires.utc()));
     Some(if certificate.kind == KmsCertificate::Server { finding.with_advice(RENEW_ON_KMS) } else { finding })
 }
 
@@ -466,11 +322,11 @@ fn is_age_limited(result: &PollResult, policy: &Policy) -> bool {
 fn key_age(result: &PollResult, policy: &Policy, now: &ClockTime) -> Option<Finding> {
     let limit = policy.key_max_age.filter(|_| is_age_limited(result, policy))?;
     let Some(rotated) = rotated(result) else {
-        return Some(Kind::KeyAgeUnknown.info("The cluster does not report the age of its master key"));
+        return Some(Finding::new(Kind::KeyAgeUnknown, "The cluster does not report the age of its master key"));
     };
     let age = now.unix_seconds() - rotated.unix_seconds();
     (age > limit.as_secs_f64()).then(|| {
-        let finding = Kind::KeyTooOld.warning(format!("The master key is {} old", format_duration(age)));
+        let finding = Finding::new(Kind::KeyTooOld, format!("The master key is {} old", format_duration(age)));
         if result.key_store == KeyStore::Kms { finding.with_advice(ROTATE_IN_KMS) } else { finding }
     })
 }
@@ -482,9 +338,9 @@ fn api_certificate(cluster: &Snapshot, expires: Timestamp, now: &ClockTime) -> O
     if !expired && !is_below(left, cluster.metadata().policy.certificate_warning) {
         return None;
     }
-    let severity = if expired && !cluster.metadata().dates_unverified { Severity::Critical } else { Severity::Warning };
     let text = format!("The certificate of the cluster's REST API {}", expiry(left));
-    Some(Kind::ApiCertificateExpiring.finding(severity, text).since(expired.then(|| expires.utc())))
+    let finding = Finding::new(Kind::ApiCertificateExpiring, text).since(expired.then(|| expires.utc()));
+    Some(finding.critical_if(expired && !cluster.metadata().dates_unverified))
 }
 
 /// The access tokens of the exporter's account, listed at `at`. Tokens that had expired by then are ignored, because the
@@ -498,10 +354,9 @@ fn access_tokens(tokens: &[AccessToken], at: &ClockTime, policy: &Policy, now: &
         let expires = token.expires?;
         let left = expires.unix_seconds() - now.unix_seconds();
         let ends_all = last == Some(expires) && (left <= 0.0 || is_below(left, policy.certificate_critical));
-        let severity = if ends_all { Severity::Critical } else { Severity::Warning };
         let text = format!("Access token {} of the exporter's account {}", token.id(), expiry(left));
         (ends_all || left <= 0.0 || is_below(left, policy.certificate_warning))
-            .then(|| Kind::AccessTokenExpiring.finding(severity, text))
+            .then(|| Finding::new(Kind::AccessTokenExpiring, text).critical_if(ends_all))
     });
     findings.collect()
 }
@@ -512,7 +367,7 @@ fn excess(count: usize) -> Option<Finding> {
         1 => "The exporter's account has a privilege that it does not need".to_owned(),
         _ => format!("The exporter's account has {count} privileges that it does not need"),
     };
-    Some(Kind::ExcessPrivileges.info(text))
+    Some(Finding::new(Kind::ExcessPrivileges, text))
 }
 
 fn is_below(left: f64, limit: Option<Duration>) -> bool {
@@ -529,55 +384,31 @@ fn expiry(left: f64) -> String {
 
 fn clock_skew(skew: f64) -> Finding {
     let direction = if skew > 0.0 { "ahead of" } else { "behind" };
-    Kind::ClockSkew.warning(format!("The cluster's clock is {} {direction} the exporter's", format_duration(skew)))
+    let text = format!("The cluster's clock is {} {direction} the exporter's", format_duration(skew));
+    Finding::new(Kind::ClockSkew, text)
 }
 
 /// Why there is no fresh status.
 fn not_readable(cluster: &Snapshot) -> Finding {
-    let finding = |text: String| Kind::NotReadable.finding(Severity::Unknown, text);
-    let finding = match cluster.last_poll().map(|last| &last.failure) {
-        None => finding("Not polled yet".to_owned()),
-        Some(None) => finding("The last status is stale".to_owned()).with_advice(
+    let (text, advice) = match cluster.last_poll().map(|last| &last.failure) {
+        None => ("Not polled yet".to_owned(), Kind::NotReadable.advice()),
+        Some(None) => (
+            "The last status is stale".to_owned(),
             "If the exporter's host was suspended or its clock was set, wait for the next poll. Otherwise the poller is stuck: \
              restart the exporter and report a bug.",
         ),
-        Some(Some(Failure::Crash)) => finding("The polling task panicked and will be restarted".to_owned())
-            .with_advice("This is a bug. Please report it with the log."),
-        Some(Some(Failure::Poll(failure))) => finding(capitalized(&failure.message)).with_advice(failure_advice(failure.reason)),
+        Some(Some(failure @ Failure::Crash)) => {
+            (capitalized(failure.message()), "This is a bug. Please report it with the log.")
+        }
+        Some(Some(Failure::Poll(failure))) => (capitalized(&failure.message), failure_advice(failure.reason)),
     };
+    let finding = Finding::new(Kind::NotReadable, text).with_advice(advice);
     finding.since(cluster.last_success().map(|at| at.wall))
 }
 
 fn capitalized(text: &str) -> String {
     let mut characters = text.chars();
     characters.next().into_iter().flat_map(char::to_uppercase).chain(characters).collect()
-}
-
-fn failure_advice(reason: FailureReason) -> &'static str {
-    match reason {
-        FailureReason::Dns => "Check the host name in the cluster's URL and the DNS resolver of the exporter's host.",
-        FailureReason::Connect => "Check that the cluster is running and that no firewall blocks it.",
-        FailureReason::Tls => {
-            "The message says what to change, on the cluster or in its trust settings (tls_config, --cluster.ca-file, \
-             --cluster.pin-sha256)."
-        }
-        FailureReason::Timeout => {
-            "Check the health of the cluster. If it is only slow, raise poll_timeout (in a configuration file)."
-        }
-        FailureReason::Authentication => "Write a valid token or password to the credential file.",
-        FailureReason::Permission => "Grant the privilege PRIVILEGE_ENCRYPTION_READ to the user's role.",
-        FailureReason::Unsupported => "Check the cluster's URL, and that the cluster runs Qumulo Core 3.1.5 or later.",
-        FailureReason::RateLimited => {
-            "Raise poll_interval (in a configuration file): the cluster limits the request rate."
-        }
-        FailureReason::HttpError => {
-            "Check for a proxy between exporter and cluster, and check the health of the cluster."
-        }
-        FailureReason::Proxy => "Check proxy_url and the log of the proxy.",
-        FailureReason::Malformed => {
-            "Check that the URL is that of the cluster. If it is, report a bug with a recording (status --record FILE)."
-        }
-    }
 }
 
 /// Sort key: severity and rank of the worst finding. The worst cluster comes first.

@@ -1,6 +1,7 @@
 use std::{fs, path::Path};
 
 use super::*;
+use crate::model::FailureReason;
 
 #[test]
 fn words_follow_the_sign() {

@@ -6,18 +6,19 @@
 
 pub mod findings;
 pub mod json;
+mod kind;
 
 use std::{fmt::Write, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 
-pub use self::findings::{Finding, Kind};
+pub use self::{findings::Finding, kind::Kind};
 use crate::{
     model::{
-        ApiVersion, ClockTime, DateField, KeyStore, KmsCertificate, KmsServer, Policy, PollResult, Status, Timestamp,
-        is_hidden,
+        ApiVersion, ClockTime, DateField, FailureReason, KeyStore, KmsCertificate, KmsServer, Policy, PollResult,
+        Status, Timestamp, is_hidden,
     },
-    store::{Failure, Snapshot, View},
+    store::{Snapshot, View},
 };
 
 /// Greater is worse. Unknown outranks a warning, because a missing status must not look like a healthy cluster.
@@ -89,9 +90,8 @@ pub fn report(view: &View, now: &ClockTime) -> Report {
 fn judge(cluster: &Snapshot, now: &ClockTime) -> ClusterReport {
     let (fresh, up) = (cluster.fresh(now).cloned(), cluster.up(now));
     let last = cluster.last_poll();
-    let last_failure = last.and_then(|last| last.failure.as_ref()).map(|failure| match failure {
-        Failure::Crash => ("crash", "the polling task panicked and will be restarted".to_owned()),
-        Failure::Poll(failure) => (failure.reason.label(), failure.message.clone()),
+    let last_failure = last.and_then(|last| {
+        Some((last.reason().map_or("crash", FailureReason::label), last.failure.as_ref()?.message().to_owned()))
     });
     let known = cluster.last_known();
     let certificates: Vec<Certificate> = known.iter().flat_map(|(_, result)| certificates(result, now)).collect();
@@ -176,7 +176,10 @@ impl ClusterReport {
 
     /// The worst finding that forbids restarts.
     pub fn restart_forbidden_by(&self) -> Option<&Finding> {
-        self.findings.iter().filter(|finding| finding.prohibition().is_some()).min_by_key(|finding| finding.kind.rank())
+        self.findings
+            .iter()
+            .filter(|finding| finding.kind.prohibition().is_some())
+            .min_by_key(|finding| finding.kind.rank())
     }
 
     /// The status as text, with its age if it is stale.

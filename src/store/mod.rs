@@ -282,6 +282,18 @@ impl Snapshot {
     }
 }
 
+// === impl Failure ===
+
+impl Failure {
+    /// Cause and remedy, for users.
+    pub fn message(&self) -> &str {
+        match self {
+            Self::Crash => "the polling task panicked and will be restarted",
+            Self::Poll(failure) => &failure.message,
+        }
+    }
+}
+
 // === impl LastPoll ===
 
 impl LastPoll {

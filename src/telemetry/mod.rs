@@ -7,12 +7,9 @@
 mod process;
 mod pull;
 
-use std::{
-    slice,
-    sync::{
-        Arc, Mutex, OnceLock,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc, Mutex, OnceLock,
+    atomic::{AtomicBool, Ordering},
 };
 
 use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder, core::Collector};
@@ -59,8 +56,8 @@ impl Telemetry {
         let build = register(&registry, GaugeVec::new(opts(&catalog::BUILD_INFO), catalog::BUILD_INFO.labels))?;
         let (revision, rustc) = (env!("QUMULO_ENCRYPTION_EXPORTER_REVISION"), env!("QUMULO_ENCRYPTION_EXPORTER_RUSTC"));
         build.with_label_values(&[env!("CARGO_PKG_VERSION"), revision, rustc]).set(1.0);
-        let lines_dropped = slice::from_ref(&catalog::LOG_LINES_DROPPED);
-        let lines_dropped = PullCollector::new(lines_dropped, || vec![Some(logging::writer::dropped() as f64)])?;
+        let lines_dropped =
+            PullCollector::new(vec![&catalog::LOG_LINES_DROPPED], || vec![Some(logging::writer::dropped() as f64)])?;
         registry.register(Box::new(lines_dropped))?;
         let gauge = |metric| register(&registry, Gauge::with_opts(opts(metric)));
         let telemetry = Self {
@@ -81,7 +78,6 @@ impl Telemetry {
         Ok(telemetry)
     }
 
-    /// Counts a failed TLS handshake.
     pub fn count_handshake_failure(&self) {
         self.handshake_failures.inc();
     }
@@ -104,7 +100,7 @@ impl Telemetry {
     /// Counts a response. `handler` is one of the known paths or `other`.
     pub fn count_request(&self, handler: &str, code: u16) {
         if let Some(requests) = &self.requests {
-            requests.with_label_values(&[handler, &code.to_string()]).inc();
+            requests.with_label_values(&[&code.to_string(), handler]).inc();
         }
     }
 
@@ -157,7 +153,8 @@ fn requests_and_process(registry: &Registry) -> prometheus::Result<IntCounterVec
     registry.register(Box::new(process::collector()?))?;
     let requests = IntCounterVec::new(opts(&catalog::HTTP_REQUESTS), catalog::HTTP_REQUESTS.labels);
     let requests = register(registry, requests)?;
-    requests.with_label_values(&["/metrics", "200"]);
+    // Present from 0, so that increase() sees the first request.
+    requests.with_label_values(&["200", "/metrics"]);
     Ok(requests)
 }
 
@@ -176,8 +173,10 @@ fn opts(metric: &Metric) -> Opts {
 
 #[cfg(test)]
 mod tests {
+    use chrono::{DateTime, TimeDelta};
+
     use super::*;
-    use crate::{clock, metrics::catalog::Kind};
+    use crate::clock;
 
     fn render(telemetry: &Telemetry) -> String {
         let mut text = String::new();
@@ -190,14 +189,13 @@ mod tests {
         let telemetry = Telemetry::new(&clock::now(), true).unwrap();
         telemetry.web_config_loaded(Some(4_102_444_800));
         let text = render(&telemetry);
-        for metric in catalog::OWN.into_iter().chain(&catalog::PROCESS) {
+        for metric in catalog::EXPORTER.iter().chain(catalog::PROCESS) {
             let head =
                 format!("# HELP {} {}\n# TYPE {} {}\n", metric.name, metric.help, metric.name, metric.kind.as_str());
             assert!(text.contains(&head), "{head} is not in {text}");
         }
         let families = text.lines().filter(|line| line.starts_with("# TYPE ")).count();
-        assert_eq!(families, catalog::OWN.len() + catalog::PROCESS.len());
-        assert_eq!(catalog::HTTP_REQUESTS.kind, Kind::Counter);
+        assert_eq!(families, catalog::EXPORTER.len() + catalog::PROCESS.len());
     }
 
     #[test]
@@ -227,8 +225,11 @@ mod tests {
     #[test]
     fn requests_and_reloads_are_told() {
         let telemetry = Telemetry::new(&clock::now(), true).unwrap();
+        let none = "qumulo_encryption_exporter_http_requests_total{code=\"200\",handler=\"/metrics\"} 0\n";
+        assert!(render(&telemetry).contains(none));
         telemetry.count_request("/metrics", 200);
         telemetry.count_request("other", 404);
+        telemetry.count_handshake_failure();
         let good = Arc::new(AtomicBool::new(true));
         telemetry.watch_files(good.clone());
         let successful = || {
@@ -246,10 +247,22 @@ mod tests {
         for line in [
             "qumulo_encryption_exporter_http_requests_total{code=\"200\",handler=\"/metrics\"} 1\n",
             "qumulo_encryption_exporter_http_requests_total{code=\"404\",handler=\"other\"} 1\n",
+            "qumulo_encryption_exporter_tls_handshake_failures_total 1\n",
             "qumulo_encryption_exporter_config_last_reload_successful 0\n",
             "qumulo_encryption_exporter_config_warnings 1\n",
         ] {
             assert!(text.contains(line), "{line} is not in {text}");
+        }
+    }
+
+    #[test]
+    fn only_a_successful_reload_sets_its_time() {
+        let at = |seconds| ClockTime { wall: DateTime::UNIX_EPOCH + TimeDelta::seconds(seconds), ..clock::now() };
+        let telemetry = Telemetry::new(&at(100), false).unwrap();
+        for (seconds, successful, expect) in [(200, false, 100), (300, true, 300)] {
+            telemetry.config_loaded(&at(seconds), successful);
+            let line = format!("config_last_reload_success_timestamp_seconds {expect}\n");
+            assert!(render(&telemetry).contains(&line), "{seconds}");
         }
     }
 }

@@ -16,11 +16,11 @@ use crate::metrics::catalog::PROCESS;
 pub fn collector() -> prometheus::Result<PullCollector> {
     // Computed anew it would vary in the last digit.
     let started = started();
-    PullCollector::new(&PROCESS, move || read(started).to_vec())
+    PullCollector::new(PROCESS.to_vec(), move || read(started).to_vec())
 }
 
 /// The values in the order of the catalog, each read on its own: a hardened service sees only a part of `/proc`.
-fn read(started: Option<f64>) -> [Option<f64>; PROCESS.len()] {
+fn read(started: Option<f64>) -> [Option<f64>; 8] {
     let process = Process::myself().ok();
     let stat = process.as_ref().and_then(|process| process.stat().ok());
     let limits = process.as_ref().and_then(|process| process.limits().ok());

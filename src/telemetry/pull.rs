@@ -14,7 +14,7 @@ use crate::metrics::catalog::{Kind, Metric};
 /// Metrics without labels that are read at each scrape. A value that cannot be read is absent, not 0.
 pub struct PullCollector {
     descriptions: Vec<Desc>,
-    metrics: &'static [Metric],
+    metrics: Vec<&'static Metric>,
     /// The values, in the order of `metrics`.
     read: Box<dyn Fn() -> Vec<Option<f64>> + Send + Sync>,
 }
@@ -26,11 +26,11 @@ impl PullCollector {
     ///
     /// When the catalog has an error.
     pub fn new(
-        metrics: &'static [Metric],
+        metrics: Vec<&'static Metric>,
         read: impl Fn() -> Vec<Option<f64>> + Send + Sync + 'static,
     ) -> prometheus::Result<Self> {
         let describe =
-            |metric: &Metric| Desc::new(metric.name.to_owned(), metric.help.to_owned(), Vec::new(), HashMap::new());
+            |metric: &&Metric| Desc::new(metric.name.to_owned(), metric.help.to_owned(), Vec::new(), HashMap::new());
         let descriptions = metrics.iter().map(describe).collect::<Result<_, _>>()?;
         Ok(Self { descriptions, metrics, read: Box::new(read) })
     }
@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_absent() {
         for value in [Some(1.5), None] {
-            let families = PullCollector::new(&PROCESS, move || vec![value; PROCESS.len()]).unwrap().collect();
+            let families = PullCollector::new(PROCESS.to_vec(), move || vec![value; PROCESS.len()]).unwrap().collect();
             let names: Vec<_> = families.iter().map(|family| family.name()).collect();
             let expect: Vec<_> = PROCESS.iter().filter(|_| value.is_some()).map(|metric| metric.name).collect();
             assert_eq!(names, expect);
