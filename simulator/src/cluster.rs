@@ -1,163 +1,160 @@
-//! The handle of one running cluster.
+//! A running cluster.
 
-use std::fmt;
-use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{fs, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::runtime::Handle;
-use tokio::sync::watch;
-use tokio::task::AbortHandle;
+use tokio::{runtime::Handle, sync::watch, task::AbortHandle};
 
-use super::certificate::Identity;
-use super::connection;
-use super::counts::Counts;
-use super::listener::Listener;
-use super::persist;
-use super::spec::ClusterSpec;
-use super::state::State;
+use crate::{
+    certificate::Identity,
+    connection,
+    counts::Counts,
+    folder,
+    spec::ClusterSpec,
+    state::{self, Shared, State},
+};
 
 /// A running simulated cluster. Dropping it stops it and closes its connections.
 pub struct SimCluster {
-    name: String,
-    state: Arc<State>,
-    runtime: Handle,
     accepting: AbortHandle,
+    name: String,
+    runtime: Handle,
+    shared: Arc<Shared>,
 }
 
 impl SimCluster {
-    /// Starts a cluster on the current tokio runtime and returns when it listens (or, with
-    /// `faults.down`, has its port and refuses connections).
-    ///
-    /// # Errors
-    ///
-    /// When the address cannot be bound, or a certificate, key or authority in PEM is unusable.
-    // Asynchronous although nothing is awaited: it needs a runtime, and says so by its type.
-    pub async fn start(spec: ClusterSpec) -> io::Result<SimCluster> {
-        let last = persist::load_port(&spec).filter(|_| spec.port == 0);
-        // Another program may have it by now.
-        let listener = last.and_then(|port| Listener::bind(SocketAddr::new(spec.host, port)).ok());
-        let listener = listener.map_or_else(|| Listener::bind(SocketAddr::new(spec.host, spec.port)), Ok)?;
-        persist::save_port(&spec, listener.addr().port())?;
-        let (name, down) = (spec.name.clone(), spec.faults.down);
-        let state = Arc::new(State::new(spec, listener)?);
-        if !down {
-            state.listener.listen()?;
+    /// Starts a cluster on the current tokio runtime. Fails if it cannot listen, if a certificate or key in PEM is invalid, or
+    /// if its folder is not writable.
+    // `async`, because it needs a runtime.
+    pub async fn start(spec: ClusterSpec) -> io::Result<Self> {
+        let bind = |port| state::bind(SocketAddr::new(spec.host, port));
+        let port_file = folder::file(&spec, "port");
+        let saved = port_file.as_ref().filter(|_| spec.port == 0).and_then(|file| fs::read_to_string(file).ok());
+        let socket = match saved.and_then(|port| bind(port.trim().parse().ok()?).ok()) {
+            Some(socket) => socket,
+            // Also if another program has taken the port of the previous start.
+            None => bind(spec.port).map_err(|err| {
+                let ClusterSpec { host, port, .. } = &spec;
+                let message = format!("port {port} of {host}: {err}; choose another `port` or `host`");
+                io::Error::new(err.kind(), message)
+            })?,
+        };
+        if let Some(file) = port_file {
+            folder::write(&file, &format!("{}\n", socket.local_addr()?.port()))?;
         }
-        let accepting = tokio::spawn(connection::accept_all(Arc::clone(&state))).abort_handle();
-        let cluster = SimCluster { name, state, runtime: Handle::current(), accepting };
+        let (name, down) = (spec.name.clone(), spec.faults.down);
+        let shared = Arc::new(Shared::new(spec, socket)?);
+        if !down {
+            shared.lock().listen()?;
+        }
+        let accepting = tokio::spawn(connection::accept_all(shared.clone())).abort_handle();
+        let cluster = Self { accepting, name, runtime: Handle::current(), shared };
         tracing::info!(cluster = cluster.name, url = cluster.url(), "simulated cluster started");
         Ok(cluster)
     }
 
-    /// The name it was started with.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Where it listens, with the real port.
+    /// The address with the actual port.
     pub fn addr(&self) -> SocketAddr {
-        self.state.listener.addr()
+        self.shared.lock().addr
     }
 
-    /// `https://127.0.0.1:PORT`, without a slash at the end.
+    /// `https://127.0.0.1:PORT`
     pub fn url(&self) -> String {
         format!("https://{}", self.addr())
     }
 
-    /// SHA-256 of the present certificate of the REST API, as `AA:BB:…`.
+    /// SHA-256 of the current certificate, as `AA:BB:…`.
     pub fn fingerprint(&self) -> String {
-        self.state.identity().fingerprint.clone()
+        self.shared.lock().identity.fingerprint.clone()
     }
 
-    /// The present certificate chain of the REST API in PEM, leaf first.
+    /// The current certificate chain in PEM, leaf first.
     pub fn certificate_pem(&self) -> String {
-        self.state.identity().pem.clone()
+        self.shared.lock().identity.chain_pem.clone()
     }
 
-    /// The description in force.
     pub fn spec(&self) -> ClusterSpec {
-        self.state.applied().spec.clone()
+        (*self.shared.lock().spec).clone()
     }
 
-    /// Puts another description in force, from the next request on. Relative times count from now.
+    /// Applies another description, from the next request on. Relative times are relative to now.
     ///
-    /// Open connections stay, except when the cluster goes down or its TLS settings change. When
-    /// this returns with `faults.down`, connections are refused; without, they are accepted on the
-    /// same port again. Name, host and port of a running cluster do not change. What cannot be
-    /// done (an unusable certificate, a port that is taken meanwhile) is logged.
-    pub fn set(&self, spec: ClusterSpec) {
-        let down = spec.faults.down;
-        let before = self.state.apply(spec);
-        let applied = self.state.applied();
-        if before.spec.tls_settings() != applied.spec.tls_settings() {
-            self.replace_identity(Identity::of(&applied.spec, self.state.now()));
+    /// Open connections are kept, except if the cluster goes down or if its TLS settings change. When this returns, the port is
+    /// closed or open as `faults.down` says. Name, host and port do not change. Errors are logged.
+    pub(crate) fn set(&self, spec: ClusterSpec) {
+        let mut state = self.shared.lock();
+        let same_tls = state.spec.tls_settings() == spec.tls_settings();
+        (state.applied, state.spec) = (state.now(), Arc::new(spec));
+        if !same_tls {
+            let identity = Identity::load(&state.spec, state.now());
+            self.replace_certificate(&mut state, identity);
         }
-        if down {
-            self.state.listener.stop();
+        if state.spec.faults.down {
+            state.stop_listening();
+            state.close_connections();
             return;
         }
-        // Listening registers the socket with the runtime, also when called from outside of it.
+        // Listening needs a runtime, and this can be called from outside.
         let _context = self.runtime.enter();
-        if let Err(error) = self.state.listener.listen() {
-            tracing::warn!(cluster = self.name, err = %error, "simulated cluster cannot listen again");
+        if let Err(err) = state.listen() {
+            tracing::warn!(cluster = self.name, %err, "simulated cluster cannot listen again");
         }
+        self.shared.listening.notify_one();
     }
 
-    /// Like [`set`](Self::set), starting from the description in force.
+    /// Modifies the current description.
     pub fn update(&self, change: impl FnOnce(&mut ClusterSpec)) {
         let mut spec = self.spec();
         change(&mut spec);
         self.set(spec);
     }
 
-    /// Gives new connections a new self-signed certificate with a new key, and closes the old
-    /// connections.
+    /// Replaces the certificate by a new self-signed one with a new key, and closes all connections.
     pub fn swap_certificate(&self) {
-        self.replace_identity(Identity::replacement(&self.spec(), self.state.now()));
+        let mut state = self.shared.lock();
+        let identity = Identity::create(&state.spec, state.now());
+        self.replace_certificate(&mut state, identity);
     }
 
-    /// Moves the cluster's clock forward: sessions and access tokens age, and
-    /// `last_status_update_time` follows. The `Date` header does not.
+    /// Advances the cluster's clock, which `last_status_update_time`, sessions and access tokens use. The `Date` header does
+    /// not use it.
     pub fn advance_clock(&self, by: Duration) {
-        self.state.advance(by);
+        self.shared.lock().clock_offset += by;
     }
 
-    /// Forgets every session, as if they had all expired.
+    /// Ends all sessions, as if they had expired.
     pub fn end_sessions(&self) {
-        self.state.sessions.clear();
+        self.shared.lock().sessions.clear();
     }
 
-    /// What happened so far.
     pub fn counts(&self) -> Counts {
-        self.state.counter.now()
+        self.shared.counts.borrow().clone()
     }
 
-    /// What happened so far, to wait for more: `watch.wait_for(|counts| counts.requests > 2)`.
+    /// To wait for more: `watch.wait_for(|counts| counts.requests > 2)`.
     pub fn watch_counts(&self) -> watch::Receiver<Counts> {
-        self.state.counter.watch()
+        self.shared.counts.subscribe()
     }
 
-    fn replace_identity(&self, identity: io::Result<Identity>) {
+    fn replace_certificate(&self, state: &mut State, identity: io::Result<Identity>) {
         match identity {
-            Ok(identity) => self.state.replace_identity(identity),
-            Err(error) => {
-                tracing::warn!(cluster = self.name, err = %error, "simulated cluster keeps its certificate");
+            Ok(identity) => {
+                state.identity = Arc::new(identity);
+                state.close_connections();
             }
+            Err(err) => tracing::warn!(cluster = self.name, %err, "simulated cluster keeps its certificate"),
         }
-    }
-}
-
-impl fmt::Debug for SimCluster {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SimCluster").field("name", &self.name).field("addr", &self.addr()).finish_non_exhaustive()
     }
 }
 
 impl Drop for SimCluster {
     fn drop(&mut self) {
         self.accepting.abort();
-        self.state.listener.close();
+        let mut state = self.shared.lock();
+        state.socket = None;
+        state.close_connections();
     }
 }

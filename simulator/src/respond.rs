@@ -1,75 +1,110 @@
-//! One request in, one answer out, with the cluster's faults applied on the way.
+//! Responds to a request, with the faults of the cluster.
 
-use std::future::pending;
+use std::{convert::Infallible, future::pending};
 
-use hyper::body::Incoming;
-use hyper::header::{CONNECTION, DATE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
-use hyper::{Method, Request, Response, StatusCode};
+use bytes::Bytes;
+use futures_util::stream;
+use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::{Frame, Incoming},
+    header::{CONNECTION, CONTENT_LENGTH, DATE, LOCATION, RETRY_AFTER, STRICT_TRANSPORT_SECURITY},
+};
+use tokio::time::sleep;
 
-use super::api::{self, Answer, Endpoint};
-use super::body::SimBody;
-use super::faults::{EndpointFault, Faults};
-use super::spec::ClusterSpec;
-use super::state::State;
-use super::timespec;
+use crate::{
+    api::{self, KEY_STORE, LOGIN, NODE_STATE, STATUS_V1, STATUS_V2, TOKENS, VERSION, WHO_AM_I, set_header},
+    counts::InFlight,
+    spec::{ClusterSpec, EndpointFault, Faults},
+    state::Shared,
+    time,
+};
 
-/// The connection ends here, without a response.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Disconnect {
-    /// Closed.
+type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+/// Ends the connection without a response.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Disconnect {
     #[error("the simulated cluster closes the connection")]
     Close,
-    /// Reset.
     #[error("the simulated cluster resets the connection")]
     Reset,
 }
 
-/// Answers `request`, or ends its connection.
-pub(super) async fn respond(state: &State, request: Request<Incoming>) -> Result<Response<SimBody>, Disconnect> {
-    let _in_flight = state.counter.begin_request();
-    let applied = state.applied();
-    let spec = &applied.spec;
+pub async fn respond(shared: &Shared, request: Request<Incoming>) -> Result<Response<Body>, Disconnect> {
+    let _in_flight = InFlight::new(&shared.counts);
+    let context = api::Context::new(&shared.lock());
+    let (spec, faults) = (&context.spec, &context.spec.faults);
     let (head, body) = request.into_parts();
-    let endpoint = Endpoint::of(head.uri.path());
-    count_request(state, endpoint, &head.method);
-    if spec.faults.hang {
+    let path = head.uri.path();
+    if head.method == Method::GET {
+        count(shared, path);
+    }
+    if faults.hang {
         return pending().await;
     }
-    if !spec.faults.latency.is_zero() {
-        tokio::time::sleep(spec.faults.latency).await;
+    if let Some(latency) = faults.latency {
+        sleep(latency).await;
     }
-    let path = head.uri.path();
-    let instead = match &spec.replay {
-        Some(replay) => replay.answer(&head.method, path, state.count_replayed(path), api::bearer(&head))?,
-        None if head.method == Method::GET => forced(spec, endpoint).await?,
+    let replacement = match &spec.replay {
+        Some(replay) => replay.response(shared, &head)?,
+        None if head.method == Method::GET => forced(spec, path).await?,
         None => None,
     };
-    let answer = match instead {
-        Some(answer) => answer,
-        None => api::answer(state, &applied, endpoint, &head, body).await,
+    let mut response = match replacement {
+        Some(response) => response,
+        None => context.respond(shared, &head, body).await,
     };
-    if answer.status == StatusCode::UNAUTHORIZED && endpoint != Endpoint::Login {
-        state.counter.add(|counts| counts.unauthorized += 1);
+    if response.status() == StatusCode::UNAUTHORIZED && path != LOGIN {
+        shared.counts.send_modify(|counts| counts.unauthorized += 1);
     }
-    let mut response = response(answer, &spec.faults, endpoint);
-    let skewed = spec.faults.clock_skew.as_deref().and_then(|skew| timespec::relative(skew, state.now()));
-    if let Some(date) = skewed.and_then(|now| header_value(&now.format("%a, %d %b %Y %H:%M:%S GMT").to_string())) {
-        response.headers_mut().insert(DATE, date);
+    // The vendor's documentation has the directive without an `s` at the end.
+    set_header(&mut response, STRICT_TRANSPORT_SECURITY, "max-age=31536000; includeSubdomain");
+    if faults.close {
+        set_header(&mut response, CONNECTION, "close");
     }
-    Ok(response)
+    if let Some(now) = faults.clock_skew.as_ref().and_then(|skew| time::relative(skew, context.now)) {
+        set_header(&mut response, DATE, &now.format("%a, %d %b %Y %H:%M:%S GMT").to_string());
+    }
+    if !is_encryption(path) {
+        return Ok(response.map(|body| Full::new(body).boxed_unsync()));
+    }
+    if let Some(text) = &faults.retry_after {
+        set_header(&mut response, RETRY_AFTER, text);
+    }
+    Ok(with_body_faults(response, faults))
 }
 
-/// The answer that a fault gives in place of the cluster's own.
-async fn forced(spec: &ClusterSpec, endpoint: Endpoint<'_>) -> Result<Option<Answer>, Disconnect> {
+fn is_encryption(path: &str) -> bool {
+    matches!(path, STATUS_V1 | STATUS_V2 | KEY_STORE)
+}
+
+fn count(shared: &Shared, path: &str) {
+    shared.counts.send_modify(|counts| match path {
+        STATUS_V1 => counts.status_v1 += 1,
+        STATUS_V2 => counts.status_v2 += 1,
+        KEY_STORE => counts.key_store += 1,
+        VERSION | NODE_STATE => counts.identity += 1,
+        WHO_AM_I => counts.who_am_i += 1,
+        _ if path.starts_with(TOKENS) => counts.tokens += 1,
+        _ => {}
+    });
+}
+
+/// The response of a fault that replaces the one of the API.
+async fn forced(spec: &ClusterSpec, path: &str) -> Result<Option<Response<Bytes>>, Disconnect> {
     let faults = &spec.faults;
-    let fault = faults.identity_fault.filter(|_| endpoint.is_identity());
-    match fault.or(faults.details_fault.filter(|_| endpoint.is_detail())) {
+    let endpoint_fault = match path {
+        VERSION | NODE_STATE => faults.identity_fault,
+        KEY_STORE | WHO_AM_I => faults.details_fault,
+        _ if path.starts_with(TOKENS) => faults.details_fault,
+        _ => None,
+    };
+    match endpoint_fault {
         Some(EndpointFault::Hang) => return pending().await,
-        Some(EndpointFault::Status(code)) => return Ok(Some(Answer::forced(code))),
+        Some(EndpointFault::Status(code)) => return Ok(Some(api::forced_error(code))),
+        None if !is_encryption(path) => return Ok(None),
         None => {}
-    }
-    if !endpoint.is_encryption() {
-        return Ok(None);
     }
     if faults.reset {
         return Err(Disconnect::Reset);
@@ -78,73 +113,45 @@ async fn forced(spec: &ClusterSpec, endpoint: Endpoint<'_>) -> Result<Option<Ans
         return Err(Disconnect::Close);
     }
     if let Some(location) = &faults.redirect {
-        return Ok(Some(Answer::empty(StatusCode::FOUND).with(LOCATION, location)));
+        let mut response = api::with_status(StatusCode::FOUND, Response::default());
+        set_header(&mut response, LOCATION, location);
+        return Ok(Some(response));
     }
     Ok(faults.http_status.map(|code| match &spec.body {
-        Some(body) => Answer { status: Answer::forced(code).status, ..Answer::raw(body) },
-        None => Answer::forced(code),
+        Some(body) => api::with_status(api::forced_error(code).status(), api::raw(body)),
+        None => api::forced_error(code),
     }))
 }
 
-/// Puts an answer on the wire, slow and broken as asked.
-fn response(answer: Answer, faults: &Faults, endpoint: Endpoint<'_>) -> Response<SimBody> {
-    let Answer { status, mut headers, body } = answer;
-    if faults.close {
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+fn with_body_faults(mut response: Response<Bytes>, faults: &Faults) -> Response<Body> {
+    let Faults { chunked, oversize, stall_body, trickle, truncate, .. } = *faults;
+    if truncate {
+        let half = response.body().len() / 2;
+        response.body_mut().truncate(half);
     }
-    let mut body = SimBody::whole(body);
-    if endpoint.is_encryption() {
-        if let Some(value) = faults.retry_after.as_deref().and_then(header_value) {
-            headers.insert(RETRY_AFTER, value);
-        }
-        body = with_body_faults(body, faults);
+    let length = oversize.unwrap_or_default().max(response.body().len() as u64);
+    if !chunked {
+        set_header(&mut response, CONTENT_LENGTH, &length.to_string());
     }
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    // The vendor's documentation spells the directive without a final `s`.
-    headers.insert(
-        HeaderName::from_static("strict-transport-security"),
-        HeaderValue::from_static("max-age=31536000; includeSubdomain"),
-    );
-    *response.headers_mut() = headers;
-    response
-}
-
-/// The body as the faults leave it.
-fn with_body_faults(mut body: SimBody, faults: &Faults) -> SimBody {
-    if faults.truncate {
-        body = body.truncated();
-    }
-    if let Some(bytes) = faults.oversize {
-        body = body.padded_to(bytes);
-    }
-    if faults.chunked {
-        body = body.chunked();
-    }
-    if faults.stall_body {
-        return body.stalling();
-    }
-    match faults.trickle {
-        Some(pause) => body.trickling(pause),
-        None => body,
-    }
-}
-
-fn header_value(text: &str) -> Option<HeaderValue> {
-    HeaderValue::from_str(text).ok()
-}
-
-fn count_request(state: &State, endpoint: Endpoint<'_>, method: &Method) {
-    if method != Method::GET {
-        return;
-    }
-    state.counter.add(|counts| match endpoint {
-        Endpoint::StatusV1 => counts.status_v1 += 1,
-        Endpoint::StatusV2 => counts.status_v2 += 1,
-        Endpoint::KeyStore => counts.key_store += 1,
-        Endpoint::Version | Endpoint::NodeState => counts.identity += 1,
-        Endpoint::WhoAmI => counts.who_am_i += 1,
-        Endpoint::Tokens | Endpoint::Token(_) => counts.tokens += 1,
-        _ => {}
-    });
+    // Generated piece by piece, because `oversize` can be larger than the memory.
+    let piece_length = if trickle.is_some() { 1 } else { 16_384 };
+    let end = if stall_body { length / 2 } else { length };
+    response.map(|data| {
+        let pieces = stream::unfold(0, move |start| {
+            let (next, data) = (end.min(start + piece_length), data.clone());
+            async move {
+                if start == end {
+                    return if stall_body { pending().await } else { None };
+                }
+                if let Some(delay) = trickle {
+                    sleep(delay).await;
+                }
+                let offset = |at| usize::try_from(at).unwrap_or(usize::MAX).min(data.len());
+                let mut piece = data.slice(offset(start)..offset(next)).to_vec();
+                piece.resize((next - start) as usize, b' ');
+                Some((Ok(Frame::data(Bytes::from(piece))), next))
+            }
+        });
+        StreamBody::new(pieces).boxed_unsync()
+    })
 }

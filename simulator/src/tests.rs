@@ -1,4 +1,4 @@
-//! Simulated clusters seen from outside: over TLS, with HTTP/1.1 written by hand.
+//! Tests over TLS, with a hand-written HTTP/1.1 client.
 
 mod api;
 mod client;
@@ -7,20 +7,20 @@ mod fleet;
 mod lifecycle;
 mod replay;
 
-use super::{ClusterSpec, SimCluster};
-use client::Client;
+use self::client::Client;
+use crate::{ClusterSpec, SimCluster};
 
-/// The newer status, which most tests ask for.
+/// The newer status, which most tests request.
 const STATUS: &str = "/v2/encryption/key-store/status";
 
-/// A cluster that differs from the default as `change` says.
+/// A healthy cluster, modified by `change`.
 async fn cluster(change: impl FnOnce(&mut ClusterSpec)) -> SimCluster {
     let mut spec = ClusterSpec::named("test");
     change(&mut spec);
     SimCluster::start(spec).await.unwrap()
 }
 
-/// A client that brings the cluster's access token.
+/// A client with the access token.
 async fn client(cluster: &SimCluster) -> Client {
     let mut client = Client::connect(cluster).await.unwrap();
     client.bearer = Some(cluster.spec().token());

@@ -1,8 +1,8 @@
-//! `demo`: a simulated fleet, and the exporter on top. Nothing is written to disk, so the tokens are passed in memory.
+//! `demo`: simulated clusters, and an exporter that polls them. Nothing is written to disk; tokens are passed in memory.
 
-use std::{convert::Infallible, net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::pending, net::Ipv4Addr, sync::Arc, time::Duration};
 
-use qumulo_simulator::{Fleet, FleetFile, SimCluster};
+use qumulo_simulator::{Fleet, SimCluster};
 use tokio::time::sleep;
 
 use super::serve;
@@ -20,23 +20,17 @@ use crate::{
     web_config::WebConfig,
 };
 
-/// As often as the exporter polls at all, so that an edited fleet shows at once.
+/// The shortest interval of the exporter, so that changes of the fleet file are visible at once.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Five intervals, the default of the configuration.
+/// Five intervals, as the default of the configuration.
 const STALE_AFTER: Duration = Duration::from_secs(5);
-
-/// The exporter half of the demonstration, kept in step with the simulated fleet.
-struct Watch {
-    poller: Poller,
-    pool: Arc<TransportPool>,
-}
 
 /// Runs until a signal.
 pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
     limits::check_descriptors()?;
     super::block_on(async {
-        // First of all: a signal during the start is neither lost nor deadly.
+        // First, so that a signal during the start is handled.
         let signals = Signals::listen(false)?;
         super::start_log(args.log)?;
         let store = Store::default();
@@ -44,34 +38,41 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
         let (bound, mut requests) = serve::bind(&args.web, default, &store, serve::telemetry(&args.web)?)?;
         let (mut file, spec) = super::fleet(args.fleet.as_deref())?;
         let mut fleet = Fleet::start(spec).await?;
-        let mut watch = Watch { poller: Poller::new(store.clone()), pool: Arc::default() };
-        watch.update(&fleet)?;
+        let (mut poller, pool) = (Poller::new(store.clone()), Arc::<TransportPool>::default());
+        poller.apply(settings(&fleet)?, &pool);
         let page = bound.page.clone();
         let web_config = bound.web_config.clone();
         let mut serving = bound.start(signals.shutdown.clone());
         tracing::info!(clusters = fleet.iter().count(), "watching simulated clusters, polling every second");
         let invite = async {
-            // The last line of the start, where it is found.
+            // The last line of the start, so that users see it.
             while !store.view().all_polled() {
                 sleep(INTERVAL / 10).await;
             }
             tracing::info!("open {page} in a browser");
-            std::future::pending::<Infallible>().await
+            pending::<Infallible>().await
+        };
+        let follow = async {
+            while let Some(file) = &mut file {
+                file.changed(&mut fleet).await;
+                poller.apply(settings(&fleet)?, &pool);
+            }
+            pending().await
         };
         tokio::select! {
             never = invite => match never {},
             ended = serving.end() => ended,
-            result = watch.follow(file.as_mut(), &mut fleet) => result,
-            () = answer(&mut requests, web_config.as_deref()) => Ok(()),
+            result = follow => result,
+            () = handle_reloads(&mut requests, web_config.as_deref()) => Ok(()),
         }
     })
 }
 
-/// There is no configuration here that could be read again, but the listener's.
-async fn answer(requests: &mut ReloadRequests, web_config: Option<&WebConfig>) {
+/// Handles reload requests. Only the web configuration can be reloaded.
+async fn handle_reloads(requests: &mut ReloadRequests, web_config: Option<&WebConfig>) {
     loop {
         let requests = requests.next().await;
-        let fleet = "An edited fleet is followed at once.";
+        let fleet = "Changes of the fleet file are applied at once, without a reload.";
         let outcome = match web_config {
             None => Ok(fleet.to_owned()),
             Some(config) => match config.reload().await {
@@ -85,26 +86,11 @@ async fn answer(requests: &mut ReloadRequests, web_config: Option<&WebConfig>) {
     }
 }
 
-// === impl Watch ===
-
-impl Watch {
-    /// Applies edits of the fleet file. Never ends.
-    async fn follow(&mut self, file: Option<&mut FleetFile>, fleet: &mut Fleet) -> anyhow::Result<()> {
-        let Some(file) = file else { return std::future::pending().await };
-        loop {
-            file.changed(fleet).await;
-            self.update(fleet)?;
-        }
-    }
-
-    fn update(&mut self, fleet: &Fleet) -> anyhow::Result<()> {
-        let settings: Vec<poll::ClusterSettings> = fleet.iter().map(settings).collect::<anyhow::Result<_>>()?;
-        self.poller.apply(settings, &self.pool);
-        Ok(())
-    }
+fn settings(fleet: &Fleet) -> anyhow::Result<Vec<poll::ClusterSettings>> {
+    fleet.iter().map(cluster_settings).collect()
 }
 
-fn settings(cluster: &SimCluster) -> anyhow::Result<poll::ClusterSettings> {
+fn cluster_settings(cluster: &SimCluster) -> anyhow::Result<poll::ClusterSettings> {
     let pins = vec![cluster.fingerprint().parse::<Pin>()?];
     let tls = TlsSettings { pins, ..TlsSettings::default() };
     let timeout = INTERVAL;

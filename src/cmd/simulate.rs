@@ -1,17 +1,18 @@
-//! `simulate`: simulated clusters, for rehearsals and for other programs' tests.
+//! `simulate`: simulated clusters, to rehearse alerts and for tests of other programs.
 
 use std::{
     fmt::Write as _,
     fs,
+    future::pending,
     path::{Path, absolute},
 };
 
 use anyhow::Context;
-use qumulo_simulator::{Fleet, FleetFile, FleetSpec};
+use qumulo_simulator::{Fleet, FleetSpec};
 
 use crate::{cli::SimulateArgs, file, signals::Signals};
 
-/// Some thousand clusters.
+/// Size limit of a recording, in bytes: some thousand clusters.
 const MAX_RECORDING: u64 = 64 * 1024 * 1024;
 
 const CONFIG: &str = "qumulo-encryption-exporter.yml";
@@ -22,10 +23,10 @@ pub fn run(args: &SimulateArgs) -> anyhow::Result<()> {
         return super::print(FleetSpec::DEMO.as_bytes());
     }
     super::block_on(async {
-        // First of all: a signal during the start is neither lost nor deadly.
+        // First, so that a signal during the start is handled.
         let signals = Signals::listen(false)?;
         super::start_log(args.log)?;
-        let folder = absolute(&args.directory).context("the current folder is gone")?;
+        let folder = absolute(&args.directory).context("the current folder does not exist any more")?;
         let (mut file, spec) = match &args.replay {
             Some(path) => (None, replay(path).with_context(|| path.display().to_string())?),
             None => super::fleet(args.fleet.as_deref())?,
@@ -34,30 +35,28 @@ pub fn run(args: &SimulateArgs) -> anyhow::Result<()> {
         let config = write_config(&folder, &fleet)?;
         super::print(config.as_bytes())?;
         tracing::info!(file = %folder.join(CONFIG).display(), "configuration of these clusters written");
+        let follow = async {
+            while let Some(file) = &mut file {
+                file.changed(&mut fleet).await;
+                write_config(&folder, &fleet)?;
+            }
+            pending().await
+        };
         tokio::select! {
             () = signals.shutdown.cancelled() => Ok(()),
-            result = follow(&folder, file.as_mut(), &mut fleet) => result,
+            result = follow => result,
         }
     })
 }
 
-/// The clusters of a recording.
 fn replay(path: &Path) -> anyhow::Result<FleetSpec> {
     Ok(FleetSpec::replay(&file::read_text(path, MAX_RECORDING)?)?)
 }
 
-/// Follows the file, if there is one.
-async fn follow(folder: &Path, file: Option<&mut FleetFile>, fleet: &mut Fleet) -> anyhow::Result<()> {
-    let Some(file) = file else { return std::future::pending().await };
-    loop {
-        file.changed(fleet).await;
-        write_config(folder, fleet)?;
-    }
-}
-
-/// Writes a configuration that watches the clusters, with their tokens.
+/// Writes and returns an exporter configuration for these clusters. Their tokens and passwords are written to further files.
 fn write_config(folder: &Path, fleet: &Fleet) -> anyhow::Result<String> {
-    let mut text = "# Simulated clusters. Ports, certificates and tokens stay while this folder does.\n".to_owned();
+    let mut text =
+        "# Simulated clusters. Ports, certificates and tokens stay the same until this folder is deleted.\n".to_owned();
     text.push_str("clusters:\n");
     for (cluster, secret_file) in fleet.write_credentials()? {
         let spec = cluster.spec();

@@ -93,8 +93,7 @@ impl Issued {
 
     /// Sets the certificate of a simulated cluster.
     pub fn install(&self, spec: &mut ClusterSpec) {
-        spec.certificate_pem = Some(self.certificate.clone());
-        spec.key_pem = Some(self.key.clone());
+        spec.certificate_pem = Some(self.certificate.clone() + &self.key);
     }
 }
 

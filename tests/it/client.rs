@@ -101,7 +101,7 @@ async fn the_time_limit_holds_wherever_a_cluster_stops() {
     check_failure(|spec| spec.faults.stall_body = true, Timeout, "within 300ms").await;
     check_failure(|spec| spec.faults.hang_handshake = true, Timeout, "within 300ms").await;
     check_failure(|spec| spec.faults.trickle = Some(Duration::from_millis(50)), Timeout, "within 300ms").await;
-    check_failure(|spec| spec.faults.latency = PATIENT, Timeout, "within 300ms").await;
+    check_failure(|spec| spec.faults.latency = Some(PATIENT), Timeout, "within 300ms").await;
     let mut lab = Lab::new(|spec| spec.faults.hang_handshake = true).await;
     lab.settings.transport.connect_timeout = SHORT;
     let failure = lab.poll().await.unwrap_err();

@@ -101,7 +101,7 @@ impl Setup {
     }
 
     fn install(&self, issued: &Issued) {
-        self.change(|spec| (spec.certificate_pem, spec.key_pem) = (None, None));
+        self.change(|spec| spec.certificate_pem = None);
         self.change(|spec| issued.install(spec));
     }
 

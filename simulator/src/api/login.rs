@@ -1,21 +1,19 @@
-//! Logging in, and who one is then.
+//! The login, and the user.
 
+use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
-use hyper::StatusCode;
-use hyper::body::Incoming;
+use hyper::{Response, StatusCode, body::Incoming};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::spec::ClusterSpec;
-use crate::state::State;
+use super::{error, forced_error, ok};
+use crate::{spec::ClusterSpec, state::Shared};
 
-use super::Answer;
+/// The number of the user, which `qq … --self` uses to request the tokens of `auth_id:1001`.
+pub const AUTH_ID: &str = "1001";
 
-/// The user's number. `qq … --self` asks for the tokens of `auth_id:1001` with it.
-pub(super) const AUTH_ID: &str = "1001";
-
-/// Far more than a name and a password need.
-const MAX_LOGIN_BYTES: usize = 64 * 1024;
+/// Limits the body of a login, in bytes. Name and password are much shorter.
+const MAX_BODY: usize = 64 * 1024;
 
 #[derive(Deserialize)]
 struct Credentials {
@@ -23,57 +21,49 @@ struct Credentials {
     password: String,
 }
 
-/// `POST /v1/session/login`. A stale bearer token that comes along, as `qq` sends one when it has
-/// credentials from before, does not matter.
-pub(super) async fn log_in(state: &State, spec: &ClusterSpec, body: Incoming) -> Answer {
-    let answer = try_log_in(state, spec, body).await;
-    state.counter.add(|counts| match answer.status {
+/// `POST /v1/session/login`. A bearer token in the request is ignored, because `qq` sends an expired one.
+pub async fn log_in(shared: &Shared, spec: &ClusterSpec, body: Incoming) -> Response<Bytes> {
+    let response = match Limited::new(body, MAX_BODY).collect().await {
+        Ok(body) => check(shared, spec, &body.to_bytes()),
+        Err(err) => error(StatusCode::BAD_REQUEST, &err.to_string()),
+    };
+    shared.counts.send_modify(|counts| match response.status() {
         StatusCode::OK => counts.logins += 1,
         _ => counts.failed_logins += 1,
     });
-    answer
+    response
 }
 
-/// `GET /v1/session/who-am-i`. All values are strings where the documentation has strings, numbers
-/// included.
-pub(super) fn who_am_i(spec: &ClusterSpec) -> Answer {
-    Answer::json(&json!({
+fn check(shared: &Shared, spec: &ClusterSpec, body: &[u8]) -> Response<Bytes> {
+    if let Some(code) = spec.faults.login_status {
+        return forced_error(code);
+    }
+    match serde_json::from_slice(body) {
+        Ok(Credentials { username, password })
+            if (&username, &password) == (&spec.auth.username, &spec.auth.password) =>
+        {
+            ok(json!({ "bearer_token": shared.lock().open_session() }))
+        }
+        Ok(_) => error(StatusCode::UNAUTHORIZED, "Incorrect username or password."),
+        Err(_) => error(StatusCode::BAD_REQUEST, "Expected an object with username and password."),
+    }
+}
+
+/// `GET /v1/session/who-am-i`. Strings are as in the documentation, also for numbers.
+pub fn who_am_i(spec: &ClusterSpec) -> Response<Bytes> {
+    ok(json!({
         "id": AUTH_ID,
         "name": spec.auth.username,
         "primary_group": "513",
         "sid": sid(AUTH_ID),
         "uid": "",
-        "home_directory": Value::Null,
+        "home_directory": null,
         "can_change_password": true,
         "privileges": spec.auth.privileges,
     }))
 }
 
-/// `GET /v1/session/roles`.
-pub(super) fn roles() -> Answer {
-    Answer::json(&["encryption-monitor"])
-}
-
 /// The security identifier of a local user.
-pub(super) fn sid(auth_id: &str) -> String {
+pub fn sid(auth_id: &str) -> String {
     format!("S-1-5-21-1000000001-1000000002-1000000003-{auth_id}")
-}
-
-async fn try_log_in(state: &State, spec: &ClusterSpec, body: Incoming) -> Answer {
-    let body = match Limited::new(body, MAX_LOGIN_BYTES).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(error) => return Answer::error(StatusCode::BAD_REQUEST, &error.to_string()),
-    };
-    if let Some(code) = spec.faults.login_status {
-        return Answer::forced(code);
-    }
-    let Ok(credentials) = serde_json::from_slice::<Credentials>(&body) else {
-        let description = "Expected an object with username and password.";
-        return Answer::error(StatusCode::BAD_REQUEST, description);
-    };
-    let auth = &spec.auth;
-    if (&credentials.username, &credentials.password) != (&auth.username, &auth.password) {
-        return Answer::error(StatusCode::UNAUTHORIZED, "Incorrect username or password.");
-    }
-    Answer::json(&json!({ "bearer_token": state.sessions.open(state.now()) }))
 }

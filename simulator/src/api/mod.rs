@@ -1,222 +1,213 @@
-//! The REST API: which paths there are, who may read them, what they say.
+//! The REST API: paths, authorization and JSON.
 //!
-//! Read-only by design. Everything but GET and the login is refused and counted, so that a test
-//! can prove that a client never tries to change a cluster.
+//! It is read-only. Everything except GET and the login is refused and counted, so that a test can prove that a client does not
+//! try to change a cluster.
 
-mod answer;
-mod cluster;
 mod encryption;
 mod login;
 mod tokens;
 
+use std::sync::Arc;
+
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use hyper::body::Incoming;
-use hyper::header::{ALLOW, AUTHORIZATION};
-use hyper::http::request::Parts;
-use hyper::{Method, StatusCode};
+use hyper::{
+    Method, Response, StatusCode,
+    body::Incoming,
+    header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue},
+    http::request::Parts,
+};
+use serde_json::{Value, json};
 
-use super::spec::{ClusterSpec, Profile};
-use super::state::{Applied, State};
+use crate::{
+    spec::{ClusterSpec, Profile},
+    state::{Shared, State},
+    time,
+};
 
-pub(super) use self::answer::Answer;
+pub const STATUS_V1: &str = "/v1/encryption/status";
+pub const STATUS_V2: &str = "/v2/encryption/key-store/status";
+pub const KEY_STORE: &str = "/v2/encryption/key-store";
+pub const VERSION: &str = "/v1/version";
+pub const NODE_STATE: &str = "/v1/node/state";
+pub const LOGIN: &str = "/v1/session/login";
+pub const WHO_AM_I: &str = "/v1/session/who-am-i";
+const ROLES: &str = "/v1/session/roles";
+/// With the identifier of a token after it, or without.
+pub const TOKENS: &str = "/v1/auth/access-tokens/";
+/// Read with POST. `qq who_am_i` requests the first of them, and accepts a 403. The clusters have no identities.
+const IDENTITY_EXPAND: &str = "/v1/identity/expand";
+const IDENTITY_FIND: &str = "/v1/identity/find";
 
-/// A path of the API. The ones marked "open" need no bearer token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Endpoint<'a> {
-    /// `/v1/session/login`, open.
-    Login,
-    /// `/v1/version`, open (documented).
-    Version,
-    /// `/v1/node/state`, open: the vendor's provisioning script reads it before its first login.
-    NodeState,
-    /// `/v1/encryption/status`.
-    StatusV1,
-    /// `/v2/encryption/key-store/status`.
-    StatusV2,
-    /// `/v2/encryption/key-store`.
-    KeyStore,
-    /// `/v1/session/who-am-i`.
-    WhoAmI,
-    /// `/v1/session/roles`.
-    Roles,
-    /// `POST /v1/identity/expand` and `find`, which write nothing: `qq who_am_i` ends with the first, and takes 403 for
-    /// an answer. No cluster here has identities to tell.
-    Identity,
-    /// `/v1/auth/access-tokens/`, with the slash.
-    Tokens,
-    /// `/v1/auth/access-tokens/{id}`.
-    Token(&'a str),
-    /// Anything else.
-    Unknown,
-}
-
-/// What it takes to read an endpoint.
-enum Access {
-    Open,
-    LoggedIn,
-    Privilege(&'static str),
-    /// Any of one's own tokens where the cluster allows it, else a privilege.
-    Tokens,
-}
-
-/// What an answer is made from.
-struct Context<'a> {
-    spec: &'a ClusterSpec,
+/// The state of the cluster when the request arrived.
+pub struct Context {
     /// When `spec` was applied.
     applied: DateTime<Utc>,
-    now: DateTime<Utc>,
+    pub now: DateTime<Utc>,
+    pub spec: Arc<ClusterSpec>,
 }
 
-impl<'a> Endpoint<'a> {
-    /// The endpoint at `path`.
-    pub(super) fn of(path: &'a str) -> Endpoint<'a> {
-        match path {
-            "/v1/session/login" => Endpoint::Login,
-            "/v1/version" => Endpoint::Version,
-            "/v1/node/state" => Endpoint::NodeState,
-            "/v1/encryption/status" => Endpoint::StatusV1,
-            "/v2/encryption/key-store/status" => Endpoint::StatusV2,
-            "/v2/encryption/key-store" => Endpoint::KeyStore,
-            "/v1/session/who-am-i" => Endpoint::WhoAmI,
-            "/v1/session/roles" => Endpoint::Roles,
-            "/v1/identity/expand" | "/v1/identity/find" => Endpoint::Identity,
-            "/v1/auth/access-tokens/" => Endpoint::Tokens,
-            _ => path
-                .strip_prefix("/v1/auth/access-tokens/")
-                .filter(|id| !id.contains('/'))
-                .map_or(Endpoint::Unknown, Endpoint::Token),
-        }
+impl Context {
+    pub fn new(state: &State) -> Self {
+        Self { applied: state.applied, now: state.now(), spec: state.spec.clone() }
     }
 
-    /// Whether the encryption faults act on it.
-    pub(super) fn is_encryption(self) -> bool {
-        matches!(self, Endpoint::StatusV1 | Endpoint::StatusV2 | Endpoint::KeyStore)
-    }
-
-    /// Whether `identity_fault` acts on it.
-    pub(super) fn is_identity(self) -> bool {
-        matches!(self, Endpoint::Version | Endpoint::NodeState)
-    }
-
-    /// Whether `details_fault` acts on it.
-    pub(super) fn is_detail(self) -> bool {
-        matches!(self, Endpoint::KeyStore | Endpoint::WhoAmI | Endpoint::Tokens | Endpoint::Token(_))
-    }
-
-    /// Whether a release has it at all.
-    fn exists_in(self, profile: Profile) -> bool {
-        match self {
-            Endpoint::Unknown => false,
-            Endpoint::StatusV2 => profile != Profile::Core60,
-            // 6.2.1 has one of a shape that no public source describes.
-            Endpoint::KeyStore => !matches!(profile, Profile::Core60 | Profile::Core621),
-            _ => true,
-        }
-    }
-
-    /// What it takes to read it. The privileges come from the descriptions in the REST guide's
-    /// list of privileges; only the first is documented per endpoint.
-    fn access(self) -> Access {
-        match self {
-            Endpoint::StatusV1 | Endpoint::StatusV2 | Endpoint::KeyStore => {
-                Access::Privilege("PRIVILEGE_ENCRYPTION_READ")
+    /// The response without faults.
+    pub async fn respond(&self, shared: &Shared, head: &Parts, body: Incoming) -> Response<Bytes> {
+        let (path, query) = (head.uri.path(), head.uri.query().unwrap_or_default());
+        match (&head.method, path) {
+            (&Method::POST, LOGIN) => return login::log_in(shared, &self.spec, body).await,
+            (&Method::GET, LOGIN | IDENTITY_EXPAND | IDENTITY_FIND) => return not_allowed("Use POST.", "POST"),
+            (&Method::GET, _) | (&Method::POST, IDENTITY_EXPAND | IDENTITY_FIND) => {}
+            (method, _) => {
+                shared.counts.send_modify(|counts| counts.refused_writes += 1);
+                tracing::warn!(cluster = self.spec.name, %method, path, "simulated cluster refused a write");
+                return not_allowed("A simulated cluster cannot be changed through its API.", "GET");
             }
-            Endpoint::Identity => Access::Privilege("PRIVILEGE_IDENTITY_READ"),
-            Endpoint::Tokens | Endpoint::Token(_) => Access::Tokens,
-            Endpoint::WhoAmI | Endpoint::Roles => Access::LoggedIn,
-            Endpoint::Login | Endpoint::Version | Endpoint::NodeState | Endpoint::Unknown => Access::Open,
         }
-    }
-}
-
-/// What the cluster says to a request, faults aside.
-pub(super) async fn answer(
-    state: &State,
-    applied: &Applied,
-    endpoint: Endpoint<'_>,
-    head: &Parts,
-    body: Incoming,
-) -> Answer {
-    if endpoint == Endpoint::Login && head.method == Method::POST {
-        return login::log_in(state, &applied.spec, body).await;
-    }
-    let is_post = matches!(endpoint, Endpoint::Login | Endpoint::Identity);
-    match head.method {
-        Method::GET if is_post => {
-            return Answer::error(StatusCode::METHOD_NOT_ALLOWED, "Use POST.").with(ALLOW, "POST");
-        }
-        Method::GET => {}
-        Method::POST if is_post => {}
-        _ => return refuse_write(state, applied, head),
-    }
-    let context = Context { spec: &applied.spec, applied: applied.at, now: state.now() };
-    if !endpoint.exists_in(context.spec.profile) {
-        return Answer::error(StatusCode::NOT_FOUND, "No such resource.");
-    }
-    let query = head.uri.query().unwrap_or_default();
-    match context.refusal(state, endpoint, head, query) {
-        Some(refusal) => refusal,
-        None => context.read(endpoint, query),
-    }
-}
-
-fn refuse_write(state: &State, applied: &Applied, head: &Parts) -> Answer {
-    state.counter.add(|counts| counts.refused_writes += 1);
-    let (method, path) = (&head.method, head.uri.path());
-    tracing::warn!(cluster = applied.spec.name, %method, path, "simulated cluster refused a write");
-    let description = "A simulated cluster cannot be changed through its API.";
-    Answer::error(StatusCode::METHOD_NOT_ALLOWED, description).with(ALLOW, "GET")
-}
-
-impl Context<'_> {
-    /// Why the request may not read the endpoint: 401, 403, or `None` when it may.
-    fn refusal(&self, state: &State, endpoint: Endpoint<'_>, head: &Parts, query: &str) -> Option<Answer> {
-        let access = endpoint.access();
-        if let Access::Open = access {
-            return None;
-        }
-        if !self.is_authenticated(state, bearer(head)) {
-            let description = "Need to log in first to establish credentials.";
-            return Some(Answer::error(StatusCode::UNAUTHORIZED, description));
-        }
-        let (privilege, excused) = match access {
-            Access::Open | Access::LoggedIn => return None,
-            Access::Privilege(privilege) => (privilege, false),
-            Access::Tokens => (tokens::PRIVILEGE, tokens::only_own(self.spec, endpoint, query)),
+        let is_missing = match path {
+            STATUS_V2 => self.spec.profile == Profile::Core60,
+            // 6.2.1 has one, but no public source describes its form.
+            KEY_STORE => matches!(self.spec.profile, Profile::Core60 | Profile::Core621),
+            _ => false,
         };
-        let allowed = excused || self.spec.auth.privileges.iter().any(|held| held == privilege);
-        (!allowed).then(|| Answer::error(StatusCode::FORBIDDEN, &format!("Requires privilege {privilege}.")))
+        if is_missing {
+            return not_found();
+        }
+        if let Some(refusal) = self.refusal(shared, head) {
+            return refusal;
+        }
+        match path {
+            STATUS_V1 => encryption::status_v1(self),
+            STATUS_V2 => encryption::status_v2(self),
+            KEY_STORE => encryption::key_store(self),
+            // Clients use the text after the last space as the version, as the SDK does (`qumulo/rest/version.py`).
+            VERSION => ok(json!({
+                "revision_id": format!("Qumulo Core {}", self.spec.version()),
+                "build_id": "312837.1.17",
+                "flavor": "release",
+                "build_date": "2024-09-18T09:12:34Z",
+            })),
+            NODE_STATE => ok(json!({ "node_id": 1, "state": "ACTIVE", "cluster_id": self.spec.cluster_id() })),
+            WHO_AM_I => login::who_am_i(&self.spec),
+            ROLES => ok(json!(["encryption-monitor"])),
+            TOKENS => tokens::list(self, query),
+            _ => path.strip_prefix(TOKENS).map_or_else(not_found, |id| tokens::get(self, id)),
+        }
     }
 
-    /// Whether a bearer token is the access token or that of a session.
-    fn is_authenticated(&self, state: &State, bearer: Option<&str>) -> bool {
-        let Some(bearer) = bearer else { return false };
+    /// Replaces a relative time.
+    fn time(&self, time: &Value) -> Value {
+        time::resolve(time, self.applied, self.spec.fraction_digits)
+    }
+
+    /// 401 or 403, or `None` if the request is authorized. The privileges are from their descriptions in the REST guide; only the
+    /// first is documented for its endpoints.
+    fn refusal(&self, shared: &Shared, head: &Parts) -> Option<Response<Bytes>> {
         let auth = &self.spec.auth;
-        if bearer == self.spec.token() {
-            let expiry = self.spec.token_expires_at(self.applied);
-            return auth.token_enabled && expiry.is_none_or(|expiry| self.now < expiry);
-        }
-        state.sessions.is_open(bearer, self.now, auth.session_hours)
-    }
-
-    fn read(&self, endpoint: Endpoint<'_>, query: &str) -> Answer {
-        match endpoint {
-            Endpoint::StatusV1 => encryption::status_v1(self),
-            Endpoint::StatusV2 => encryption::status_v2(self),
-            Endpoint::KeyStore => encryption::key_store(self),
-            Endpoint::Version => cluster::version(self.spec),
-            Endpoint::NodeState => cluster::node_state(self.spec),
-            Endpoint::WhoAmI => login::who_am_i(self.spec),
-            Endpoint::Roles => login::roles(),
-            Endpoint::Tokens => tokens::list(self, query),
-            Endpoint::Token(id) => tokens::get(self, id),
-            Endpoint::Identity | Endpoint::Login | Endpoint::Unknown => {
-                Answer::error(StatusCode::NOT_FOUND, "No such resource.")
+        let privilege = match head.uri.path() {
+            STATUS_V1 | STATUS_V2 | KEY_STORE => Some("PRIVILEGE_ENCRYPTION_READ"),
+            IDENTITY_EXPAND | IDENTITY_FIND => Some("PRIVILEGE_IDENTITY_READ"),
+            WHO_AM_I | ROLES => None,
+            path if path.starts_with(TOKENS) => {
+                let is_own = auth.own_tokens_visible && tokens::is_own(path, head.uri.query().unwrap_or_default());
+                (!is_own).then_some("PRIVILEGE_ACCESS_TOKENS_READ")
             }
+            // The version is documented to need no login. The vendor's provisioning script requests the state of the node
+            // before its first login.
+            _ => return None,
+        };
+        let is_authenticated = bearer_token(head).is_some_and(|token| match token == self.spec.token() {
+            true => auth.token_enabled && self.spec.token_expiry(self.applied).is_none_or(|expiry| self.now < expiry),
+            false => shared.lock().has_session(token),
+        });
+        if !is_authenticated {
+            return Some(error(StatusCode::UNAUTHORIZED, "Need to log in first to establish credentials."));
         }
+        let missing = privilege.filter(|privilege| !auth.privileges.iter().any(|held| held == privilege))?;
+        Some(error(StatusCode::FORBIDDEN, &format!("Requires privilege {missing}.")))
     }
 }
 
-pub(super) fn bearer(head: &Parts) -> Option<&str> {
+pub fn bearer_token(head: &Parts) -> Option<&str> {
     head.headers.get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
+}
+
+/// 200 with JSON.
+fn ok(body: Value) -> Response<Bytes> {
+    raw(&body.to_string())
+}
+
+/// 200 with a text, which is HTML if it begins with `<`, and otherwise JSON.
+pub fn raw(text: &str) -> Response<Bytes> {
+    let content_type = if text.trim_start().starts_with('<') { "text/html" } else { "application/json" };
+    let mut response = Response::new(text.to_owned().into());
+    set_header(&mut response, CONTENT_TYPE, content_type);
+    response
+}
+
+/// An error with the keys that the SDK reads (`qumulo/lib/request.py`).
+pub fn error(status: StatusCode, description: &str) -> Response<Bytes> {
+    let body = json!({
+        "module": "simulator",
+        "error_class": error_class(status),
+        "description": description,
+        "stack": [],
+        "user_visible": true,
+    });
+    with_status(status, ok(body))
+}
+
+/// The error of a fault; 500 if `code` is not a valid status of a response.
+pub fn forced_error(code: u16) -> Response<Bytes> {
+    let status = StatusCode::from_u16(code).ok().filter(|status| !status.is_informational());
+    error(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), "A fault of the simulator.")
+}
+
+fn not_found() -> Response<Bytes> {
+    error(StatusCode::NOT_FOUND, "No such resource.")
+}
+
+fn not_allowed(description: &str, allowed: &str) -> Response<Bytes> {
+    let mut response = error(StatusCode::METHOD_NOT_ALLOWED, description);
+    set_header(&mut response, ALLOW, allowed);
+    response
+}
+
+pub fn with_status(status: StatusCode, mut response: Response<Bytes>) -> Response<Bytes> {
+    *response.status_mut() = status;
+    response
+}
+
+/// Ignores values that HTTP does not allow.
+pub fn set_header(response: &mut Response<Bytes>, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(name, value);
+    }
+}
+
+/// The SDK expects `http_not_found_error` for a 404 (`qumulo/rest/tree_delete.py`). The others have the same form; no public
+/// source has them.
+fn error_class(status: StatusCode) -> String {
+    let reason = status.canonical_reason().unwrap_or("unknown").to_ascii_lowercase();
+    let reason = reason.replace([' ', '-'], "_").replace('\'', "");
+    format!("http_{}_error", reason.trim_end_matches("_error"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_classes_follow_one_pattern() {
+        for (code, class) in [
+            (401, "http_unauthorized_error"),
+            (404, "http_not_found_error"),
+            (429, "http_too_many_requests_error"),
+            (500, "http_internal_server_error"),
+            (599, "http_unknown_error"),
+        ] {
+            assert_eq!(error_class(StatusCode::from_u16(code).unwrap()), class);
+        }
+    }
 }

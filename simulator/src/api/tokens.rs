@@ -1,94 +1,64 @@
-//! Metadata of access tokens: the user's own and one of the administrator, who has others.
+//! Metadata of access tokens: one token of the user, and one of the administrator.
 
-use hyper::StatusCode;
+use bytes::Bytes;
+use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 use url::form_urlencoded;
 
-use crate::spec::ClusterSpec;
-use crate::timespec;
+use super::{
+    Context, TOKENS, error,
+    login::{AUTH_ID, sid},
+    ok,
+};
 
-use super::login::{AUTH_ID, sid};
-use super::{Answer, Context, Endpoint};
-
-/// What it takes to read the metadata of everybody's tokens.
-pub(super) const PRIVILEGE: &str = "PRIVILEGE_ACCESS_TOKENS_READ";
-
-/// The user's own token. Identifiers are numbers too large for JSON, hence strings.
+/// Identifiers are too large for numbers in JSON, so they are strings.
 const OWN_ID: &str = "1234567890123456789012";
 const ADMIN_ID: &str = "2234567890123456789012";
 const ADMIN_AUTH_ID: &str = "500";
 
-struct Token {
-    id: &'static str,
-    auth_id: &'static str,
-    metadata: Value,
-}
-
-/// `GET /v1/auth/access-tokens/`, of one user with `?user=auth_id:1001`. A user has two at most, so there is one page.
-pub(super) fn list(context: &Context<'_>, query: &str) -> Answer {
+/// `GET /v1/auth/access-tokens/`, with `?user=auth_id:1001` of one user. All tokens fit one page.
+pub fn list(context: &Context, query: &str) -> Response<Bytes> {
     let user = user(query);
-    let found = all(context).into_iter().filter(|token| user.as_deref().is_none_or(|user| user == token.auth_id));
-    let entries: Vec<Value> = found.map(|token| token.metadata).collect();
-    Answer::json(&json!({ "entries": entries, "paging": { "next": Value::Null } }))
+    let mut entries = all(context).to_vec();
+    entries.retain(|token| user.is_none() || token.pointer("/user/auth_id").and_then(Value::as_str) == user.as_deref());
+    ok(json!({ "entries": entries, "paging": { "next": null } }))
 }
 
-/// `GET /v1/auth/access-tokens/{id}`.
-pub(super) fn get(context: &Context<'_>, id: &str) -> Answer {
-    match all(context).into_iter().find(|token| token.id == id) {
-        Some(token) => Answer::json(&token.metadata),
-        None => Answer::error(StatusCode::NOT_FOUND, "No such access token."),
-    }
+/// `GET /v1/auth/access-tokens/{id}`
+pub fn get(context: &Context, id: &str) -> Response<Bytes> {
+    let token = all(context).into_iter().find(|token| token["id"] == id);
+    token.map_or_else(|| error(StatusCode::NOT_FOUND, "No such access token."), ok)
 }
 
-/// Whether a request asks for nothing but the user's own tokens, on a cluster that grants these.
-pub(super) fn only_own(spec: &ClusterSpec, endpoint: Endpoint<'_>, query: &str) -> bool {
-    let own = match endpoint {
-        Endpoint::Token(id) => id == OWN_ID,
-        _ => user(query).is_some_and(|user| user == AUTH_ID),
+/// Whether only tokens of the user are requested.
+pub fn is_own(path: &str, query: &str) -> bool {
+    if path == TOKENS { user(query).as_deref() == Some(AUTH_ID) } else { path.ends_with(OWN_ID) }
+}
+
+/// The user whose tokens are requested.
+fn user(query: &str) -> Option<String> {
+    let (_, user) = form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == "user")?;
+    Some(user.strip_prefix("auth_id:").unwrap_or(&user).to_owned())
+}
+
+fn all(context: &Context) -> [Value; 2] {
+    let auth = &context.spec.auth;
+    let token = |id, user, enabled, expiry| {
+        json!({
+            "id": id,
+            "user": user,
+            "creator": identity(ADMIN_AUTH_ID, "admin"),
+            "creation_time": context.time(&"-90d".into()),
+            "expiration_time": context.time(&expiry),
+            "enabled": enabled,
+        })
     };
-    own && spec.auth.own_tokens_visible
-}
-
-fn all(context: &Context<'_>) -> [Token; 2] {
-    let spec = context.spec;
-    let digits = spec.fraction_digits;
-    let created = timespec::resolve(&Value::from("-90d"), context.applied, digits);
-    let expires = spec.token_expires_at(context.applied).map(|at| timespec::rfc3339(at, digits));
-    let own = json!({
-        "id": OWN_ID,
-        "user": identity(AUTH_ID, &spec.auth.username),
-        "creator": identity(ADMIN_AUTH_ID, "admin"),
-        "creation_time": created,
-        "expiration_time": expires,
-        "enabled": spec.auth.token_enabled,
-    });
-    let admin = json!({
-        "id": ADMIN_ID,
-        "user": identity(ADMIN_AUTH_ID, "admin"),
-        "creator": identity(ADMIN_AUTH_ID, "admin"),
-        "creation_time": created,
-        "expiration_time": Value::Null,
-        "enabled": true,
-    });
     [
-        Token { id: OWN_ID, auth_id: AUTH_ID, metadata: own },
-        Token { id: ADMIN_ID, auth_id: ADMIN_AUTH_ID, metadata: admin },
+        token(OWN_ID, identity(AUTH_ID, &auth.username), auth.token_enabled, json!(auth.token_expiry)),
+        token(ADMIN_ID, identity(ADMIN_AUTH_ID, "admin"), true, Value::Null),
     ]
 }
 
 fn identity(auth_id: &str, name: &str) -> Value {
-    json!({
-        "domain": "LOCAL",
-        "auth_id": auth_id,
-        "uid": Value::Null,
-        "gid": Value::Null,
-        "sid": sid(auth_id),
-        "name": name,
-    })
-}
-
-/// The user whose tokens are asked for.
-fn user(query: &str) -> Option<String> {
-    let user = form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == "user")?.1;
-    Some(user.strip_prefix("auth_id:").unwrap_or(&user).to_owned())
+    json!({ "domain": "LOCAL", "auth_id": auth_id, "uid": null, "gid": null, "sid": sid(auth_id), "name": name })
 }

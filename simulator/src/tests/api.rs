@@ -1,18 +1,17 @@
-//! What the API says.
+//! Responses of the API.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::{STATUS, client, cluster};
 use crate::{ClusterSpec, Profile, StatusField};
 
-use super::{STATUS, client, cluster};
-
-/// Asks a cluster for `path` with its access token and compares status and body.
+/// Requests `path` with the access token, and compares status and body.
 async fn check(change: impl FnOnce(&mut ClusterSpec), path: &str, status: u16, body: &str) {
     let cluster = cluster(change).await;
     let reply = client(&cluster).await.get(path).await.unwrap();
-    // The order of keys means nothing in JSON; what is not JSON is sent word for word.
+    // JSON is compared without the order of its keys.
     let [got, wanted]: [Value; 2] =
         [&*reply.body, body].map(|body| serde_json::from_str(body).unwrap_or_else(|_| json!(body)));
     assert_eq!((reply.status, got), (status, wanted), "{path}");
@@ -174,9 +173,13 @@ async fn a_session_lasts_ten_hours() {
     assert_eq!(client.log_in("monitor", "secret").await.status, 200);
     assert!(client.bearer.as_ref().unwrap().starts_with("session-v1:"));
     assert_eq!(client.get(STATUS).await.unwrap().status, 200);
-    cluster.advance_clock(Duration::from_secs(10 * 3_600));
+    cluster.advance_clock(Duration::from_secs(10 * 3_600 - 60));
+    assert_eq!(client.get(STATUS).await.unwrap().status, 200);
+    cluster.advance_clock(Duration::from_secs(60));
     assert_eq!(client.get(STATUS).await.unwrap().status, 401);
+    let expired = client.bearer.clone();
     assert_eq!(client.log_in("monitor", "secret").await.status, 200);
+    assert_ne!(client.bearer, expired);
     cluster.end_sessions();
     assert_eq!(client.get(STATUS).await.unwrap().status, 401);
     let bad = client.send("POST", "/v1/session/login", "[]").await.unwrap();
@@ -199,7 +202,7 @@ async fn refuses_and_counts_every_write() {
         assert_eq!(client.send(method, path, body).await.unwrap().status, 405, "{method} {path}");
     }
     assert_eq!((cluster.counts().refused_writes, cluster.counts().status_v2), (6, 0));
-    // No write, though a POST: `qq who_am_i` asks it and takes 403 for an answer.
+    // A POST, but not a write: `qq who_am_i` sends it, and accepts a 403.
     assert_eq!(client.send("POST", "/v1/identity/expand", "{}").await.unwrap().status, 403);
     assert_eq!(cluster.counts().refused_writes, 6);
 }

@@ -1,43 +1,47 @@
-//! An HTTPS client so plain that every byte it sends and gets can be seen.
+//! An HTTPS client that shows every byte that it sends and receives.
 
-use std::io::{self, ErrorKind};
-use std::sync::Arc;
+use std::{
+    io::{self, ErrorKind},
+    sync::Arc,
+};
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+use rustls::{
+    ClientConfig, RootCertStore, SupportedProtocolVersion,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
+};
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::SimCluster;
 
 /// One connection.
-pub(super) struct Client {
+pub struct Client {
     stream: TlsStream<TcpStream>,
     /// Sent as `Authorization: Bearer …`.
-    pub(super) bearer: Option<String>,
+    pub bearer: Option<String>,
 }
 
-/// One answer.
+/// One response.
 #[derive(Debug)]
-pub(super) struct Reply {
-    pub(super) status: u16,
+pub struct Reply {
+    pub status: u16,
     /// Status line and headers.
-    pub(super) head: String,
-    pub(super) body: String,
+    pub head: String,
+    pub body: String,
 }
 
 impl Client {
-    /// Connects and trusts exactly the certificate that the cluster has now.
-    pub(super) async fn connect(cluster: &SimCluster) -> io::Result<Client> {
+    /// Trusts only the current certificate of the cluster.
+    pub async fn connect(cluster: &SimCluster) -> io::Result<Client> {
         Client::connect_with(cluster, &[&rustls::version::TLS13], None).await
     }
 
     /// Connects with these TLS versions and, if given, a client certificate and key in PEM.
-    pub(super) async fn connect_with(
+    pub async fn connect_with(
         cluster: &SimCluster,
         versions: &[&'static SupportedProtocolVersion],
         own: Option<(&str, &str)>,
@@ -63,18 +67,18 @@ impl Client {
     }
 
     /// A GET as the SDK sends it, with a `Content-Length` of 0.
-    pub(super) async fn get(&mut self, path: &str) -> io::Result<Reply> {
+    pub async fn get(&mut self, path: &str) -> io::Result<Reply> {
         self.send("GET", path, "").await
     }
 
-    /// Any request, and its answer to the end.
-    pub(super) async fn send(&mut self, method: &str, path: &str, body: &str) -> io::Result<Reply> {
+    /// Sends a request, and reads the whole response.
+    pub async fn send(&mut self, method: &str, path: &str, body: &str) -> io::Result<Reply> {
         self.request(method, path, body).await?;
         self.reply().await
     }
 
-    /// Sends a request and does not wait for the answer.
-    pub(super) async fn request(&mut self, method: &str, path: &str, body: &str) -> io::Result<()> {
+    /// Sends a request and does not wait for the response.
+    pub async fn request(&mut self, method: &str, path: &str, body: &str) -> io::Result<()> {
         let bearer = self.bearer.as_ref().map(|token| format!("Authorization: Bearer {token}\r\n"));
         let request = format!(
             "{method} {path} HTTP/1.1\r\nHost: sim\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{}\r\n{body}",
@@ -84,8 +88,8 @@ impl Client {
         self.stream.write_all(request.as_bytes()).await
     }
 
-    /// Logs in and uses the session from here on.
-    pub(super) async fn log_in(&mut self, username: &str, password: &str) -> Reply {
+    /// Logs in, and uses the session for the next requests.
+    pub async fn log_in(&mut self, username: &str, password: &str) -> Reply {
         let body = format!(r#"{{"username": "{username}", "password": "{password}"}}"#);
         let reply = self.send("POST", "/v1/session/login", &body).await.unwrap();
         if reply.status == 200 {
@@ -95,15 +99,15 @@ impl Client {
     }
 
     /// Waits until the cluster closes or resets the connection.
-    pub(super) async fn closed(&mut self) -> ErrorKind {
+    pub async fn closed(&mut self) -> ErrorKind {
         match self.stream.read_u8().await {
             Ok(byte) => panic!("got a byte, {byte:#x}"),
             Err(error) => error.kind(),
         }
     }
 
-    /// The answer to the request sent, to its end.
-    pub(super) async fn reply(&mut self) -> io::Result<Reply> {
+    /// Reads the whole response to the last request.
+    pub async fn reply(&mut self) -> io::Result<Reply> {
         let head = self.until("\r\n\r\n").await?;
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         let length = header(&head, "Content-Length").map(|length| length.parse().unwrap());
@@ -129,13 +133,13 @@ impl Client {
 }
 
 impl Reply {
-    /// The value of a header, whose name is spelled exactly so.
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    /// The value of a header. The name is case-sensitive.
+    pub fn header(&self, name: &str) -> Option<&str> {
         header(&self.head, name)
     }
 
     /// The body, which must be JSON.
-    pub(super) fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap()
     }
 }

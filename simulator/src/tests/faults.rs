@@ -1,17 +1,18 @@
-//! What goes wrong.
+//! Faults.
 
-use std::io::ErrorKind;
-use std::time::Duration;
+use std::{io::ErrorKind, time::Duration};
 
 use serde_json::json;
 use tokio::time::timeout;
 
+use super::{
+    STATUS, client,
+    client::{Client, Reply},
+    cluster,
+};
 use crate::{EndpointFault, Faults};
 
-use super::client::{Client, Reply};
-use super::{STATUS, client, cluster};
-
-/// How long "never" is watched. Nothing is missed when this is too short, and no test fails by it.
+/// How long a test waits for what must not happen. If it is too short, a test can miss a fault, but never fails.
 const A_WHILE: Duration = Duration::from_millis(50);
 
 /// The reply to a request for the status from a cluster with these faults.
@@ -120,7 +121,7 @@ async fn a_handshake_can_hang() {
 #[tokio::test]
 async fn latency_delays_every_answer() {
     let latency = Duration::from_millis(30);
-    let cluster = cluster(|spec| spec.faults.latency = latency).await;
+    let cluster = cluster(|spec| spec.faults.latency = Some(latency)).await;
     let mut client = client(&cluster).await;
     let before = tokio::time::Instant::now();
     client.get("/v1/version").await.unwrap();

@@ -1,23 +1,25 @@
 //! Fleets and their files.
 
+use std::time::Duration;
+
 use serde_json::json;
 
-use crate::{Changes, ClusterSpec, Fleet, FleetError, FleetFile, FleetSpec, Profile, SimCluster};
+use crate::{ClusterSpec, Fleet, FleetError, FleetFile, FleetSpec, Profile, SimCluster, fleet::Changes};
 
-/// The first cluster of a fleet with one cluster, described by `yaml` after its name.
+/// A cluster with these keys after its name.
 fn one(yaml: &str) -> ClusterSpec {
     let fleet = FleetSpec::parse(&format!("clusters:\n  - name: a\n{yaml}")).unwrap();
     fleet.clusters.into_iter().next().unwrap()
 }
 
-/// A fleet of clusters of these names and statuses.
+/// Names and statuses of clusters.
 fn fleet(clusters: &[(&str, &str)]) -> FleetSpec {
     let clusters =
         clusters.iter().map(|(name, status)| ClusterSpec { status: json!(status), ..ClusterSpec::named(*name) });
     FleetSpec { clusters: clusters.collect() }
 }
 
-/// Checks that `yaml` is refused with one line of message that has these parts.
+/// Checks that the error is one line with these parts.
 fn check_refused(yaml: &str, parts: &[&str]) {
     let error = FleetSpec::parse(yaml).unwrap_err().to_string();
     assert!(parts.iter().all(|part| error.contains(part)) && !error.contains('\n'), "{error}");
@@ -30,7 +32,10 @@ fn yaml_keeps_raw_values() {
     assert_eq!((spec.key_store_type, spec.status), (json!(null), json!(3)));
     assert_eq!((spec.ca_cert_expiry, spec.client_cert_expiry), (json!("7"), json!("+25d")));
     let spec = one("    profile: core-6.2.1\n    port: 18001\n    faults: { latency: 200ms, identity_fault: hang }\n");
-    assert_eq!((spec.profile, spec.port, spec.faults.latency.as_millis()), (Profile::Core621, 18001, 200));
+    assert_eq!(
+        (spec.profile, spec.port, spec.faults.latency),
+        (Profile::Core621, 18001, Some(Duration::from_millis(200)))
+    );
 }
 
 #[test]
@@ -43,9 +48,12 @@ fn bad_yaml_is_refused_with_its_place() {
     );
     check_refused("clusters:\n  - name: a\n    absent: [typ]\n", &["`typ`", "line 3"]);
     check_refused("clusters: [", &["line 1"]);
-    check_refused("clusters:\n  - port: 1\n", &["cluster number 1 has no name"]);
-    check_refused("clusters:\n  - name: a\n  - name: a\n", &["two clusters are called `a`"]);
-    check_refused("clusters: [{name: a, port: 1}, {name: b, port: 1}]", &["cluster `b` wants the address of another"]);
+    check_refused("clusters:\n  - port: 1\n", &["cluster number 1 has no `name`"]);
+    check_refused("clusters:\n  - name: a\n  - name: a\n", &["two clusters have the name `a`"]);
+    check_refused(
+        "clusters: [{name: a, port: 1}, {name: b, port: 1}]",
+        &["cluster `b`: another cluster has the same host and port"],
+    );
 }
 
 #[tokio::test]
@@ -95,7 +103,7 @@ async fn an_edited_file_is_followed_and_a_broken_one_is_not() {
     write("two").unwrap();
     assert_eq!(file.refresh(&mut running).await.unwrap().unwrap().changed, ["a"]);
     write("[").unwrap();
-    assert!(matches!(file.refresh(&mut running).await, Err(FleetError::Syntax(_))));
+    assert!(matches!(file.refresh(&mut running).await, Err(FleetError::Invalid(_))));
     assert_eq!(file.refresh(&mut running).await.unwrap(), None, "reported once");
     assert_eq!(running.cluster("a").unwrap().spec().status, "two");
     write("three").unwrap();
@@ -125,16 +133,16 @@ async fn what_is_kept_in_a_folder_stays_between_two_starts() {
     let other = facts(&fleet.replace("{name: a}", "{name: a, certificate_expiry: +9d}")).await;
     assert_eq!((&other[0].0, &other[1]), (&first[0].0, &first[1]));
     assert_ne!(other[0].1, first[0].1, "another certificate is wanted");
-    // An expired certificate is replaced where it was to be good.
+    // A saved certificate that has expired, but should not have, is replaced.
     let path = folder.join("a.pem");
     let text = std::fs::read_to_string(&path).unwrap();
     let (head, rest) = text.split_once("until: ").unwrap();
     std::fs::write(&path, format!("{head}until: 1\n{}", rest.split_once('\n').unwrap().1)).unwrap();
     assert_ne!(facts(&fleet.replace("{name: a}", "{name: a, certificate_expiry: +9d}")).await[0].1, other[0].1);
-    // A port that somebody took is no reason to fail.
+    // The saved port is taken by another program.
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     std::fs::write(folder.join("a.port"), taken.local_addr().unwrap().port().to_string()).unwrap();
     assert_eq!(facts(fleet).await.len(), 3);
     let file = folder.join("a.pem/x");
-    assert!(matches!(Fleet::start_in(&file, spec(fleet)).await, Err(FleetError::Folder { .. })));
+    assert!(matches!(Fleet::start_in(&file, spec(fleet)).await, Err(FleetError::Folder(_))));
 }

@@ -1,16 +1,13 @@
-//! Starting, stopping, changing a cluster; certificates.
+//! Starts, stops and changes of a cluster; certificates.
 
-use std::io::ErrorKind;
-use std::time::Duration;
+use std::{io::ErrorKind, time::Duration};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::json;
 use tokio::net::TcpStream;
 
+use super::{STATUS, client, client::Client, cluster};
 use crate::SimCluster;
-
-use super::client::Client;
-use super::{STATUS, client, cluster};
 
 /// Checks whether the cluster refuses connections.
 async fn check_refused(cluster: &SimCluster, refused: bool) {
@@ -50,7 +47,7 @@ async fn a_port_that_is_taken_is_an_error() {
     let first = cluster(|_| {}).await;
     let mut spec = first.spec();
     spec.port = first.addr().port();
-    assert_eq!(SimCluster::start(spec).await.unwrap_err().kind(), ErrorKind::AddrInUse);
+    assert_eq!(SimCluster::start(spec).await.err().unwrap().kind(), ErrorKind::AddrInUse);
 }
 
 #[tokio::test]
@@ -118,13 +115,12 @@ async fn a_given_certificate_is_used_and_a_bad_one_is_not() {
     let params = CertificateParams::new(vec![String::from("127.0.0.1")]).unwrap();
     let pem = params.self_signed(&key).unwrap().pem();
     let cluster = cluster(|spec| {
-        spec.certificate_pem = Some(pem.clone());
-        spec.key_pem = Some(key.serialize_pem());
+        spec.certificate_pem = Some(pem.clone() + &key.serialize_pem());
     })
     .await;
     assert_eq!(cluster.certificate_pem(), pem);
     assert_eq!(client(&cluster).await.get(STATUS).await.unwrap().status, 200);
-    cluster.update(|spec| spec.key_pem = None);
+    cluster.update(|spec| spec.certificate_pem = Some(pem.clone()));
     assert_eq!(cluster.certificate_pem(), pem);
 }
 

@@ -1,13 +1,11 @@
-//! Clusters that answer as a recording says.
+//! Clusters that send recorded responses.
 
 use serde_json::{Value, json};
 
+use super::{STATUS, client::Client};
 use crate::{Fleet, FleetSpec, SimCluster};
 
-use super::STATUS;
-use super::client::Client;
-
-/// A recording of a cluster with these responses: path, and status and body if there was an answer.
+/// A recording of a cluster with these exchanges: path, and status and body of the response, if any.
 fn recording(credential: &str, exchanges: &[(&str, Option<(u16, Value)>)]) -> String {
     let exchange = |(path, response): &(&str, Option<(u16, Value)>)| {
         let headers = json!({ "date": "Mon, 30 Nov 2026 00:10:00 GMT", "retry-after": "7" });
@@ -90,9 +88,9 @@ async fn logins_succeed_or_are_refused_as_recorded() {
 #[test]
 fn what_is_not_a_recording_is_refused() {
     for (text, words) in [
-        ("clusters: []", "not a file of status --record: "),
+        ("clusters: []", "not a recording of status --record: "),
         ("{\"clusters\": []}", "missing field `format`"),
-        ("{\"format\": 2, \"clusters\": []}", "a recording of form 2; this version reads 1"),
+        ("{\"format\": 2, \"clusters\": []}", "format 2; this version can read format 1 only"),
     ] {
         let error = FleetSpec::replay(text).unwrap_err().to_string();
         assert!(error.contains(words), "{error}");
