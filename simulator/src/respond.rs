@@ -33,19 +33,20 @@ pub enum Disconnect {
 
 pub async fn respond(shared: &Shared, request: Request<Incoming>) -> Result<Response<Body>, Disconnect> {
     let _in_flight = InFlight::new(&shared.counts);
-    let context = api::Context::new(&shared.lock());
-    let (spec, faults) = (&context.spec, &context.spec.faults);
+    let mut context = api::Context::new(&shared.lock());
     let (head, body) = request.into_parts();
     let path = head.uri.path();
     if head.method == Method::GET {
         count(shared, path);
     }
-    if faults.hang {
+    if context.spec.faults.hang {
         return pending().await;
     }
-    if let Some(latency) = faults.latency {
+    if let Some(latency) = context.spec.faults.latency {
         sleep(latency).await;
+        context.now = shared.lock().now();
     }
+    let (spec, faults) = (&context.spec, &context.spec.faults);
     let replacement = match &spec.replay {
         Some(replay) => replay.response(shared, &head)?,
         None if head.method == Method::GET => forced(spec, path).await?,
@@ -66,13 +67,16 @@ pub async fn respond(shared: &Shared, request: Request<Incoming>) -> Result<Resp
     if let Some(now) = faults.clock_skew.as_ref().and_then(|skew| time::relative(skew, context.now)) {
         set_header(&mut response, DATE, &now.format("%a, %d %b %Y %H:%M:%S GMT").to_string());
     }
-    if !is_encryption(path) {
-        return Ok(response.map(|body| Full::new(body).boxed_unsync()));
+    if is_encryption(path) {
+        if let Some(text) = &faults.retry_after {
+            set_header(&mut response, RETRY_AFTER, text);
+        }
+        // The others have no body, and hyper does not check that if it gets a stream.
+        if !matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+            return Ok(with_body_faults(response, faults));
+        }
     }
-    if let Some(text) = &faults.retry_after {
-        set_header(&mut response, RETRY_AFTER, text);
-    }
-    Ok(with_body_faults(response, faults))
+    Ok(response.map(|body| Full::new(body).boxed_unsync()))
 }
 
 fn is_encryption(path: &str) -> bool {

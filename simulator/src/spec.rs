@@ -144,7 +144,7 @@ pub struct AuthSpec {
     pub token: Option<String>,
     /// If false, requests with the access token get 401.
     pub token_enabled: bool,
-    /// When the access token expires: a relative time, RFC 3339, or null for never.
+    /// When the access token expires: a relative time, RFC 3339, or null for never. Any other text is sent as it is.
     pub token_expiry: Option<String>,
     pub username: String,
 }

@@ -39,7 +39,7 @@ pub const TOKENS: &str = "/v1/auth/access-tokens/";
 const IDENTITY_EXPAND: &str = "/v1/identity/expand";
 const IDENTITY_FIND: &str = "/v1/identity/find";
 
-/// The state of the cluster when the request arrived.
+/// The state of the cluster for one request.
 pub struct Context {
     /// When `spec` was applied.
     applied: DateTime<Utc>,

@@ -112,6 +112,7 @@ impl Client {
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         let length = header(&head, "Content-Length").map(|length| length.parse().unwrap());
         let body = match length {
+            None if [204, 304].contains(&status) => String::new(),
             None => self.until("0\r\n\r\n").await?,
             Some(length) => {
                 let mut body = vec![0; length];

@@ -44,6 +44,18 @@ async fn http_statuses_come_with_json_or_the_body_given() {
 }
 
 #[tokio::test]
+async fn http_statuses_without_a_body_keep_the_connection() {
+    for code in [204, 304] {
+        let cluster = cluster(|spec| spec.faults.http_status = Some(code)).await;
+        let mut client = client(&cluster).await;
+        for _ in 0..2 {
+            let reply = client.get(STATUS).await.unwrap();
+            assert_eq!((reply.status, reply.header("Content-Length")), (code, None));
+        }
+    }
+}
+
+#[tokio::test]
 async fn redirects() {
     let faults = Faults { redirect: Some("https://127.0.0.1:1/".into()), ..Faults::default() };
     let reply = reply(faults, None).await.unwrap();
