@@ -365,7 +365,7 @@ impl TryFrom<Value> for EndpointFault {
         if value == "hang" {
             return Ok(Self::Hang);
         }
-        let invalid = |_| format!("{value} is neither `hang` nor an HTTP status such as 500");
+        let invalid = |_| format!("{value} is neither `hang` nor an HTTP status (such as 500)");
         u16::deserialize(&value).map(Self::Status).map_err(invalid)
     }
 }

@@ -54,7 +54,7 @@ pub fn resolve(value: &Value, anchor: DateTime<Utc>, fraction_digits: u8) -> Val
 /// For `#[serde(deserialize_with)]`.
 pub fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
-    let message = format_args!("`{text}` is not a duration; write a number and a unit (ms, s, m, h, d), such as 200ms");
+    let message = format_args!("`{text}` is not a duration (a number and ms, s, m, h or d, such as 200ms)");
     parse_duration(&text).map(Some).ok_or_else(|| D::Error::custom(message))
 }
 
