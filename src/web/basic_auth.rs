@@ -101,7 +101,8 @@ impl Users {
         let hash = self.hashes.get(&user);
         let is_user = hash.is_some();
         let Some(hash) = hash.or_else(|| self.decoy(&user)).cloned() else { return Verdict::Refused };
-        let key = digest(&[user.as_bytes(), hash.0.as_bytes(), &password]);
+        // With `is_user`: a user who is removed, or added, is not judged by an earlier comparison with a decoy.
+        let key = digest(&[user.as_bytes(), &[u8::from(is_user)], hash.0.as_bytes(), &password]);
         let known = lock(&self.checks.known).get(&key).copied();
         let is_right = match known {
             Some(is_right) => is_right,
@@ -117,8 +118,7 @@ impl Users {
                 is_right
             }
         };
-        // A user who was removed is compared with a decoy, which may be the same hash.
-        if is_right && is_user { Verdict::Admitted } else { Verdict::Refused }
+        if is_right { Verdict::Admitted } else { Verdict::Refused }
     }
 
     fn decoy(&self, user: &str) -> Option<&PasswordHash> {
@@ -248,6 +248,12 @@ mod tests {
         drop(_all);
         assert_eq!(new.authenticate(&basic("bob:b")).await, Verdict::Refused);
         assert_eq!(new.authenticate(&basic("bob:new")).await, Verdict::Admitted);
+        // Refused while there is no such user, and admitted once there is one, even with the hash of another user.
+        assert_eq!(new.authenticate(&basic("carol:new")).await, Verdict::Refused);
+        let mut more =
+            Users::new(["bob", "carol"].map(|user| (user.to_owned(), new.hashes["bob"].clone())).into()).unwrap();
+        more.inherit(&new);
+        assert_eq!(more.authenticate(&basic("carol:new")).await, Verdict::Admitted);
         let mut alone = Users::new(BTreeMap::from([("bob".to_owned(), new.hashes["bob"].clone())])).unwrap();
         alone.inherit(&new);
         assert_eq!(
