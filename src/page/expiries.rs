@@ -56,24 +56,23 @@ fn when(left: f64) -> String {
 }
 
 fn expiries(cluster: &ClusterReport, now: DateTime<Utc>) -> Vec<Expiry<'_>> {
-    let expiry = |what: String, expires: Timestamp, severity: Option<Severity>| {
+    let expiry = |what: String, expires: Timestamp, kinds: &[Kind]| {
         let left = (expires.utc() - now).num_milliseconds() as f64 / 1e3;
-        let severity = severity.unwrap_or(Severity::Good);
+        let about = cluster.findings.iter().filter(|each| each.expires == Some(expires) && kinds.contains(&each.kind));
+        let severity = about.map(|finding| finding.severity).max().unwrap_or(Severity::Good);
         Expiry { cluster: &cluster.name, expires: expires.utc(), left, severity, what }
     };
-    let severity_of =
-        |kind: Kind| cluster.findings.iter().find(|finding| finding.kind == kind).map(|each| each.severity);
     let kms = cluster.certificates.iter().map(|each| {
-        let severity = findings::certificate(each, &cluster.policy).map(|finding| finding.severity);
-        expiry(findings::certificate_name(each.kind).to_owned(), each.expires, severity)
+        let kinds = [Kind::CertificateExpired, Kind::CertificateCritical, Kind::CertificateWarning];
+        expiry(findings::certificate_name(each.kind).to_owned(), each.expires, &kinds)
     });
     let api = cluster
         .api_certificate
-        .map(|expires| expiry("REST API certificate".to_owned(), expires, severity_of(Kind::ApiCertificateExpiring)));
+        .map(|expires| expiry("REST API certificate".to_owned(), expires, &[Kind::ApiCertificateExpiring]));
     let tokens = cluster.last_result().and_then(|result| result.details.account.tokens.as_ref()).into_iter().flatten();
     let tokens = tokens.filter_map(|token| {
         let what = format!("Access token {} of the exporter", token.id());
-        Some(expiry(what, token.expires?, severity_of(Kind::AccessTokenExpiring)))
+        Some(expiry(what, token.expires?, &[Kind::AccessTokenExpiring]))
     });
     kms.chain(api).chain(tokens).collect()
 }

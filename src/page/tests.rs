@@ -1,9 +1,13 @@
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::*;
 use crate::{
     model::{
-        ClockTime, ClusterMetadata, ClusterName, FailureReason, ForeignText, Policy, PollFailure, PollResult, Status,
+        AccessToken, Account, ClockTime, ClusterMetadata, ClusterName, Details, FailureReason, ForeignText, Policy,
+        PollFailure, PollResult, Status, Timestamp,
     },
     report::report,
     report::tests::{clock_time, fleet, kms},
@@ -196,6 +200,24 @@ fn expiries_are_a_table_with_dates() {
         rows[1].contains("2026-12-0") && rows[1].contains("in 20 days") && rows[1].contains(">soon</a>"),
         "{rows:?}"
     );
+}
+
+#[test]
+fn each_access_token_has_the_colour_of_its_own_finding() {
+    let (store, now) = (Store::default(), clock_time(Instant::now(), 0));
+    let token = |id: &str, days: i64| {
+        let expires = Timestamp::new(now.wall + chrono::TimeDelta::days(days)).unwrap();
+        AccessToken::new(id, Some(expires)).unwrap()
+    };
+    let account = Account { tokens: Some(vec![token("3", 80), token("4", 5)]), ..Account::default() };
+    let details = Arc::new(Details { account, ..Details::default() });
+    let _publisher = read(&store, now, "one", PollResult { details, ..PollResult::local(Status::Encrypted) });
+    let text = render(&report(&store.view(), &now), &Selection::default(), GOOD);
+    let class = |id: &str| {
+        let (before, _) = text.split_once(&format!("Access token {id} of the exporter</td>")).unwrap();
+        before.rsplit_once("<tr class=\"").unwrap().1.split('"').next().unwrap().to_owned()
+    };
+    assert_eq!((class("3").as_str(), class("4").as_str()), ("good", "warning"));
 }
 
 #[test]

@@ -32,6 +32,8 @@ pub const MAX_CLOCK_SKEW_SECONDS: f64 = 300.0;
 pub struct Finding {
     /// What to do. What must not be done is [`Kind::prohibition`].
     pub advice: &'static str,
+    /// Of a finding about something that expires: when.
+    pub expires: Option<Timestamp>,
     pub kind: Kind,
     pub severity: Severity,
     /// When it began, as far as this process knows.
@@ -44,7 +46,8 @@ pub struct Finding {
 impl Finding {
     /// With the mildest severity and the usual advice of its kind.
     fn new(kind: Kind, text: impl Into<String>) -> Self {
-        Self { advice: kind.advice(), kind, severity: kind.mildest_severity(), since: None, text: text.into() }
+        let (advice, severity) = (kind.advice(), kind.mildest_severity());
+        Self { advice, expires: None, kind, severity, since: None, text: text.into() }
     }
 
     /// The prohibition, if any, followed by the advice.
@@ -61,6 +64,12 @@ impl Finding {
 
     fn since(self, since: Option<DateTime<Utc>>) -> Self {
         Self { since, ..self }
+    }
+
+    /// About something that expires in `left` seconds, or has expired.
+    fn expiring(self, expires: Timestamp, left: f64) -> Self {
+        let since = if left <= 0.0 { Some(expires.utc()) } else { self.since };
+        Self { expires: Some(expires), since, ..self }
     }
 
     fn with_advice(self, advice: &'static str) -> Self {
@@ -126,10 +135,8 @@ pub fn samples(cluster: &Snapshot, now: &ClockTime) -> Vec<(Kind, Severity, bool
 
 /// Whether the metric is 0 if the finding does not apply; otherwise it is absent.
 fn can_be_excluded(kind: Kind, cluster: &Snapshot, now: &ClockTime) -> bool {
-    match kind {
-        Kind::NotReadable => return cluster.last_poll().is_some(),
-        Kind::ApiCertificateExpiring => return cluster.api_certificate().is_some(),
-        _ => {}
+    if kind == Kind::ApiCertificateExpiring {
+        return cluster.api_certificate().is_some();
     }
     let Some(result) = cluster.fresh(now) else { return false };
     let policy = &cluster.metadata().policy;
@@ -164,9 +171,8 @@ fn findings_from_status(cluster: &Snapshot, at: &ClockTime, result: &PollResult,
     findings.extend(key_fault(cluster, result, now));
     findings.extend(policy_finding(result, policy.require).map(|finding| finding.since(status_since(cluster))));
     findings.extend(super::certificates(result, now).iter().filter_map(|each| certificate(each, policy)));
-    if result.key_store == KeyStore::Kms && !has_both_dates(result) {
-        findings
-            .push(Finding::new(Kind::ExpiryUnknown, "The cluster does not report when its KMS certificates expire"));
+    if result.key_store == KeyStore::Kms {
+        findings.extend(expiry_unknown(result));
     }
     findings.extend(key_age(result, policy, now));
     if let Some(updated) = result.dates.get(DateField::LastStatusUpdateTime).timestamp() {
@@ -290,7 +296,7 @@ pub fn certificate_name(kind: KmsCertificate) -> &'static str {
     }
 }
 
-pub fn certificate(certificate: &Certificate, policy: &Policy) -> Option<Finding> {
+pub(super) fn certificate(certificate: &Certificate, policy: &Policy) -> Option<Finding> {
     let left = certificate.seconds_left;
     let kind = if left <= 0.0 {
         Kind::CertificateExpired
@@ -302,12 +308,23 @@ pub fn certificate(certificate: &Certificate, policy: &Policy) -> Option<Finding
         return None;
     };
     let text = format!("The {} {}", certificate_name(certificate.kind), expiry(left));
-    let finding = Finding::new(kind, text).since((left <= 0.0).then(|| certificate.expires.utc()));
+    let finding = Finding::new(kind, text).expiring(certificate.expires, left);
     Some(if certificate.kind == KmsCertificate::Server { finding.with_advice(RENEW_ON_KMS) } else { finding })
 }
 
 fn has_both_dates(result: &PollResult) -> bool {
-    [KmsCertificate::Ca, KmsCertificate::Client].into_iter().all(|certificate| result.expiry(certificate).is_some())
+    expiry_unknown(result).is_none()
+}
+
+fn expiry_unknown(result: &PollResult) -> Option<Finding> {
+    let is_unknown = |certificate| result.expiry(certificate).is_none();
+    let what = match (is_unknown(KmsCertificate::Ca), is_unknown(KmsCertificate::Client)) {
+        (true, true) => "KMS certificates expire".to_owned(),
+        (true, false) => format!("{} expires", certificate_name(KmsCertificate::Ca)),
+        (false, true) => format!("{} expires", certificate_name(KmsCertificate::Client)),
+        (false, false) => return None,
+    };
+    Some(Finding::new(Kind::ExpiryUnknown, format!("The cluster does not report when its {what}")))
 }
 
 fn rotated(result: &PollResult) -> Option<Timestamp> {
@@ -339,7 +356,7 @@ fn api_certificate(cluster: &Snapshot, expires: Timestamp, now: &ClockTime) -> O
         return None;
     }
     let text = format!("The certificate of the cluster's REST API {}", expiry(left));
-    let finding = Finding::new(Kind::ApiCertificateExpiring, text).since(expired.then(|| expires.utc()));
+    let finding = Finding::new(Kind::ApiCertificateExpiring, text).expiring(expires, left);
     Some(finding.critical_if(expired && !cluster.metadata().dates_unverified))
 }
 
@@ -356,7 +373,7 @@ fn access_tokens(tokens: &[AccessToken], at: &ClockTime, policy: &Policy, now: &
         let ends_all = last == Some(expires) && (left <= 0.0 || is_below(left, policy.certificate_critical));
         let text = format!("Access token {} of the exporter's account {}", token.id(), expiry(left));
         (ends_all || left <= 0.0 || is_below(left, policy.certificate_warning))
-            .then(|| Finding::new(Kind::AccessTokenExpiring, text).critical_if(ends_all))
+            .then(|| Finding::new(Kind::AccessTokenExpiring, text).expiring(expires, left).critical_if(ends_all))
     });
     findings.collect()
 }

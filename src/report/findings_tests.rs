@@ -29,6 +29,41 @@ fn identifiers_are_unique_and_ranks_are_in_order() {
     assert!(Kind::ALL.iter().all(|kind| !kind.severities().is_empty()));
 }
 
+#[test]
+fn dangerous_advice_is_replaced() {
+    use Kind::*;
+    let check = |finding: Finding, beside: &[Kind], expect: &str| {
+        let kind = finding.kind;
+        let mut findings: Vec<_> = std::iter::once(finding).chain(beside.iter().map(|kind| plain(*kind))).collect();
+        replace_dangerous_advice(&mut findings);
+        assert_eq!(findings[0].advice, expect, "{kind:?} beside {beside:?}");
+    };
+    let key_faults = [KeyNotFound, ConfigurationCorrupted, KeyInactive];
+    let kms_faults = [KmsAuthenticationError, KmsCannotConnect];
+    for kind in [CertificateCritical, CertificateWarning] {
+        check(plain(kind), &[CertificateExpired], kind.advice());
+        for beside in key_faults.into_iter().chain(kms_faults) {
+            check(plain(kind), &[beside], KEY_FIRST);
+        }
+    }
+    for kind in [CertificateExpired, KmsAuthenticationError, PolicyViolated] {
+        check(plain(kind), &kms_faults, kind.advice());
+        for beside in key_faults {
+            check(plain(kind), &[beside], KEY_FIRST);
+        }
+    }
+    check(plain(CertificateWarning).with_advice(RENEW_ON_KMS), &key_faults, RENEW_ON_KMS);
+    check(plain(KeyTooOld), &[CertificateWarning], KeyTooOld.advice());
+    for beside in [UnknownStatus, NotReadable, CertificateCritical] {
+        check(plain(KeyTooOld), &[beside], DO_NOT_ROTATE);
+    }
+    check(plain(ExpiryUnknown), &[KeyNotFound, KmsCannotConnect], ExpiryUnknown.advice());
+}
+
+fn plain(kind: Kind) -> Finding {
+    Finding::new(kind, "")
+}
+
 /// Page, JSON and `status` show the advice, and the alert links the runbook.
 #[test]
 fn advice_and_runbook_agree() {

@@ -240,6 +240,82 @@ fn the_policy_decides() {
     );
 }
 
+fn judge_one(result: PollResult, policy: Policy) -> (ClusterReport, Vec<(Kind, Severity, bool)>) {
+    let (store, now) = (Store::default(), clock_time(Instant::now(), 0));
+    let mut publisher = store.publisher(ClusterName::new("one").unwrap(), Duration::from_secs(300));
+    store.set_metadata(publisher.name(), &ClusterMetadata { policy, ..ClusterMetadata::default() });
+    publisher.record(now, Duration::ZERO, Ok(result));
+    let view = store.view();
+    (report(&view, &now).clusters.remove(0), findings::samples(&view.clusters[0], &now))
+}
+
+#[test]
+fn texts_say_what_is_missing_or_violated() {
+    let check = |result: PollResult, require: Option<Require>, expect: &str| {
+        let (cluster, _) = judge_one(result, Policy { require, key_max_age: None, ..Policy::default() });
+        let texts: Vec<&str> = cluster.findings.iter().map(|finding| finding.text.as_str()).collect();
+        assert_eq!(texts, [expect]);
+    };
+    check(PollResult::local(Status::NotEncrypted), None, "Not Encrypted");
+    let required = "Not Encrypted, but the policy requires encryption";
+    check(PollResult::local(Status::NotEncrypted), Some(Require::Encrypted), required);
+    check(PollResult::local(Status::NotEncrypted), Some(Require::Kms), required);
+    let on_nodes = "The master key is stored on the nodes, but the policy requires a KMS";
+    check(PollResult::local(Status::Encrypted), Some(Require::Kms), on_nodes);
+    let without = |missing: &[DateField]| {
+        let kms = kms(Status::KmsAvailable, [900, 900]);
+        let date = |field| if missing.contains(&field) { Date::NotReported } else { kms.dates.get(field).clone() };
+        PollResult { dates: Dates::from_fn(date), ..kms }
+    };
+    let (ca, client) = (DateField::CaCertExpiry, DateField::ClientCertExpiry);
+    check(without(&[ca]), None, "The cluster does not report when its KMS CA certificate expires");
+    check(without(&[client]), None, "The cluster does not report when its KMS client certificate expires");
+    check(without(&[ca, client]), None, "The cluster does not report when its KMS certificates expire");
+}
+
+#[test]
+fn only_a_key_that_exists_and_has_a_limit_can_be_too_old() {
+    let limit = Some(Duration::from_secs(86_400));
+    for (status, key_max_age, finding, is_known) in [
+        (Status::Encrypted, limit, Some(Kind::KeyAgeUnknown), false),
+        (Status::Encrypted, None, None, true),
+        (Status::NotEncrypted, limit, None, true),
+    ] {
+        let policy = Policy { key_max_age, require: Some(Require::Any), ..Policy::default() };
+        let (cluster, samples) = judge_one(PollResult::local(status.clone()), policy);
+        assert_eq!(cluster.findings.first().map(|finding| finding.kind), finding, "{status:?} {key_max_age:?}");
+        let sample = samples.iter().find(|(kind, ..)| *kind == Kind::KeyTooOld).map(|(_, _, applies)| *applies);
+        assert_eq!(sample, is_known.then_some(false), "{status:?} {key_max_age:?}");
+    }
+}
+
+#[test]
+fn each_access_token_has_its_own_severity() {
+    let day = Duration::from_secs(86_400);
+    let check = |days: &[i64], warning: Option<Duration>, expect: &[(i64, Severity)]| {
+        let at = |days: i64| {
+            Timestamp::new(DateTime::UNIX_EPOCH + TimeDelta::seconds(1_795_000_000 + days * 86_400)).unwrap()
+        };
+        let tokens = days.iter().map(|days| AccessToken::new("17", Some(at(*days))).unwrap()).collect();
+        let account = Account { tokens: Some(tokens), ..Account::default() };
+        let details = Arc::new(Details { account, ..Details::default() });
+        let policy = Policy {
+            certificate_warning: warning,
+            certificate_critical: Some(7 * day),
+            key_max_age: None,
+            ..Policy::default()
+        };
+        let (cluster, _) = judge_one(PollResult { details, ..PollResult::local(Status::Encrypted) }, policy);
+        let found: Vec<_> = cluster.findings.iter().map(|each| (each.expires.unwrap(), each.severity)).collect();
+        let expect: Vec<_> = expect.iter().map(|(days, severity)| (at(*days), *severity)).collect();
+        assert_eq!(found, expect, "{days:?}");
+    };
+    check(&[3, 400], Some(30 * day), &[(3, Severity::Warning)]);
+    check(&[3, 5], Some(30 * day), &[(5, Severity::Critical), (3, Severity::Warning)]);
+    check(&[3, 5], None, &[(5, Severity::Critical)]);
+    check(&[400, 500], Some(30 * day), &[]);
+}
+
 #[test]
 fn what_surrounds_the_status_is_judged_at_the_boundaries() {
     const DAY: f64 = 86_400.0;
