@@ -1,5 +1,6 @@
 """Commands, flags, environment variables, exit codes and signals."""
 
+import pathlib
 import re
 import signal
 import socket
@@ -184,6 +185,13 @@ class CommandLine(Case):
         self.assertLess(resident, 10e6)
         self.assertNotIn(cluster["token"], exporter.log.read_text())
 
+    def unread(self, port, peer):
+        """Bytes from port `peer` that the listener at `port` has not read yet; None without a connection."""
+        for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]:
+            _, local, remote, _, queues, *_ = line.split()
+            if [int(address.split(":")[1], 16) for address in (local, remote)] == [port, peer]:
+                return int(queues.split(":")[1], 16)
+
     def test_the_first_signal_drains_and_the_second_ends_at_once(self):
         for number in (signal.SIGTERM, signal.SIGINT):
             exporter = self.exporter("demo")
@@ -192,7 +200,8 @@ class CommandLine(Case):
         host, port = re.fullmatch(r"http://(.*):(\d+)", exporter.url).groups()
         with socket.create_connection((host, int(port))) as half:
             half.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n")
-            get(exporter.url + "/-/healthy")
+            # A connection on which nothing was read yet is closed at once.
+            wait_for(lambda: self.unread(int(port), half.getsockname()[1]) == 0, "the exporter has read the half request")
             exporter.send_signal(signal.SIGTERM)
             wait_for(lambda: "shutting down" in exporter.log.read_text(), "the first signal is handled")
             self.assertEqual(self.end(exporter, signal.SIGTERM, seconds=2), 128 + 15)
