@@ -176,17 +176,8 @@ fn pre_release(response: &Map<String, Value>) -> Option<KeyStore> {
 
 fn status(response: &Map<String, Value>) -> Result<Status, DecodeError> {
     let text = response.get("status").and_then(Value::as_str).ok_or(DecodeError::NoStatus)?;
-    Ok(match normalized(text).as_str() {
-        "cannot connect to kms server" => Status::KmsCannotConnect,
-        "configuration corrupted" => Status::ConfigurationCorrupted,
-        "encrypted" => Status::Encrypted,
-        "kms authentication error" => Status::KmsAuthenticationError,
-        "kms available" => Status::KmsAvailable,
-        "kms key inactive" => Status::KmsKeyInactive,
-        "kms key not found" => Status::KmsKeyNotFound,
-        "not encrypted" => Status::NotEncrypted,
-        _ => Status::Unknown(ForeignText::new(text)),
-    })
+    let known = Status::KNOWN.into_iter().find(|known| normalized(known.text()) == normalized(text));
+    Ok(known.unwrap_or_else(|| Status::Unknown(ForeignText::new(text))))
 }
 
 /// The text without full stops, in lower case and with single spaces.

@@ -3,7 +3,7 @@
 use std::{cmp::Reverse, collections::BTreeMap, net::IpAddr};
 
 use crate::{
-    model::{ForeignText, is_hidden},
+    model::{ForeignText, Status, is_hidden},
     secret::{Secret, looks_like_secret},
 };
 
@@ -38,21 +38,14 @@ pub struct Names {
     seen: BTreeMap<(Kind, String), String>,
 }
 
-/// What a cluster is known to answer: never replaced, whatever a host or a user is called.
-const VOCABULARY: [&str; 12] = [
-    "Cannot connect to KMS server.",
-    "Configuration Corrupted",
-    "ENCRYPTION_TYPE_KMIP",
-    "ENCRYPTION_TYPE_LOCAL",
-    "Encrypted",
-    "KMS",
-    "KMS Authentication Error",
-    "KMS Available",
-    "KMS Key Inactive",
-    "KMS Key Not Found",
-    "Local",
-    "Not Encrypted",
-];
+/// Types of key stores in responses.
+const KEY_STORES: [&str; 4] = ["ENCRYPTION_TYPE_KMIP", "ENCRYPTION_TYPE_LOCAL", "KMS", "Local"];
+
+/// What a cluster is known to answer: never replaced, whatever a host or a user is called. Some texts end in a full stop.
+fn is_api_text(text: &str) -> bool {
+    let status = text.strip_suffix('.').unwrap_or(text);
+    KEY_STORES.contains(&text) || Status::KNOWN.iter().any(|known| known.text() == status)
+}
 
 /// The longest text that is recorded as it is, in characters.
 const MAX_TEXT: usize = 200;
@@ -103,8 +96,10 @@ impl Kind {
 
     /// Whether it is looked for in texts. A short number and a word of the API identify nobody.
     fn is_searched_for(self, name: &str) -> bool {
-        let words = VOCABULARY.iter().flat_map(|text| text.split([' ', '.'])).chain(["cluster", "qumulo"]);
-        !words.into_iter().any(|word| word.eq_ignore_ascii_case(name)) && (self != Self::Number || name.len() >= 10)
+        let statuses = Status::KNOWN;
+        let words = statuses.iter().flat_map(|status| status.text().split(' ')).chain(KEY_STORES);
+        !words.chain(["cluster", "qumulo"]).any(|word| word.eq_ignore_ascii_case(name))
+            && (self != Self::Number || name.len() >= 10)
     }
 
     /// The `count`th placeholder of this kind.
@@ -205,7 +200,7 @@ impl Names {
         if is_long || text.chars().any(is_hidden) || self.is_secret(text) {
             return self.text_left_out(text);
         }
-        if self.keep || VOCABULARY.contains(&text) {
+        if self.keep || is_api_text(text) {
             return text.to_owned();
         }
         // Addresses, paths, accounts: `kms.corp`, `10.0.0.1`, `/etc/kms`, `kms:5696`, `root@kms`.

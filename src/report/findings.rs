@@ -77,19 +77,9 @@ impl Finding {
     }
 }
 
-/// The status as Qumulo's API and documentation spell it.
 pub fn status_text(status: &Status) -> String {
-    match status {
-        Status::ConfigurationCorrupted => "Configuration Corrupted".to_owned(),
-        Status::Encrypted => "Encrypted".to_owned(),
-        Status::KmsAuthenticationError => "KMS Authentication Error".to_owned(),
-        Status::KmsAvailable => "KMS Available".to_owned(),
-        Status::KmsCannotConnect => "Cannot connect to KMS server".to_owned(),
-        Status::KmsKeyInactive => "KMS Key Inactive".to_owned(),
-        Status::KmsKeyNotFound => "KMS Key Not Found".to_owned(),
-        Status::NotEncrypted => "Not Encrypted".to_owned(),
-        Status::Unknown(text) => format!("Unrecognised status: {text}"),
-    }
+    let prefix = if status.is_known() { "" } else { "Unrecognised status: " };
+    format!("{prefix}{}", status.text())
 }
 
 /// All findings of a cluster, worst first. Those from a stale status state its age.
