@@ -47,7 +47,6 @@ impl KeyedBlockingPool {
         keys.get(key).is_some_and(|turns| turns.available_permits() == 0)
     }
 
-    /// Number of unused threads.
     pub fn free(&self) -> usize {
         self.threads.available_permits()
     }

@@ -9,7 +9,6 @@ pub type Outcome = Result<String, String>;
 #[derive(Clone, Debug)]
 pub struct Trigger(mpsc::Sender<oneshot::Sender<Outcome>>);
 
-/// Receives the requests.
 #[derive(Debug)]
 pub struct ReloadRequests(mpsc::Receiver<oneshot::Sender<Outcome>>);
 

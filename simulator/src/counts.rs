@@ -7,7 +7,6 @@ use tokio::sync::watch;
 /// Requests are counted when they arrive, before any fault, so that tests can also wait for a request that gets no response.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Counts {
-    /// Accepted TCP connections.
     pub connections: u64,
     /// Failed TLS handshakes, for example if the client does not trust the certificate.
     pub failed_handshakes: u64,
@@ -20,7 +19,6 @@ pub struct Counts {
     pub in_flight: u64,
     /// `GET /v2/encryption/key-store`.
     pub key_store: u64,
-    /// Successful logins.
     pub logins: u64,
     /// Requests other than GET and login, all of which are refused. An exporter must keep this 0.
     pub refused_writes: u64,

@@ -14,7 +14,6 @@ use serde_json::Value;
 
 use crate::{fleet::FleetError, replay::Replay, time};
 
-/// A fleet file.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct FleetSpec {
@@ -261,7 +260,6 @@ impl ClusterSpec {
         Self { name: name.into(), ..Self::default() }
     }
 
-    /// The access token.
     pub fn token(&self) -> String {
         let derived = || format!("access-v1:{:.38}==", derive_hex("token", &self.name));
         self.auth.token.clone().unwrap_or_else(derived)

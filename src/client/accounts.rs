@@ -25,7 +25,6 @@ const PENDING_LIMIT: Duration = Duration::from_secs(1);
 /// How often a waiting attempt checks whether it may begin.
 const PENDING_CHECK: Duration = Duration::from_millis(20);
 
-/// All accounts.
 #[derive(Clone, Debug, Default)]
 pub struct Accounts(Arc<Mutex<HashMap<Account, State>>>);
 

@@ -181,7 +181,6 @@ struct Login<'a> {
     password: &'a str,
 }
 
-/// Any JSON object.
 type Object = BTreeMap<String, IgnoredAny>;
 
 fn malformed(problem: &str) -> PollFailure {

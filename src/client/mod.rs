@@ -85,7 +85,6 @@ const STATUS_V2: &str = "v2/encryption/key-store/status";
 /// healthy.
 const V2_MEMORY: Duration = Duration::from_secs(3600);
 
-/// Polls one cluster.
 #[derive(Debug)]
 pub struct Client {
     auth: Auth,

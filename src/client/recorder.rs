@@ -11,7 +11,6 @@ use rustls::pki_types::CertificateDer;
 
 use crate::{lock::lock, secret::Secret};
 
-/// Of one cluster.
 #[derive(Default)]
 pub struct Recorder(Mutex<Recorded>);
 

@@ -82,7 +82,6 @@ impl dns::Resolve for ClusterResolver {
     }
 }
 
-/// The system's resolver.
 pub fn system(host: &str) -> io::Result<Vec<IpAddr>> {
     Ok((host, 0).to_socket_addrs()?.map(|address| address.ip()).collect())
 }

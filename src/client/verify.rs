@@ -35,7 +35,6 @@ use crate::{
     trust::{self, Problem, Purpose, TrustError, TrustStore, WallClock},
 };
 
-/// Which certificates are accepted.
 #[derive(Debug)]
 pub enum Trust {
     Anything,

@@ -35,7 +35,6 @@ const SPARE: u64 = 64;
 #[error("{0} connections did not end in time and were cut off")]
 pub struct ConnectionsAborted(usize);
 
-/// The task that serves.
 pub struct ServerTask(JoinHandle<anyhow::Result<()>>);
 
 /// Listeners that are bound but do not accept connections yet.

@@ -57,7 +57,6 @@ pub fn unknown(problem: &str, plugin: bool) -> ExitCode {
     ExitCode::from(code(Severity::Unknown))
 }
 
-/// Polls the clusters.
 fn from_clusters(args: &StatusArgs) -> anyhow::Result<(String, Severity)> {
     let (view, recorded) = poll(args)?;
     let now = clock::now();

@@ -1,7 +1,6 @@
 use std::time::Duration;
 
 label_enum! {
-    /// Why a poll failed.
     pub enum FailureReason {
         /// The host name could not be resolved.
         Dns = "dns",

@@ -9,7 +9,6 @@ use super::names::{Kind, Names};
 enum Rule {
     /// A date, or what stands in its place.
     Date,
-    /// A placeholder.
     Name(Kind),
     /// Itself, if it looks like a text.
     Text,

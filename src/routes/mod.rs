@@ -185,7 +185,6 @@ impl Routes {
         }
     }
 
-    /// The status page.
     fn index(&self, query: Option<&str>, headers: &HeaderMap) -> Response<Bytes> {
         let report = report::report(&self.store.view(), &clock::now());
         let config_warnings = self.telemetry.config_warnings();

@@ -23,7 +23,6 @@ impl UrlPrefix {
         Self { external, prefix }
     }
 
-    /// Adds the prefix.
     pub fn add(&self, path: &str) -> String {
         format!("{}{path}", self.prefix)
     }

@@ -22,7 +22,6 @@ use crate::{
     model::ClockTime,
 };
 
-/// The exporter's own metrics.
 #[derive(Debug)]
 pub struct Telemetry {
     /// Whether the last attempt to load the configuration succeeded.

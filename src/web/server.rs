@@ -84,7 +84,6 @@ pub async fn serve<H: Handler>(
     aborted
 }
 
-/// Never ends.
 async fn accept<H: Handler>(
     listener: TcpListener,
     registry: Arc<ConnectionRegistry>,

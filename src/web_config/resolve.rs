@@ -160,7 +160,6 @@ impl TlsSection<'_> {
         }
     }
 
-    /// See [`Tls::rules`].
     fn rules(&self) -> String {
         let RawTls { client_auth_type, client_allowed_sans, client_ca, client_ca_file, .. } = self.raw;
         let RawTls { min_version, max_version, cipher_suites, curve_preferences, .. } = self.raw;

@@ -41,7 +41,6 @@ const IDENTITY_FIND: &str = "/v1/identity/find";
 
 /// The state of the cluster for one request.
 pub struct Context {
-    /// When `spec` was applied.
     applied: DateTime<Utc>,
     pub now: DateTime<Utc>,
     pub spec: Arc<ClusterSpec>,
@@ -96,7 +95,6 @@ impl Context {
         }
     }
 
-    /// Replaces a relative time.
     fn time(&self, time: &Value) -> Value {
         time::resolve(time, self.applied, self.spec.fraction_digits)
     }
@@ -133,7 +131,6 @@ pub fn bearer_token(head: &Parts) -> Option<&str> {
     head.headers.get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
 }
 
-/// 200 with JSON.
 fn ok(body: Value) -> Response<Bytes> {
     raw(&body.to_string())
 }
