@@ -30,9 +30,9 @@ const VERSION: &str = concat!(
 /// The end of `--help`, and a section of the manual.
 pub const EXAMPLES: &str = "\
 Examples:
-  Show simulated clusters in every kind of state:
+  Show simulated clusters in every state:
     qumulo-encryption-exporter demo
-  Check a configuration, ask its clusters once, then run:
+  Check a configuration, poll its clusters once, then run:
     qumulo-encryption-exporter check-config qumulo-encryption-exporter.yml
     qumulo-encryption-exporter status --config.file qumulo-encryption-exporter.yml
     qumulo-encryption-exporter --config.file qumulo-encryption-exporter.yml
@@ -66,17 +66,17 @@ pub enum Command {
     CheckConfig(CheckConfigArgs),
     /// Poll every cluster once and print its status.
     ///
-    /// Exit status, as monitoring plugins have it: 0 all good, 1 warning, 2 critical, 3 unknown (a cluster could not be
+    /// Exit status, as for monitoring plugins: 0 all good, 1 warning, 2 critical, 3 unknown (a cluster could not be
     /// polled, or errors in configuration or command line).
     Status(StatusArgs),
-    /// Watch a fleet of simulated clusters that show every kind of state.
+    /// Run the exporter with simulated clusters in every state.
     Demo(DemoArgs),
     /// Simulate clusters that speak Qumulo's REST API on loopback; write and print a configuration for them.
     Simulate(SimulateArgs),
-    /// Make an entry for `basic_auth_users` of the web configuration; the password is read from the terminal or from
+    /// Create an entry for `basic_auth_users` of the web configuration; the password is read from the terminal or from
     /// standard input.
     HashPassword(HashPasswordArgs),
-    /// Print the completions of a shell.
+    /// Print shell completions.
     Completions {
         /// Which shell
         shell: Shell,
@@ -135,10 +135,10 @@ pub struct ClustersArgs {
     /// The file that contains its access token
     #[arg(long = "cluster.token-file", env = "QUMULO_TOKEN_FILE", value_name = "FILE", requires = "url")]
     pub token_file: Option<PathBuf>,
-    /// CA certificates to trust instead of the system's, PEM
+    /// PEM file with CA certificates to trust instead of the system's
     #[arg(long = "cluster.ca-file", env = "QUMULO_CA_FILE", value_name = "FILE", requires = "url")]
     pub ca_file: Option<PathBuf>,
-    /// SHA-256 of its certificate, instead of every other check; repeatable
+    /// SHA-256 fingerprint of its certificate, which replaces all other checks; repeatable
     #[arg(
         long = "cluster.pin-sha256",
         env = "QUMULO_PIN_SHA256",
@@ -152,10 +152,10 @@ pub struct ClustersArgs {
 #[derive(Args, Clone, Copy, Debug)]
 #[command(next_help_heading = "Log")]
 pub struct LogArgs {
-    /// The least severe messages to log
+    /// Lowest level of messages to log
     #[arg(long = "log.level", value_name = "LEVEL", default_value_t, ignore_case = true, value_enum)]
     pub level: LogLevel,
-    /// The format of a line
+    /// Format of log lines
     #[arg(long = "log.format", value_name = "FORMAT", default_value_t, ignore_case = true, value_enum)]
     pub format: LogFormat,
 }
@@ -163,10 +163,10 @@ pub struct LogArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Listener")]
 pub struct WebArgs {
-    /// Where to listen: `:PORT`, `HOST:PORT` or `[IPv6]:PORT`; repeatable [default: :10979; demo: 127.0.0.1:10979]
+    /// Address to listen on: `:PORT`, `HOST:PORT` or `[IPv6]:PORT`; repeatable [default: :10979; demo: 127.0.0.1:10979]
     #[arg(long = "web.listen-address", value_name = "ADDRESS", value_delimiter = ',')]
     pub listen_address: Vec<ListenAddress>,
-    /// Where to serve only /-/healthy and /-/ready, without TLS, for probes without a client certificate; repeatable
+    /// Address on which only /-/healthy and /-/ready are served, without TLS, for probes without a client certificate; repeatable
     #[arg(long = "web.health-listen-address", value_name = "ADDRESS", value_delimiter = ',')]
     pub health_listen_address: Vec<ListenAddress>,
     /// Web configuration file: TLS, client certificates, basic authentication, headers, rate limit
@@ -186,7 +186,7 @@ pub struct WebArgs {
         value_parser = telemetry_path
     )]
     pub telemetry_path: String,
-    /// The URL under which others reach the exporter, through a reverse proxy: for /sd, and the default of the prefix
+    /// URL of the exporter behind a reverse proxy, for /sd; its path is the default of --web.route-prefix
     #[arg(
         long = "web.external-url",
         value_name = "URL",
@@ -233,16 +233,16 @@ pub struct HashPasswordArgs {
 
 #[derive(Args, Debug)]
 pub struct SimulateArgs {
-    /// The fleet to simulate, YAML; followed while it is edited [default: the fleet of demo]
+    /// YAML file with the clusters to simulate; reloaded when it changes [default: the fleet of demo]
     #[arg(long, value_name = "FILE")]
     pub fleet: Option<PathBuf>,
-    /// Simulate the clusters of this file of `status --record` in place of a fleet
+    /// Simulate the clusters of a recording (`status --record`) instead of a fleet
     #[arg(long, value_name = "FILE", conflicts_with = "fleet")]
     pub replay: Option<PathBuf>,
-    /// Where to write a configuration for the clusters, and to keep their ports, certificates and tokens
+    /// Folder for a configuration of the clusters, and for their ports, certificates and tokens
     #[arg(long, value_name = "DIR", default_value = "simulated-clusters")]
     pub directory: PathBuf,
-    /// Print the fleet of demo as YAML, to be copied and edited, and exit
+    /// Print the fleet of demo as YAML, and exit
     #[arg(long, conflicts_with_all = ["fleet", "replay"])]
     pub print_fleet: bool,
     #[command(flatten)]
@@ -279,14 +279,14 @@ pub enum OutputForm {
     Plugin,
     /// Prometheus' text format, for the textfile collector of node_exporter
     Prometheus,
-    /// A table for people
+    /// A table
     #[default]
     Table,
 }
 
 #[derive(Args, Debug)]
 pub struct DemoArgs {
-    /// Another fleet to simulate, YAML; followed while it is edited
+    /// YAML file with other clusters to simulate; reloaded when it changes
     #[arg(long, value_name = "FILE")]
     pub fleet: Option<PathBuf>,
     #[command(flatten)]

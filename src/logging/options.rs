@@ -6,9 +6,9 @@ use tracing::{Level, level_filters::LevelFilter};
 /// The least severe events to log.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
 pub enum LogLevel {
-    /// Everything, each poll included.
+    /// All events, including each poll.
     Debug,
-    /// What an operator wants to find in retrospect.
+    /// Normal events, such as status changes and reloads.
     #[default]
     Info,
     /// Unexpected events that may resolve without action.
@@ -23,7 +23,7 @@ pub enum LogFormat {
     /// `key=value` pairs, as Prometheus logs.
     #[default]
     Logfmt,
-    /// An object per line.
+    /// One JSON object per line.
     Json,
 }
 
