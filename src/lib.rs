@@ -38,11 +38,12 @@
 //! 7. [`config`]: the configuration file, its JSON Schema and its errors; [`web_config`]: the same for the listener.
 //! 8. [`cmd`]: the commands, which put everything together; [`cli`] and `main` call them.
 //!
-//! Further modules: [`recording`] (the file of `status --record`), [`trust`] (certificate verification for [`client`] and [`web`]), [`address`] (strict parsing of URLs and
-//! hosts), [`telemetry`] (the exporter's own metrics), [`logging`], [`secret`] (strings that cannot be printed), [`clock`],
-//! [`mod@file`] (reading of configured files), [`blocking`] (threads for blocking work), [`limits`] (file descriptors and
-//! threads), [`lock`], [`signals`], [`reload`] (reload requests), and [`service`] (systemd). The crate
-//! [`qumulo_simulator`] in `simulator/` has simulated clusters for the demonstration and for tests.
+//! Further modules: [`recording`] (the file of `status --record`), [`trust`] (certificate verification for [`client`] and
+//! [`web`]), [`address`] (strict parsing of URLs and hosts), [`telemetry`] (the exporter's own metrics), [`logging`],
+//! [`secret`] (strings that cannot be printed), [`clock`], [`mod@file`] (reading of configured files), [`blocking`] (threads
+//! for blocking work), [`limits`] (file descriptors and threads), [`lock`], [`signals`], [`reload`] (reload requests), and
+//! [`service`] (systemd). The crate [`qumulo_simulator`] in `simulator/` has simulated clusters for the demonstration and for
+//! tests.
 //!
 //! # Invariants
 //!
@@ -55,13 +56,14 @@
 //!   `poll::schedule`. They take the time as an argument.
 //! * **The exporter does not write to clusters.** Every request is a GET, except the login.
 //! * **Secrets are of type [`secret::Secret`]** from the file to the request. A response that contains one is rejected.
-//! * **Only `config::raw` and `client::decode` know the formats** of the configuration file and of the API.
+//! * **Only `config::raw` and `client::decode` know the formats** of the configuration file and of the API. The texts of the
+//!   statuses are in [`model::Status`].
 //! * **The simulator does not depend on this crate**, so that an error in the understanding of the API is not repeated there.
 //! * **Label values are from a closed list**, or validated (UUID, version, host, port, printable ASCII identifier), or names
 //!   chosen by the user.
 //!
-//! Deliberately absent: writing to disk (except by `simulate` and `status --record`), KMIP (only the KMS server certificate is checked), tracing
-//! spans, feature flags, and metrics state that outlives a scrape.
+//! Deliberately absent: writing to disk (except by `simulate` and `status --record`), KMIP (only the KMS server certificate is
+//! checked), tracing spans, feature flags, and metrics state that outlives a scrape.
 //!
 //! `tests/it/walls.rs` defines which module may import which, and checks it.
 
