@@ -129,6 +129,10 @@ fn blocks(pem: &[u8]) -> Result<Vec<Block>, PemError> {
                 Some(block) => return Err(block.truncated()),
             }
         } else if let Some(block) = &mut open {
+            // Other dashes stay, so that the block is not base64.
+            if !block.body.is_empty() {
+                block.body.push_str("-----");
+            }
             block.body.push_str(piece);
         }
         line += piece.matches('\n').count();

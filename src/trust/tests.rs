@@ -350,6 +350,7 @@ fn a_block_that_gives_nothing_is_an_error_with_its_line() {
     );
     check(&format!("\n\n{}", other.replacen("MI", "?!", 1)), &line(3, "the block that begins here is not base64"));
     check(&certificate.replace('\n', "\\n"), &line(1, "the block that begins here is not base64"));
+    check(&certificate.replacen("\nMI", "\nMI-----", 1), &line(1, "the block that begins here is not base64"));
     let v1 = include_str!("../../tests/fixtures/x509-v1.pem");
     let v1 = v1.split_inclusive('\n').skip_while(|line| !line.contains("BEGIN CERTIFICATE")).collect::<String>();
     check(&second(&v1), &next("the certificate is of X.509 version 1"));
