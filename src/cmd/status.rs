@@ -154,7 +154,8 @@ fn poll(args: &StatusArgs) -> anyhow::Result<(View, Vec<(ClusterSettings, Record
         let (mut polls, mut recorders) = (JoinSet::new(), Vec::new());
         for settings in clusters {
             let mut client = Client::new(settings.client.clone(), loader.pool.clone());
-            let publisher = store.publisher(settings.name.clone(), settings.stale_after.max(longest));
+            let mut publisher = store.publisher(settings.name.clone(), settings.stale_after);
+            publisher.set_min_fresh(longest);
             store.set_metadata(&settings.name, &settings.metadata);
             if args.record.is_some() {
                 let recorder = Arc::<Recorder>::default();
@@ -204,7 +205,29 @@ fn progress(done: usize, all: usize, started: Instant) {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+    use crate::cli::{Cli, Command};
+
+    #[test]
+    fn a_slow_cluster_does_not_change_the_setting_of_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("clusters.yml");
+        std::fs::write(folder.path().join("token"), "t").unwrap();
+        let config = "
+global: {authorization: {credentials_file: token}}
+clusters:
+- {name: fast, url: http://127.0.0.1:1, poll_interval: 10s, poll_timeout: 2s, stale_after: 12s}
+- {name: slow, url: http://127.0.0.1:1, poll_timeout: 30s}
+";
+        std::fs::write(&file, config).unwrap();
+        let cli = Cli::try_parse_from(["test", "status", "--config.file", file.to_str().unwrap()]).unwrap();
+        let Some(Command::Status(args)) = cli.command else { panic!() };
+        let (view, _) = poll(&args).unwrap();
+        let settings = view.clusters.iter().map(|each| (each.name().as_str(), each.stale_after().as_secs()));
+        assert_eq!(settings.collect::<Vec<_>>(), [("fast", 12), ("slow", 300)]);
+    }
 
     #[test]
     fn only_families_of_ours_go_to_the_node_exporter() {

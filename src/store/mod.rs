@@ -56,6 +56,8 @@ pub struct Snapshot {
     history: History,
     last_good: Option<(ClockTime, PollResult)>,
     last_poll: Option<LastPoll>,
+    /// How long a status is fresh at least, whatever `stale_after` is.
+    min_fresh: Duration,
     name: ClusterName,
     stale_after: Duration,
     counters: Counters,
@@ -148,6 +150,11 @@ impl Publisher {
         &self.snapshot.name
     }
 
+    /// Keeps a status fresh for this time at least, from the next published snapshot on.
+    pub fn set_min_fresh(&mut self, time: Duration) {
+        self.snapshot = Arc::new(Snapshot { min_fresh: time, ..(*self.snapshot).clone() });
+    }
+
     /// Publishes the result of a poll that ended at `at`, and returns the differences from the previous snapshot.
     pub fn record(
         &mut self,
@@ -225,8 +232,17 @@ impl Snapshot {
     }
 
     fn new(name: ClusterName, stale_after: Duration) -> Self {
-        let (metadata, history, counters) = (ClusterMetadata::default(), History::default(), Counters::default());
-        Self { metadata, api_certificate: None, history, last_good: None, last_poll: None, name, stale_after, counters }
+        Self {
+            metadata: ClusterMetadata::default(),
+            api_certificate: None,
+            history: History::default(),
+            last_good: None,
+            last_poll: None,
+            min_fresh: Duration::ZERO,
+            name,
+            stale_after,
+            counters: Counters::default(),
+        }
     }
 
     /// `notAfter` of the certificate that the REST API last presented, regardless of age.
@@ -257,10 +273,10 @@ impl Snapshot {
         self.stale_after
     }
 
-    /// The last success, if it is younger than `stale_after`. The only access to a status for metrics.
+    /// The last success, if it is younger than `stale_after` or `min_fresh`. The only access to a status for metrics.
     pub fn fresh(&self, now: &ClockTime) -> Option<&PollResult> {
         let (at, result) = self.last_good.as_ref()?;
-        (at.age(now) < self.stale_after).then_some(result)
+        (at.age(now) < self.stale_after.max(self.min_fresh)).then_some(result)
     }
 
     /// Whether the last poll succeeded and its status is still fresh. `None` before the first poll has ended.

@@ -55,6 +55,17 @@ fn status_is_served_until_it_is_stale() {
 }
 
 #[test]
+fn a_status_can_be_fresh_for_longer() {
+    let (store, clock) = (Store::default(), Clock::new());
+    let mut publisher = store.publisher(name("one"), STALE_AFTER);
+    publisher.set_min_fresh(2 * STALE_AFTER);
+    publisher.record(clock.at(0), Duration::ZERO, Ok(PollResult::local(Status::Encrypted)));
+    let fresh_at = |seconds| only(&store).up(&clock.at(seconds));
+    assert_eq!((fresh_at(599), fresh_at(600)), (Some(true), Some(false)));
+    assert_eq!(only(&store).stale_after(), STALE_AFTER);
+}
+
+#[test]
 fn a_stuck_poller_shows_as_not_up() {
     let (store, clock) = (Store::default(), Clock::new());
     let mut publisher = store.publisher(name("one"), STALE_AFTER);
