@@ -142,8 +142,8 @@ pub fn unsupported_rsa_key(leaf: &CertificateDer<'_>) -> Option<VerifyError> {
     })
 }
 
-/// The subjectAltNames, and whether a host can match them; if not, with the reason. Other tools accept some of the latter,
-/// such as an address of the type DNS.
+/// The subjectAltNames, and whether a host can match them; if not, with the reason. Other tools accept some that no host can
+/// match here, such as an address of the type DNS.
 fn alternative_names(leaf: &CertificateDer<'_>) -> Vec<(bool, String)> {
     let certificate = X509Certificate::from_der(leaf).ok().map(|(_, certificate)| certificate);
     let extension = certificate.as_ref().and_then(|certificate| certificate.subject_alternative_name().ok().flatten());
