@@ -42,8 +42,9 @@ pub enum FleetError {
     /// The file cannot be read.
     #[error("{0}")]
     Read(String),
-    #[error("cannot start cluster `{name}`: {source}")]
-    Start { name: String, source: io::Error },
+    // The field is not called `source`, because anyhow would print it a second time.
+    #[error("cannot start cluster `{name}`: {cause}")]
+    Start { name: String, cause: io::Error },
 }
 
 /// Reads a text file. The error says why that is not possible.
@@ -101,8 +102,8 @@ impl Fleet {
         let mut result = Ok(());
         for next in spec.clusters {
             let name = next.name.clone();
-            if let Err(source) = self.apply_cluster(next, &mut changes).await {
-                result = result.and(Err(FleetError::Start { name, source }));
+            if let Err(cause) = self.apply_cluster(next, &mut changes).await {
+                result = result.and(Err(FleetError::Start { name, cause }));
             }
         }
         result.map(|()| changes)

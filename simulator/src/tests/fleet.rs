@@ -1,6 +1,6 @@
 //! Fleets and their files.
 
-use std::time::Duration;
+use std::{error::Error, time::Duration};
 
 use serde_json::json;
 
@@ -86,6 +86,7 @@ async fn a_cluster_that_cannot_start_does_not_stop_the_rest() {
     let mut wanted = fleet(&[("a", "1"), ("b", "1"), ("c", "1")]);
     wanted.clusters[1].port = running.cluster("a").unwrap().addr().port();
     let error = running.apply(wanted).await.unwrap_err();
+    assert!(error.source().is_none(), "the message has the cause already");
     assert!(matches!(error, FleetError::Start { name, .. } if name == "b"));
     assert_eq!(running.iter().map(SimCluster::name).collect::<Vec<_>>(), ["a", "c"]);
 }
