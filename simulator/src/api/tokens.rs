@@ -32,7 +32,7 @@ pub fn get(context: &Context, id: &str) -> Response<Bytes> {
 
 /// Whether only tokens of the user are requested.
 pub fn is_own(path: &str, query: &str) -> bool {
-    if path == TOKENS { user(query).as_deref() == Some(AUTH_ID) } else { path.ends_with(OWN_ID) }
+    if path == TOKENS { user(query).as_deref() == Some(AUTH_ID) } else { path.strip_prefix(TOKENS) == Some(OWN_ID) }
 }
 
 /// The user whose tokens are requested.

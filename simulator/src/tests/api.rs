@@ -231,6 +231,8 @@ async fn own_access_tokens_may_be_visible_without_a_privilege() {
         (true, own, 200),
         (true, "/v1/auth/access-tokens/", 403),
         (true, "/v1/auth/access-tokens/?user=auth_id:500", 403),
+        (true, "/v1/auth/access-tokens/1234567890123456789012", 200),
+        (true, "/v1/auth/access-tokens/91234567890123456789012", 403),
         (false, own, 403),
     ] {
         let cluster = cluster(|spec| spec.auth.own_tokens_visible = visible).await;
