@@ -75,8 +75,8 @@ fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>> {
     Ok(CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<std::result::Result<_, _>>()?)
 }
 
-/// Returns the certificate of the previous start, or creates and saves one if there is none, if it was made for other settings,
-/// or if it has expired but should not have.
+/// Returns the certificate of the previous start, or creates and saves one if there is none, if its file is incomplete, if it was
+/// made for other settings, or if it has expired but should not have.
 fn load_or_create(spec: &ClusterSpec, now: DateTime<Utc>) -> Result<String> {
     let (file, expiry) = (folder::file(spec, "pem"), expiry(spec, now));
     // The first line of the file, which is not part of the PEM.
@@ -84,7 +84,9 @@ fn load_or_create(spec: &ClusterSpec, now: DateTime<Utc>) -> Result<String> {
     let header = format!("# certificate_expiry: {:?}, certificate_is_ca: {}, until: ", settings.0, settings.1);
     let is_usable = |pem: &String| {
         let until = pem.lines().next().and_then(|line| line.strip_prefix(&header)?.parse::<i64>().ok());
-        until.is_some_and(|until| until > now.timestamp() || expiry <= now)
+        // The process can end while it writes the file.
+        let is_complete = pem.trim_end().ends_with("-----END PRIVATE KEY-----");
+        is_complete && until.is_some_and(|until| until > now.timestamp() || expiry <= now)
     };
     if let Some(pem) = file.as_ref().and_then(|file| fs::read_to_string(file).ok()).filter(is_usable) {
         return Ok(pem);

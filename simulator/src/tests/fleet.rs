@@ -131,7 +131,8 @@ async fn what_is_kept_in_a_folder_stays_between_two_starts() {
     assert_eq!(facts(fleet).await, first, "the same ports, certificates and tokens");
     let names: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names.len(), 9, "three files each, none elsewhere: {names:?}");
-    let other = facts(&fleet.replace("{name: a}", "{name: a, certificate_expiry: +9d}")).await;
+    let fleet = &fleet.replace("{name: a}", "{name: a, certificate_expiry: +9d}");
+    let other = facts(fleet).await;
     assert_eq!((&other[0].0, &other[1]), (&first[0].0, &first[1]));
     assert_ne!(other[0].1, first[0].1, "another certificate is wanted");
     // A saved certificate that has expired, but should not have, is replaced.
@@ -139,7 +140,10 @@ async fn what_is_kept_in_a_folder_stays_between_two_starts() {
     let text = std::fs::read_to_string(&path).unwrap();
     let (head, rest) = text.split_once("until: ").unwrap();
     std::fs::write(&path, format!("{head}until: 1\n{}", rest.split_once('\n').unwrap().1)).unwrap();
-    assert_ne!(facts(&fleet.replace("{name: a}", "{name: a, certificate_expiry: +9d}")).await[0].1, other[0].1);
+    assert_ne!(facts(fleet).await[0].1, other[0].1);
+    // A file that was not written to its end is replaced.
+    std::fs::write(&path, text.get(..text.len() / 2).unwrap()).unwrap();
+    assert_eq!(facts(fleet).await.len(), 3);
     // The saved port is taken by another program.
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     std::fs::write(folder.join("a.port"), taken.local_addr().unwrap().port().to_string()).unwrap();
