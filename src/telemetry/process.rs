@@ -20,7 +20,7 @@ pub fn collector() -> prometheus::Result<PullCollector> {
 }
 
 /// The values in the order of the catalog, each read on its own: a hardened service sees only a part of `/proc`.
-fn read(started: Option<f64>) -> [Option<f64>; 8] {
+fn read(started: Option<f64>) -> [Option<f64>; PROCESS.len()] {
     let process = Process::myself().ok();
     let stat = process.as_ref().and_then(|process| process.stat().ok());
     let limits = process.as_ref().and_then(|process| process.limits().ok());
