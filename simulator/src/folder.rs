@@ -18,10 +18,8 @@ pub fn create(folder: &Path) -> io::Result<()> {
 pub fn file(spec: &ClusterSpec, extension: &str) -> Option<PathBuf> {
     let name = &spec.name;
     let is_safe = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    let stem = match name.len() <= 100 && name.chars().all(is_safe) && !name.starts_with('.') {
-        true => name,
-        false => &derive_hex("file", name),
-    };
+    let is_file_name = name.len() <= 100 && name.chars().all(is_safe) && !name.starts_with('.');
+    let stem = if is_file_name { name } else { &derive_hex("file", name) };
     Some(spec.folder.as_ref()?.join(format!("{stem}.{extension}")))
 }
 

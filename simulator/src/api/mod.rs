@@ -115,9 +115,12 @@ impl Context {
             // before its first login.
             _ => return None,
         };
-        let is_authenticated = bearer_token(head).is_some_and(|token| match token == self.spec.token() {
-            true => auth.token_enabled && self.spec.token_expiry(self.applied).is_none_or(|expiry| self.now < expiry),
-            false => shared.lock().has_session(token),
+        let is_authenticated = bearer_token(head).is_some_and(|token| {
+            if token == self.spec.token() {
+                auth.token_enabled && self.spec.token_expiry(self.applied).is_none_or(|expiry| self.now < expiry)
+            } else {
+                shared.lock().has_session(token)
+            }
         });
         if !is_authenticated {
             return Some(error(StatusCode::UNAUTHORIZED, "Need to log in first to establish credentials."));
