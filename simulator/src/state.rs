@@ -53,7 +53,7 @@ pub struct State {
 }
 
 pub enum Socket {
-    /// Bound, but not listening: connections are refused, and no other program can get the port.
+    /// Bound, but not listening: connections are refused. Other programs cannot take the port, except with `SO_REUSEADDR`.
     Bound(TcpSocket),
     Listening(TcpListener),
 }

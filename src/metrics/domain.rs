@@ -33,14 +33,14 @@ struct Families<'a, S> {
 // === impl Families ===
 
 impl<'a, S: SampleSink> Families<'a, S> {
-    /// Each cluster has any number of samples: `write` calls its argument with labels and value.
+    /// Any number of samples per cluster: `write` calls the function that it is given, with labels and value, for each.
     fn samples(&mut self, metric: &'static Metric, write: impl Fn(&Row<'a>, &mut dyn FnMut(&[&str], f64))) {
         for row in &self.rows {
             write(row, &mut |labels, value| self.sink.sample(metric, row.cluster, labels, value));
         }
     }
 
-    /// Each cluster has one sample without further labels, or none.
+    /// At most one sample per cluster, without further labels.
     fn value(&mut self, metric: &'static Metric, value: impl Fn(&Row<'a>) -> Option<f64>) {
         self.samples(metric, |row, write| value(row).into_iter().for_each(|value| write(&[], value)));
     }
@@ -49,7 +49,7 @@ impl<'a, S: SampleSink> Families<'a, S> {
         self.value(metric, |row| Some(date(row)?.unix_seconds()));
     }
 
-    /// One series per label: 1 for `current`, 0 for the others. A cluster has no series if `current` is `None`.
+    /// One sample per label: 1 for the current one, 0 for the others. `Some(None)`: all are 0. `None`: no samples.
     fn state_set(
         &mut self,
         metric: &'static Metric,

@@ -32,7 +32,7 @@ pub const MAX_CLOCK_SKEW_SECONDS: f64 = 300.0;
 pub struct Finding {
     /// What to do. What must not be done is [`Kind::prohibition`].
     pub advice: &'static str,
-    /// Of a finding about something that expires: when.
+    /// When the certificate or access token expires, if the finding is about one.
     pub expires: Option<Timestamp>,
     pub kind: Kind,
     pub severity: Severity,

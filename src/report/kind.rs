@@ -1,4 +1,4 @@
-//! The table of findings, and what it does not say in one word: prohibitions and further advice.
+//! The kinds of findings: a table of their properties, what they forbid, and advice for special cases.
 
 use super::Severity;
 use crate::model::FailureReason;

@@ -14,7 +14,7 @@ use crate::metrics::catalog::PROCESS;
 ///
 /// When the catalog has an error.
 pub fn collector() -> prometheus::Result<PullCollector> {
-    // Computed anew it would vary in the last digit.
+    // Computed once, because the last digit would vary between scrapes.
     let started = started();
     PullCollector::new(PROCESS.to_vec(), move || read(started).to_vec())
 }
@@ -50,7 +50,7 @@ fn started() -> Option<f64> {
     let up = boot.tv_sec as f64 + boot.tv_nsec as f64 / 1e9;
     let age = up - stat.starttime as f64 / procfs::ticks_per_second() as f64;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs_f64();
-    // The kernel counts in hundredths; more digits would be invented.
+    // The resolution of the kernel is a hundredth of a second.
     Some(((now - age) * 100.0).round() / 100.0)
 }
 
