@@ -98,7 +98,8 @@ impl Kind {
     fn is_searched_for(self, name: &str) -> bool {
         let statuses = Status::KNOWN;
         let words = statuses.iter().flat_map(|status| status.text().split(' ')).chain(KEY_STORES);
-        !words.chain(["cluster", "qumulo"]).any(|word| word.eq_ignore_ascii_case(name))
+        !name.is_empty()
+            && !words.chain(["cluster", "qumulo"]).any(|word| word.eq_ignore_ascii_case(name))
             && (self != Self::Number || name.len() >= 10)
     }
 

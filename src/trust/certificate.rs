@@ -38,7 +38,7 @@ impl<'a> Certificate<'a> {
         let certificate = Self::parse(der).ok_or(Problem::Unparsable)?;
         match certificate.0.version() {
             X509Version::V3 => Ok(certificate),
-            X509Version(version) => Err(Problem::Version(version + 1)),
+            X509Version(version) => Err(Problem::Version(version.saturating_add(1))),
         }
     }
 

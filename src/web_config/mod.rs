@@ -2,7 +2,7 @@
 //! authentication, headers, rate limit. A file that works for the node exporter works here.
 //!
 //! The file is read at the start and when a reload is requested. The certificate and key files that it names are followed
-//! automatically. A file that cannot be used changes nothing: the last good policy stays in force.
+//! automatically. A file that cannot be used changes nothing: the last good policy stays in use.
 
 mod names;
 mod raw;
@@ -51,7 +51,7 @@ pub struct WebConfig {
 }
 
 struct State {
-    /// The text of the web configuration file that is in force.
+    /// The text of the web configuration file in use.
     in_force: Text,
     /// Of the files that it names, before they were last read.
     stamps: Stamps,
