@@ -20,20 +20,20 @@ use qumulo_encryption_exporter::{
 };
 use tokio::runtime::Runtime;
 
-struct Ground {
+struct Setup {
     routes: Routes,
     runtime: Runtime,
     _cluster: Publisher,
 }
 
-static GROUND: LazyLock<Ground> = LazyLock::new(|| {
+static SETUP: LazyLock<Setup> = LazyLock::new(|| {
     let store = Store::default();
     let mut cluster = store.publisher(ClusterName::new("a\"b <c>").unwrap(), Duration::from_secs(300));
     cluster.record(clock::now(), Duration::ZERO, Err(PollFailure::new(FailureReason::Dns, "<script>")));
     let telemetry = Arc::new(Telemetry::new(&clock::now(), true).unwrap());
     let routes = Routes::new(store, telemetry, "/metrics".to_owned(), UrlPrefix::default(), None);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    Ground { routes, runtime, _cluster: cluster }
+    Setup { routes, runtime, _cluster: cluster }
 });
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
@@ -44,7 +44,7 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
         let Ok(value) = HeaderValue::from_bytes(value) else { return };
         request.headers_mut().insert(name, value);
     }
-    let response = GROUND.runtime.block_on(GROUND.routes.respond(&request));
+    let response = SETUP.runtime.block_on(SETUP.routes.respond(&request));
     assert!(response.status().as_u16() < 500 || response.status() == 503, "{}", response.status());
     let is_page = response.headers().get("content-type").is_some_and(|value| value.as_bytes().starts_with(b"text/html"));
     let body = response.into_body();

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 import unittest
 
@@ -167,8 +166,7 @@ class Status(Case):
         for shell in ("bash", "zsh", "fish"):
             done = subprocess.run([EXPORTER, "completions", shell], capture_output=True, text=True, check=True)
             self.assertIn("--config.file" if shell != "fish" else "config.file", done.stdout)
-            if shutil.which(shell):
-                subprocess.run([shell, "-n"], input=done.stdout, text=True, check=True)
+            subprocess.run([shell, "-n"], input=done.stdout, text=True, check=True)
         page = subprocess.run([EXPORTER, "man"], capture_output=True, check=True).stdout
         self.assertTrue(page.startswith(b".ie") or b".TH " in page)
 
