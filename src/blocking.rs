@@ -6,6 +6,7 @@
 
 use std::{
     collections::HashMap,
+    path::Path,
     sync::{Arc, Mutex},
 };
 
@@ -65,6 +66,11 @@ impl KeyedBlockingPool {
         };
         turns.acquire_owned().await.ok()
     }
+}
+
+/// The key of a file: its folder, because a file system hangs as a whole.
+pub fn folder_key(path: &Path) -> String {
+    path.parent().unwrap_or(path).to_string_lossy().into_owned()
 }
 
 #[cfg(test)]

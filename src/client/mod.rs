@@ -63,6 +63,7 @@ pub use self::{
 };
 pub use crate::trust::san_address;
 use crate::{
+    blocking::folder_key,
     model::{ApiVersion, FailureReason, KeyStore, PollFailure, PollResult, ServerClock, Timestamp},
     secret::Secret,
 };
@@ -293,7 +294,7 @@ impl Client {
 
     fn timed_out(&self) -> PollFailure {
         let (cluster, limit) = (&self.peer.host_and_port, self.settings.timeout);
-        let is_busy = |path: &Path| self.pool.files.is_busy(&transport::folder(path));
+        let is_busy = |path: &Path| self.pool.files.is_busy(&folder_key(path));
         let file = match self.phase {
             PollPhase::TransportFiles => Some("a file of tls_config or proxy_authorization"),
             // Otherwise it is the login that takes so long.

@@ -5,9 +5,9 @@ use std::{os::unix::fs::MetadataExt, path::Path};
 
 use zeroize::Zeroizing;
 
-use super::{settings::SecretSource, transport::folder};
+use super::settings::SecretSource;
 use crate::{
-    blocking::KeyedBlockingPool,
+    blocking::{KeyedBlockingPool, folder_key},
     file::{self, ConfiguredPath, FileError, FileStamp},
     secret::Secret,
 };
@@ -60,7 +60,7 @@ impl SecretFile {
             SecretSource::File(file) => file.clone(),
             SecretSource::Fixed(secret) => return Ok(secret.clone()),
         };
-        let (folder, parse) = (folder(file.path()), self.parse);
+        let (folder, parse) = (folder_key(file.path()), self.parse);
         let known = self.loaded.as_ref().and(self.seen.clone());
         let read_if_changed = move || {
             let is_known = known.is_some() && FileStamp::of(file.path()) == known;
@@ -111,7 +111,7 @@ impl SecretFile {
     pub async fn changed(&self, files: &KeyedBlockingPool) -> bool {
         let Some(path) = self.path() else { return false };
         let owned = path.to_owned();
-        let now = files.run(&folder(path), move || FileStamp::of(&owned)).await;
+        let now = files.run(&folder_key(path), move || FileStamp::of(&owned)).await;
         now.is_some_and(|now| now != self.seen)
     }
 

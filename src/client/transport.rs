@@ -6,7 +6,6 @@ use std::{
     collections::HashMap,
     io,
     net::IpAddr,
-    path::Path,
     sync::{
         Arc, Mutex, OnceLock,
         atomic::{AtomicBool, Ordering},
@@ -36,7 +35,7 @@ use super::{
     verify::{HandshakeRecorder, ServerVerifier, Trust},
 };
 use crate::{
-    blocking::KeyedBlockingPool,
+    blocking::{KeyedBlockingPool, folder_key},
     file::FileStamp,
     lock::lock,
     model::{FailureReason, PollFailure},
@@ -347,12 +346,7 @@ fn stamps(settings: &TransportSettings) -> Vec<Option<FileStamp>> {
 
 /// The key of the settings' files in a [`KeyedBlockingPool`]: the folder of the first one. `None` without files.
 fn pool_key(settings: &TransportSettings) -> Option<String> {
-    settings.files().first().map(|path| folder(path))
-}
-
-/// The key of a file in a [`KeyedBlockingPool`].
-pub(super) fn folder(path: &Path) -> String {
-    path.parent().unwrap_or(path).to_string_lossy().into_owned()
+    settings.files().first().map(|path| folder_key(path))
 }
 
 #[cfg(test)]
