@@ -113,13 +113,19 @@ impl Poller {
             let before = removed.remove(&settings.name);
             match &before {
                 None => changes.added += 1,
-                Some(before) if *before == settings => changes.unchanged += 1,
+                Some(before) if *before == settings => {
+                    changes.unchanged += 1;
+                    self.settings.insert(settings.name.clone(), settings);
+                    continue;
+                }
                 Some(_) => changes.changed += 1,
             }
             // A change of metadata alone does not restart the task.
-            let polled =
-                |settings: &ClusterSettings| (settings.client.clone(), settings.interval, settings.stale_after);
-            if before.as_ref().map(polled) != Some(polled(&settings)) {
+            let polled = |settings: &ClusterSettings| (settings.interval, settings.stale_after);
+            let same_task = before
+                .as_ref()
+                .is_some_and(|before| before.client == settings.client && polled(before) == polled(&settings));
+            if !same_task {
                 // A cluster is identified by its URL: with a different URL, the known status does not apply.
                 let same_cluster = before.is_some_and(|before| before.client.url == settings.client.url);
                 let publisher = if same_cluster { Store::successor } else { Store::publisher };
