@@ -176,7 +176,8 @@ fn pre_release(response: &Map<String, Value>) -> Option<KeyStore> {
 
 fn status(response: &Map<String, Value>) -> Result<Status, DecodeError> {
     let text = response.get("status").and_then(Value::as_str).ok_or(DecodeError::NoStatus)?;
-    let known = Status::KNOWN.into_iter().find(|known| normalized(known.text()) == normalized(text));
+    let words = normalized(text);
+    let known = Status::KNOWN.into_iter().find(|known| normalized(known.text()) == words);
     Ok(known.unwrap_or_else(|| Status::Unknown(ForeignText::new(text))))
 }
 

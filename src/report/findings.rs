@@ -303,16 +303,20 @@ pub(super) fn certificate(certificate: &Certificate, policy: &Policy) -> Option<
 }
 
 fn has_both_dates(result: &PollResult) -> bool {
-    expiry_unknown(result).is_none()
+    missing_expiries(result).is_empty()
+}
+
+/// The certificates whose expiry the cluster should report and does not.
+fn missing_expiries(result: &PollResult) -> Vec<KmsCertificate> {
+    let reported = [KmsCertificate::Ca, KmsCertificate::Client];
+    reported.into_iter().filter(|certificate| result.expiry(*certificate).is_none()).collect()
 }
 
 fn expiry_unknown(result: &PollResult) -> Option<Finding> {
-    let is_unknown = |certificate| result.expiry(certificate).is_none();
-    let what = match (is_unknown(KmsCertificate::Ca), is_unknown(KmsCertificate::Client)) {
-        (true, true) => "KMS certificates expire".to_owned(),
-        (true, false) => format!("{} expires", certificate_name(KmsCertificate::Ca)),
-        (false, true) => format!("{} expires", certificate_name(KmsCertificate::Client)),
-        (false, false) => return None,
+    let what = match missing_expiries(result).as_slice() {
+        [] => return None,
+        [certificate] => format!("{} expires", certificate_name(*certificate)),
+        _ => "KMS certificates expire".to_owned(),
     };
     Some(Finding::new(Kind::ExpiryUnknown, format!("The cluster does not report when its {what}")))
 }
