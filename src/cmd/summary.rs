@@ -76,7 +76,8 @@ struct Certificate {
 
 /// RFC 3339.
 fn date<'de, D: Deserializer<'de>>(from: D) -> Result<DateTime<Utc>, D::Error> {
-    String::deserialize(from)?.parse().map_err(D::Error::custom)
+    let text = String::deserialize(from)?;
+    DateTime::parse_from_rfc3339(&text).map(|date| date.to_utc()).map_err(D::Error::custom)
 }
 
 /// Escapes characters that a terminal may obey.
